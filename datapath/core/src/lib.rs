@@ -1,0 +1,1 @@
+//! Log format, logger, replay, version chain, planner.

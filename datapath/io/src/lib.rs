@@ -1,0 +1,1 @@
+//! io_uring and device ABIs: the only unsafe code.

@@ -1,0 +1,1 @@
+//! QUIC endpoint with mutual TLS identity.

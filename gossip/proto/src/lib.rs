@@ -1,0 +1,1 @@
+//! Gossip protocol core as a state machine.

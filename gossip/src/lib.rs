@@ -1,0 +1,1 @@
+//! Metadata daemon as a library.

@@ -1,0 +1,1 @@
+//! Administrator's command line and the three programs.

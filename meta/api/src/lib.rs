@@ -1,0 +1,1 @@
+//! Local API of the metadata daemon: messages and client.

@@ -1,0 +1,1 @@
+//! Keys, values, entries, the merge rule, the schema table.

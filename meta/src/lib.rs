@@ -1,0 +1,1 @@
+//! Metadata store: sled behind a port, one writer, watch, local API server.
