@@ -1,1 +1,32 @@
-//! Keys, values, entries, the merge rule, the schema table.
+//! Keys, values, entries, the one merge rule, the schema table, and the ports of the metadata store.
+//!
+//! The store maps a *key* (the legacy path below `/mars`) to a *cell* (a live value or a tombstone) with a
+//! Lamport stamp; the last writer wins. [`Entry`] is the unit that is stored and exchanged, [`Table`] the
+//! ordered map in memory that all reads come from, [`Store`] the port behind which a durable backend lies.
+//! Everything here is pure: no IO, no clock, no randomness.
+
+#![forbid(unsafe_code)]
+
+mod codec;
+mod directory;
+mod entry;
+mod key;
+pub mod limits;
+mod roster;
+mod schema;
+mod store;
+mod table;
+pub mod testing;
+mod value;
+
+pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len};
+pub use directory::{
+    Membership, member_key, members, resource_key, resources, resources_of, scope_includes,
+};
+pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
+pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
+pub use roster::{NodeRecord, NodeState, ParseNodeRecordError, roster, roster_key};
+pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
+pub use store::{Store, View, Write};
+pub use table::Table;
+pub use value::{ParseValueError, TOMBSTONE_TEXT, Value};

@@ -1,0 +1,69 @@
+//! Greeting and frames.
+
+use crate::limits::FRAME_LEN_MAX;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// First bytes of both directions: name and version of the protocol.
+pub const GREETING: [u8; 8] = *b"MARSAPI\x01";
+
+/// Why a message could not be read or written. The connection is of no further use.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// Longer than [`FRAME_LEN_MAX`].
+    #[error("a frame of {0} bytes is too long (at most {FRAME_LEN_MAX})")]
+    TooLong(usize),
+    /// No message of this protocol.
+    #[error("a message was not understood: {0}")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// A message could not be encoded.
+    #[error("a message could not be encoded: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+/// Writes one message as a frame: length as `u32` little endian, then the MessagePack map.
+///
+/// # Errors
+/// [`FrameError`]; a message that is too long was not sent at all.
+pub async fn write_frame<T: Serialize + Sync>(
+    io: &mut (impl AsyncWrite + Unpin + Send),
+    message: &T,
+) -> Result<(), FrameError> {
+    let body = rmp_serde::to_vec_named(message)?;
+    let len = u32::try_from(body.len())
+        .ok()
+        .filter(|_| body.len() <= FRAME_LEN_MAX)
+        .ok_or(FrameError::TooLong(body.len()))?;
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&len.to_le_bytes());
+    frame.extend_from_slice(&body);
+    io.write_all(&frame).await?;
+    io.flush().await?;
+    Ok(())
+}
+
+/// Reads one message; `None` if the other side closed between two messages.
+///
+/// # Errors
+/// [`FrameError`].
+pub async fn read_frame<T: DeserializeOwned>(
+    io: &mut (impl AsyncRead + Unpin + Send),
+) -> Result<Option<T>, FrameError> {
+    let mut len = [0; 4];
+    match io.read(&mut len[..1]).await? {
+        0 => return Ok(None),
+        _ => io.read_exact(&mut len[1..]).await?,
+    };
+    let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+    if len > FRAME_LEN_MAX {
+        return Err(FrameError::TooLong(len));
+    }
+    let mut body = vec![0; len];
+    io.read_exact(&mut body).await?;
+    Ok(Some(rmp_serde::from_slice(&body)?))
+}

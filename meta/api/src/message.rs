@@ -1,0 +1,341 @@
+//! The messages.
+
+use mars_meta_model::{DecodeEntryError, Entry, decode_entry, encode_entry};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// Bytes, written as a MessagePack binary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bin(pub Vec<u8>);
+
+impl Serialize for Bin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BinVisitor;
+
+        impl<'de> Visitor<'de> for BinVisitor {
+            type Value = Bin;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bin, E> {
+                Ok(Bin(bytes.to_vec()))
+            }
+
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bin, E> {
+                Ok(Bin(bytes))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Bin, E> {
+                Ok(Bin(text.as_bytes().to_vec()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Bin, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = seq.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(Bin(bytes))
+            }
+        }
+
+        deserializer.deserialize_bytes(BinVisitor)
+    }
+}
+
+/// Entries in their own encoding (`docs/spec/entry.md`), one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EntryBytes(pub Bin);
+
+impl EntryBytes {
+    /// Encodes all `entries`.
+    #[must_use]
+    pub fn pack<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            encode_entry(entry, &mut bytes);
+        }
+        Self(Bin(bytes))
+    }
+
+    /// Decodes all entries.
+    ///
+    /// # Errors
+    /// [`DecodeEntryError`] of the first entry that is damaged.
+    pub fn unpack(&self) -> Result<Vec<Entry>, DecodeEntryError> {
+        let mut rest = &self.0.0[..];
+        let mut entries = Vec::new();
+        while !rest.is_empty() {
+            let (entry, len) = decode_entry(rest)?;
+            entries.push(entry);
+            rest = &rest[len..];
+        }
+        Ok(entries)
+    }
+}
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Set a key to a value.
+    Set {
+        /// The key, with or without `/mars/`.
+        key: String,
+        /// The value's bytes.
+        value: Bin,
+    },
+    /// Write a tombstone, also where there is no key.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Who this node is.
+    Node,
+    /// The entry of a key, tombstones included.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Write all of `ops` as one batch with consecutive stamps; answered when durable (volatile keys: when
+    /// visible).
+    Apply {
+        /// The changes, at most `BATCH_LEN_MAX` of the model.
+        ops: Vec<Op>,
+        /// In another owner's name (`--host`, `lowlevel-*`): flagged in the entries and logged.
+        forced: bool,
+    },
+    /// Merge entries with the stamps that they carry, as an import does; flagged and logged.
+    Import {
+        /// The entries, at most `BATCH_LEN_MAX` of the model.
+        entries: EntryBytes,
+    },
+    /// Entries whose key begins with `prefix`, in key order.
+    List {
+        /// Beginning of the keys' text.
+        prefix: String,
+        /// Only keys behind this one.
+        after: Option<String>,
+        /// Most entries wanted; the daemon may give fewer.
+        limit: u32,
+        /// Whether tombstones are wanted.
+        tombstones: bool,
+    },
+    /// All entries under any of the prefixes now, then every change. Ends with the connection or `Unwatch`.
+    Watch {
+        /// Beginnings of the keys' text; an empty one is everything.
+        prefixes: Vec<String>,
+    },
+    /// End the watch whose request had this number.
+    Unwatch {
+        /// Number of the watch request.
+        watch: u64,
+    },
+    /// Both clocks.
+    Clock,
+    /// When each node was last heard of.
+    Peers,
+    /// Make this node the first of a new cluster.
+    CreateCluster,
+    /// A token by which other nodes may join.
+    JoinToken {
+        /// Seconds until it expires.
+        ttl_secs: u64,
+        /// How many nodes may use it.
+        uses: u32,
+    },
+    /// Join the cluster of another node.
+    JoinCluster {
+        /// `HOST[:PORT]`; `None`: the address in the token.
+        addr: Option<String>,
+        /// The token's text.
+        token: Secret,
+    },
+}
+
+/// A text that is never shown: its `Debug` form hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What this node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Configured host name.
+    pub host: String,
+    /// Node identity as text; empty before the node has one.
+    pub node_id: String,
+    /// Identity of the cluster as text; `None` before create-cluster or join-cluster.
+    pub cluster: Option<String>,
+    /// Version of the daemon.
+    pub version: String,
+    /// Address under which other nodes reach the metadata daemon.
+    pub meta_addr: String,
+    /// Address under which other nodes reach the data plane.
+    pub data_addr: String,
+}
+
+/// What is known of another node (and of this one).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Host name.
+    pub host: String,
+    /// Whether there is a live connection, or it is this node itself.
+    pub connected: bool,
+    /// System clock (ns since the epoch) when it was last heard of; `None`: not since this daemon started.
+    pub heard_ns: Option<u64>,
+    /// Round-trip time in microseconds, where known.
+    pub rtt_us: Option<u64>,
+    /// Why there is no connection, if one was tried.
+    pub error: Option<String>,
+}
+
+/// What became of an entry of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImportOutcome {
+    /// It is newer than what was there, and is stored.
+    Taken,
+    /// The same entry is there already.
+    Known,
+    /// What is there is newer.
+    Older,
+    /// Its stamp lies beyond the drift guard; nothing was changed.
+    TooFarAhead,
+}
+
+/// Kinds of failure, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// A key, value, prefix or argument breaks a rule.
+    BadRequest,
+    /// The request is of a kind that this daemon does not know.
+    Unsupported,
+    /// The node belongs to no cluster yet.
+    NoCluster,
+    /// The node belongs to a cluster already.
+    AlreadyInCluster,
+    /// A rule forbids it in the present state.
+    Refused,
+    /// The peer's credentials do not allow it.
+    Denied,
+    /// A limit was exceeded.
+    Limit,
+    /// Another node could not be reached in time.
+    Unreachable,
+    /// The store failed; the daemon needs attention.
+    Storage,
+    /// A fault of the daemon.
+    Internal,
+}
+
+/// A refusal: what, why, and the next step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// Kind of failure.
+    pub code: ErrorCode,
+    /// What was refused and why. Lower case, no full stop.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl ApiError {
+    /// An error without a hint.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same error with the next step.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Node`.
+    Node(NodeInfo),
+    /// To `Get`: one entry, or none if there is neither value nor tombstone.
+    Entry(Option<EntryBytes>),
+    /// To `Apply`: the stamp of the first change in ns; the others follow 1 ns apart.
+    Applied {
+        /// First stamp in ns since the epoch.
+        stamp: u64,
+    },
+    /// To `Import`: one outcome per entry.
+    Imported(Vec<ImportOutcome>),
+    /// To `List`.
+    List {
+        /// The entries.
+        entries: EntryBytes,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+    /// To `Watch`: entries of the first snapshot, or changes later on.
+    WatchEntries(EntryBytes),
+    /// To `Watch`: the snapshot is complete; changes follow.
+    WatchSynced,
+    /// To `Watch`: changes were lost because the client reads too slowly; a new snapshot follows.
+    WatchLagged,
+    /// To `Clock`, both in ns since the epoch.
+    Clock {
+        /// System clock.
+        wall: u64,
+        /// Lamport clock.
+        lamport: u64,
+    },
+    /// To `Peers`.
+    Peers(Vec<PeerInfo>),
+    /// To `JoinToken`.
+    Token(Secret),
+    /// To `Unwatch`, `CreateCluster`, `JoinCluster`.
+    Done,
+    /// A refusal.
+    Error(ApiError),
+}
+
+/// A request with its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToServer {
+    /// Chosen by the client, unique among its open requests.
+    pub id: u64,
+    /// The request.
+    pub request: Request,
+}
+
+/// An answer with the number of its request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromServer {
+    /// Number of the request.
+    pub id: u64,
+    /// The answer.
+    pub response: Response,
+}

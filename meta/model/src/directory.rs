@@ -1,0 +1,122 @@
+//! The resource directory: who holds a resource, in the global scope (`directory/RES/member-HOST`).
+//!
+//! One key per membership, so that two nodes that join at the same time do not overwrite each other. It lies
+//! in the global scope, because a node must know who the members are before it is one.
+
+use crate::{Key, Scope, View, check_name};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a node takes part in a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// With a disk (`storage`).
+    Storage,
+    /// Without (`guest`): it only sees the resource's keys.
+    Guest,
+}
+
+impl Membership {
+    /// The value of a membership key.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Storage => "storage",
+            Self::Guest => "guest",
+        }
+    }
+}
+
+/// The membership key of `host` in `res`; `None` if either is no name.
+#[must_use]
+pub fn member_key(res: &str, host: &str) -> Option<Key> {
+    check_name(res, "resource").ok()?;
+    check_name(host, "host").ok()?;
+    Key::parse(&format!("directory/{res}/member-{host}")).ok()
+}
+
+/// The key `resource-RES/LEAF`; `None` if that is no key.
+#[must_use]
+pub fn resource_key(res: &str, leaf: &str) -> Option<Key> {
+    check_name(res, "resource").ok()?;
+    Key::parse(&format!("resource-{res}/{leaf}")).ok()
+}
+
+/// Members and guests of a resource by host name.
+#[must_use]
+pub fn members(view: &(impl View + ?Sized), res: &str) -> BTreeMap<String, Membership> {
+    let prefix = format!("directory/{res}/member-");
+    view.scan(&prefix)
+        .filter_map(|entry| {
+            let host = entry.key.as_str().strip_prefix(&prefix)?;
+            let kind = match entry.text()? {
+                "storage" => Membership::Storage,
+                "guest" => Membership::Guest,
+                _ => return None,
+            };
+            Some((host.to_owned(), kind))
+        })
+        .collect()
+}
+
+/// Names of all resources that have a member.
+#[must_use]
+pub fn resources(view: &(impl View + ?Sized)) -> BTreeSet<String> {
+    view.scan("directory/")
+        .filter(|entry| !entry.is_tombstone())
+        .filter_map(|entry| {
+            let mut parts = entry.key.parts().skip(1);
+            let res = parts.next()?;
+            parts.next()?.starts_with("member-").then(|| res.to_owned())
+        })
+        .collect()
+}
+
+/// Names of the resources that `host` is member or guest of.
+#[must_use]
+pub fn resources_of(view: &(impl View + ?Sized), host: &str) -> BTreeMap<String, Membership> {
+    resources(view)
+        .into_iter()
+        .filter_map(|res| {
+            let kind = *members(view, &res).get(host)?;
+            Some((res, kind))
+        })
+        .collect()
+}
+
+/// Whether `host` belongs to `scope`.
+#[must_use]
+pub fn scope_includes(view: &(impl View + ?Sized), scope: &Scope, host: &str) -> bool {
+    match scope {
+        Scope::Global => true,
+        Scope::Resource(res) => {
+            let key = Key::parse(&format!("directory/{res}/member-{host}"));
+            key.ok()
+                .and_then(|key| view.entry(&key))
+                .and_then(|entry| entry.text())
+                .is_some_and(|kind| kind == "storage" || kind == "guest")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Table, testing::entry};
+
+    #[test]
+    fn members_are_read_from_the_directory() {
+        let mut table = Table::new();
+        table.merge(entry("directory/r/member-a", Some("storage"), 1, 1));
+        table.merge(entry("directory/r/member-b", Some("guest"), 1, 1));
+        table.merge(entry("directory/r/member-c", None, 1, 1));
+        table.merge(entry("directory/s/member-c", None, 1, 1));
+        let found = members(&table, "r");
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(resources(&table), BTreeSet::from(["r".to_owned()]));
+        assert!(resources_of(&table, "c").is_empty());
+        let scope = Scope::Resource("r".into());
+        assert!(scope_includes(&table, &scope, "b"));
+        assert!(!scope_includes(&table, &scope, "c"));
+        assert!(scope_includes(&table, &Scope::Global, "c"));
+    }
+}
