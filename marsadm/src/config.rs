@@ -2,7 +2,7 @@
 
 use mars_meta_model::check_host_name;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 /// Where the file is looked for unless `--config` says otherwise.
@@ -59,8 +59,9 @@ pub struct Config {
 pub struct Meta {
     /// Where other nodes are listened to.
     pub listen: SocketAddr,
-    /// Addresses that other nodes are told; empty: `listen`.
-    pub advertise: Vec<SocketAddr>,
+    /// Address that other nodes are told; left out: `listen`, with the address of the default route where that
+    /// is unspecified.
+    pub advertise: Option<SocketAddr>,
     /// How many seconds a received stamp may be ahead of the system clock.
     pub max_ahead_secs: u64,
 }
@@ -71,8 +72,9 @@ pub struct Meta {
 pub struct Data {
     /// Where other nodes are listened to.
     pub listen: SocketAddr,
-    /// Addresses that other nodes are told; empty: `listen`.
-    pub advertise: Vec<SocketAddr>,
+    /// Address that other nodes are told; left out: `listen`, with the address of the default route where that
+    /// is unspecified.
+    pub advertise: Option<SocketAddr>,
     /// Folder of the transaction logs; empty: `log` in the state folder.
     pub log_dir: PathBuf,
     /// Unix socket of the NBD server.
@@ -112,7 +114,7 @@ impl Default for Meta {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], META_PORT)),
-            advertise: Vec::new(),
+            advertise: None,
             max_ahead_secs: mars_lamport::DEFAULT_MAX_AHEAD / 1_000_000_000,
         }
     }
@@ -122,7 +124,7 @@ impl Default for Data {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], DATA_PORT)),
-            advertise: Vec::new(),
+            advertise: None,
             log_dir: PathBuf::new(),
             nbd_socket: "/run/mars/nbd.sock".into(),
         }
@@ -171,6 +173,22 @@ impl Config {
         config.checked()
     }
 
+    /// The address at which other nodes reach the metadata daemon.
+    ///
+    /// # Errors
+    /// If none is configured and this machine has no default route.
+    pub fn meta_advertise(&self) -> Result<SocketAddr, ConfigError> {
+        advertised("meta", self.meta.advertise, self.meta.listen)
+    }
+
+    /// The address at which other nodes reach the data plane.
+    ///
+    /// # Errors
+    /// As [`Config::meta_advertise`].
+    pub fn data_advertise(&self) -> Result<SocketAddr, ConfigError> {
+        advertised("data", self.data.advertise, self.data.listen)
+    }
+
     fn checked(mut self) -> Result<Self, ConfigError> {
         check_host_name(&self.host).map_err(|error| {
             ConfigError::Value(format!("{error}; set `host` to a name without dots"))
@@ -192,13 +210,10 @@ impl Config {
             }
         }
         for (name, advertise) in [
-            ("meta.advertise", &self.meta.advertise),
-            ("data.advertise", &self.data.advertise),
+            ("meta.advertise", self.meta.advertise),
+            ("data.advertise", self.data.advertise),
         ] {
-            if let Some(addr) = advertise
-                .iter()
-                .find(|addr| addr.ip().is_unspecified() || addr.port() == 0)
-            {
+            if let Some(addr) = advertise.filter(|a| a.ip().is_unspecified() || a.port() == 0) {
                 return Err(ConfigError::Value(format!(
                     "{name}: {addr} is no address that other nodes can reach"
                 )));
@@ -210,6 +225,36 @@ impl Config {
             ));
         }
         Ok(self)
+    }
+}
+
+fn advertised(
+    section: &str,
+    configured: Option<SocketAddr>,
+    listen: SocketAddr,
+) -> Result<SocketAddr, ConfigError> {
+    if let Some(addr) = configured {
+        return Ok(addr);
+    }
+    if !listen.ip().is_unspecified() {
+        return Ok(listen);
+    }
+    // Connecting a datagram socket sends nothing; it tells which own address the default route leaves by.
+    let route = || {
+        let socket = UdpSocket::bind((listen.ip(), 0))?;
+        let far: IpAddr = if listen.is_ipv4() {
+            Ipv4Addr::new(192, 0, 2, 1).into()
+        } else {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()
+        };
+        socket.connect((far, 9))?;
+        socket.local_addr()
+    };
+    match route() {
+        Ok(own) => Ok(SocketAddr::new(own.ip(), listen.port())),
+        Err(error) => Err(ConfigError::Value(format!(
+            "no address of this machine is known that other nodes can reach ({error}): set {section}.advertise"
+        ))),
     }
 }
 
@@ -248,9 +293,24 @@ mod tests {
                 .unwrap_err()
                 .contains("absolute")
         );
-        let addr = "host = 'a'\n[data]\nadvertise = ['0.0.0.0:1']";
+        let addr = "host = 'a'\n[data]\nadvertise = '0.0.0.0:1'";
         assert!(parse(addr).unwrap_err().contains("data.advertise"));
         assert!(parse("host = 'a'\n[meta]\nmax_ahead_secs = 0").is_err());
+    }
+
+    #[test]
+    fn what_is_listened_to_is_advertised_unless_told_otherwise() {
+        let config =
+            parse("host = 'a'\n[meta]\nlisten = '127.0.0.1:5'\n[data]\nadvertise = '192.0.2.7:9'");
+        let config = config.unwrap();
+        assert_eq!(
+            config.meta_advertise().unwrap(),
+            "127.0.0.1:5".parse().unwrap()
+        );
+        assert_eq!(
+            config.data_advertise().unwrap(),
+            "192.0.2.7:9".parse().unwrap()
+        );
     }
 
     #[test]

@@ -119,8 +119,6 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
-
 impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {
         let kind = match error.code {

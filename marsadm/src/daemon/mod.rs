@@ -1,7 +1,7 @@
 //! What the two daemons' programs share: options, configuration, logging, and the reasons to end.
 
 mod logging;
-mod stop;
+pub(crate) mod stop;
 
 use crate::config::Config;
 use crate::error::Error;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Resolves at the first reason to end. Must be called within a runtime.
-pub(super) fn reasons(
+pub(crate) fn reasons(
     with_stdin: bool,
 ) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;

@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
+/// More than any test has under way.
+const QUEUE: usize = 1000;
+
 /// What the data plane does when keys change: gets the table, returns what it writes.
 pub(crate) type Script = Box<dyn FnMut(&Table) -> Vec<(String, String)> + Send>;
 
@@ -22,7 +25,7 @@ pub(crate) struct State {
     pub(crate) cluster: Option<String>,
     pub(crate) peers: Vec<PeerInfo>,
     pub(crate) requests: Vec<String>,
-    watches: Vec<(Vec<String>, mpsc::UnboundedSender<Entry>)>,
+    watches: Vec<(Vec<String>, mpsc::Sender<Entry>)>,
     script: Option<Script>,
 }
 
@@ -98,7 +101,7 @@ impl Double {
         assert_eq!(greeting, GREETING);
         stream.write_all(&GREETING).await.unwrap();
         let (mut read, mut write) = stream.into_split();
-        let (out, mut answers) = mpsc::unbounded_channel::<FromServer>();
+        let (out, mut answers) = mpsc::channel::<FromServer>(QUEUE);
         tokio::spawn(async move {
             while let Some(answer) = answers.recv().await {
                 if write_frame(&mut write, &answer).await.is_err() {
@@ -112,22 +115,22 @@ impl Double {
                 continue;
             }
             let response = self.state.lock().unwrap().answer(request);
-            let _ = out.send(FromServer { id, response });
+            let _ = out.try_send(FromServer { id, response });
         }
     }
 
-    fn watch(&self, id: u64, prefixes: Vec<String>, out: &mpsc::UnboundedSender<FromServer>) {
+    fn watch(&self, id: u64, prefixes: Vec<String>, out: &mpsc::Sender<FromServer>) {
         let mut state = self.state.lock().unwrap();
-        let (sender, mut changes) = mpsc::unbounded_channel();
+        let (sender, mut changes) = mpsc::channel(QUEUE);
         let snapshot: Vec<Entry> = prefixes
             .iter()
             .flat_map(|prefix| state.table.scan(prefix).cloned().collect::<Vec<_>>())
             .collect();
-        let _ = out.send(FromServer {
+        let _ = out.try_send(FromServer {
             id,
             response: Response::WatchEntries(EntryBytes::pack(&snapshot)),
         });
-        let _ = out.send(FromServer {
+        let _ = out.try_send(FromServer {
             id,
             response: Response::WatchSynced,
         });
@@ -136,7 +139,7 @@ impl Double {
         tokio::spawn(async move {
             while let Some(entry) = changes.recv().await {
                 let response = Response::WatchEntries(EntryBytes::pack([&entry]));
-                if out.send(FromServer { id, response }).is_err() {
+                if out.try_send(FromServer { id, response }).is_err() {
                     return;
                 }
             }
@@ -163,7 +166,7 @@ impl State {
                 .iter()
                 .any(|p| entry.key.as_str().starts_with(p.as_str()))
             {
-                let _ = sender.send(entry.clone());
+                let _ = sender.try_send(entry.clone());
             }
         }
     }
