@@ -5,9 +5,11 @@
 //! pure (bytes in, bytes out); [`NbdServer`] drives them over sockets.
 
 mod conn;
+mod execute;
 mod limits;
 mod listen;
 pub mod negotiate;
+mod reader;
 pub mod request;
 mod server;
 pub mod testing;

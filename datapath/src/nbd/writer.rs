@@ -24,11 +24,11 @@ pub(super) struct Reply {
     pub(super) _permits: Option<Permits>,
 }
 
-/// Sends replies until all senders are gone, then closes this direction.
+/// Sends replies until all senders are gone, then gives the socket back.
 pub(super) async fn write_replies<W>(
     mut socket: W,
     mut replies: mpsc::Receiver<Reply>,
-) -> io::Result<()>
+) -> io::Result<W>
 where
     W: AsyncWrite + Unpin,
 {
@@ -37,7 +37,7 @@ where
         write_batch(&mut socket, &batch).await?;
         batch.clear();
     }
-    socket.shutdown().await
+    Ok(socket)
 }
 
 async fn write_batch<W>(socket: &mut W, batch: &[Reply]) -> io::Result<()>

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use mars_datapath::block::DeviceInfo;
+use mars_datapath::block::{DeviceInfo, closing_pair};
+use mars_datapath::nbd::NbdServer;
+use mars_datapath::nbd::testing::{MemTarget, StaticExports};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use super::server::{SIZE, TestServer};
 
@@ -240,4 +244,37 @@ fn fio_verifies_mixed_sizes_over_several_connections() {
     };
     assert!(output.contains("err= 0"), "{output}");
     assert!(target.flushes() > 0);
+}
+
+#[test]
+fn clients_reach_tcp_on_this_host() {
+    let memory = Arc::new(MemTarget::new(DeviceInfo::new("disk", SIZE)));
+    let exports = Arc::new(StaticExports::new().with(memory));
+    let runtime = Runtime::new().unwrap();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let server = runtime
+        .block_on(NbdServer::bind_tcp(address, exports))
+        .unwrap();
+    let uri = format!("nbd://{}/disk", server.local_addr().unwrap());
+    let (closer, closing) = closing_pair();
+    let serving = runtime.spawn(server.serve(closing));
+    if let Some(size) = succeed("nbdinfo", &["--size", &uri]) {
+        assert_eq!(size.trim(), SIZE.to_string());
+    }
+    if let Some(output) = succeed(
+        "qemu-io",
+        &[
+            "-f",
+            "raw",
+            "-c",
+            "write -P 4 0 3M",
+            "-c",
+            "read -P 4 0 3M",
+            &uri,
+        ],
+    ) {
+        assert!(!output.contains("failed"), "{output}");
+    }
+    closer.close();
+    runtime.block_on(serving).unwrap();
 }
