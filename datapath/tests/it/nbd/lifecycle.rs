@@ -11,6 +11,7 @@ use mars_datapath::block::{BlockError, BlockFuture, BlockTarget, DeviceInfo, Exp
 use mars_datapath::nbd::testing::{MemTarget, StaticExports};
 use mars_datapath::nbd::wire::cmd;
 use mars_datapath::nbd::{BindError, NbdServer};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -212,7 +213,7 @@ fn socket_file_has_the_mode_asked_for() {
     let _entered = runtime.enter();
     let dir = TempDir::new().unwrap();
     for mode in [0o600, 0o660] {
-        let path = dir.path().join("sock");
+        let path = dir.path().join(mode.to_string());
         let server = NbdServer::bind_unix(&path, mode, exports()).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -224,23 +225,37 @@ fn socket_file_has_the_mode_asked_for() {
 }
 
 #[test]
-fn stale_socket_is_replaced_and_a_live_one_is_not() {
+fn live_socket_is_never_taken() {
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("sock");
-    let foreign = UnixListener::bind(&path).unwrap();
+    let path = dir.path().join("foreign");
+    let _foreign = UnixListener::bind(&path).unwrap();
     let error = NbdServer::bind_unix(&path, 0o600, exports()).unwrap_err();
     assert!(matches!(error, BindError::InUse(_)), "{error}");
     UnixStream::connect(&path).unwrap();
 
-    drop(foreign);
-    assert!(path.exists());
-    let server = NbdServer::bind_unix(&path, 0o600, exports()).unwrap();
+    let path = dir.path().join("own");
+    let _own = NbdServer::bind_unix(&path, 0o600, exports()).unwrap();
     let error = NbdServer::bind_unix(&path, 0o600, exports()).unwrap_err();
     assert!(matches!(error, BindError::InUse(_)), "{error}");
     UnixStream::connect(&path).unwrap();
-    drop(server);
+}
+
+#[test]
+fn stale_socket_is_replaced() {
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("sock");
+    // Bound but never listening: the same as left behind, even while a child process of another
+    // test still holds a copy of the descriptor.
+    let stale = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&stale, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    drop(stale);
+    assert!(path.exists());
+    let _server = NbdServer::bind_unix(&path, 0o600, exports()).unwrap();
+    UnixStream::connect(&path).unwrap();
 }
 
 #[test]
