@@ -143,7 +143,7 @@ fn nbdcopy_goes_both_ways_over_several_connections() {
         fs::read(&to).unwrap() == bytes,
         "file differs from the device"
     );
-    // Without structured replies: no block status, simple reads.
+    // One request after the other, no block status.
     let script = ["--no-extents", "--synchronous", &uri, to.to_str().unwrap()];
     succeed("nbdcopy", &script);
     assert!(
