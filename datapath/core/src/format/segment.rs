@@ -165,6 +165,17 @@ impl SegmentHeader {
         Ok(header)
     }
 
+    /// Whether this segment was begun as the successor of what ends at `end`.
+    ///
+    /// Recovery that starts at the very end of a closed segment finds no close mark any more; the header of
+    /// the successor, written only after that end was durable, is the proof that nothing is missing.
+    #[must_use]
+    pub fn follows(&self, end: LogPos) -> bool {
+        self.predecessor
+            .as_ref()
+            .is_some_and(|pred| pred.end == end)
+    }
+
     fn check(&self) -> Result<(), SegmentError> {
         let range = MIN_ALIGNMENT..=MAX_ALIGNMENT;
         if !self.alignment.is_power_of_two() || !range.contains(&self.alignment) {

@@ -21,7 +21,11 @@ impl Logger {
         }
         self.position = self.appended;
         self.segment = None;
+        // No segment is to follow, even if the last one was closed in order just now.
         self.close_wanted = false;
+        self.closed_at = None;
+        self.outbox
+            .retain(|effect| !matches!(effect, Effect::Closed { .. }));
         self.mode = Mode::Draining;
         // A flush behind a batch that never reached the log owes only what completed: what was appended.
         let lost = self
@@ -42,6 +46,7 @@ impl Logger {
 
     /// The write past the log has reached the disk (perhaps only its cache).
     pub fn handle_passed_through(&mut self, id: RequestId) {
+        self.disk_dirty |= self.passing.contains_key(&id);
         match self.passing.remove(&id) {
             Some((_, _, true)) => self.flush_waiters.push(id),
             Some(_) => self.outbox.push_back(Effect::Complete { id }),

@@ -185,6 +185,8 @@ pub struct Logger {
     published: LogPos,
     flushing: Option<LogPos>,
     checkpoint_wanted: bool,
+    /// Whether writes past the log reached the disk since its last flush began.
+    disk_dirty: bool,
     passing: BTreeMap<RequestId, (u64, u64, bool)>,
     /// Requests that complete after a flush of the disk that begins from now on.
     flush_waiters: Vec<RequestId>,
@@ -226,6 +228,7 @@ impl Logger {
             published: start,
             flushing: None,
             checkpoint_wanted: false,
+            disk_dirty: false,
             passing: BTreeMap::new(),
             flush_waiters: Vec::new(),
             flush_riders: Vec::new(),
@@ -286,10 +289,10 @@ impl Logger {
         self.appended > self.durable
     }
 
-    /// Whether the disk holds written-back data that no published position covers.
+    /// Whether the disk was written to without a flush and a published position since.
     #[must_use]
     pub fn needs_checkpoint(&self) -> bool {
-        self.written_back > self.published
+        self.written_back > self.published || self.disk_dirty
     }
 
     /// Whether the log ran full: writes go, or are about to go, past it.
@@ -320,6 +323,7 @@ impl Logger {
             && self.flush_waiters.is_empty()
             && self.flush_riders.is_empty()
             && self.flushing.is_none()
+            && !self.disk_dirty
             && self.outbox.is_empty()
             && self.published == self.appended
     }

@@ -121,6 +121,7 @@ impl Logger {
             return None;
         }
         self.checkpoint_wanted = false;
+        self.disk_dirty = false;
         self.written_since_flush = 0;
         self.flushing = Some(self.written_back);
         self.flush_riders.append(&mut self.flush_waiters);
