@@ -298,7 +298,7 @@ mod tests {
     }
 
     /// The worked example of docs/spec/identity.md.
-    const GOLDEN: &str = "GOLDEN";
+    const GOLDEN: &str = "mars1.Y2x1c3Rlci0wMTIzNDU2AcrKysrKysrKysrKysrKysrKysrKysrKysrKysrKysrKAQIDBAUGBwheXl5eXl5eXl5eXl5eXl5eXl5eXl5eXl5eXl5eXl5eXgDSSWsAAAAAAgTAAAIH3B4GIAENuAAAAAAAAAAAAAAAB9weFSUoZQ";
 
     #[test]
     fn golden_text() {

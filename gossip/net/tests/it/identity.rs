@@ -1,6 +1,6 @@
 //! The files of the state folder.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use mars_gossip_net::{CaError, ClusterCa, Identity, IdentityError, KeyError, NodeKey, SignError};
