@@ -303,6 +303,7 @@ mod tests {
     #[test]
     fn golden_text() {
         assert_eq!(*sample().to_text(), GOLDEN);
+        assert!(include_str!("../../../docs/spec/identity.md").contains(GOLDEN));
     }
 
     #[test]

@@ -137,8 +137,14 @@ pub async fn redeem(
         {
             Ok(Ok(connection)) => {
                 let asked = timeout(JOIN_TIMEOUT, ask(&connection, token, joiner, &csr)).await;
-                connection.close(CloseCode::Done, "");
-                return asked.unwrap_or(Err(JoinError::Timeout { addr }));
+                let result = asked.unwrap_or(Err(JoinError::Timeout { addr }));
+                // "Done" tells the issuer that its answer arrived.
+                let (code, reason) = match &result {
+                    Ok(_) | Err(JoinError::Refused { .. }) => (CloseCode::Done, String::new()),
+                    Err(error) => (CloseCode::Protocol, error.to_string()),
+                };
+                connection.close(code, &reason);
+                return result;
             }
             Ok(Err(error)) => failed.push(error),
             Err(_) => failed.push(ConnectError::Timeout {

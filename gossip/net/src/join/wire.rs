@@ -244,6 +244,13 @@ mod tests {
     /// The worked examples of docs/spec/identity.md.
     #[test]
     fn golden_bytes() {
+        let spec: String = include_str!("../../../../docs/spec/identity.md")
+            .split_whitespace()
+            .collect();
+        let hex = |bytes: &[u8]| {
+            assert!(spec.contains(&hex(bytes)), "not in the specification");
+            hex(bytes)
+        };
         let request = RequestBody {
             cluster: Uuid::from_bytes([0xc1; 16]),
             token: Blob(vec![1, 2, 3, 4, 5, 6, 7, 8]),

@@ -42,6 +42,23 @@ async fn frames_of_all_sizes_and_unknown_types_arrive_in_order() {
     soon(async { tokio::join!(send, receive) }).await;
 }
 
+/// The worked example of docs/spec/identity.md.
+#[tokio::test]
+async fn a_frame_lies_on_the_stream_as_specified() {
+    let p = pair().await;
+    let mut tx = p.dialled.open_uni().await.unwrap();
+    tx.send(5, 1, Bytes::from_static(b"body")).await.unwrap();
+    tx.finish().unwrap();
+    let mut rx = soon(p.accepted.accept_uni(0)).await.unwrap();
+    let mut raw = Vec::new();
+    while let Some(chunk) = soon(rx.read_chunk(100)).await.unwrap() {
+        raw.extend_from_slice(&chunk);
+    }
+    let hex: Vec<String> = raw.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex.join(" "), "05 01 04 00 00 00 62 6f 64 79");
+    assert!(include_str!("../../../../docs/spec/identity.md").contains(&hex.join(" ")));
+}
+
 #[tokio::test]
 async fn too_large_a_frame_is_refused_by_its_header_alone() {
     let p = pair().await;

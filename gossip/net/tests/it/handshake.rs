@@ -137,7 +137,7 @@ async fn a_dialler_not_in_the_roster_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_not_in_the_roster_is_not_dialled() {
+async fn a_server_not_in_the_roster_is_left_at_once() {
     let ca = cluster();
     let a = endpoint_with(member(&ca, "a", 1), without("b", true));
     let b = endpoint(member(&ca, "b", 2));

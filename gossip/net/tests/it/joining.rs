@@ -284,9 +284,9 @@ async fn a_certificate_of_a_false_authority_is_not_taken() {
     );
 }
 
-/// The proof is of no use in another session: replayed there, it is a wrong secret.
+/// The answer to the first try got lost, say.
 #[tokio::test]
-async fn decide_sees_each_joiner_once_and_may_grant_again_to_the_same_key() {
+async fn a_second_try_with_the_same_key_looks_the_same_to_the_issuer() {
     let issuer = Issuer::new();
     let me = joiner("x");
     let seen = Arc::new(Mutex::new(Vec::<JoinRequest>::new()));
@@ -338,5 +338,115 @@ async fn a_joiner_that_says_nothing_or_rubbish_is_sent_away() {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// The request as the specification says, by other code than the crate's.
+#[derive(serde::Serialize)]
+struct SpecRequest<'a> {
+    node: Uuid,
+    name: &'a str,
+    csr: Bytes<'a>,
+    token: Bytes<'a>,
+    cluster: Uuid,
+    proof: Bytes<'a>,
+    meta: &'a str,
+    #[serde(rename = "x-future")]
+    unknown: Vec<u8>,
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl serde::Serialize for Bytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// Asks in session `sent` with key material of session `proven`; the type of the answer's frame
+/// and, for a refusal, its code.
+async fn ask_by_hand(
+    issuer: &Issuer,
+    cluster: Uuid,
+    (proven, sent): (&quinn::Connection, &quinn::Connection),
+) -> (u8, Option<u8>) {
+    let me = joiner("by-hand");
+    let csr = me.key.csr(me.node, &me.name).unwrap();
+    let id = issuer.token.id.0;
+    let mut session = [0; 32];
+    proven
+        .export_keying_material(&mut session, b"EXPORTER-mars-join-1", &id)
+        .unwrap();
+    let csr_hash = ring::digest::digest(&ring::digest::SHA256, &csr);
+    let over = [
+        &b"mars join proof 1"[..],
+        &session,
+        cluster.as_bytes(),
+        &id,
+        csr_hash.as_ref(),
+    ];
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, issuer.token.secret.expose());
+    let body = rmp_serde::to_vec_named(&SpecRequest {
+        node: me.node,
+        name: &me.name,
+        csr: Bytes(&csr),
+        token: Bytes(&id),
+        cluster,
+        proof: Bytes(ring::hmac::sign(&key, &over.concat()).as_ref()),
+        meta: "127.0.0.1:1",
+        unknown: vec![1, 2, 3],
+    })
+    .unwrap();
+    let (mut tx, mut rx) = sent.open_bi().await.unwrap();
+    let len = u32::try_from(body.len()).unwrap().to_le_bytes();
+    tx.write_all(&[&[1, 0][..], &len, &body].concat())
+        .await
+        .unwrap();
+    tx.finish().unwrap();
+    let answer = rx.read_to_end(1 << 20).await.unwrap();
+    // Behind the frame header: a map whose first field is the code.
+    (
+        answer[0],
+        answer[6..]
+            .strip_prefix(b"\x82\xa4code")
+            .map(|rest| rest[0]),
+    )
+}
+
+#[tokio::test]
+async fn a_proof_is_good_in_its_own_session_and_cluster_only() {
+    let issuer = Issuer::new();
+    let to = issuer.endpoint.local_addr().unwrap();
+    let join = Some(Alpn::Join.as_bytes());
+    let (_keep, other) = crate::rogue::dial(to, join, None).await;
+    let other = other.unwrap();
+    let _other = soon(issuer.endpoint.accept()).await.unwrap();
+    let (right, wrong) = (issuer.ca.cluster(), Uuid::from_u128(0xbad));
+    for (cluster, replayed, expected) in [
+        (right, true, (3, Some(1))),
+        (wrong, false, (3, Some(6))),
+        (right, false, (2, None)),
+    ] {
+        let (_keep, own) = crate::rogue::dial(to, join, None).await;
+        let own = own.unwrap();
+        let accepted = soon(issuer.endpoint.accept()).await.unwrap();
+        let lookup = |_| {
+            Some(TokenState {
+                secret: issuer.token.secret.clone(),
+                expires: LATER,
+            })
+        };
+        let serve = serve_join(accepted, &issuer.ca, 1, lookup, |_| async { granted() });
+        let sessions = (if replayed { &other } else { &own }, &own);
+        let ask = ask_by_hand(&issuer, cluster, sessions);
+        // The asker says goodbye as soon as it has its answer.
+        let ask = async {
+            let answer = ask.await;
+            own.close(0u32.into(), b"");
+            answer
+        };
+        let (served, answer) = soon(async { tokio::join!(serve, ask) }).await;
+        assert_eq!(answer, expected);
+        assert_eq!(served.is_ok(), expected.0 == 2);
     }
 }

@@ -35,6 +35,8 @@ struct State {
     boxes: BTreeMap<SocketAddr, Mailbox>,
     start: tokio::time::Instant,
     trace: Trace,
+    /// Hosts that no packet reaches.
+    deaf: Vec<SocketAddr>,
 }
 
 #[derive(Clone)]
@@ -72,9 +74,14 @@ impl AsyncUdpSocket for Socket {
         tokio::spawn(async move {
             tokio::time::sleep(ONE_WAY).await;
             let mut state = net.0.lock().unwrap();
+            if state.deaf.contains(&to) {
+                return;
+            }
             if let Some(mailbox) = state.boxes.get_mut(&to) {
                 mailbox.packets.push_back((from, data));
-                mailbox.waker.take().map(Waker::wake);
+                if let Some(waker) = mailbox.waker.take() {
+                    waker.wake();
+                }
             }
         });
         Ok(())
@@ -149,6 +156,7 @@ impl Net {
             boxes: BTreeMap::new(),
             start,
             trace: Trace::new(),
+            deaf: Vec::new(),
         })))
     }
 
@@ -228,9 +236,49 @@ fn the_wall_clock_of_the_simulation_decides_about_validity() {
         let dial = a.connect(b.local_addr().unwrap(), Alpn::Gossip, None);
         match dial.await {
             Err(ConnectError::Foreign { reason, .. }) => {
-                assert!(reason.contains("xpired"), "{reason}")
+                assert!(reason.contains("xpired"), "{reason}");
             }
             other => panic!("{other:?}"),
         }
+    });
+}
+
+/// Round trips until connected; the time of the endpoints' own work is not counted here.
+async fn round_trips(from: &Endpoint, to: &Endpoint) -> u128 {
+    let start = tokio::time::Instant::now();
+    let dial = from.connect(to.local_addr().unwrap(), Alpn::Gossip, None);
+    let (dialled, accepted) = tokio::join!(dial, to.accept());
+    let took = start.elapsed();
+    assert_eq!(
+        accepted.unwrap().peer().unwrap().node,
+        from.identity().unwrap().node_uuid()
+    );
+    dialled.unwrap();
+    took.as_millis() / (2 * ONE_WAY).as_millis()
+}
+
+#[test]
+fn many_unfinished_handshakes_make_newcomers_prove_their_address_until_they_time_out() {
+    virtual_world(async {
+        let (ca, net) = (cluster(), Net::new());
+        let time = 1_800_000_000;
+        let server = net.endpoint(member(&ca, "server", 1), 1, time);
+        let (b, c, d) = (
+            net.endpoint(member(&ca, "b", 2), 2, time),
+            net.endpoint(member(&ca, "c", 3), 3, time),
+            net.endpoint(member(&ca, "d", 4), 4, time),
+        );
+        let quick = round_trips(&b, &server).await;
+        let flood = net.endpoint(member(&ca, "flood", 9), 9, time);
+        net.0.lock().unwrap().deaf.push(flood.local_addr().unwrap());
+        let to = server.local_addr().unwrap();
+        for _ in 0..3 * mars_gossip_net::limits::RETRY_ABOVE {
+            let flood = flood.clone();
+            tokio::spawn(async move { flood.connect(to, Alpn::Gossip, None).await.unwrap_err() });
+        }
+        tokio::time::sleep(2 * ONE_WAY).await;
+        assert_eq!(round_trips(&c, &server).await, quick + 1);
+        tokio::time::sleep(mars_gossip_net::limits::HANDSHAKE_TIMEOUT * 2).await;
+        assert_eq!(round_trips(&d, &server).await, quick);
     });
 }
