@@ -46,10 +46,14 @@ impl Out {
     fn warn(&mut self, kind: W, subject: &str, text: impl Into<String>) {
         self.0.push(Warning {
             kind,
-            subject: show_bytes(subject.as_bytes()),
+            subject: show(subject),
             text: text.into(),
         });
     }
+}
+
+fn show(text: &str) -> String {
+    show_bytes(text.as_bytes())
 }
 
 fn resource_leaf(path: &str) -> Option<(&str, &str)> {
@@ -73,10 +77,7 @@ fn the_tree(scan: &Scan, table: &Table, report: &Report, out: &mut Out) {
     let mut stamps: Vec<u64> = Vec::new();
     for row in report.taken.iter().chain(&report.derived) {
         if let Some(from) = &row.clamped_from {
-            let text = format!(
-                "stamp {from} is out of bounds, {} is taken instead",
-                row.stamp
-            );
+            let text = format!("stamp {from} is out of bounds and was replaced");
             out.warn(W::Clamped, &row.key, text);
         }
         if row.preliminary {
@@ -198,7 +199,7 @@ impl<'t> Resource<'t> {
         if let Some(primary) = primary.filter(|p| *p != "(none)")
             && !self.storage().any(|host| host == primary)
         {
-            let text = format!("'{}' is no member", show_bytes(primary.as_bytes()));
+            let text = format!("'{}' is no member", show(primary));
             out.warn(W::PrimaryNotMember, &self.key("primary"), text);
         }
         let actual: Vec<&str> = (self.texts.iter())
@@ -206,7 +207,7 @@ impl<'t> Resource<'t> {
             .filter_map(|(leaf, _)| leaf.strip_prefix("actual-")?.strip_suffix("/is-primary"))
             .collect();
         if actual.len() > 1 {
-            let text = format!("{} all say that they are primary", actual.join(", "));
+            let text = format!("{} all say that they are primary", show(&actual.join(", ")));
             out.warn(W::SeveralPrimaries, &self.key(""), text);
         }
     }
@@ -238,11 +239,19 @@ impl<'t> Resource<'t> {
                 let Verdict::Split(common) = replica.compare(other) else {
                     continue;
                 };
+                let (host, other) = (show(host), show(other_host));
                 let common = common.map_or_else(
                     || "nothing in common is known".to_owned(),
-                    |at| format!("common up to log {} of {}, {}", at.nr, at.writer, at.offset),
+                    |at| {
+                        format!(
+                            "common up to log {} of {}, {}",
+                            at.nr,
+                            show(&at.writer),
+                            at.offset
+                        )
+                    },
                 );
-                let text = format!("the histories of {host} and {other_host} contradict: {common}");
+                let text = format!("the histories of {host} and {other} contradict: {common}");
                 out.warn(W::SplitBrain, &self.key(""), text);
             }
         }

@@ -7,7 +7,7 @@ use crate::{Object, ObjectKind, Scan, SkipReason, check, derive, show_bytes};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View};
 use mars_meta_model::{ParseValueError, check_host_name};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How an import treats stamps.
 #[derive(Clone, Copy, Debug)]
@@ -49,23 +49,17 @@ pub struct Plan {
     pub entries: Vec<Entry>,
     /// What becomes of every object; complete once the outcomes are applied.
     pub report: Report,
+    /// The system clock that the plan was made with.
+    now: Timestamp,
 }
 
 impl Plan {
-    /// Gives entries whose stamp was replaced the stamp of an earlier import: where `held` has the same cell
-    /// from an import, its stamp is taken over. Without this, such entries would be taken anew by every import,
-    /// because "now" has moved on.
+    /// Gives entries that lie in the future the stamp that an earlier import gave them: where `held` has the same
+    /// cell from an import with a lower stamp, that stamp is taken over. Without this, such entries would be taken
+    /// anew by every import, because "now" has moved on. To be called before the entries are merged.
     pub fn settle(&mut self, held: &(impl View + ?Sized)) {
-        let rows = self.report.taken.iter().chain(&self.report.derived);
-        let replaced: BTreeSet<String> = rows
-            .filter(|row| row.clamped_from.is_some())
-            .map(|row| row.key.clone())
-            .collect();
         let mut settled = BTreeMap::new();
-        for entry in &mut self.entries {
-            if !replaced.contains(entry.key.as_str()) {
-                continue;
-            }
+        for entry in self.entries.iter_mut().filter(|e| e.stamp >= self.now) {
             let Some(old) = held.entry(&entry.key) else {
                 continue;
             };
@@ -75,11 +69,15 @@ impl Plan {
                 settled.insert(entry.key.as_str().to_owned(), old.stamp);
             }
         }
-        for row in self.report.taken.iter_mut().chain(&mut self.report.derived) {
+        let report = &mut self.report;
+        for row in report.taken.iter_mut().chain(&mut report.derived) {
             if let Some(stamp) = settled.get(&row.key) {
+                row.clamped_from
+                    .get_or_insert_with(|| row.stamp.to_string());
                 row.stamp = *stamp;
             }
         }
+        report.recount();
     }
 }
 
@@ -153,6 +151,7 @@ impl<'s> Planner<'s> {
             ObjectKind::Dir { entered } => {
                 self.objects.insert(&object.path, object);
                 if !entered {
+                    counts.folders_skipped += 1;
                     let reason = folder_skip(&parts_of(&object.path));
                     self.skip(&object.path, reason.unwrap_or(SkipReason::TooDeep));
                 }
@@ -242,11 +241,8 @@ impl<'s> Planner<'s> {
 
     /// A deletion of the old method: a tombstone, unless the target is newer.
     fn deletion(&mut self, object: &Object, target: &[u8], source: Source) {
-        let key = match (place_of(target), key_of(target)) {
-            (Place::Key, Ok(key)) => key,
-            _ => {
-                return self.skip(&object.path, SkipReason::BadRequest(show_bytes(target)));
-            }
+        let (Place::Key, Ok(key)) = (place_of(target), key_of(target)) else {
+            return self.skip(&object.path, SkipReason::BadRequest(show_bytes(target)));
         };
         let newer_link = (self.keys.get(&key))
             .is_some_and(|held| held.mtime_ns > object.mtime_ns && held.source == Source::Link);
@@ -299,7 +295,11 @@ impl<'s> Planner<'s> {
         report.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         report.warnings = check::warnings(scan, &entries, &report);
         report.recount();
-        Plan { entries, report }
+        Plan {
+            entries,
+            report,
+            now: Timestamp::from_nanos(options.now_ns),
+        }
     }
 }
 

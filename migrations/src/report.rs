@@ -58,13 +58,30 @@ fn as_text<S: Serializer>(stamp: &Timestamp, serializer: S) -> Result<S::Ok, S::
 }
 
 /// One object that became no entry of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedRow {
     /// Its path, escaped.
     pub path: String,
     /// Why.
-    #[serde(flatten)]
     pub reason: SkipReason,
+}
+
+impl Serialize for SkippedRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row<'r> {
+            path: &'r str,
+            #[serde(flatten)]
+            reason: &'r SkipReason,
+            text: String,
+        }
+        let row = Row {
+            path: &self.path,
+            reason: &self.reason,
+            text: self.reason.to_string(),
+        };
+        row.serialize(serializer)
+    }
 }
 
 /// One regular file. Files are listed, never stored.
@@ -141,8 +158,8 @@ pub struct Warning {
 
 /// Numbers of a report.
 ///
-/// Before outcomes are applied: `links + files + folders + others = taken + skipped + files + folders entered`,
-/// so that nothing of a tree is lost without a word.
+/// Before outcomes are applied, `links + others + folders_skipped = taken + skipped`: nothing of a tree is lost
+/// without a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Symbolic links in the tree.
@@ -151,6 +168,8 @@ pub struct Counts {
     pub files: usize,
     /// Folders in the tree.
     pub folders: usize,
+    /// Folders that were not entered; they are among the skipped objects.
+    pub folders_skipped: usize,
     /// Other objects, and those that could not be read.
     pub others: usize,
     /// Entries to take or taken, without the derived ones.
