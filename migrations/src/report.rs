@@ -322,12 +322,26 @@ impl Report {
         self.counts = counts;
     }
 
-    /// The report for programs: one JSON object with the fields of this struct.
+    /// The report for programs: one JSON object with the fields of this struct, in ASCII.
     ///
     /// # Errors
     /// Never for a report of this crate; the error is passed on rather than hidden.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string_pretty(self)
+        use fmt::Write as _;
+        let json = serde_json::to_string_pretty(self)?;
+        let mut ascii = String::with_capacity(json.len());
+        // What JSON does not escape by itself only occurs within strings, where an escape means the same.
+        for c in json.chars() {
+            if c == '\n' || (c.is_ascii() && !c.is_ascii_control()) {
+                ascii.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing into a String cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+        Ok(ascii)
     }
 }
 

@@ -84,6 +84,7 @@ fn odd_names_are_shown_escaped() {
         .link(b"userspace/\xff", "1", T)
         .link(b"resource-\xfe/size", "1", T)
         .link(b"userspace/.tmp\x07", "1", T)
+        .link("userspace/\u{7f}\u{9b}\u{10348}", "1", T)
         .link("userspace/gr\u{fc}n", "1", T);
     let plan = tree.plan();
     let table = table_of(&plan);
@@ -98,7 +99,15 @@ fn odd_names_are_shown_escaped() {
         reasons(&plan, "resource-\\xfe/size"),
         [SkipReason::NameEncoding]
     );
-    for text in [format!("{:#}", plan.report), plan.report.to_json().unwrap()] {
+    let json = plan.report.to_json().unwrap();
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let keys = parsed["taken"].as_array().unwrap();
+    for name in ["gr\u{fc}n", "\u{7f}\u{9b}\u{10348}", "a\nb"] {
+        let key = format!("userspace/{name}");
+        assert!(keys.iter().any(|row| row["key"] == *key), "{json}");
+    }
+    assert!(json.is_ascii());
+    for text in [format!("{:#}", plan.report), json] {
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
     }
 }
