@@ -219,3 +219,30 @@ fn the_report_has_a_human_and_a_json_form() {
         && s["reason"] == "obsolete"
         && s["text"] == "record of an obsolete method, without meaning here"));
 }
+
+#[test]
+fn golden_entries() {
+    // The example of docs/spec/legacy-import.md.
+    let listing = "l\tuuid\thostA_1742540000.123456789\t1742540000.123456789\n\
+                   l\tresource-r/data-hostA\t/dev/vg0/r\t1742541000.000000007\n\
+                   l\tresource-r/.deleted-version-000000009-hostA\t17,0\t1708040000.000000001\n\
+                   l\tresource-r/.tmp.4711.size\t4096\t1742541000.000000007\n\
+                   f\tresource-r/log-000000001-hostA\t4180\t1742541001.000000000\n";
+    let plan = Tree::of(listing).plan();
+    let hex: Vec<String> = (plan.entries.iter())
+        .map(|entry| {
+            let mut bytes = Vec::new();
+            mars_meta_model::encode_entry(entry, &mut bytes);
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        })
+        .collect();
+    let spec = include_str!("../../../docs/spec/legacy-import.md");
+    let block = spec.split("```").nth(1).unwrap();
+    let expected: Vec<&str> = block.split_whitespace().collect();
+    assert_eq!(hex, expected);
+    assert_eq!(kinds(&plan), [WarningKind::UnknownHost]);
+    assert_eq!(
+        reasons(&plan, "resource-r/.tmp.4711.size"),
+        [SkipReason::Temporary]
+    );
+}
