@@ -1,0 +1,377 @@
+//! The planner: from the cluster's wishes and what is observed here to what shall run.
+//!
+//! One pure function, [`plan`], decides for one resource on one host. **An absent key is never a wish**: where
+//! nothing was read, nothing is started, stopped, attached or demoted.
+
+use mars_meta_model::{Entry, Key, Membership, View, members, roster};
+use std::collections::BTreeSet;
+
+/// Who the cluster wants to be primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Designated {
+    /// This host.
+    Me,
+    /// Another host.
+    Other(String),
+    /// Nobody: `(none)`, or the key was deleted.
+    Nobody,
+}
+
+/// The wishes for one resource on one host, as read from the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Backing disk, if the host is a storage member.
+    pub disk: Option<String>,
+    /// The membership was deleted: there is a tombstone where the disk was named.
+    pub departed: bool,
+    /// Name of the exported device.
+    pub device: String,
+    /// Logical size in bytes.
+    pub size: Option<u64>,
+    /// Switch `attach`; `None`: never set.
+    pub attach: Option<bool>,
+    /// Switch `connect`: fetch logs. Off on a designated primary means: go on without what is missing.
+    pub fetch: bool,
+    /// Switch `allow-replay`.
+    pub replay: bool,
+    /// Switch `sync`.
+    pub sync: bool,
+    /// Designated primary; `None`: never set.
+    pub designated: Option<Designated>,
+    /// Hosts that report to be primary, without this one.
+    pub other_primaries: Vec<String>,
+    /// Who was primary last, if it is another host.
+    pub last_primary: Option<String>,
+    /// Storage members that are in the roster, with this host.
+    pub members: BTreeSet<String>,
+}
+
+/// Reads a live text.
+fn text<'a>(view: &'a (impl View + ?Sized), res: &str, leaf: &str) -> Option<&'a str> {
+    view.text(&format!("resource-{res}/{leaf}"))
+}
+
+fn switch(view: &(impl View + ?Sized), res: &str, host: &str, name: &str) -> Option<bool> {
+    let key = Key::parse(&format!("resource-{res}/todo-{host}/{name}")).ok()?;
+    // A deleted switch reads as off, as in the original; an absent one is no wish.
+    let entry = view.entry(&key)?;
+    Some(entry.text().is_some_and(|t| t.trim().parse::<i64>().is_ok_and(|n| n != 0)))
+}
+
+impl Wish {
+    /// Reads the wishes for `res` on `host`.
+    #[must_use]
+    pub fn read(view: &(impl View + ?Sized), host: &str, res: &str) -> Self {
+        let leaf = |leaf: &str| Key::parse(&format!("resource-{res}/{leaf}")).ok();
+        let data = leaf(&format!("data-{host}")).and_then(|key| view.entry(&key));
+        let primary = leaf("primary").and_then(|key| view.entry(&key));
+        let designated = primary.map(|entry| match entry.text() {
+            Some(name) if name == host => Designated::Me,
+            None | Some("(none)") => Designated::Nobody,
+            Some(name) => Designated::Other(name.to_owned()),
+        });
+        let known = roster(view);
+        let members: BTreeSet<String> = members(view, res)
+            .into_iter()
+            .filter(|(name, kind)| *kind == Membership::Storage && known.contains_key(name))
+            .map(|(name, _)| name)
+            .collect();
+        let other_primaries = members
+            .iter()
+            .filter(|m| *m != host)
+            .filter(|m| text(view, res, &format!("actual-{m}/is-primary")) == Some("1"))
+            .cloned()
+            .collect();
+        let last = text(view, res, "userspace/last-primary").filter(|last| *last != host);
+        let on = |name| switch(view, res, host, name).unwrap_or(false);
+        Self {
+            disk: data.and_then(Entry::text).map(str::to_owned),
+            departed: data.is_some_and(Entry::is_tombstone),
+            device: text(view, res, &format!("device-{host}")).unwrap_or(res).to_owned(),
+            size: text(view, res, "size").and_then(|t| t.parse().ok()),
+            attach: switch(view, res, host, "attach"),
+            fetch: on("connect"),
+            replay: on("allow-replay"),
+            sync: on("sync"),
+            designated,
+            other_primaries,
+            last_primary: last.map(str::to_owned),
+            members,
+        }
+    }
+
+    /// Where logs are fetched from: the designated primary, else who reports to be primary, else who was last.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        match &self.designated {
+            Some(Designated::Other(host)) => Some(host),
+            _ => self.other_primaries.first().map(String::as_str).or(self.last_primary.as_deref()),
+        }
+    }
+}
+
+/// What the driver of a resource is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The disk is closed.
+    Detached,
+    /// The disk is open; logs are fetched and replayed.
+    Secondary,
+    /// The device is exported (or about to be).
+    Primary,
+}
+
+/// What is known locally of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Present role.
+    pub role: Role,
+    /// Connections that hold the device open.
+    pub open_count: u32,
+    /// The last life of this host ended as primary, and the log was not closed since.
+    pub was_primary: bool,
+    /// The disk is synced and replayed past the end of the sync.
+    pub consistent: bool,
+    /// All local log bytes are replayed.
+    pub replayed_all: bool,
+    /// A member that knows of more log than is here.
+    pub behind: Option<String>,
+}
+
+/// What shall run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Whatever runs now: no wish was read.
+    Keep,
+    /// Stop, and forget logs and positions: the host left the resource.
+    Depart,
+    /// Close the disk.
+    Detached,
+    /// Open the disk, fetch and replay.
+    Secondary {
+        /// Where to fetch logs from.
+        fetch: Option<String>,
+        /// Whether to replay them.
+        replay: bool,
+        /// Where to sync from, if the disk needs it.
+        sync: Option<String>,
+    },
+    /// Export the device.
+    Primary,
+}
+
+/// Why the wish is not fulfilled yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Waiting {
+    /// The device is held open.
+    #[error("the device is still open ({0} connections): close it on this host first")]
+    DeviceOpen(u32),
+    /// Another host is still primary.
+    #[error("host {0} still reports to be primary")]
+    OtherPrimary(String),
+    /// The log is not complete here.
+    #[error("host {0} knows of more log than has been replayed here")]
+    Behind(String),
+    /// Local log bytes are not replayed yet.
+    #[error("the local log is not replayed to its end yet")]
+    Replaying,
+    /// The disk is not consistent yet.
+    #[error("the disk is not consistent yet: a sync must finish first")]
+    Inconsistent,
+}
+
+/// Decides what shall run, and why it is not what was wished.
+#[must_use]
+pub fn plan(wish: &Wish, seen: &Observed) -> (Target, Option<Waiting>) {
+    let open = (seen.role == Role::Primary && seen.open_count > 0)
+        .then_some(Waiting::DeviceOpen(seen.open_count));
+    if wish.departed {
+        return open.map_or((Target::Depart, None), |why| (Target::Keep, Some(why)));
+    }
+    if wish.disk.is_none() || wish.size.is_none() {
+        return (Target::Keep, None);
+    }
+    match wish.attach {
+        None => return (Target::Keep, None),
+        Some(false) => {
+            return open.map_or((Target::Detached, None), |why| (Target::Keep, Some(why)));
+        }
+        Some(true) => {}
+    }
+    match &wish.designated {
+        Some(Designated::Me) if seen.role == Role::Primary => (Target::Primary, None),
+        Some(Designated::Me) => match not_yet_primary(wish, seen) {
+            None => (Target::Primary, None),
+            Some(why) => (secondary(wish), Some(why)),
+        },
+        None if seen.role == Role::Primary => (Target::Keep, None),
+        _ => open.map_or_else(|| (secondary(wish), None), |why| (Target::Keep, Some(why))),
+    }
+}
+
+fn secondary(wish: &Wish) -> Target {
+    let source = wish.source().map(str::to_owned);
+    let sync = source.clone().filter(|_| wish.sync);
+    Target::Secondary { fetch: source.filter(|_| wish.fetch), replay: wish.replay, sync }
+}
+
+fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
+    if !seen.consistent {
+        return Some(Waiting::Inconsistent);
+    }
+    if seen.was_primary {
+        return None;
+    }
+    if !seen.replayed_all {
+        return Some(Waiting::Replaying);
+    }
+    if !wish.fetch {
+        // `primary --force` after `disconnect`: go on with what is here.
+        return None;
+    }
+    if let Some(host) = wish.other_primaries.first() {
+        return Some(Waiting::OtherPrimary(host.clone()));
+    }
+    seen.behind.clone().map(Waiting::Behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::{NodeRecord, NodeState, NodeId, Table, testing::entry};
+
+    fn store(extra: &[(&str, Option<&str>)]) -> Table {
+        let mut table = Table::new();
+        let record = NodeRecord {
+            id: NodeId(1),
+            key_hash: [0; 32],
+            meta: vec![],
+            data: vec![],
+            state: NodeState::Active,
+        };
+        for host in ["a", "b"] {
+            table.merge(entry(&format!("roster/{host}"), Some(&record.to_string()), 1, 1));
+            table.merge(entry(&format!("directory/r/member-{host}"), Some("storage"), 1, 1));
+            for name in ["attach", "connect", "sync", "allow-replay"] {
+                table.merge(entry(&format!("resource-r/todo-{host}/{name}"), Some("1"), 1, 1));
+            }
+            table.merge(entry(&format!("resource-r/data-{host}"), Some("/disk"), 1, 1));
+        }
+        table.merge(entry("resource-r/size", Some("4096"), 1, 1));
+        for (i, (key, value)) in extra.iter().enumerate() {
+            table.merge(entry(key, *value, 2 + i as u64, 1));
+        }
+        table
+    }
+
+    fn seen(role: Role) -> Observed {
+        Observed {
+            role,
+            open_count: 0,
+            was_primary: false,
+            consistent: true,
+            replayed_all: true,
+            behind: None,
+        }
+    }
+
+    fn decide(extra: &[(&str, Option<&str>)], seen: &Observed) -> (Target, Option<Waiting>) {
+        plan(&Wish::read(&store(extra), "a", "r"), seen)
+    }
+
+    fn following(from: Option<&str>) -> Target {
+        let from = from.map(str::to_owned);
+        Target::Secondary { fetch: from.clone(), replay: true, sync: from }
+    }
+
+    const PRIMARY: &str = "resource-r/primary";
+
+    #[test]
+    fn an_absent_key_is_never_a_wish() {
+        let empty = Wish::read(&Table::new(), "a", "r");
+        for role in [Role::Detached, Role::Secondary, Role::Primary] {
+            assert_eq!(plan(&empty, &seen(role)), (Target::Keep, None));
+        }
+        assert_eq!(decide(&[], &seen(Role::Primary)).0, Target::Keep, "no primary key: no demotion");
+        assert_eq!(decide(&[], &seen(Role::Secondary)).0, following(None));
+    }
+
+    #[test]
+    fn the_designated_primary_becomes_primary_when_it_has_everything() {
+        let me = [(PRIMARY, Some("a"))];
+        assert_eq!(decide(&me, &seen(Role::Secondary)), (Target::Primary, None));
+        let mut late = seen(Role::Secondary);
+        late.behind = Some("b".to_owned());
+        assert_eq!(decide(&me, &late).1, Some(Waiting::Behind("b".to_owned())));
+        late.replayed_all = false;
+        assert_eq!(decide(&me, &late).1, Some(Waiting::Replaying));
+        late.consistent = false;
+        assert_eq!(decide(&me, &late).1, Some(Waiting::Inconsistent));
+        let busy = [(PRIMARY, Some("a")), ("resource-r/actual-b/is-primary", Some("1"))];
+        let (target, why) = decide(&busy, &seen(Role::Secondary));
+        assert_eq!(target, following(Some("b")), "it goes on fetching from the old primary");
+        assert_eq!(why, Some(Waiting::OtherPrimary("b".to_owned())));
+    }
+
+    #[test]
+    fn a_crashed_primary_resumes_and_a_forced_one_goes_on_with_what_it_has() {
+        let me = [(PRIMARY, Some("a"))];
+        let mut crashed = seen(Role::Detached);
+        crashed.was_primary = true;
+        crashed.replayed_all = false;
+        crashed.behind = Some("b".to_owned());
+        assert_eq!(decide(&me, &crashed), (Target::Primary, None));
+        let forced = [(PRIMARY, Some("a")), ("resource-r/todo-a/connect", Some("0"))];
+        let mut behind = seen(Role::Secondary);
+        behind.behind = Some("b".to_owned());
+        assert_eq!(decide(&forced, &behind), (Target::Primary, None));
+        behind.consistent = false;
+        assert_eq!(decide(&forced, &behind).1, Some(Waiting::Inconsistent), "not even by force");
+    }
+
+    #[test]
+    fn the_old_primary_leaves_only_when_the_device_is_closed() {
+        for value in [Some("b"), Some("(none)"), None] {
+            let other = [(PRIMARY, value)];
+            let mut primary = seen(Role::Primary);
+            primary.open_count = 2;
+            assert_eq!(decide(&other, &primary), (Target::Keep, Some(Waiting::DeviceOpen(2))));
+            primary.open_count = 0;
+            assert!(matches!(decide(&other, &primary).0, Target::Secondary { .. }), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_designated_means_fetching_the_rest_from_the_last_primary() {
+        let none = [(PRIMARY, Some("(none)")), ("resource-r/userspace/last-primary", Some("b"))];
+        assert_eq!(decide(&none, &seen(Role::Secondary)).0, following(Some("b")));
+    }
+
+    #[test]
+    fn switches_are_obeyed() {
+        let off = [
+            (PRIMARY, Some("b")),
+            ("resource-r/todo-a/connect", Some("0")),
+            ("resource-r/todo-a/allow-replay", None),
+            ("resource-r/todo-a/sync", Some("x")),
+        ];
+        let nothing = Target::Secondary { fetch: None, replay: false, sync: None };
+        assert_eq!(decide(&off, &seen(Role::Secondary)).0, nothing);
+        let detach = [("resource-r/todo-a/attach", Some("0")), (PRIMARY, Some("a"))];
+        assert_eq!(decide(&detach, &seen(Role::Primary)).0, Target::Detached);
+        let mut open = seen(Role::Primary);
+        open.open_count = 1;
+        assert_eq!(decide(&detach, &open), (Target::Keep, Some(Waiting::DeviceOpen(1))));
+        assert_eq!(decide(&[("resource-r/data-a", None)], &seen(Role::Secondary)).0, Target::Depart);
+    }
+
+    #[test]
+    fn members_outside_of_the_roster_do_not_count() {
+        let mut table = store(&[]);
+        table.merge(entry("directory/r/member-ghost", Some("storage"), 1, 1));
+        table.merge(entry("resource-r/actual-ghost/is-primary", Some("1"), 1, 1));
+        let wish = Wish::read(&table, "a", "r");
+        assert_eq!(wish.members.len(), 2);
+        assert!(wish.other_primaries.is_empty());
+    }
+}
