@@ -142,6 +142,8 @@ pub enum Command {
     ListLinks(c::list_links::Args),
     /// Print the system clock and the Lamport clock
     Clock(c::clock::Args),
+    /// Take over the keys of a legacy MARS tree
+    ImportTree(c::import_tree::Args),
     /// Print each node with its address
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
     /// A cluster of several nodes on this machine, for trying and testing

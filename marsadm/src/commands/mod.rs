@@ -6,6 +6,7 @@ pub mod create_resource;
 pub mod delete_file;
 pub mod down;
 pub mod get_link;
+pub mod import_tree;
 pub mod invalidate;
 pub mod join_cluster;
 pub mod join_resource;

@@ -104,3 +104,26 @@ async fn addresses_are_listed() {
     let out = w.ok("lowlevel-ls-host-ips").await.stdout();
     assert_eq!(out, "hosta 192.0.2.1\nhostb 192.0.2.2\n");
 }
+
+#[tokio::test]
+async fn a_legacy_tree_is_taken_over_with_its_stamps() {
+    let w = World::new(&["hosta"]);
+    let tree = w.dir.path().join("mars");
+    std::fs::create_dir_all(tree.join("userspace")).unwrap();
+    std::os::unix::fs::symlink("hello", tree.join("userspace/note")).unwrap();
+    std::os::unix::fs::symlink("c-old", tree.join("uuid")).unwrap();
+    let line = format!("import-tree {}", tree.display());
+    let out = w.ok(&format!("--dry-run {line}")).await.stdout();
+    assert!(out.contains("found 2 links"), "{out}");
+    assert_eq!(w.double.get("userspace/note"), None);
+    w.ok(&line).await;
+    assert_eq!(w.double.get("userspace/note").as_deref(), Some("hello"));
+    let json = w.ok(&format!("{line} --json")).await.stdout();
+    assert!(json.contains("\"known\": 2"), "{json}");
+    w.fails(
+        "import-tree /does/not/exist",
+        Kind::Refused,
+        "/does/not/exist",
+    )
+    .await;
+}

@@ -2,10 +2,12 @@
 
 use mars_lamport::Timestamp;
 use mars_meta_api::{
-    ApiError, EntryBytes, ErrorCode, FromServer, GREETING, NodeInfo, Op, PeerInfo, Request,
-    Response, Secret, ToServer, read_frame, write_frame,
+    ApiError, EntryBytes, ErrorCode, FromServer, GREETING, ImportOutcome, NodeInfo, Op, PeerInfo,
+    Request, Response, Secret, ToServer, read_frame, write_frame,
 };
-use mars_meta_model::{Cell, Entry, Key, NodeId, NodeRecord, NodeState, Table, Value, View as _};
+use mars_meta_model::{
+    Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Table, Value, View as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -261,7 +263,19 @@ impl State {
                 Response::Error(ApiError::new(ErrorCode::Denied, "the token is not valid"))
             }
             Request::Unwatch { .. } => Response::Done,
-            Request::Watch { .. } | Request::Import { .. } => {
+            Request::Import { entries } => {
+                let merged = entries.unpack().unwrap().into_iter();
+                Response::Imported(
+                    merged
+                        .map(|entry| match self.table.merge(entry) {
+                            Merge::Apply => ImportOutcome::Taken,
+                            Merge::Duplicate => ImportOutcome::Known,
+                            Merge::Stale => ImportOutcome::Older,
+                        })
+                        .collect(),
+                )
+            }
+            Request::Watch { .. } => {
                 Response::Error(ApiError::new(ErrorCode::Unsupported, "not known here"))
             }
         }
