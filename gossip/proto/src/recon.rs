@@ -71,7 +71,9 @@ impl Gossip {
             return;
         }
         let news = std::mem::replace(&mut peer.synced, false);
-        if begins && (!busy || peer.repair_at.is_some()) {
+        // A repair that is under way compares again by itself when it has become quiet.
+        let under_way = peer.quick_due.is_some_and(|due| due > ctx.now);
+        if begins && !under_way && (!busy || peer.repair_at.is_some()) {
             let mut scopes = BTreeSet::new();
             if !global {
                 scopes.insert(Scope::Global);

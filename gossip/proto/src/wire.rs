@@ -164,7 +164,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             7
         }
         Body::Bye(reason) => {
-            let text = &reason.as_bytes()[..reason.floor_char_boundary(BYE_TEXT_MAX)];
+            let text = cut(reason, BYE_TEXT_MAX);
             out.extend_from_slice(&len16(text.len()));
             out.extend_from_slice(text);
             8
@@ -292,7 +292,16 @@ fn put_scope(out: &mut Vec<u8>, scope: &Scope) {
     };
     // A resource's name is part of a key's part, which is at most 255 bytes.
     out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    out.extend_from_slice(&name.as_bytes()[..name.floor_char_boundary(SCOPE_NAME_MAX)]);
+    out.extend_from_slice(cut(name, SCOPE_NAME_MAX));
+}
+
+/// The beginning of a text that has at most `max` bytes, cut between two characters.
+fn cut(text: &str, max: usize) -> &[u8] {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text.as_bytes()[..end]
 }
 
 fn get_scope(reader: &mut Reader<'_>) -> Result<Scope, DecodeError> {
