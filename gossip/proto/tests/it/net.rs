@@ -1,4 +1,5 @@
 //! Nodes, each a table and a core, and the messages between them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_gossip_proto::{Body, Config, Ctx, Event, Gossip, MergeOutcome, Message, decode, encode};
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
@@ -105,7 +106,8 @@ impl Net {
     pub(crate) fn start(&mut self, host: &str, id: NodeId, table: Table) {
         let clock = Clock::new(Timestamp::ZERO, DEFAULT_MAX_AHEAD);
         let ctx = Node::ctx(self.now, 0, &clock, &table);
-        let core = Gossip::new(Config::new(host, id), id.0 as u64, &ctx);
+        let seed = u64::try_from(id.0).unwrap();
+        let core = Gossip::new(Config::new(host, id), seed, &ctx);
         self.nodes.insert(
             host.to_owned(),
             Node {
