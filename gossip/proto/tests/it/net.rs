@@ -244,7 +244,7 @@ impl Net {
             let wall = START + self.now + node.ahead;
             let _ = node.clock.observe(wall, message.stamp);
             node.with(self.now, |core, ctx| {
-                core.handle_message(ctx, &from, message)
+                core.handle_message(ctx, &from, message);
             });
         }
     }
