@@ -11,6 +11,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the local record that holds the clock's ceiling.
 const CEILING: &str = "ceiling";
+/// Name of the local record that backends hold their format in.
+const FORMAT: &str = "format";
+/// Why a local record may not be written.
+pub(crate) const OWN_NAME: &str = "the name belongs to the store itself";
 
 /// Why a store could not be taken into use. It was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -398,12 +402,12 @@ fn next_ceiling(wall_ns: u64, last: Timestamp) -> Timestamp {
     ahead.max(last.plus_nanos(CEILING_STEP_NS))
 }
 
-fn check_local(job: &Job) -> Result<(), WriteError> {
+pub(crate) fn check_local(job: &Job) -> Result<(), WriteError> {
     let Job::PutLocal { name, value } = job else {
         return Ok(());
     };
-    let reason = if name == CEILING {
-        "the name belongs to the store itself"
+    let reason = if name == CEILING || name == FORMAT {
+        OWN_NAME
     } else if name.is_empty() || name.len() > LOCAL_NAME_LEN_MAX {
         "its name must have 1 to 64 bytes"
     } else if value.len() > LOCAL_VALUE_LEN_MAX {

@@ -3,7 +3,7 @@
 //! [`Meta`] is the store as other code uses it, with or without a runtime, with or without a daemon around it
 //! (`docs/embedded.md`). [`Core`] is the part below: synchronous, over any [`mars_meta_model::Store`], time as an
 //! argument; simulations use it directly. [`SledStore`] is the durable backend (`docs/spec/store.md`),
-//! `serve` opens the store to local programs (`docs/spec/local-api.md`).
+//! [`serve`] opens the store to local programs (`docs/spec/local-api.md`).
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod job;
 pub mod limits;
 mod node;
 mod record;
+mod server;
 mod sled_store;
 mod writer;
 
@@ -20,4 +21,7 @@ pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
 pub use node::{Meta, MetaConfig, OpenError, Ticket, WallClock, random_boot, system_clock};
+pub use server::{
+    Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
+};
 pub use sled_store::{SledError, SledStore, set_aside};

@@ -1,9 +1,9 @@
 //! The store of one node as other code uses it: [`Meta`].
 
-use crate::core::{Core, CoreOpenError, SharedTable, read};
+use crate::core::{Core, CoreOpenError, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
 use crate::job::{Change, Committed, Done, Job, Merged, WriteError};
-use crate::limits::{FEED_QUEUE_LEN, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX, REQUEST_QUEUE_LEN};
+use crate::limits::{FEED_QUEUE_LEN, REQUEST_QUEUE_LEN};
 use crate::sled_store::{SledError, SledStore};
 use crate::writer::{Request, Writer};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
@@ -179,22 +179,18 @@ fn as_forced(mut entries: Vec<Entry>) -> Job {
 }
 
 fn local_job(name: &str, value: &[u8]) -> Result<Job, WriteError> {
-    let reason = if name == NODE_ID || name == "ceiling" || name == "format" {
-        "the name belongs to the store itself"
-    } else if name.is_empty() || name.len() > LOCAL_NAME_LEN_MAX {
-        "its name must have 1 to 64 bytes"
-    } else if value.len() > LOCAL_VALUE_LEN_MAX {
-        "its content may have at most 65536 bytes"
-    } else {
-        return Ok(Job::PutLocal {
+    if name == NODE_ID {
+        return Err(WriteError::BadLocal {
             name: name.to_owned(),
-            value: value.to_vec(),
+            reason: OWN_NAME,
         });
-    };
-    Err(WriteError::BadLocal {
+    }
+    let job = Job::PutLocal {
         name: name.to_owned(),
-        reason,
-    })
+        value: value.to_vec(),
+    };
+    check_local(&job)?;
+    Ok(job)
 }
 
 impl Meta {

@@ -75,11 +75,18 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let key = local_key("format");
-        assert_eq!(hex(&seal_record(&key, FORMAT.as_bytes())), "GOLDEN1");
+        assert_eq!(
+            hex(&seal_record(&key, FORMAT.as_bytes())),
+            "012b675baf6d6172732d6d6574612031"
+        );
         let held = entry("uuid", Some("x"), 1, 2);
         let mut body = Vec::new();
         encode_entry(&held, &mut body);
-        assert_eq!(hex(&seal_record(&entry_key(&held.key), &body)), "GOLDEN2");
+        assert_eq!(
+            hex(&seal_record(&entry_key(&held.key), &body)),
+            "014c64c106010000000100000000000000020000000000000000000000000000000100\
+             0000000000000400010000007575696478"
+        );
     }
 
     #[test]
