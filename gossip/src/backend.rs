@@ -10,7 +10,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     type Changes: Changes;
 
     /// Merges entries that were received from a peer.
-    fn merge(&self, entries: Vec<Entry>) -> impl Future<Output = Result<Merged, WriteError>> + Send;
+    fn merge(&self, entries: Vec<Entry>)
+    -> impl Future<Output = Result<Merged, WriteError>> + Send;
 
     /// Takes notice of a stamp; `false` if it lies beyond the drift bound.
     fn observe(&self, stamp: Timestamp) -> impl Future<Output = Result<bool, WriteError>> + Send;
@@ -40,7 +41,10 @@ impl Changes for Feed {
 impl Backend for Meta {
     type Changes = Feed;
 
-    fn merge(&self, entries: Vec<Entry>) -> impl Future<Output = Result<Merged, WriteError>> + Send {
+    fn merge(
+        &self,
+        entries: Vec<Entry>,
+    ) -> impl Future<Output = Result<Merged, WriteError>> + Send {
         Meta::merge(self, entries, 0)
     }
 
@@ -57,6 +61,6 @@ impl Backend for Meta {
     }
 
     fn changes(&self) -> Feed {
-        self.feed()
+        self.subscribe_all()
     }
 }

@@ -65,7 +65,9 @@ pub enum RunError {
         error: io::Error,
     },
     /// Another daemon uses the folder.
-    #[error("another daemon uses the state folder {0}: stop it first, or give this one a folder of its own")]
+    #[error(
+        "another daemon uses the state folder {0}: stop it first, or give this one a folder of its own"
+    )]
     Locked(PathBuf),
     /// The store does not open.
     #[error(transparent)]
@@ -87,6 +89,9 @@ pub enum RunError {
         /// Configured name.
         host: String,
     },
+    /// The authority of the cluster, which lies on this node.
+    #[error(transparent)]
+    Authority(#[from] mars_gossip_net::CaError),
     /// The address to listen on.
     #[error(transparent)]
     Bind(#[from] BindError),

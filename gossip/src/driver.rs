@@ -121,7 +121,10 @@ impl<B: Backend> Driver<B> {
         endpoint: Endpoint,
         status: Status,
     ) -> Result<Self, DriverError> {
-        let cluster = endpoint.identity().ok_or(DriverError::NoIdentity)?.cluster();
+        let cluster = endpoint
+            .identity()
+            .ok_or(DriverError::NoIdentity)?
+            .cluster();
         let changes = backend.changes();
         let (wall, stamp) = backend.clock();
         let mut proto = Config::new(&config.host, config.node);
@@ -190,7 +193,10 @@ impl<B: Backend> Driver<B> {
     ///
     /// # Errors
     /// [`DriverError`] if the store fails.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), DriverError> {
+    pub async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), DriverError> {
         let Some(mut inputs) = self.inputs.take() else {
             return Ok(());
         };
@@ -247,7 +253,10 @@ impl<B: Backend> Driver<B> {
 
     /// When something is to be done though nothing happens.
     fn due(&self) -> Instant {
-        let core = self.core.poll_timeout().map(|at| self.began + Duration::from_nanos(at));
+        let core = self
+            .core
+            .poll_timeout()
+            .map(|at| self.began + Duration::from_nanos(at));
         let dial = self.dials.next(|host| self.links.contains_key(host));
         let idle = Instant::now() + Duration::from_secs(3600);
         [core, dial].into_iter().flatten().min().unwrap_or(idle)
@@ -412,7 +421,11 @@ impl<B: Backend> Driver<B> {
     }
 
     fn report(&mut self, host: &str, number: u64, report: LinkReport) {
-        if self.links.get(host).is_none_or(|link| link.number != number) {
+        if self
+            .links
+            .get(host)
+            .is_none_or(|link| link.number != number)
+        {
             return;
         }
         match report {

@@ -56,22 +56,22 @@ pub(crate) async fn greet(
         .map_err(|error| error.to_string())?;
         let body = Body::Hello(ours.clone());
         send(&mut sender, &Message { stamp, body }).await?;
-        loop {
-            match receive(&mut receiver).await? {
-                None => return Err("the peer closed without a greeting".to_owned()),
-                Some(Message {
-                    body: Body::Hello(hello),
-                    ..
-                }) => return Ok((hello, sender, receiver)),
-                Some(_) => return Err("the peer's first message is no greeting".to_owned()),
-            }
+        match receive(&mut receiver).await? {
+            None => Err("the peer closed without a greeting".to_owned()),
+            Some(Message {
+                body: Body::Hello(hello),
+                ..
+            }) => Ok((hello, sender, receiver)),
+            Some(_) => Err("the peer's first message is no greeting".to_owned()),
         }
     };
     let greeted = timeout(HELLO_TIMEOUT, exchange)
         .await
         .unwrap_or_else(|_| Err("no greeting in time".to_owned()));
     let checked = greeted.and_then(|(hello, sender, receiver)| {
-        hello.check(ours, &name).map_err(|error| error.to_string())?;
+        hello
+            .check(ours, &name)
+            .map_err(|error| error.to_string())?;
         if hello.node != node.to_string() {
             return Err("its greeting and its certificate name different nodes".to_owned());
         }
