@@ -1,6 +1,7 @@
 //! What the two daemons' programs share: options, configuration, logging, and the reasons to end.
 
 mod logging;
+pub mod marsd;
 pub(crate) mod stop;
 
 use crate::config::Config;
