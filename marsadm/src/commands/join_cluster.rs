@@ -72,7 +72,12 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
             addr: args.host.clone(),
             token: Secret(token.to_owned()),
         };
-        ctx.call(request).await?;
+        let hint =
+            "draw a new token on a node of the cluster (marsadm join-token), copy the whole line";
+        ctx.call(request).await.map_err(|error| match error.hint {
+            None => error.hint(hint),
+            Some(_) => error,
+        })?;
         ctx.ui.note("successfully joined the cluster");
         Ok(())
     };

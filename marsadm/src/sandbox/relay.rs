@@ -3,18 +3,27 @@
 //! Every node has, for each of its daemons, a *public* address, which it advertises and the relay owns, and a
 //! *real* one, where it listens. What arrives at the public socket of B from the real address of A is sent on
 //! to the real address of B from the public socket of A, so that B sees A's public address and answers there.
+//!
+//! A node that joins does so from a socket of which nobody knows yet whose it is. What such a *guest* sends to B
+//! goes to B from a socket made for that guest, and B's answers go back the same way; they are cut off with B.
 
 use crate::error::{Error, Result};
 use crate::limits::DATAGRAM_MAX;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 /// Room for bursts of datagrams in the sockets, in bytes.
 const SOCKET_BUFFER: usize = 4 << 20;
+
+/// How long a guest's socket is kept without an answer to pass on.
+const GUEST_IDLE: Duration = Duration::from_secs(60);
+/// Most guests of one node at a time.
+const GUESTS_MAX: usize = 64;
 
 struct Port {
     public: UdpSocket,
@@ -25,7 +34,8 @@ struct Port {
 /// The relay of all nodes for one kind of daemon. Ends when dropped.
 pub(super) struct Relay {
     ports: Arc<Vec<Port>>,
-    strangers: Arc<AtomicU64>,
+    #[cfg(test)]
+    guests: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
@@ -49,17 +59,18 @@ impl Relay {
         let ports = Arc::new(ports);
         let by_real: Arc<BTreeMap<SocketAddr, usize>> =
             Arc::new(ports.iter().enumerate().map(|(i, p)| (p.real, i)).collect());
-        let strangers = Arc::new(AtomicU64::new(0));
+        let guests = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for to in 0..ports.len() {
             let ports = Arc::clone(&ports);
             let by_real = Arc::clone(&by_real);
-            let strangers = Arc::clone(&strangers);
-            tasks.spawn(async move { pass_on(&ports, &by_real, &strangers, to).await });
+            let guests = Arc::clone(&guests);
+            tasks.spawn(async move { pass_on(&ports, &by_real, &guests, to).await });
         }
         Ok(Self {
             ports,
-            strangers,
+            #[cfg(test)]
+            guests,
             _tasks: tasks,
         })
     }
@@ -71,43 +82,98 @@ impl Relay {
             .ok_or_else(|| Error::internal("a relay socket has no address"))
     }
 
-    /// Datagrams that came from no node's real address and were dropped.
-    pub(super) fn strangers(&self) -> u64 {
-        self.strangers.load(Ordering::Relaxed)
+    /// Datagrams that came from guests.
+    #[cfg(test)]
+    fn guests(&self) -> u64 {
+        self.guests.load(Ordering::Relaxed)
     }
 }
 
 async fn pass_on(
-    ports: &[Port],
+    ports: &Arc<Vec<Port>>,
     by_real: &BTreeMap<SocketAddr, usize>,
-    strangers: &AtomicU64,
+    guest_datagrams: &AtomicU64,
     to: usize,
 ) {
     let Some(target) = ports.get(to) else {
         return;
     };
+    let mut guests = Guests::default();
     let mut datagram = vec![0; DATAGRAM_MAX];
     loop {
         // An error here is the echo of an earlier datagram to a node that is down.
         let Ok((len, from)) = target.public.recv_from(&mut datagram).await else {
             continue;
         };
-        let Some(source) = by_real.get(&from).and_then(|from| ports.get(*from)) else {
-            strangers.fetch_add(1, Ordering::Relaxed);
-            continue;
-        };
-        if source.cut.load(Ordering::Relaxed) || target.cut.load(Ordering::Relaxed) {
-            continue;
-        }
+        let source = by_real.get(&from).and_then(|from| ports.get(*from));
+        let cut = |port: &Port| port.cut.load(Ordering::Relaxed);
+        let dropped = cut(target) || source.is_some_and(cut);
         // A node that is down, or full buffers: lost, as on any network.
-        let _ = source.public.send_to(&datagram[..len], target.real).await;
+        match source {
+            Some(source) if !dropped => {
+                let _ = source.public.send_to(&datagram[..len], target.real).await;
+            }
+            Some(_) => {}
+            None => {
+                if !dropped && let Some(socket) = guests.socket(ports, to, from).await {
+                    let _ = socket.send_to(&datagram[..len], target.real).await;
+                }
+                guest_datagrams.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The sockets made for guests of one node.
+#[derive(Default)]
+struct Guests {
+    sockets: BTreeMap<SocketAddr, Weak<UdpSocket>>,
+    tasks: JoinSet<()>,
+}
+
+impl Guests {
+    /// The socket for a guest; `None` if there are too many.
+    async fn socket(
+        &mut self,
+        ports: &Arc<Vec<Port>>,
+        to: usize,
+        guest: SocketAddr,
+    ) -> Option<Arc<UdpSocket>> {
+        while self.tasks.try_join_next().is_some() {}
+        if let Some(socket) = self.sockets.get(&guest).and_then(Weak::upgrade) {
+            return Some(socket);
+        }
+        self.sockets.retain(|_, socket| socket.strong_count() > 0);
+        if self.sockets.len() >= GUESTS_MAX {
+            return None;
+        }
+        let socket = Arc::new(UdpSocket::bind(("127.0.0.1", 0)).await.ok()?);
+        self.sockets.insert(guest, Arc::downgrade(&socket));
+        let ports = Arc::clone(ports);
+        let own = Arc::clone(&socket);
+        self.tasks.spawn(async move {
+            let Some(target) = ports.get(to) else {
+                return;
+            };
+            let mut datagram = vec![0; DATAGRAM_MAX];
+            while let Ok(received) =
+                tokio::time::timeout(GUEST_IDLE, own.recv_from(&mut datagram)).await
+            {
+                if let Ok((len, from)) = received
+                    && from == target.real
+                    && !target.cut.load(Ordering::Relaxed)
+                {
+                    let _ = target.public.send_to(&datagram[..len], guest).await;
+                }
+            }
+        });
+        Some(socket)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     async fn node() -> UdpSocket {
         UdpSocket::bind(("127.0.0.1", 0)).await.unwrap()
@@ -122,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn nodes_see_each_other_s_public_addresses_and_a_cut_drops_both_ways() {
-        let (a, b) = (node().await, node().await);
+        let (a, b, guest) = (node().await, node().await, node().await);
         let cut = Arc::new(AtomicBool::new(false));
         let relay = Relay::start(&[
             (a.local_addr().unwrap(), Arc::new(AtomicBool::new(false))),
@@ -139,14 +205,19 @@ mod tests {
         cut.store(true, Ordering::Relaxed);
         a.send_to(b"lost", pb).await.unwrap();
         b.send_to(b"lost", pa).await.unwrap();
-        // A stranger's datagram is counted behind the lost one: then the lost one has been dropped.
+        // A guest's datagram is counted behind the lost one: then the lost one has been dropped.
         for public in [pa, pb] {
-            let before = relay.strangers();
-            node().await.send_to(b"x", public).await.unwrap();
-            while relay.strangers() == before {
+            let before = relay.guests();
+            guest.send_to(b"x", public).await.unwrap();
+            while relay.guests() == before {
                 tokio::task::yield_now().await;
             }
         }
+        // hosta is not cut off, but the guest is nobody's: it got through there, and only there.
+        let (text, asked) = receive(&a).await.unwrap();
+        assert_eq!(text, b"x");
+        a.send_to(b"answer", asked).await.unwrap();
+        assert_eq!(receive(&guest).await, Some((b"answer".to_vec(), pa)));
         cut.store(false, Ordering::Relaxed);
         a.send_to(b"healed", pb).await.unwrap();
         b.send_to(b"healed", pa).await.unwrap();

@@ -30,7 +30,7 @@ pub(super) struct Supervisor {
     place: Place,
     listener: UnixListener,
     nodes: Vec<Node>,
-    relays: [Relay; 2],
+    _relays: [Relay; 2],
 }
 
 /// Runs the supervisor as a process of its own.
@@ -97,7 +97,7 @@ impl Supervisor {
             place,
             listener,
             nodes,
-            relays: [meta, data],
+            _relays: [meta, data],
         })
     }
 
@@ -191,15 +191,6 @@ impl Supervisor {
     }
 
     fn status(&mut self) -> Vec<NodeStatus> {
-        for (relay, what) in self.relays.iter().zip(["metadata", "data"]) {
-            if relay.strangers() > 0 {
-                tracing::warn!(
-                    count = relay.strangers(),
-                    what,
-                    "datagrams of strangers were dropped"
-                );
-            }
-        }
         self.place
             .nodes
             .iter()

@@ -1,7 +1,7 @@
 //! `sandbox up`: step by step to a cluster, each with a time limit.
 
 use super::control::{Request, call};
-use super::node::PROGRAMS;
+use super::node::{DATA_PLANE, PROGRAMS};
 use super::place::{NodePlace, Place};
 use super::supervisor::Supervisor;
 use crate::commands as c;
@@ -10,7 +10,8 @@ use crate::daemon::stop;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{LOG_TAIL_LINES, POLL_INTERVAL};
 use crate::size::parse_size;
-use mars_meta_api::{Request as ApiRequest, Response};
+use mars_meta_api::{PeerInfo, Request as ApiRequest, Response};
+use mars_meta_model::roster;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -51,6 +52,14 @@ pub(super) struct Args {
 pub(super) async fn run(ctx: &Ctx, dir: &Path, args: &Args) -> Result<()> {
     let size = args.size.as_deref().map(parse_size).transpose()?;
     let place = Place::create(dir, args.nodes)?;
+    if size.is_some() && !place.programs.join(DATA_PLANE).exists() {
+        place.remove()?;
+        return Err(Error::not_found(format!(
+            "--size needs {DATA_PLANE}, which is not in {}",
+            place.programs.display()
+        ))
+        .hint("build all programs (cargo build -p marsadm), or install them in one folder"));
+    }
     let stop = stop::reasons(args.exit_with_stdin)
         .map_err(|error| Error::internal(format!("signals cannot be received: {error}")))?;
     if args.foreground {
@@ -184,18 +193,10 @@ async fn steps(ctx: &Ctx, place: &Place, size: Option<u64>) -> Result<()> {
         .await?;
     }
     for node in &place.nodes {
-        step(
-            ctx,
-            node,
-            "hear of all nodes",
-            CLUSTER_LIMIT,
-            async |node| {
-                let args = c::wait_cluster::Args {
-                    hosts: place.nodes.iter().map(|node| node.name.clone()).collect(),
-                };
-                meet(node, &args).await
-            },
-        )
+        let text = "hear of all nodes";
+        step(ctx, node, text, CLUSTER_LIMIT, async |node| {
+            meet(node, place).await
+        })
         .await?;
     }
     match size {
@@ -204,13 +205,21 @@ async fn steps(ctx: &Ctx, place: &Place, size: Option<u64>) -> Result<()> {
     }
 }
 
-/// `wait-cluster`, once the roster has all nodes.
-async fn meet(node: &Ctx, args: &c::wait_cluster::Args) -> Result<()> {
+/// Waits until the node knows all others and has heard of each since it started.
+async fn meet(node: &Ctx, place: &Place) -> Result<()> {
     loop {
-        match c::wait_cluster::run(node, args).await {
-            Err(error) if error.kind == Kind::NotFound => tokio::time::sleep(POLL_INTERVAL).await,
-            other => return other,
+        let known = roster(&node.table(&["roster/"]).await?);
+        let peers = node.peers().await?;
+        let own = &node.node().await?.host;
+        let missing = |name: &str| {
+            let heard =
+                |peer: &PeerInfo| peer.host == name && (peer.connected || peer.heard_ns.is_some());
+            !known.contains_key(name) || (name != own && !peers.iter().any(heard))
+        };
+        if !place.nodes.iter().any(|node| missing(&node.name)) {
+            return Ok(());
         }
+        tokio::time::sleep(POLL_INTERVAL / 4).await;
     }
 }
 
