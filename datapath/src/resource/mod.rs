@@ -1,0 +1,17 @@
+//! One resource on this host: its driver thread, what it shares with front ends and peers, and the registry
+//! of all of them.
+
+mod device;
+mod driver;
+mod primary;
+mod registry;
+mod replica;
+mod secondary;
+mod shared;
+mod storage;
+mod workers;
+
+pub(crate) use device::{DeviceRequest, Exported};
+pub(crate) use driver::{Event, Intent, spawn};
+pub(crate) use registry::Registry;
+pub(crate) use shared::{DeviceView, Shared};
