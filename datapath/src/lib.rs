@@ -1,1 +1,4 @@
 //! Data plane as a library.
+
+pub mod block;
+pub mod nbd;

@@ -1,0 +1,4 @@
+//! Integration tests of the data plane.
+
+#[cfg(test)]
+mod nbd;
