@@ -1,0 +1,7 @@
+//! Tests of the formats and machines from outside.
+
+mod format;
+mod logger;
+mod replay;
+mod superblock;
+mod support;
