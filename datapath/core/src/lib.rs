@@ -8,6 +8,7 @@
 
 pub mod format;
 pub mod limits;
+pub mod plan;
 pub mod logger;
 mod name;
 pub mod overlay;

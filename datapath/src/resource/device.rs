@@ -1,7 +1,7 @@
 //! The exported device: requests of front ends on their way to the driver.
 
 use super::shared::{DeviceView, Shared};
-use crate::block::{BlockError, BlockFuture, BlockTarget, Closing, DeviceInfo, OpenDevice, OpenError};
+use crate::block::{BlockError, BlockFuture, BlockTarget, DeviceInfo, OpenDevice, OpenError};
 use bytes::Bytes;
 use mars_datapath_core::version::LogEnd;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Exported {
         }
         Ok(OpenDevice {
             target: Arc::new(Self { view: Arc::clone(view) }),
-            closing: Closing::from_watch(view.closing.subscribe()),
+            closing: view.closer.subscribe(),
             guard: Box::new(guard),
         })
     }

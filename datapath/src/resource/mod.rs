@@ -11,7 +11,8 @@ mod shared;
 mod storage;
 mod workers;
 
-pub(crate) use device::{DeviceRequest, Exported};
-pub(crate) use driver::{Event, Intent, spawn};
+pub(crate) use driver::{Context, DriverHandle, Event, Intent, spawn};
 pub(crate) use registry::Registry;
+pub(crate) use replica::Replica;
 pub(crate) use shared::{DeviceView, Shared};
+pub(crate) use storage::Disk;

@@ -6,7 +6,7 @@ use super::replica::{OpenError, Replica};
 use super::secondary::{Secondary, next_sequence_of};
 use super::shared::DeviceView;
 use super::workers::{AppendJob, DiskJob, Done, SyncJob, Workers};
-use crate::block::BlockError;
+use crate::block::{BlockError, closing_pair};
 use crate::limits::{
     DIRTY_BYTES_MAX, EMERGENCY_HOLE, IO_QUEUE_LEN, PUBLISH_INTERVAL, RESUME_FREE_BYTES,
     SHUTDOWN_TIMEOUT, SYNC_DELAY,
@@ -20,12 +20,13 @@ use mars_datapath_core::logger::{Discarding, Effect, Logger, OpenSegment, Reques
 use mars_datapath_core::overlay::{Piece, Source};
 use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{LogEnd, LogName, VersionValue, chain_value};
+use mars_datapath_io::AppendError;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// Why a replica could not become primary. It is closed; its log and disk are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +103,12 @@ impl Primary {
             export: wish.device.clone(),
             size: replica.size,
             requests: requests_tx,
-            closing: watch::channel(false).0,
+            closer: closing_pair().0,
         });
         let begun = begin_segment(replica, tail.is_some(), emergency, next_sequence)?;
         let Begun { replica, current, file, open, append } = begun;
         workers
-            .append(AppendJob::Open(append))
+            .append(append)
             .map_err(|error| BeginError::Io { what: "cannot open the log", error: io::Error::other(error) })?;
         let logger = Logger::new(replica.size, open, next_sequence);
         let previous =
@@ -257,8 +258,10 @@ impl Primary {
                 self.appends = self.appends.saturating_sub(1);
                 match result {
                     Ok(()) => self.logger.handle_appended(end),
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => self.log_full = true,
-                    Err(error) => self.fail("cannot append to the log", &error),
+                    Err(AppendError::NoSpace(_)) => self.log_full = true,
+                    // Behind a full filesystem or a failure, the first error counts.
+                    Err(AppendError::Poisoned | AppendError::Busy) if self.log_full => {}
+                    Err(error) => self.fail("cannot append to the log", &io::Error::other(error)),
                 }
             }
             Done::Synced { upto, result } => match result {
@@ -425,7 +428,7 @@ impl Primary {
             place.log.number + 1,
             self.logger.next_sequence(),
         )?;
-        self.workers.append(AppendJob::Open(made.append)).map_err(io::Error::other)?;
+        self.workers.append(made.append).map_err(io::Error::other)?;
         self.file = made.file;
         self.current = LogEnd { log: made.name.clone(), position: 0 };
         self.previous.insert(made.name.number, (made.name, version));
@@ -478,7 +481,7 @@ impl Primary {
                 state.flags.emergency = false;
                 state.flags.primary = true;
             })?;
-            self.workers.append(AppendJob::Open(made.append)).map_err(io::Error::other)?;
+            self.workers.append(made.append).map_err(io::Error::other)?;
             self.file = made.file;
             self.current = LogEnd { log: made.name.clone(), position: 0 };
             self.previous = BTreeMap::from([(number, (made.name, String::new()))]);
@@ -604,7 +607,7 @@ impl Primary {
 
     /// Ends in order at the end of the process: what was acknowledged becomes durable, the role is kept.
     pub(crate) fn shut_down(&mut self, events: &mut mpsc::Receiver<Event>) {
-        self.view.closing.send_replace(true);
+        self.view.closer.close();
         self.replica.context.shared.set_device(None);
         let until = Instant::now() + SHUTDOWN_TIMEOUT;
         while Instant::now() < until {
@@ -652,7 +655,7 @@ struct MadeSegment {
     name: LogName,
     file: Arc<File>,
     open: OpenSegment,
-    append: Box<dyn mars_datapath_io::AppendFile + Send>,
+    append: AppendJob,
 }
 
 /// Makes segment `number` behind `before` (its end and complete version value), or at the root of a history.
@@ -682,7 +685,8 @@ fn make_segment(
     let bytes = Bytes::from(header.encode().map_err(io::Error::other)?.into_vec());
     let name = LogName { number, origin: context.host.clone() };
     let file = context.shared.dir.create(&name, &bytes).map_err(|error| error.error)?;
-    let append = mars_datapath_io::append_file(file.try_clone()?, context.without_io_uring)?;
+    let append =
+        AppendJob::Open { file: file.try_clone()?, without_io_uring: context.without_io_uring };
     context.shared.chain.put(ChainLink {
         name: name.clone(),
         header: bytes,
@@ -705,7 +709,7 @@ struct Begun {
     current: LogEnd,
     file: Arc<File>,
     open: OpenSegment,
-    append: Box<dyn mars_datapath_io::AppendFile + Send>,
+    append: AppendJob,
 }
 
 /// Begins the first segment of a new life as primary, behind what was replayed, and records the role.

@@ -1,7 +1,7 @@
 //! What a driver shares with front ends, peers and the reporter.
 
 use super::device::DeviceRequest;
-use crate::block::BlockError;
+use crate::block::{BlockError, Closer};
 use crate::segments::Chain;
 use crate::status::Status;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use mars_datapath_core::Name;
 use mars_datapath_core::version::LogEnd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// The shared side of a resource.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub(crate) struct DeviceView {
     pub(crate) size: u64,
     /// To the driver.
     pub(crate) requests: mpsc::Sender<DeviceRequest>,
-    /// Front ends close their connections when this becomes true.
-    pub(crate) closing: watch::Sender<bool>,
+    /// Front ends close their connections when this fires.
+    pub(crate) closer: Closer,
 }
 
 impl DeviceView {

@@ -8,20 +8,26 @@ use super::storage::Disk;
 use crate::limits::JOB_QUEUE_LEN;
 use bytes::Bytes;
 use mars_datapath_core::LogPos;
+use mars_datapath_io::{AppendError, AppendFile, Backend, open_append, open_append_on};
 use mars_datapath_core::format::file_offset;
 use mars_datapath_core::logger::{RequestId, WriteBackToken};
 use mars_datapath_core::overlay::Content;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// Longest wait for a completion of the log before new jobs are looked for.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A finished job.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// A batch reached its file completely, or not.
-    Appended { end: LogPos, result: io::Result<()> },
+    Appended { end: LogPos, result: Result<(), AppendError> },
     /// The log is on stable storage below `upto`, or not.
     Synced { upto: LogPos, result: io::Result<()> },
     /// A write-back reached the disk, or not.
@@ -34,8 +40,8 @@ pub(crate) enum Done {
 
 /// A job of the append thread.
 pub(crate) enum AppendJob {
-    /// Append to this file from now on.
-    Open(Box<dyn mars_datapath_io::AppendFile + Send>),
+    /// Append to this file from now on, with plain system calls if so wished. Opened by the thread that uses it.
+    Open { file: File, without_io_uring: bool },
     /// Write `parts` one behind the other at log position `position`.
     Append { end: LogPos, position: u64, parts: Vec<Bytes> },
 }
@@ -117,60 +123,85 @@ pub(crate) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::R
 }
 
 fn append_loop(jobs: &Receiver<AppendJob>, events: &mpsc::Sender<Event>) {
-    let mut file: Option<Box<dyn mars_datapath_io::AppendFile + Send>> = None;
-    let mut ends: std::collections::BTreeMap<u64, LogPos> = std::collections::BTreeMap::new();
-    let mut next_token = 0_u64;
+    let mut log = AppendLoop { events, file: None, ends: BTreeMap::new(), next_token: 0 };
     loop {
         // Take everything that waits, so that it goes to the kernel together; block only when nothing is under way.
-        let mut job = if ends.is_empty() { jobs.recv().ok() } else { jobs.try_recv().ok() };
-        if job.is_none() && ends.is_empty() {
+        let first = if log.ends.is_empty() { jobs.recv().ok() } else { jobs.try_recv().ok() };
+        if first.is_none() && log.ends.is_empty() {
             return;
         }
-        while let Some(next) = job {
-            match next {
-                AppendJob::Open(next_file) => file = Some(next_file),
-                AppendJob::Append { end, position, parts } => {
-                    next_token += 1;
-                    let submitted = match &mut file {
-                        Some(file) => file.submit_write(next_token, file_offset(position), parts),
-                        None => Err(io::Error::other("no log segment is open")),
-                    };
-                    match submitted {
-                        Ok(()) => {
-                            ends.insert(next_token, end);
-                        }
-                        Err(error) => {
-                            let done = Done::Appended { end, result: Err(error) };
-                            if events.blocking_send(Event::Worker(done)).is_err() {
-                                return;
-                            }
-                        }
-                    }
-                }
-            }
-            job = jobs.try_recv().ok();
+        let waiting = first.into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok()));
+        let taken = waiting.take(JOB_QUEUE_LEN).try_for_each(|job| log.take(job));
+        if taken.and_then(|()| log.complete()).is_err() {
+            return;
         }
-        let Some(file) = file.as_mut().filter(|_| !ends.is_empty()) else { continue };
-        match file.wait() {
-            Ok(completions) => {
-                for (token, result) in completions {
-                    let Some(end) = ends.remove(&token) else { continue };
-                    let done = Done::Appended { end, result };
-                    if events.blocking_send(Event::Worker(done)).is_err() {
-                        return;
-                    }
-                }
+    }
+}
+
+/// The driver is gone.
+struct Gone;
+
+struct AppendLoop<'a> {
+    events: &'a mpsc::Sender<Event>,
+    file: Option<io::Result<Box<dyn AppendFile>>>,
+    ends: BTreeMap<u64, LogPos>,
+    next_token: u64,
+}
+
+impl AppendLoop<'_> {
+    fn tell(&self, end: LogPos, result: Result<(), AppendError>) -> Result<(), Gone> {
+        let event = Event::Worker(Done::Appended { end, result });
+        self.events.blocking_send(event).map_err(|_| Gone)
+    }
+
+    fn take(&mut self, job: AppendJob) -> Result<(), Gone> {
+        match job {
+            AppendJob::Open { file, without_io_uring: true } => {
+                self.file = Some(open_append_on(file, Backend::Worker));
+                Ok(())
             }
-            Err(error) => {
-                let text = error.to_string();
-                for (_, end) in std::mem::take(&mut ends) {
-                    let result = Err(io::Error::new(error.kind(), text.clone()));
-                    if events.blocking_send(Event::Worker(Done::Appended { end, result })).is_err() {
-                        return;
+            AppendJob::Open { file, without_io_uring: false } => {
+                self.file = Some(open_append(file));
+                Ok(())
+            }
+            AppendJob::Append { end, position, parts } => {
+                self.next_token += 1;
+                let submitted = match &mut self.file {
+                    Some(Ok(file)) => file.submit_write(self.next_token, file_offset(position), parts),
+                    Some(Err(error)) => {
+                        let error = io::Error::new(error.kind(), error.to_string());
+                        Err(AppendError::Failed(error))
                     }
+                    None => Err(AppendError::Failed(io::Error::other("no log segment is open"))),
+                };
+                match submitted {
+                    Ok(()) => {
+                        self.ends.insert(self.next_token, end);
+                        Ok(())
+                    }
+                    Err(error) => self.tell(end, Err(error)),
                 }
             }
         }
+    }
+
+    /// Waits for the next completions and passes them on.
+    fn complete(&mut self) -> Result<(), Gone> {
+        let Some(Ok(file)) = self.file.as_mut().filter(|_| !self.ends.is_empty()) else { return Ok(()) };
+        let mut out = Vec::new();
+        let waited = file.poll_completions(POLL_TIMEOUT, &mut out);
+        for completion in out {
+            if let Some(end) = self.ends.remove(&completion.token) {
+                self.tell(end, completion.result)?;
+            }
+        }
+        if let Err(error) = waited {
+            for (_, end) in std::mem::take(&mut self.ends) {
+                let error = io::Error::new(error.kind(), error.to_string());
+                self.tell(end, Err(AppendError::Failed(error)))?;
+            }
+        }
+        Ok(())
     }
 }
 
