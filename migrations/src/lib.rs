@@ -1,1 +1,30 @@
-//! Import of legacy symlink trees.
+//! Import of legacy `/mars` symlink trees into the store: `docs/spec/legacy-import.md`.
+//!
+//! Three steps, of which only the first touches a file system, and only to read it:
+//! [`scan_tree`] lists a tree without following any link, [`plan_import`] turns the list into entries with the
+//! stamps of the links, and the caller merges [`Plan::entries`] into a store and hands the outcomes to
+//! [`Report::apply_outcomes`]. Every object of the tree shows up in the [`Report`]: taken, or left with a reason.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod derive;
+mod form;
+mod history;
+pub mod limits;
+mod place;
+mod plan;
+mod report;
+mod scan;
+mod skip;
+pub mod testing;
+mod text;
+
+pub use plan::{ImportOptions, Plan, plan_import};
+pub use report::{
+    ApplyOutcomesError, CellKind, Counts, FileRow, KeyRow, Outcome, Report, SkippedRow, Source,
+    Warning, WarningKind,
+};
+pub use scan::{Object, ObjectKind, Scan, ScanError, ScanOptions, scan_tree};
+pub use skip::SkipReason;
+pub use text::show_bytes;

@@ -1,0 +1,16 @@
+//! Every limit of the import.
+
+/// Most objects of a tree that a scan lists; a larger tree is refused.
+pub const OBJECTS_MAX: usize = 4_000_000;
+/// Most passes over a tree that changes while it is read.
+pub const PASSES_MAX: u32 = 4;
+/// A stamp of the original at least this far in the future (ns) is wrong by its own rule: 30 days.
+pub const CLAMP_AFTER_NS: u64 = 30 * 24 * 3_600 * 1_000_000_000;
+/// Links with a stamp below this (ns) hold a preliminary value, which anything real replaces: 100 s.
+pub const PRELIMINARY_BELOW_NS: i128 = 100 * 1_000_000_000;
+/// If the stamps of a whole tree lie within this (ns), they were lost in a copy: 10 s.
+pub const STAMPS_LOST_WITHIN_NS: u64 = 10 * 1_000_000_000;
+/// Fewest links from which lost stamps are concluded.
+pub const STAMPS_LOST_LINKS_MIN: usize = 10;
+/// Most replicas of one resource whose histories are compared, each with each.
+pub const REPLICAS_COMPARED_MAX: usize = 64;

@@ -1,0 +1,335 @@
+//! From a listed tree to entries: pure.
+
+use crate::limits::{CLAMP_AFTER_NS, PRELIMINARY_BELOW_NS};
+use crate::place::{Place, folder_skip, parts_of, place_of};
+use crate::report::{CellKind, FileRow, KeyRow, Report, SkippedRow, Source};
+use crate::{Object, ObjectKind, Scan, SkipReason, check, derive, show_bytes};
+use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View};
+use mars_meta_model::{ParseValueError, check_host_name};
+use std::collections::BTreeMap;
+
+/// How an import treats stamps.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportOptions {
+    /// The system clock at the import, ns since the epoch.
+    pub now_ns: u64,
+    /// A stamp further ahead of `now_ns` than this (ns) is replaced by `now_ns`; see [`CLAMP_AFTER_NS`].
+    pub clamp_after_ns: u64,
+    /// The drift bound of the store (ns), which would refuse what lies beyond: it limits `clamp_after_ns`.
+    pub max_ahead_ns: u64,
+}
+
+impl ImportOptions {
+    /// The rule of the original, within the default drift bound of the store.
+    #[must_use]
+    pub const fn at(now_ns: u64) -> Self {
+        Self {
+            now_ns,
+            clamp_after_ns: CLAMP_AFTER_NS,
+            max_ahead_ns: DEFAULT_MAX_AHEAD,
+        }
+    }
+
+    /// The stamp for a modification time, and whether it is another one.
+    pub(crate) fn stamp(&self, mtime_ns: i128) -> (Timestamp, bool) {
+        let bound = self.clamp_after_ns.min(self.max_ahead_ns);
+        match u64::try_from(mtime_ns) {
+            Ok(ns) if ns <= self.now_ns.saturating_add(bound) => (Timestamp::from_nanos(ns), false),
+            _ if mtime_ns < 0 => (Timestamp::ZERO, true),
+            _ => (Timestamp::from_nanos(self.now_ns), true),
+        }
+    }
+}
+
+/// What an import is about to write, and the report of it.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The entries in key order, each key once: origin [`NodeId::IMPORTED`], epoch and boot 0, forced.
+    pub entries: Vec<Entry>,
+    /// What becomes of every object; complete once the outcomes are applied.
+    pub report: Report,
+    /// The system clock that the plan was made with.
+    now: Timestamp,
+}
+
+impl Plan {
+    /// Gives entries that lie in the future the stamp that an earlier import gave them: where `held` has the same
+    /// cell from an import with a lower stamp, that stamp is taken over. Without this, such entries would be taken
+    /// anew by every import, because "now" has moved on. To be called before the entries are merged.
+    pub fn settle(&mut self, held: &(impl View + ?Sized)) {
+        let mut settled = BTreeMap::new();
+        for entry in self.entries.iter_mut().filter(|e| e.stamp >= self.now) {
+            let Some(old) = held.entry(&entry.key) else {
+                continue;
+            };
+            if old.origin == NodeId::IMPORTED && old.cell == entry.cell && old.stamp < entry.stamp {
+                entry.stamp = old.stamp;
+                entry.epoch = old.epoch;
+                settled.insert(entry.key.as_str().to_owned(), old.stamp);
+            }
+        }
+        let report = &mut self.report;
+        for row in report.taken.iter_mut().chain(&mut report.derived) {
+            if let Some(stamp) = settled.get(&row.key) {
+                row.clamped_from
+                    .get_or_insert_with(|| row.stamp.to_string());
+                row.stamp = *stamp;
+            }
+        }
+        report.recount();
+    }
+}
+
+/// What the tree says about one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) cell: Cell,
+    /// As found, not clamped.
+    pub(crate) mtime_ns: i128,
+    pub(crate) source: Source,
+    /// Escaped.
+    pub(crate) path: String,
+}
+
+/// Turns a listed tree into entries. Pure: the same list and options give the same plan.
+#[must_use]
+pub fn plan_import(scan: &Scan, options: &ImportOptions) -> Plan {
+    let mut planner = Planner::default();
+    let mut late = Vec::new();
+    for object in &scan.objects {
+        planner.object(object, &mut late);
+    }
+    // Old residue counts only against what the links say, hence behind them; liveness links last.
+    late.sort_by_key(|(_, late)| matches!(late, Late::Alive { .. }));
+    for (object, what) in &late {
+        planner.late(object, what);
+    }
+    planner.finish(scan, options)
+}
+
+#[derive(Default)]
+struct Planner<'s> {
+    keys: BTreeMap<Key, Candidate>,
+    /// Files and folders by path: targets of old deletions.
+    objects: BTreeMap<&'s [u8], &'s Object>,
+    report: Report,
+}
+
+enum Late<'s> {
+    Marker(Vec<u8>),
+    Request,
+    Alive { name: &'static str, host: &'s [u8] },
+}
+
+impl<'s> Planner<'s> {
+    fn object(&mut self, object: &'s Object, late: &mut Vec<(&'s Object, Late<'s>)>) {
+        let counts = &mut self.report.counts;
+        match &object.kind {
+            ObjectKind::Link { .. } => counts.links += 1,
+            ObjectKind::File { .. } => counts.files += 1,
+            ObjectKind::Dir { .. } => counts.folders += 1,
+            ObjectKind::Other | ObjectKind::Unreadable { .. } => counts.others += 1,
+        }
+        match &object.kind {
+            ObjectKind::Link { value } => match place_of(&object.path) {
+                Place::Key => self.link(object, value),
+                Place::Skip(reason) => self.skip(&object.path, reason),
+                Place::Marker(target) => late.push((object, Late::Marker(target))),
+                Place::Request => late.push((object, Late::Request)),
+                Place::Alive { name, host } => late.push((object, Late::Alive { name, host })),
+            },
+            ObjectKind::File { size } => {
+                self.objects.insert(&object.path, object);
+                self.report.files.push(FileRow {
+                    path: show_bytes(&object.path),
+                    size: *size,
+                    mtime: sec_nsec(object.mtime_ns),
+                    log: is_log(&object.path),
+                });
+            }
+            ObjectKind::Dir { entered } => {
+                self.objects.insert(&object.path, object);
+                if !entered {
+                    counts.folders_skipped += 1;
+                    let reason = folder_skip(&parts_of(&object.path));
+                    self.skip(&object.path, reason.unwrap_or(SkipReason::TooDeep));
+                }
+            }
+            ObjectKind::Other => self.skip(&object.path, SkipReason::SpecialFile),
+            ObjectKind::Unreadable { error } => {
+                self.skip(&object.path, SkipReason::Unreadable(error.clone()));
+            }
+        }
+    }
+
+    fn skip(&mut self, path: &[u8], reason: SkipReason) {
+        self.report.skipped.push(SkippedRow {
+            path: show_bytes(path),
+            reason,
+        });
+    }
+
+    fn link(&mut self, object: &Object, value: &[u8]) {
+        let parsed = key_of(&object.path).and_then(|key| Ok((key, cell_of(value)?)));
+        match parsed {
+            Ok((key, cell)) => self.offer(key, cell, object, Source::Link),
+            Err(reason) => self.skip(&object.path, reason),
+        }
+    }
+
+    /// Takes what an object says about a key if it is the newest word on it; a deletion wins a tie.
+    fn offer(&mut self, key: Key, cell: Cell, object: &Object, source: Source) {
+        let new = Candidate {
+            cell,
+            mtime_ns: object.mtime_ns,
+            source,
+            path: show_bytes(&object.path),
+        };
+        let loser = match self.keys.get(&key) {
+            Some(old) if (old.mtime_ns, &old.cell) >= (new.mtime_ns, &new.cell) => {
+                Some((new, old.path.clone()))
+            }
+            _ => {
+                let by = new.path.clone();
+                self.keys.insert(key, new).map(|old| (old, by))
+            }
+        };
+        if let Some((loser, by)) = loser {
+            self.report.skipped.push(SkippedRow {
+                path: loser.path,
+                reason: SkipReason::Superseded(by),
+            });
+        }
+    }
+
+    fn late(&mut self, object: &Object, late: &Late<'_>) {
+        let ObjectKind::Link { value } = &object.kind else {
+            return;
+        };
+        let path = show_bytes(&object.path);
+        match late {
+            Late::Marker(target) => self.deletion(object, target, Source::Marker(path)),
+            Late::Request => match value.strip_prefix(b"/mars/") {
+                Some(target) => self.deletion(object, target, Source::Request(path)),
+                None => self.skip(&object.path, SkipReason::BadRequest(show_bytes(value))),
+            },
+            Late::Alive { name, host } => {
+                let host = std::str::from_utf8(host).ok();
+                let key = host
+                    .filter(|host| check_host_name(host).is_ok())
+                    .and_then(|host| Key::parse(&format!("actual-{host}/{name}")).ok());
+                let (key, cell) = match (key, cell_of(value)) {
+                    // No host: a key like any other.
+                    (None, _) => return self.link(object, value),
+                    // It was deleted because its old place was given up.
+                    (_, Ok(Cell::Tombstone)) => {
+                        return self.skip(&object.path, SkipReason::OldPlace);
+                    }
+                    (_, Err(reason)) => return self.skip(&object.path, reason),
+                    (Some(key), Ok(cell)) => (key, cell),
+                };
+                let held = self.keys.get(&key);
+                if held.is_some_and(|held| held.mtime_ns >= object.mtime_ns) {
+                    self.skip(&object.path, SkipReason::OldPlace);
+                } else {
+                    self.offer(key, cell, object, Source::OldPlace(path));
+                }
+            }
+        }
+    }
+
+    /// A deletion of the old method: a tombstone, unless the target is newer.
+    fn deletion(&mut self, object: &Object, target: &[u8], source: Source) {
+        let (Place::Key, Ok(key)) = (place_of(target), key_of(target)) else {
+            return self.skip(&object.path, SkipReason::BadRequest(show_bytes(target)));
+        };
+        let newer_link = (self.keys.get(&key))
+            .is_some_and(|held| held.mtime_ns > object.mtime_ns && held.source == Source::Link);
+        let still_there = (self.objects.get(target)).is_some_and(|there| match there.kind {
+            ObjectKind::Dir { .. } => true,
+            _ => there.mtime_ns > object.mtime_ns,
+        });
+        if newer_link || still_there {
+            self.skip(&object.path, SkipReason::Void);
+        } else {
+            self.offer(key, Cell::Tombstone, object, source);
+        }
+    }
+
+    fn finish(mut self, scan: &Scan, options: &ImportOptions) -> Plan {
+        let derived = derive::members(&self.keys, scan);
+        let mut entries = Vec::with_capacity(self.keys.len() + derived.len());
+        let all = [
+            (&self.keys, &mut self.report.taken),
+            (&derived, &mut self.report.derived),
+        ];
+        for (candidates, rows) in all {
+            for (key, candidate) in candidates {
+                let (stamp, clamped) = options.stamp(candidate.mtime_ns);
+                entries.push(Entry {
+                    key: key.clone(),
+                    cell: candidate.cell.clone(),
+                    epoch: 0,
+                    stamp,
+                    origin: NodeId::IMPORTED,
+                    boot: 0,
+                    forced: true,
+                    ext: Box::default(),
+                });
+                rows.push(KeyRow {
+                    key: key.as_str().to_owned(),
+                    kind: match candidate.cell {
+                        Cell::Live(_) => CellKind::Value,
+                        Cell::Tombstone => CellKind::Tombstone,
+                    },
+                    stamp,
+                    clamped_from: clamped.then(|| sec_nsec(candidate.mtime_ns)),
+                    preliminary: candidate.mtime_ns < PRELIMINARY_BELOW_NS,
+                    source: candidate.source.clone(),
+                });
+            }
+        }
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut report = self.report;
+        report.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+        report.warnings = check::warnings(scan, &entries, &report);
+        report.recount();
+        Plan {
+            entries,
+            report,
+            now: Timestamp::from_nanos(options.now_ns),
+        }
+    }
+}
+
+/// The key of a path.
+fn key_of(path: &[u8]) -> Result<Key, SkipReason> {
+    let text = std::str::from_utf8(path).map_err(|_| SkipReason::NameEncoding)?;
+    if text.starts_with('/') {
+        return Err(SkipReason::BadKey("it begins with a slash".to_owned()));
+    }
+    Key::parse(text).map_err(|error| SkipReason::BadKey(error.to_string()))
+}
+
+/// The cell of a link's value.
+fn cell_of(value: &[u8]) -> Result<Cell, SkipReason> {
+    if value == TOMBSTONE_TEXT.as_bytes() {
+        return Ok(Cell::Tombstone);
+    }
+    Value::new(value)
+        .map(Cell::Live)
+        .map_err(|error: ParseValueError| SkipReason::BadValue(error.to_string()))
+}
+
+fn is_log(path: &[u8]) -> bool {
+    matches!(parts_of(path).as_slice(), [res, leaf]
+        if res.starts_with(b"resource-") && leaf.starts_with(b"log-"))
+}
+
+/// A time as `SECONDS.NANOSECONDS`, also before the epoch.
+fn sec_nsec(ns: i128) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let ns = ns.unsigned_abs();
+    format!("{sign}{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}

@@ -1,0 +1,327 @@
+//! Listing a tree, read only.
+
+use crate::limits::{OBJECTS_MAX, PASSES_MAX};
+use crate::place::{folder_skip, parts_of};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Bounds of a scan.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanOptions {
+    /// Most objects; see [`OBJECTS_MAX`].
+    pub objects_max: usize,
+    /// Most passes over a tree that changes meanwhile; see [`PASSES_MAX`]. At least one is made.
+    pub passes_max: u32,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self {
+            objects_max: OBJECTS_MAX,
+            passes_max: PASSES_MAX,
+        }
+    }
+}
+
+/// One object of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Path relative to the root, parts joined by `/`.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its own modification time in ns since the epoch (that of a link, not of its target).
+    pub mtime_ns: i128,
+}
+
+/// Kinds of objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A symbolic link.
+    Link {
+        /// Its target, never looked at.
+        value: Vec<u8>,
+    },
+    /// A regular file, never opened.
+    File {
+        /// Size in bytes.
+        size: u64,
+    },
+    /// A folder.
+    Dir {
+        /// Whether its content is listed. Folders whose content is never taken are not entered.
+        entered: bool,
+    },
+    /// A socket, pipe or device node, never opened.
+    Other,
+    /// It could not be read.
+    Unreadable {
+        /// The system's words.
+        error: String,
+    },
+}
+
+/// A listed tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// All objects, in the order of their paths' bytes, each path once.
+    pub objects: Vec<Object>,
+    /// The positions and versions of replicas changed between all passes: the tree is in use.
+    pub unsettled: bool,
+}
+
+/// Why a tree was not listed. Nothing was changed, neither there nor here.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// There is nothing at the path.
+    #[error("'{}' does not exist: name the root of a legacy tree, for example /mars", .0.display())]
+    Missing(PathBuf),
+    /// It is no folder.
+    #[error("'{}' is no folder: name the root of a legacy tree, for example /mars", .0.display())]
+    NotADirectory(PathBuf),
+    /// It may not be read.
+    #[error("'{}' may not be read: legacy trees belong to root, so run the import as root", .0.display())]
+    Denied(PathBuf),
+    /// It holds no link at all.
+    #[error("'{}' holds no symbolic link: it is no legacy tree (is the file system mounted?)", .0.display())]
+    NothingFound(PathBuf),
+    /// More objects than the limit.
+    #[error("'{}' holds more than {limit} objects: it is no legacy tree, or raise the limit", .path.display())]
+    TooMany {
+        /// The root.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// The system refused something else.
+    #[error("'{}' cannot be read: {source}", .path.display())]
+    Io {
+        /// The root.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// Lists the tree at `dir`. Reads only; follows no link below `dir`; opens no file; enters no folder more than
+/// four levels deep, so that neither loops nor deep nesting hold it up.
+///
+/// Value and stamp of a link come from the same link, even if it is replaced meanwhile. In a tree in use, whole
+/// passes are repeated until the replay positions and versions of two agree; within a folder, positions are
+/// read before versions, and versions before logs.
+///
+/// # Errors
+/// [`ScanError`]. What cannot be read below the root is no error but an [`ObjectKind::Unreadable`].
+pub fn scan_tree(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
+    let mut scan = one_pass(dir, options)?;
+    for _ in 1..options.passes_max {
+        let again = one_pass(dir, options)?;
+        scan.unsettled = !history_links(&scan).eq(history_links(&again));
+        let unsettled = scan.unsettled;
+        scan = again;
+        scan.unsettled = unsettled;
+        if !unsettled {
+            break;
+        }
+    }
+    let is_link = |object: &Object| matches!(object.kind, ObjectKind::Link { .. });
+    if !scan.objects.iter().any(is_link) {
+        return Err(ScanError::NothingFound(dir.to_owned()));
+    }
+    Ok(scan)
+}
+
+/// The links that two passes must agree on.
+fn history_links(scan: &Scan) -> impl Iterator<Item = &Object> {
+    scan.objects.iter().filter(|object| {
+        let parts = parts_of(&object.path);
+        matches!(parts.as_slice(), [res, leaf]
+            if res.starts_with(b"resource-") && read_rank(leaf) < LOG_RANK)
+    })
+}
+
+const LOG_RANK: u8 = 2;
+
+/// The order of reading within a folder.
+fn read_rank(name: &[u8]) -> u8 {
+    if name.starts_with(b"replay-") {
+        0
+    } else if name.starts_with(b"version-") {
+        1
+    } else if name.starts_with(b"log-") {
+        LOG_RANK
+    } else {
+        LOG_RANK + 1
+    }
+}
+
+fn one_pass(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
+    let path = || dir.to_owned();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let error = |errno| match errno {
+        Errno::NOENT => ScanError::Missing(path()),
+        Errno::NOTDIR => ScanError::NotADirectory(path()),
+        Errno::ACCESS | Errno::PERM => ScanError::Denied(path()),
+        other => ScanError::Io {
+            path: path(),
+            source: other.into(),
+        },
+    };
+    let root = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(error)?;
+    let mut walk = Walk {
+        objects: Vec::new(),
+        names: 0,
+        limit: options.objects_max,
+    };
+    match walk.folder(&root, &mut Vec::new()) {
+        Ok(()) => {}
+        Err(Stop::Full) => {
+            return Err(ScanError::TooMany {
+                path: path(),
+                limit: options.objects_max,
+            });
+        }
+        Err(Stop::Unreadable(errno)) => return Err(error(errno)),
+    }
+    let mut objects = walk.objects;
+    objects.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Scan {
+        objects,
+        unsettled: false,
+    })
+}
+
+enum Stop {
+    Full,
+    Unreadable(Errno),
+}
+
+struct Walk {
+    objects: Vec<Object>,
+    /// Names seen so far, of all folders.
+    names: usize,
+    limit: usize,
+}
+
+impl Walk {
+    /// Lists the content of one open folder and of all below that are to be entered.
+    fn folder(&mut self, fd: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Stop> {
+        for name in self.names_of(fd)? {
+            let len = path.len();
+            if len > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&name);
+            self.object(fd.as_fd(), &name, path)?;
+            path.truncate(len);
+        }
+        Ok(())
+    }
+
+    fn names_of(&mut self, fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Stop> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(fd).map_err(Stop::Unreadable)? {
+            let entry = entry.map_err(Stop::Unreadable)?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            self.names += 1;
+            if self.names > self.limit {
+                return Err(Stop::Full);
+            }
+            names.push(name.to_vec());
+        }
+        names.sort_by(|a, b| (read_rank(a), a).cmp(&(read_rank(b), b)));
+        names.dedup();
+        Ok(names)
+    }
+
+    fn object(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
+        match look(parent, name) {
+            Ok((stat, Look::Plain(kind))) => self.push(path, kind, mtime_of(&stat)),
+            Ok((stat, Look::Dir)) => return self.sub_folder(parent, name, path, mtime_of(&stat)),
+            // A tree in use: what has gone meanwhile was not there.
+            Err(Errno::NOENT) => {}
+            Err(errno) => self.push(path, unreadable(errno), 0),
+        }
+        Ok(())
+    }
+
+    fn sub_folder(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &mut Vec<u8>,
+        mtime_ns: i128,
+    ) -> Result<(), Stop> {
+        if folder_skip(&parts_of(path)).is_some() {
+            self.push(path, ObjectKind::Dir { entered: false }, mtime_ns);
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(parent, name, flags, Mode::empty());
+        let result = match opened {
+            Ok(fd) => self.folder(&fd, path),
+            Err(errno) => Err(Stop::Unreadable(errno)),
+        };
+        match result {
+            Ok(()) => self.push(path, ObjectKind::Dir { entered: true }, mtime_ns),
+            Err(Stop::Unreadable(Errno::NOENT)) => {}
+            Err(Stop::Unreadable(errno)) => self.push(path, unreadable(errno), mtime_ns),
+            Err(Stop::Full) => return Err(Stop::Full),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, path: &[u8], kind: ObjectKind, mtime_ns: i128) {
+        self.objects.push(Object {
+            path: path.to_vec(),
+            kind,
+            mtime_ns,
+        });
+    }
+}
+
+enum Look {
+    Plain(ObjectKind),
+    Dir,
+}
+
+/// One object, without following or opening it: `O_PATH` holds on to the link itself, so that its value and
+/// its stamp belong together.
+fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Look), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    let look = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => {
+            let value = rustix::fs::readlinkat(&fd, "", Vec::new())?.into_bytes();
+            Look::Plain(ObjectKind::Link { value })
+        }
+        FileType::RegularFile => Look::Plain(ObjectKind::File {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+        }),
+        FileType::Directory => Look::Dir,
+        _ => Look::Plain(ObjectKind::Other),
+    };
+    Ok((stat, look))
+}
+
+fn mtime_of(stat: &Stat) -> i128 {
+    i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
+}
+
+fn unreadable(errno: Errno) -> ObjectKind {
+    ObjectKind::Unreadable {
+        error: std::io::Error::from(errno).to_string(),
+    }
+}

@@ -1,0 +1,33 @@
+//! Showing bytes that may be anything.
+
+use std::fmt::Write as _;
+
+/// Bytes as text for humans: control characters, quotes and backslashes escaped as in Rust, bytes that are no
+/// UTF-8 as `\xNN`. Never holds a control character.
+#[must_use]
+pub fn show_bytes(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        out.extend(chunk.valid().chars().flat_map(char::escape_debug));
+        for byte in chunk.invalid() {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_what_could_move_the_cursor_as_escapes() {
+        assert_eq!(show_bytes(b"a\nb"), "a\\nb");
+        assert_eq!(show_bytes(b"\x1b[2Jx"), "\\u{1b}[2Jx");
+        assert_eq!(show_bytes(b"a\xffb\xc3"), "a\\xffb\\xc3");
+        assert_eq!(show_bytes("gr\u{fc}n".as_bytes()), "gr\u{fc}n");
+        assert_eq!(show_bytes("\u{202e}x".as_bytes()), "\\u{202e}x");
+        assert_eq!(show_bytes(b"\x7f\xc2\x9b"), "\\u{7f}\\u{9b}");
+    }
+}
