@@ -1,1 +1,27 @@
-//! Metadata store: sled behind a port, one writer, watch, local API server.
+//! Metadata store of one node: sled behind a port, one writer, watches, local API server.
+//!
+//! [`Meta`] is the store as other code uses it, with or without a runtime, with or without a daemon around it
+//! (`docs/embedded.md`). [`Core`] is the part below: synchronous, over any [`mars_meta_model::Store`], time as an
+//! argument; simulations use it directly. [`SledStore`] is the durable backend (`docs/spec/store.md`),
+//! [`serve`] opens the store to local programs (`docs/spec/local-api.md`).
+
+#![forbid(unsafe_code)]
+
+mod core;
+mod hub;
+mod job;
+pub mod limits;
+mod node;
+mod record;
+mod server;
+mod sled_store;
+mod writer;
+
+pub use crate::core::{Core, CoreOpenError, SharedTable};
+pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
+pub use job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+pub use node::{Meta, MetaConfig, OpenError, Ticket, WallClock, random_boot, system_clock};
+pub use server::{
+    Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
+};
+pub use sled_store::{SledError, SledStore, set_aside};

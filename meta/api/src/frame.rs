@@ -1,8 +1,9 @@
 //! Greeting and frames.
 
+use crate::ToServer;
 use crate::limits::FRAME_LEN_MAX;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -54,6 +55,19 @@ pub async fn write_frame<T: Serialize + Sync>(
 pub async fn read_frame<T: DeserializeOwned>(
     io: &mut (impl AsyncRead + Unpin + Send),
 ) -> Result<Option<T>, FrameError> {
+    match read_body(io).await? {
+        None => Ok(None),
+        Some(body) => Ok(Some(rmp_serde::from_slice(&body)?)),
+    }
+}
+
+/// Reads the body of one frame without decoding it; `None` if the other side closed between two frames.
+///
+/// # Errors
+/// [`FrameError`].
+pub async fn read_body(
+    io: &mut (impl AsyncRead + Unpin + Send),
+) -> Result<Option<Vec<u8>>, FrameError> {
     let mut len = [0; 4];
     match io.read(&mut len[..1]).await? {
         0 => return Ok(None),
@@ -65,5 +79,21 @@ pub async fn read_frame<T: DeserializeOwned>(
     }
     let mut body = vec![0; len];
     io.read_exact(&mut body).await?;
-    Ok(Some(rmp_serde::from_slice(&body)?))
+    Ok(Some(body))
+}
+
+/// Decodes a request; `Err` gives the number of one that is not understood, if even that can be read.
+///
+/// # Errors
+/// The request's number (0 if none was found) and the reason.
+pub fn decode_request(body: &[u8]) -> Result<ToServer, (u64, rmp_serde::decode::Error)> {
+    #[derive(Deserialize)]
+    struct Number {
+        id: u64,
+    }
+
+    rmp_serde::from_slice(body).map_err(|error| {
+        let number = rmp_serde::from_slice::<Number>(body);
+        (number.map_or(0, |number| number.id), error)
+    })
 }

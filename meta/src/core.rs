@@ -1,0 +1,422 @@
+//! The single owner of a store: clock, merge, commit, table. Synchronous, without threads of its own.
+
+use crate::job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+use crate::limits::{CEILING_AHEAD_NS, CEILING_STEP_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX};
+use mars_lamport::{Clock, Timestamp};
+use mars_meta_model::{
+    Cell, Entry, Key, Merge, NodeId, Store, Table, View as _, Write, is_volatile,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Name of the local record that holds the clock's ceiling.
+const CEILING: &str = "ceiling";
+/// Name of the local record that backends hold their format in.
+const FORMAT: &str = "format";
+/// Why a local record may not be written.
+pub(crate) const OWN_NAME: &str = "the name belongs to the store itself";
+
+/// Why a store could not be taken into use. It was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreOpenError<E> {
+    /// The backend could not be read.
+    #[error("the metadata store cannot be read: {0}")]
+    Store(#[source] E),
+    /// The record of the clock's ceiling is no 8-byte number.
+    #[error("the local record 'ceiling' of the metadata store is damaged ({0} bytes, not 8)")]
+    Ceiling(usize),
+}
+
+/// The table that a core fills and others may read.
+pub type SharedTable = Arc<RwLock<Table>>;
+
+/// Locks `table` for reading; a panic elsewhere does not lock anybody out.
+pub(crate) fn read(table: &RwLock<Table>) -> RwLockReadGuard<'_, Table> {
+    table.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(table: &RwLock<Table>) -> RwLockWriteGuard<'_, Table> {
+    table.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The owner of a [`Store`] and of the [`Table`] in memory.
+///
+/// # Invariants
+/// * I-1: a durable entry is committed before the table shows it.
+/// * I-2: no stamp is shown that lies above the ceiling on disk, so a restarted node issues only greater ones.
+/// * I-3: a local write is newer than everything that the table holds at that moment.
+/// * I-4: after a store error nothing is written any more; reads go on.
+#[derive(Debug)]
+pub struct Core<S> {
+    store: S,
+    table: SharedTable,
+    clock: Clock,
+    /// The ceiling on disk.
+    ceiling: Timestamp,
+    /// Greatest epoch held; own writes carry it, or they would lose against it.
+    epoch: u16,
+    node: NodeId,
+    boot: u64,
+    poisoned: Option<Arc<str>>,
+}
+
+/// Changes of a group that are decided but not yet committed.
+#[derive(Default)]
+struct Staged {
+    /// `None`: the key is forgotten.
+    entries: BTreeMap<Key, Option<Entry>>,
+    local: BTreeMap<String, Vec<u8>>,
+}
+
+impl Staged {
+    fn held<'a>(&'a self, table: &'a Table, key: &Key) -> Option<&'a Entry> {
+        match self.entries.get(key) {
+            Some(staged) => staged.as_ref(),
+            None => table.entry(key),
+        }
+    }
+}
+
+impl<S: Store> Core<S> {
+    /// Loads all of `store`. `boot` is drawn anew for each start, `max_ahead_ns` is the clock's drift bound.
+    ///
+    /// # Errors
+    /// [`CoreOpenError`]; the store was not changed.
+    pub fn open(
+        mut store: S,
+        node: NodeId,
+        boot: u64,
+        max_ahead_ns: u64,
+    ) -> Result<Self, CoreOpenError<S::Error>> {
+        let mut table = Table::new();
+        let mut outdated = Vec::new();
+        let (mut last, mut epoch) = (Timestamp::ZERO, 0);
+        store
+            .load(&mut |entry| {
+                last = last.max(entry.stamp);
+                epoch = epoch.max(entry.epoch);
+                if is_volatile(&entry) {
+                    // Stored by a version whose schema called the key durable.
+                    outdated.push(entry.key);
+                } else {
+                    table.merge(entry);
+                }
+            })
+            .map_err(CoreOpenError::Store)?;
+        let ceiling = match store.local(CEILING).map_err(CoreOpenError::Store)? {
+            None => Timestamp::ZERO,
+            Some(bytes) => {
+                let len = bytes.len();
+                let bytes = bytes.try_into().map_err(|_| CoreOpenError::Ceiling(len))?;
+                Timestamp::from_nanos(u64::from_le_bytes(bytes))
+            }
+        };
+        if !outdated.is_empty() {
+            let writes: Vec<Write<'_>> = outdated.iter().map(Write::Remove).collect();
+            store.commit(&writes).map_err(CoreOpenError::Store)?;
+        }
+        Ok(Self {
+            store,
+            table: Arc::new(RwLock::new(table)),
+            clock: Clock::new(last.max(ceiling), max_ahead_ns),
+            ceiling,
+            epoch,
+            node,
+            boot,
+            poisoned: None,
+        })
+    }
+
+    /// Writes one batch. See [`Job::Apply`].
+    ///
+    /// # Errors
+    /// [`WriteError`]; the table is unchanged.
+    pub fn apply(
+        &mut self,
+        wall_ns: u64,
+        changes: Vec<Change>,
+        forced: bool,
+    ) -> Result<Committed, WriteError> {
+        match self.commit_one(wall_ns, Job::Apply { changes, forced })? {
+            Done::Applied(committed) => Ok(committed),
+            _ => Err(WriteError::Closed),
+        }
+    }
+
+    /// Merges entries with the stamps that they carry. See [`Job::Merge`].
+    ///
+    /// # Errors
+    /// [`WriteError`]; the table is unchanged.
+    pub fn merge(&mut self, wall_ns: u64, entries: Vec<Entry>) -> Result<Merged, WriteError> {
+        match self.commit_one(wall_ns, Job::Merge { entries })? {
+            Done::Merged(merged) => Ok(merged),
+            _ => Err(WriteError::Closed),
+        }
+    }
+
+    fn commit_one(&mut self, wall_ns: u64, job: Job) -> Result<Done, WriteError> {
+        let mut done = self.commit_group(wall_ns, vec![job], |_| {})?;
+        done.pop().ok_or(WriteError::Closed)
+    }
+
+    /// Carries out all `jobs` in order with one atomic commit, and gives one answer per job.
+    ///
+    /// `publish` sees the answers in the moment in which the table shows them: readers are locked out
+    /// meanwhile, so it must be short and must not read the table.
+    ///
+    /// # Errors
+    /// [`WriteError`]: for all jobs; the table is unchanged and `publish` was not called.
+    pub fn commit_group(
+        &mut self,
+        wall_ns: u64,
+        jobs: Vec<Job>,
+        publish: impl FnOnce(&[Done]),
+    ) -> Result<Vec<Done>, WriteError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(WriteError::Poisoned(Arc::clone(reason)));
+        }
+        for job in &jobs {
+            check_local(job)?;
+        }
+        let mut staged = Staged::default();
+        let done: Vec<Done> = jobs
+            .into_iter()
+            .map(|job| self.stage(wall_ns, job, &mut staged))
+            .collect();
+        self.write_out(wall_ns, &mut staged)?;
+        let mut table = write(&self.table);
+        for (key, entry) in staged.entries {
+            // What is staged won by the merge rule already, perhaps after the held entry was forgotten.
+            table.remove(&key);
+            if let Some(entry) = entry {
+                table.merge(entry);
+            }
+        }
+        publish(&done);
+        drop(table);
+        Ok(done)
+    }
+
+    fn stage(&mut self, wall_ns: u64, job: Job, staged: &mut Staged) -> Done {
+        match job {
+            Job::Apply { changes, forced } => {
+                Done::Applied(self.stage_apply(wall_ns, changes, forced, staged))
+            }
+            Job::Merge { entries } => Done::Merged(self.stage_merge(wall_ns, entries, staged)),
+            Job::Forget { keys } => {
+                let table = read(&self.table);
+                let mut forgotten = Vec::new();
+                for (key, stamp) in keys {
+                    if let Some(held) = staged.held(&table, &key)
+                        && held.stamp == stamp
+                    {
+                        forgotten.push(held.clone());
+                        staged.entries.insert(key, None);
+                    }
+                }
+                Done::Forgotten(forgotten)
+            }
+            Job::Observe { stamp } => Done::Observed(self.clock.observe(wall_ns, stamp).is_ok()),
+            Job::PutLocal { name, value } => {
+                staged.local.insert(name, value);
+                Done::Local
+            }
+        }
+    }
+
+    fn stage_apply(
+        &mut self,
+        wall_ns: u64,
+        changes: Vec<Change>,
+        forced: bool,
+        staged: &mut Staged,
+    ) -> Committed {
+        let count = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        let first = self.clock.tick_batch(wall_ns, count);
+        let mut last_of_key = BTreeMap::new();
+        for (index, (key, _)) in changes.iter().enumerate() {
+            last_of_key.insert(key.clone(), index);
+        }
+        let mut entries = Vec::with_capacity(last_of_key.len());
+        for (index, (key, value)) in changes.into_iter().enumerate() {
+            if last_of_key.get(&key) != Some(&index) {
+                continue;
+            }
+            let offset = u64::try_from(index).unwrap_or(u64::MAX);
+            let entry = Entry {
+                key: key.clone(),
+                cell: value.map_or(Cell::Tombstone, Cell::Live),
+                epoch: self.epoch,
+                stamp: first.plus_nanos(offset),
+                origin: self.node,
+                boot: self.boot,
+                forced,
+                ext: Box::default(),
+            };
+            staged.entries.insert(key, Some(entry.clone()));
+            entries.push(entry);
+        }
+        Committed { first, entries }
+    }
+
+    fn stage_merge(&mut self, wall_ns: u64, entries: Vec<Entry>, staged: &mut Staged) -> Merged {
+        let table = read(&self.table);
+        let mut merged = Merged {
+            results: Vec::with_capacity(entries.len()),
+            applied: Vec::new(),
+        };
+        for entry in entries {
+            if self.clock.observe(wall_ns, entry.stamp).is_err() {
+                merged.results.push(MergeResult::TooFarAhead);
+                continue;
+            }
+            let outcome = entry.merge_over(staged.held(&table, &entry.key));
+            merged.results.push(match outcome {
+                Merge::Apply => MergeResult::Applied,
+                Merge::Duplicate => MergeResult::Duplicate,
+                Merge::Stale => MergeResult::Stale,
+            });
+            if outcome == Merge::Apply {
+                self.epoch = self.epoch.max(entry.epoch);
+                merged.applied.push(entry.clone());
+                staged.entries.insert(entry.key.clone(), Some(entry));
+            }
+        }
+        merged
+    }
+
+    /// One commit for all that is staged, including a new ceiling if the clock passed the one on disk.
+    fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<(), WriteError> {
+        let last = self.clock.last();
+        let mut ceiling = self.ceiling;
+        if last > ceiling {
+            ceiling = next_ceiling(wall_ns, last);
+            let bytes = ceiling.as_nanos().to_le_bytes().to_vec();
+            staged.local.insert(CEILING.to_owned(), bytes);
+        }
+        let table = read(&self.table);
+        let mut writes = Vec::new();
+        for (key, entry) in &staged.entries {
+            let stored = table.entry(key).is_some_and(|held| !is_volatile(held));
+            match entry {
+                Some(entry) if !is_volatile(entry) => writes.push(Write::Put(entry)),
+                _ if stored => writes.push(Write::Remove(key)),
+                _ => {}
+            }
+        }
+        for (name, value) in &staged.local {
+            writes.push(Write::Local { name, value });
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.store.commit(&writes) {
+            let reason: Arc<str> = error.to_string().into();
+            self.poisoned = Some(Arc::clone(&reason));
+            return Err(WriteError::Store(reason));
+        }
+        self.ceiling = ceiling;
+        Ok(())
+    }
+
+    /// Lowers the ceiling to the last stamp: the clock of a node that is stopped in order does not jump ahead.
+    /// To be called last; a later write raises the ceiling again.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the ceiling on disk is then the old one, which is safe.
+    pub fn settle(&mut self) -> Result<(), WriteError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(WriteError::Poisoned(Arc::clone(reason)));
+        }
+        let last = self.clock.last();
+        if last == self.ceiling {
+            return Ok(());
+        }
+        let record = Write::Local {
+            name: CEILING,
+            value: &last.as_nanos().to_le_bytes(),
+        };
+        if let Err(error) = self.store.commit(&[record]) {
+            let reason: Arc<str> = error.to_string().into();
+            self.poisoned = Some(Arc::clone(&reason));
+            return Err(WriteError::Store(reason));
+        }
+        self.ceiling = last;
+        Ok(())
+    }
+
+    /// A record of the node's own, if it was ever set.
+    ///
+    /// # Errors
+    /// If the backend cannot be read.
+    pub fn local(&mut self, name: &str) -> Result<Option<Vec<u8>>, S::Error> {
+        self.store.local(name)
+    }
+
+    /// The table, locked for reading. Drop it before the next write of the same thread.
+    #[must_use]
+    pub fn table(&self) -> RwLockReadGuard<'_, Table> {
+        read(&self.table)
+    }
+
+    /// The table for readers on other threads.
+    #[must_use]
+    pub fn shared_table(&self) -> SharedTable {
+        Arc::clone(&self.table)
+    }
+
+    /// The greatest stamp issued or observed.
+    #[must_use]
+    pub const fn last_stamp(&self) -> Timestamp {
+        self.clock.last()
+    }
+
+    /// The clock's reading at `wall_ns`, without an event.
+    #[must_use]
+    pub fn now(&self, wall_ns: u64) -> Timestamp {
+        self.clock.now(wall_ns)
+    }
+
+    /// The node whose name own writes carry.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Why the core takes no writes any more, if so.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// Gives the store back.
+    #[must_use]
+    pub fn into_store(self) -> S {
+        self.store
+    }
+}
+
+/// The ceiling that covers `last` and the time to come.
+fn next_ceiling(wall_ns: u64, last: Timestamp) -> Timestamp {
+    let ahead = Timestamp::from_nanos(wall_ns.saturating_add(CEILING_AHEAD_NS));
+    ahead.max(last.plus_nanos(CEILING_STEP_NS))
+}
+
+pub(crate) fn check_local(job: &Job) -> Result<(), WriteError> {
+    let Job::PutLocal { name, value } = job else {
+        return Ok(());
+    };
+    let reason = if name == CEILING || name == FORMAT {
+        OWN_NAME
+    } else if name.is_empty() || name.len() > LOCAL_NAME_LEN_MAX {
+        "its name must have 1 to 64 bytes"
+    } else if value.len() > LOCAL_VALUE_LEN_MAX {
+        "its content may have at most 65536 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(WriteError::BadLocal {
+        name: name.clone(),
+        reason,
+    })
+}

@@ -1,0 +1,45 @@
+//! Every limit of the store, its writer, its watches and its server.
+
+/// Longest name of a local record in bytes.
+pub const LOCAL_NAME_LEN_MAX: usize = 64;
+/// Longest content of a local record in bytes.
+pub const LOCAL_VALUE_LEN_MAX: usize = 64 << 10;
+/// How far ahead of the system clock the durable clock ceiling is set, in ns: one extra write per 10 s.
+pub const CEILING_AHEAD_NS: u64 = 10_000_000_000;
+/// How far ahead of the last stamp the ceiling is set while the Lamport clock leads the system clock, in ns.
+/// Small, so that restarts in quick succession do not drive the clock away from real time.
+pub const CEILING_STEP_NS: u64 = 1_000_000;
+
+/// Requests waiting for the writer; who sends more waits.
+pub const REQUEST_QUEUE_LEN: usize = 1024;
+/// Most requests that share one commit.
+pub const GROUP_REQUESTS_MAX: usize = 512;
+/// Changes after which a group takes no further request (the last one may exceed it by a batch).
+pub const GROUP_CHANGES_MAX: usize = 4096;
+
+/// Entries of one watch event.
+pub const EVENT_LEN_MAX: usize = 512;
+/// Changes queued for a watch by default, before it is told that it lagged.
+pub const WATCH_QUEUE_LEN: usize = 8192;
+/// Batches queued for a feed, before it is told that it lagged.
+pub const FEED_QUEUE_LEN: usize = 1024;
+
+/// Page cache of sled in bytes.
+pub const SLED_CACHE_BYTES: u64 = 64 << 20;
+/// How often sled writes out in the background, in ms; every commit is made durable at once anyway.
+pub const SLED_FLUSH_EVERY_MS: u64 = 250;
+/// How long opening waits for another process to release the store, in ms.
+pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
+
+/// How long a new connection may take for its greeting, in ms.
+pub const GREETING_TIMEOUT_MS: u64 = 5000;
+/// How long one answer may take to leave, in ms, before a client that does not read is cut off.
+pub const WRITE_TIMEOUT_MS: u64 = 30_000;
+/// Answers of one connection that are ready and wait for the socket.
+pub const ANSWER_QUEUE_LEN: usize = 16;
+/// A host that was heard of within this time is alive, in ns.
+pub const ALIVE_WITHIN_NS: u64 = 30_000_000_000;
+/// How often a watch looks for changes of liveness, in ms.
+pub const LIVENESS_POLL_MS: u64 = 1000;
+/// Keys named in the log line of a forced write.
+pub const LOGGED_KEYS_MAX: usize = 16;

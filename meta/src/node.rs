@@ -1,0 +1,499 @@
+//! The store of one node as other code uses it: [`Meta`].
+
+use crate::core::{Core, CoreOpenError, OWN_NAME, SharedTable, check_local, read};
+use crate::hub::{Feed, Hub, Source, Subscription};
+use crate::job::{Change, Committed, Done, Job, Merged, WriteError};
+use crate::limits::{FEED_QUEUE_LEN, REQUEST_QUEUE_LEN};
+use crate::sled_store::{SledError, SledStore};
+use crate::writer::{Request, Writer};
+use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::{Entry, Key, NodeId, Store, Table, View as _, Write};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+
+/// Name of the local record with the node's identity.
+const NODE_ID: &str = "node-id";
+
+/// The system clock in ns since the epoch, as a function.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The system clock of this machine.
+#[must_use]
+pub fn system_clock() -> WallClock {
+    Arc::new(|| {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+/// A number for one life of the process.
+#[must_use]
+pub fn random_boot() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct MetaConfig {
+    /// Folder of the store. It is made if it does not exist.
+    pub path: PathBuf,
+    /// Identity of the node; `None`: the one in the store, or a new random one for a new store.
+    pub node: Option<NodeId>,
+    /// Number of this life of the process, drawn anew at each start.
+    pub boot: u64,
+    /// How far received stamps may lie ahead of the system clock, in ns.
+    pub max_ahead_ns: u64,
+    /// The system clock.
+    pub wall: WallClock,
+}
+
+impl MetaConfig {
+    /// The usual: identity from the store, a random boot number, the default drift bound, the system clock.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            node: None,
+            boot: random_boot(),
+            max_ahead_ns: DEFAULT_MAX_AHEAD,
+            wall: system_clock(),
+        }
+    }
+}
+
+impl fmt::Debug for MetaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetaConfig")
+            .field("path", &self.path)
+            .field("node", &self.node)
+            .field("max_ahead_ns", &self.max_ahead_ns)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a store was not taken into use. What is on disk stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError<E> {
+    /// The backend does not open.
+    #[error(transparent)]
+    Backend(E),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Core(#[from] CoreOpenError<E>),
+    /// The record of the node's identity is damaged.
+    #[error(
+        "the local record 'node-id' of the metadata store is damaged: it has {0} bytes, not 16"
+    )]
+    NodeId(usize),
+    /// The store belongs to another node.
+    #[error(
+        "the metadata store belongs to node {stored}, not to {wanted}: every node needs a folder of its own"
+    )]
+    OtherNode {
+        /// Identity in the store.
+        stored: NodeId,
+        /// Identity in the configuration.
+        wanted: NodeId,
+    },
+    /// No thread for the writer.
+    #[error("the writer of the metadata store cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+struct Inner {
+    queue: mpsc::Sender<Request>,
+    table: SharedTable,
+    hub: Arc<Hub>,
+    wall: WallClock,
+    last_stamp: Arc<AtomicU64>,
+    node: NodeId,
+    boot: u64,
+}
+
+/// The metadata store of one node. Cheap to clone; all clones share one writer, which ends with
+/// [`Meta::close`] or with the last clone.
+///
+/// Reads never wait for the disk. Writes are answered when they are durable (volatile keys: when visible).
+/// Every async function has a `blocking_` twin for programs without a runtime; those panic if they are called
+/// within an async task.
+#[derive(Clone)]
+pub struct Meta {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meta")
+            .field("node", &self.inner.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A write that is queued: it will happen in the order of queueing, whether or not its answer is awaited.
+#[derive(Debug)]
+pub struct Ticket(oneshot::Receiver<Result<Done, WriteError>>);
+
+impl Ticket {
+    /// Waits until the write is done.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn done(self) -> Result<Done, WriteError> {
+        self.0.await.unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// [`Ticket::done`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_done(self) -> Result<Done, WriteError> {
+        self.0.blocking_recv().unwrap_or(Err(WriteError::Closed))
+    }
+}
+
+fn committed(done: Done) -> Result<Committed, WriteError> {
+    match done {
+        Done::Applied(committed) => Ok(committed),
+        _ => Err(WriteError::Closed),
+    }
+}
+
+fn merged(done: Done) -> Result<Merged, WriteError> {
+    match done {
+        Done::Merged(merged) => Ok(merged),
+        _ => Err(WriteError::Closed),
+    }
+}
+
+fn as_forced(mut entries: Vec<Entry>) -> Job {
+    for entry in &mut entries {
+        entry.forced = true;
+    }
+    Job::Merge { entries }
+}
+
+fn local_job(name: &str, value: &[u8]) -> Result<Job, WriteError> {
+    if name == NODE_ID {
+        return Err(WriteError::BadLocal {
+            name: name.to_owned(),
+            reason: OWN_NAME,
+        });
+    }
+    let job = Job::PutLocal {
+        name: name.to_owned(),
+        value: value.to_vec(),
+    };
+    check_local(&job)?;
+    Ok(job)
+}
+
+impl Meta {
+    /// Opens the store in the folder of `config` and starts its writer. Blocks while it loads.
+    ///
+    /// # Errors
+    /// [`OpenError`]. A store that does not open is never emptied: the caller decides on
+    /// [`crate::set_aside`].
+    pub fn open(config: &MetaConfig) -> Result<Self, OpenError<SledError>> {
+        let store = SledStore::open(&config.path).map_err(OpenError::Backend)?;
+        Self::with_store(store, config)
+    }
+
+    /// [`Meta::open`] over any backend; the configuration's path is not used.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn with_store<S: Store + 'static>(
+        mut store: S,
+        config: &MetaConfig,
+    ) -> Result<Self, OpenError<S::Error>> {
+        let node = identity(&mut store, config.node)?;
+        let core = Core::open(store, node, config.boot, config.max_ahead_ns)?;
+        let (queue, requests) = mpsc::channel(REQUEST_QUEUE_LEN);
+        let hub = Arc::new(Hub::default());
+        let last_stamp = Arc::new(AtomicU64::new(core.last_stamp().as_nanos()));
+        let inner = Inner {
+            queue,
+            table: core.shared_table(),
+            hub: Arc::clone(&hub),
+            wall: Arc::clone(&config.wall),
+            last_stamp: Arc::clone(&last_stamp),
+            node,
+            boot: config.boot,
+        };
+        let writer = Writer {
+            core,
+            queue: requests,
+            hub,
+            wall: Arc::clone(&config.wall),
+            last_stamp,
+        };
+        std::thread::Builder::new()
+            .name("meta-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Queues a write; the order of queueing is the order of writing. Waits only while the queue is full.
+    ///
+    /// # Errors
+    /// [`WriteError::Closed`].
+    pub async fn submit(&self, job: Job, source: Source) -> Result<Ticket, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Write { job, source, reply };
+        let sent = self.inner.queue.send(request).await;
+        sent.map_err(|_| WriteError::Closed)?;
+        Ok(Ticket(answer))
+    }
+
+    /// [`Meta::submit`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError::Closed`].
+    pub fn blocking_submit(&self, job: Job, source: Source) -> Result<Ticket, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Write { job, source, reply };
+        let sent = self.inner.queue.blocking_send(request);
+        sent.map_err(|_| WriteError::Closed)?;
+        Ok(Ticket(answer))
+    }
+
+    async fn write(&self, job: Job, source: Source) -> Result<Done, WriteError> {
+        self.submit(job, source).await?.done().await
+    }
+
+    fn blocking_write(&self, job: Job, source: Source) -> Result<Done, WriteError> {
+        self.blocking_submit(job, source)?.blocking_done()
+    }
+
+    /// Writes one batch with consecutive stamps. If a key occurs twice, the later change wins.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn apply(&self, changes: Vec<Change>, forced: bool) -> Result<Committed, WriteError> {
+        committed(
+            self.write(Job::Apply { changes, forced }, Source::Local)
+                .await?,
+        )
+    }
+
+    /// [`Meta::apply`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_apply(
+        &self,
+        changes: Vec<Change>,
+        forced: bool,
+    ) -> Result<Committed, WriteError> {
+        committed(self.blocking_write(Job::Apply { changes, forced }, Source::Local)?)
+    }
+
+    /// Merges entries that were received; `from` is the receiver's mark, told to feeds.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn merge(&self, entries: Vec<Entry>, from: u64) -> Result<Merged, WriteError> {
+        merged(
+            self.write(Job::Merge { entries }, Source::Remote(from))
+                .await?,
+        )
+    }
+
+    /// [`Meta::merge`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_merge(&self, entries: Vec<Entry>, from: u64) -> Result<Merged, WriteError> {
+        merged(self.blocking_write(Job::Merge { entries }, Source::Remote(from))?)
+    }
+
+    /// Merges entries that an administrator brings, flagged as forced. The drift bound holds for them too: an
+    /// importer sets back stamps of the future before.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn import(&self, entries: Vec<Entry>) -> Result<Merged, WriteError> {
+        merged(self.write(as_forced(entries), Source::Import).await?)
+    }
+
+    /// [`Meta::import`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_import(&self, entries: Vec<Entry>) -> Result<Merged, WriteError> {
+        merged(self.blocking_write(as_forced(entries), Source::Import)?)
+    }
+
+    /// Forgets keys altogether, each only if it still has the stamp given; returns what was forgotten.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn forget(&self, keys: Vec<(Key, Timestamp)>) -> Result<Vec<Entry>, WriteError> {
+        match self.write(Job::Forget { keys }, Source::Local).await? {
+            Done::Forgotten(entries) => Ok(entries),
+            _ => Err(WriteError::Closed),
+        }
+    }
+
+    /// Takes notice of a stamp that came without an entry; `false` if it lies beyond the drift bound.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn observe(&self, stamp: Timestamp) -> Result<bool, WriteError> {
+        let done = self.write(Job::Observe { stamp }, Source::Local).await?;
+        Ok(done == Done::Observed(true))
+    }
+
+    /// The entry of `key`, tombstones included.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Entry> {
+        read(&self.inner.table).entry(key).cloned()
+    }
+
+    /// Runs `look` on the table. Writes wait meanwhile, so it must be short, and it must not call this handle.
+    pub fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(&read(&self.inner.table))
+    }
+
+    /// System clock (ns since the epoch) and Lamport clock now, without an event.
+    #[must_use]
+    pub fn clock(&self) -> (u64, Timestamp) {
+        let wall = (self.inner.wall)();
+        let last = self.inner.last_stamp.load(Ordering::Acquire);
+        (wall, Timestamp::from_nanos(last.max(wall)))
+    }
+
+    /// Identity of this node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// Number of this life of the process.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.inner.boot
+    }
+
+    /// A record of the node's own, never exchanged.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the backend cannot be read.
+    pub async fn local(&self, name: &str) -> Result<Option<Vec<u8>>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let name = name.to_owned();
+        let sent = self.inner.queue.send(Request::GetLocal { name, reply });
+        sent.await.map_err(|_| WriteError::Closed)?;
+        answer.await.unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// [`Meta::local`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_local(&self, name: &str) -> Result<Option<Vec<u8>>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let name = name.to_owned();
+        let sent = self
+            .inner
+            .queue
+            .blocking_send(Request::GetLocal { name, reply });
+        sent.map_err(|_| WriteError::Closed)?;
+        answer.blocking_recv().unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// Sets a record of the node's own, durably.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn put_local(&self, name: &str, value: &[u8]) -> Result<(), WriteError> {
+        let job = local_job(name, value)?;
+        self.write(job, Source::Local).await.map(|_| ())
+    }
+
+    /// [`Meta::put_local`] without a runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_put_local(&self, name: &str, value: &[u8]) -> Result<(), WriteError> {
+        let job = local_job(name, value)?;
+        self.blocking_write(job, Source::Local).map(|_| ())
+    }
+
+    /// All entries under any of `prefixes` (an empty one is everything), then every change. At most `capacity`
+    /// changes are queued.
+    #[must_use]
+    pub fn watch(&self, prefixes: &[&str], capacity: usize) -> Subscription {
+        let table = Arc::clone(&self.inner.table);
+        self.inner.hub.watch(table, prefixes, capacity)
+    }
+
+    /// Every batch from now on, with its source.
+    #[must_use]
+    pub fn subscribe_all(&self) -> Feed {
+        self.inner.hub.feed(FEED_QUEUE_LEN)
+    }
+
+    /// Finishes what is queued and releases the store; later writes are refused, reads go on.
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self
+            .inner
+            .queue
+            .send(Request::Close { reply })
+            .await
+            .is_ok()
+        {
+            let _ = answer.await;
+        }
+    }
+
+    /// [`Meta::close`] without a runtime.
+    pub fn blocking_close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self
+            .inner
+            .queue
+            .blocking_send(Request::Close { reply })
+            .is_ok()
+        {
+            let _ = answer.blocking_recv();
+        }
+    }
+}
+
+/// The identity in the store; made there if it has none.
+fn identity<S: Store>(
+    store: &mut S,
+    wanted: Option<NodeId>,
+) -> Result<NodeId, OpenError<S::Error>> {
+    match store.local(NODE_ID).map_err(OpenError::Backend)? {
+        Some(bytes) => {
+            let len = bytes.len();
+            let bytes = bytes.try_into().map_err(|_| OpenError::NodeId(len))?;
+            let stored = NodeId(u128::from_le_bytes(bytes));
+            match wanted {
+                Some(wanted) if wanted != stored => Err(OpenError::OtherNode { stored, wanted }),
+                _ => Ok(stored),
+            }
+        }
+        None => {
+            let node = wanted.unwrap_or_else(|| NodeId(uuid::Uuid::new_v4().as_u128()));
+            let record = Write::Local {
+                name: NODE_ID,
+                value: &node.0.to_le_bytes(),
+            };
+            store.commit(&[record]).map_err(OpenError::Backend)?;
+            Ok(node)
+        }
+    }
+}

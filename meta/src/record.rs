@@ -1,0 +1,107 @@
+//! Keys and records of the store on disk, format 1: `docs/spec/store.md`.
+
+use mars_meta_model::Key;
+
+/// Content of the format record.
+pub(crate) const FORMAT: &str = "mars-meta 1";
+/// Version of a record.
+const RECORD_VERSION: u8 = 1;
+const HEADER_LEN: usize = 5;
+
+/// Why a record cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("it has {0} bytes, fewer than its header")]
+    Short(usize),
+    #[error("it has version {0}, this program reads version {RECORD_VERSION}: upgrade it")]
+    Version(u8),
+    #[error("its checksum is {found:08x}, not {expected:08x}")]
+    Checksum { expected: u32, found: u32 },
+    #[error("it has bytes behind its entry")]
+    Trailing,
+    #[error("its entry has another key")]
+    OtherKey,
+    #[error("it belongs to no known table")]
+    Table,
+}
+
+/// Key of an entry's record.
+pub(crate) fn entry_key(key: &Key) -> Vec<u8> {
+    [b"e|", key.as_str().as_bytes()].concat()
+}
+
+/// Key of a local record.
+pub(crate) fn local_key(name: &str) -> Vec<u8> {
+    [b"l|", name.as_bytes()].concat()
+}
+
+fn checksum(key: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), body)
+}
+
+/// Version, checksum over key and body, body.
+pub(crate) fn seal_record(key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEADER_LEN + body.len());
+    record.push(RECORD_VERSION);
+    record.extend_from_slice(&checksum(key, body).to_le_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+/// The body of a record.
+pub(crate) fn open_record<'a>(key: &[u8], record: &'a [u8]) -> Result<&'a [u8], RecordError> {
+    let short = RecordError::Short(record.len());
+    let (version, rest) = record.split_first().ok_or(short)?;
+    if *version != RECORD_VERSION {
+        return Err(RecordError::Version(*version));
+    }
+    let (sum, body) = rest.split_first_chunk::<4>().ok_or(short)?;
+    let (expected, found) = (u32::from_le_bytes(*sum), checksum(key, body));
+    if expected != found {
+        return Err(RecordError::Checksum { expected, found });
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::{encode_entry, testing::entry};
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let key = local_key("format");
+        assert_eq!(
+            hex(&seal_record(&key, FORMAT.as_bytes())),
+            "012b675baf6d6172732d6d6574612031"
+        );
+        let held = entry("uuid", Some("x"), 1, 2);
+        let mut body = Vec::new();
+        encode_entry(&held, &mut body);
+        assert_eq!(
+            hex(&seal_record(&entry_key(&held.key), &body)),
+            "014c64c106010000000100000000000000020000000000000000000000000000000100\
+             0000000000000400010000007575696478"
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_place_is_noticed() {
+        let key = local_key("a");
+        let record = seal_record(&key, b"content");
+        assert_eq!(open_record(&key, &record), Ok(&b"content"[..]));
+        for at in 0..record.len() * 8 {
+            let mut damaged = record.clone();
+            damaged[at / 8] ^= 1 << (at % 8);
+            assert!(open_record(&key, &damaged).is_err(), "bit {at}");
+        }
+        assert!(open_record(&local_key("b"), &record).is_err());
+        for len in 0..HEADER_LEN {
+            assert!(open_record(&key, &record[..len]).is_err());
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! One connection: reads requests, answers as they are done, cuts off who does not read.
+
+use crate::hub::Source;
+use crate::job::{Done, Job, MergeResult};
+use crate::limits::{ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LOGGED_KEYS_MAX};
+use crate::node::Ticket;
+use crate::server::listen::Shared;
+use crate::server::{check, read_requests, watch};
+use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX};
+use mars_meta_api::{
+    ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
+    Response, decode_request, read_body, write_frame,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+/// Serves one client until it ends or is cut off.
+pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>) {
+    let uid = match stream.peer_cred() {
+        Ok(credentials) => credentials.uid(),
+        Err(error) => {
+            tracing::warn!(%error, "a local client without credentials was cut off");
+            return;
+        }
+    };
+    let allowed = (shared.config.access)(uid);
+    let greet = timeout(
+        Duration::from_millis(GREETING_TIMEOUT_MS),
+        greet(&mut stream),
+    );
+    if !matches!(greet.await, Ok(Ok(true))) {
+        tracing::debug!(uid, "a local client did not speak this protocol");
+        return;
+    }
+    let (read, write) = stream.into_split();
+    let (answers, queue) = mpsc::channel(ANSWER_QUEUE_LEN);
+    let connection = Connection {
+        shared: Arc::clone(&shared),
+        answers,
+        denied: (!allowed).then(|| denied(uid)),
+        in_flight: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX)),
+        tasks: JoinSet::new(),
+        watches: BTreeMap::new(),
+    };
+    // The reading half also ends when the writing half gave up, and the other way round: a client that closes
+    // its writing half still gets its answers.
+    let mut write_half = std::pin::pin!(write_answers(write, queue, shared.config.write_timeout));
+    let mut read_half = std::pin::pin!(connection.read_requests(read));
+    tokio::select! {
+        reason = &mut write_half => {
+            if let Err(reason) = reason {
+                tracing::debug!(uid, reason, "a local client was cut off");
+            }
+        }
+        () = &mut read_half => {
+            let _ = write_half.await;
+        }
+    }
+}
+
+async fn greet(stream: &mut UnixStream) -> std::io::Result<bool> {
+    stream.write_all(&GREETING).await?;
+    let mut theirs = [0; GREETING.len()];
+    stream.read_exact(&mut theirs).await?;
+    Ok(theirs == GREETING)
+}
+
+fn denied(uid: u32) -> ApiError {
+    ApiError::new(
+        ErrorCode::Denied,
+        format!("user id {uid} may not use the metadata daemon"),
+    )
+    .with_hint("run the command as root, or add the user id to the daemon's allow_uids")
+}
+
+async fn write_answers(
+    mut io: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<FromServer>,
+    limit: Duration,
+) -> Result<(), &'static str> {
+    while let Some(answer) = queue.recv().await {
+        match timeout(limit, write_frame(&mut io, &answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(FrameError::TooLong(_) | FrameError::Encode(_))) => {
+                let error = ApiError::new(ErrorCode::Internal, "the answer is too long to be sent");
+                let answer = FromServer {
+                    id: answer.id,
+                    response: Response::Error(error),
+                };
+                let sent = timeout(limit, write_frame(&mut io, &answer)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return Err("the connection failed");
+                }
+            }
+            Ok(Err(_)) => return Err("the connection failed"),
+            Err(_) => return Err("it does not read its answers"),
+        }
+    }
+    Ok(())
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    answers: mpsc::Sender<FromServer>,
+    denied: Option<ApiError>,
+    in_flight: Arc<Semaphore>,
+    /// Requests that wait for something; aborted with the connection.
+    tasks: JoinSet<()>,
+    watches: BTreeMap<u64, AbortHandle>,
+}
+
+impl Connection {
+    /// Until the client ends, breaks the protocol, or no longer takes answers.
+    async fn read_requests(mut self, io: OwnedReadHalf) {
+        let mut io = tokio::io::BufReader::new(io);
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            let body = match read_body(&mut io).await {
+                Ok(Some(body)) => body,
+                Ok(None) | Err(FrameError::Io(_)) => break,
+                Err(error) => {
+                    self.refuse(0, ApiError::new(ErrorCode::Limit, error.to_string()))
+                        .await;
+                    break;
+                }
+            };
+            let sent = match decode_request(&body) {
+                Ok(message) => match self.denied.clone() {
+                    Some(error) => self.refuse(message.id, error).await,
+                    None => self.handle(message.id, message.request).await,
+                },
+                Err((id, error)) => {
+                    let error = ApiError::new(
+                        ErrorCode::Unsupported,
+                        format!("the request was not understood: {error}"),
+                    );
+                    let error = error.with_hint("use programs of the daemon's version");
+                    self.refuse(id, error).await
+                }
+            };
+            if !sent {
+                return;
+            }
+        }
+        // The client asks no more; what it asked is answered, its watches end.
+        for (_, watch) in std::mem::take(&mut self.watches) {
+            watch.abort();
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// `false` if answers are no longer taken.
+    async fn answer(&self, id: u64, response: Response) -> bool {
+        self.answers.send(FromServer { id, response }).await.is_ok()
+    }
+
+    async fn refuse(&self, id: u64, error: ApiError) -> bool {
+        self.answer(id, Response::Error(error)).await
+    }
+
+    /// Runs `work` beside the reading of further requests, within the bound of requests in flight.
+    async fn later(
+        &mut self,
+        id: u64,
+        work: impl Future<Output = Result<Response, ApiError>> + Send + 'static,
+    ) -> bool {
+        let Ok(permit) = Arc::clone(&self.in_flight).acquire_owned().await else {
+            return false;
+        };
+        let answers = self.answers.clone();
+        self.tasks.spawn(async move {
+            let response = work.await.unwrap_or_else(Response::Error);
+            let _ = answers.send(FromServer { id, response }).await;
+            drop(permit);
+        });
+        true
+    }
+
+    async fn handle(&mut self, id: u64, request: Request) -> bool {
+        let meta = &self.shared.meta;
+        let control = Arc::clone(&self.shared.control);
+        let now = match request {
+            Request::Get { key } => read_requests::get(&self.shared, &key),
+            Request::List {
+                prefix,
+                after,
+                limit,
+                tombstones,
+            } => {
+                let page = read_requests::Page {
+                    prefix: &prefix,
+                    after: after.as_deref(),
+                    limit,
+                    tombstones,
+                };
+                read_requests::list(&self.shared, &page)
+            }
+            Request::Clock => {
+                let (wall, lamport) = meta.clock();
+                Ok(Response::Clock {
+                    wall,
+                    lamport: lamport.as_nanos(),
+                })
+            }
+            Request::Apply { ops, forced } => return self.apply(id, ops, forced).await,
+            Request::Import { entries } => return self.import(id, &entries).await,
+            Request::Watch { prefixes } => match self.watch(id, &prefixes) {
+                Ok(()) => return true,
+                Err(error) => Err(error),
+            },
+            Request::Unwatch { watch } => {
+                if let Some(task) = self.watches.remove(&watch) {
+                    task.abort();
+                }
+                Ok(Response::Done)
+            }
+            Request::Node => {
+                return self
+                    .later(id, async move { control.node().await.map(Response::Node) })
+                    .await;
+            }
+            Request::Peers => {
+                return self
+                    .later(
+                        id,
+                        async move { control.peers().await.map(Response::Peers) },
+                    )
+                    .await;
+            }
+            Request::CreateCluster => {
+                tracing::info!("a local client creates a cluster");
+                return self
+                    .later(id, async move {
+                        control.create_cluster().await.map(|()| Response::Done)
+                    })
+                    .await;
+            }
+            Request::JoinToken { ttl_secs, uses } => {
+                return self
+                    .later(id, async move {
+                        control
+                            .join_token(ttl_secs, uses)
+                            .await
+                            .map(Response::Token)
+                    })
+                    .await;
+            }
+            Request::JoinCluster { addr, token } => {
+                tracing::info!("a local client joins a cluster");
+                return self
+                    .later(id, async move {
+                        let joined = control.join_cluster(addr, token).await;
+                        joined.map(|()| Response::Done)
+                    })
+                    .await;
+            }
+        };
+        self.answer(id, now.unwrap_or_else(Response::Error)).await
+    }
+
+    async fn apply(&mut self, id: u64, ops: Vec<Op>, forced: bool) -> bool {
+        let changes = match check::changes(ops, forced) {
+            Ok(changes) => changes,
+            Err(error) => return self.refuse(id, error).await,
+        };
+        if forced {
+            log_forced("write", changes.iter().map(|(key, _)| key.as_str()));
+        }
+        self.write(id, Job::Apply { changes, forced }, Source::Local)
+            .await
+    }
+
+    async fn import(&mut self, id: u64, entries: &EntryBytes) -> bool {
+        let mut entries = match check::import(entries) {
+            Ok(entries) => entries,
+            Err(error) => return self.refuse(id, error).await,
+        };
+        log_forced("import", entries.iter().map(|entry| entry.key.as_str()));
+        for entry in &mut entries {
+            entry.forced = true;
+        }
+        self.write(id, Job::Merge { entries }, Source::Import).await
+    }
+
+    /// Queued here and now, so writes of one connection keep their order; awaited beside.
+    async fn write(&mut self, id: u64, job: Job, source: Source) -> bool {
+        match self.shared.meta.submit(job, source).await {
+            Err(error) => self.refuse(id, check::refusal(&error)).await,
+            Ok(ticket) => self.later(id, written(ticket)).await,
+        }
+    }
+
+    fn watch(&mut self, id: u64, prefixes: &[String]) -> Result<(), ApiError> {
+        self.watches.retain(|_, task| !task.is_finished());
+        if prefixes.is_empty() || prefixes.len() > WATCH_PREFIXES_MAX {
+            let message = format!("a watch takes 1 to {WATCH_PREFIXES_MAX} prefixes");
+            return Err(ApiError::new(ErrorCode::Limit, message));
+        }
+        if self.watches.contains_key(&id) {
+            let message = format!("request number {id} is a running watch already");
+            return Err(ApiError::new(ErrorCode::BadRequest, message));
+        }
+        if self.watches.len() >= WATCHES_MAX {
+            let message = format!("at most {WATCHES_MAX} watches of one connection are served");
+            return Err(ApiError::new(ErrorCode::Limit, message)
+                .with_hint("end one, or open another connection"));
+        }
+        let prefixes: Vec<String> = prefixes
+            .iter()
+            .map(|text| check::prefix(text).map(str::to_owned))
+            .collect::<Result<_, _>>()?;
+        let (shared, answers) = (Arc::clone(&self.shared), self.answers.clone());
+        let task = self.tasks.spawn(watch::run(shared, id, prefixes, answers));
+        self.watches.insert(id, task);
+        Ok(())
+    }
+}
+
+async fn written(ticket: Ticket) -> Result<Response, ApiError> {
+    match ticket
+        .done()
+        .await
+        .map_err(|error| check::refusal(&error))?
+    {
+        Done::Applied(committed) => Ok(Response::Applied {
+            stamp: committed.first.as_nanos(),
+        }),
+        Done::Merged(merged) => {
+            let outcome = |result: &MergeResult| match result {
+                MergeResult::Applied => ImportOutcome::Taken,
+                MergeResult::Duplicate => ImportOutcome::Known,
+                MergeResult::Stale => ImportOutcome::Older,
+                MergeResult::TooFarAhead => ImportOutcome::TooFarAhead,
+            };
+            Ok(Response::Imported(
+                merged.results.iter().map(outcome).collect(),
+            ))
+        }
+        Done::Forgotten(_) | Done::Observed(_) | Done::Local => Ok(Response::Done),
+    }
+}
+
+/// Keys only: values may be secrets.
+fn log_forced<'a>(what: &str, keys: impl Iterator<Item = &'a str>) {
+    let mut names: Vec<&str> = keys.take(LOGGED_KEYS_MAX + 1).collect();
+    let more = names.len() > LOGGED_KEYS_MAX;
+    names.truncate(LOGGED_KEYS_MAX);
+    tracing::info!(keys = ?names, more, "forced {what}");
+}

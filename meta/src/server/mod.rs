@@ -1,0 +1,14 @@
+//! The local API over a Unix socket: `docs/spec/local-api.md`.
+
+mod access;
+mod check;
+mod connection;
+mod control;
+mod listen;
+mod liveness;
+mod read_requests;
+mod watch;
+
+pub use access::{Access, allow_uids};
+pub use control::{Answer, Control};
+pub use listen::{ApiListener, BindError, ServerConfig, serve};

@@ -1,0 +1,87 @@
+//! Requests that only look at the table.
+
+use crate::server::check;
+use crate::server::listen::Shared;
+use crate::server::liveness::{liveness_entries, liveness_entry, without_stored};
+use mars_meta_api::limits::{ENTRIES_BYTES_MAX, LIST_LEN_MAX};
+use mars_meta_api::{ApiError, EntryBytes, Response};
+use mars_meta_model::{Entry, encoded_len};
+use std::iter::Peekable;
+
+pub(super) fn get(shared: &Shared, text: &str) -> Result<Response, ApiError> {
+    let key = check::key(text)?;
+    let (wall, _) = shared.meta.clock();
+    let found = shared
+        .meta
+        .get(&key)
+        .or_else(|| liveness_entry(&*shared.control, &key, wall));
+    Ok(Response::Entry(
+        found.map(|entry| EntryBytes::pack([&entry])),
+    ))
+}
+
+/// A list request.
+pub(super) struct Page<'a> {
+    pub(super) prefix: &'a str,
+    pub(super) after: Option<&'a str>,
+    pub(super) limit: u32,
+    pub(super) tombstones: bool,
+}
+
+pub(super) fn list(shared: &Shared, page: &Page<'_>) -> Result<Response, ApiError> {
+    let prefix = check::prefix(page.prefix)?;
+    let after = page.after.map(check::key).transpose()?;
+    let limit = usize::try_from(page.limit)
+        .unwrap_or(LIST_LEN_MAX)
+        .clamp(1, LIST_LEN_MAX);
+    let (wall, _) = shared.meta.clock();
+    let mut lively = liveness_entries(&*shared.control, prefix, wall);
+    let (entries, more) = shared.meta.with_table(|table| {
+        without_stored(&mut lively, table);
+        let lively = lively
+            .values()
+            .filter(|entry| after.as_ref().is_none_or(|after| entry.key > *after));
+        let stored = table
+            .scan_after(prefix, after.as_ref())
+            .filter(|entry| page.tombstones || !entry.is_tombstone());
+        let mut merged = InKeyOrder {
+            a: stored.peekable(),
+            b: lively.peekable(),
+        };
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for entry in &mut merged {
+            bytes += encoded_len(entry);
+            if entries.len() == limit || bytes > ENTRIES_BYTES_MAX {
+                return (entries, true);
+            }
+            entries.push(entry.clone());
+        }
+        (entries, false)
+    });
+    Ok(Response::List {
+        entries: EntryBytes::pack(&entries),
+        more,
+    })
+}
+
+/// Two sequences in key order as one.
+struct InKeyOrder<A: Iterator, B: Iterator> {
+    a: Peekable<A>,
+    b: Peekable<B>,
+}
+
+impl<'e, A, B> Iterator for InKeyOrder<A, B>
+where
+    A: Iterator<Item = &'e Entry>,
+    B: Iterator<Item = &'e Entry>,
+{
+    type Item = &'e Entry;
+
+    fn next(&mut self) -> Option<&'e Entry> {
+        match (self.a.peek(), self.b.peek()) {
+            (Some(a), Some(b)) if a.key <= b.key => self.a.next(),
+            (Some(_), None) => self.a.next(),
+            _ => self.b.next(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The durable backend: sled. No other file names it. The layout is specified in `docs/spec/store.md`.
+
+use crate::limits::{OPEN_LOCK_WAIT_MS, SLED_CACHE_BYTES, SLED_FLUSH_EVERY_MS};
+use crate::record::{FORMAT, RecordError, entry_key, local_key, open_record, seal_record};
+use mars_meta_model::{Entry, Store, Write, decode_entry, encode_entry};
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Why the backend could not be opened, read or written. What is on disk stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SledError {
+    /// Another process holds the store.
+    #[error("the metadata store {0} is in use by another process: stop that one first")]
+    InUse(PathBuf),
+    /// The folder cannot be created, opened or synced.
+    #[error("the metadata store {path}: {error}: check the file system and its permissions")]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// sled does not accept what is in the folder, or fails on it.
+    #[error(
+        "the metadata store {path} does not open: {reason}: set it aside and let the node refill from its \
+         peers, or restore a backup"
+    )]
+    Broken {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// The folder exists, but it holds no store, or one that lost its contents.
+    #[error(
+        "the metadata store {0} has no format record: it is no store, or has lost its contents: set it aside \
+         and let the node refill from its peers, or restore a backup"
+    )]
+    NoFormat(PathBuf),
+    /// Written by a later version.
+    #[error("the metadata store {path} has format '{found}', this program reads '{expected}': upgrade it", expected = FORMAT)]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// The format found.
+        found: String,
+    },
+    /// One record is damaged, or of a later version.
+    #[error(
+        "the record '{record}' of the metadata store {path} cannot be used: {reason}: set the store aside and \
+         let the node refill from its peers, or restore a backup"
+    )]
+    Record {
+        /// The folder.
+        path: PathBuf,
+        /// The record's key.
+        record: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A write or sync failed; whether it is on disk is known after opening again.
+    #[error("the metadata store {path} could not be written: {reason}")]
+    Write {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// A [`Store`] in a folder of its own.
+#[derive(Debug)]
+pub struct SledStore {
+    path: PathBuf,
+    db: sled::Db,
+    /// sled's data file, to be synced behind each flush, which alone does not reach stable storage.
+    data: File,
+}
+
+impl SledStore {
+    /// Opens the store in the folder `path`; makes a new one if there is no such folder (or an empty one).
+    /// Waits a moment for another process to release it. Blocks.
+    ///
+    /// # Errors
+    /// [`SledError`]. Nothing is ever repaired or emptied here: see [`set_aside`].
+    pub fn open(path: &Path) -> Result<Self, SledError> {
+        if is_absent_or_empty(path).map_err(|error| io_error(path, error))? {
+            create(path)?;
+        }
+        let store = Self::open_existing(path)?;
+        match store.read(&local_key("format"))? {
+            None => Err(SledError::NoFormat(path.to_owned())),
+            Some(found) if found != FORMAT.as_bytes() => Err(SledError::Format {
+                path: path.to_owned(),
+                found: found.escape_ascii().to_string(),
+            }),
+            Some(_) => Ok(store),
+        }
+    }
+
+    fn open_existing(path: &Path) -> Result<Self, SledError> {
+        let deadline = Instant::now() + Duration::from_millis(OPEN_LOCK_WAIT_MS);
+        loop {
+            match open_guarded(path) {
+                Err(SledError::InUse(_)) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SledError> {
+        let found = guarded(|| self.db.get(key)).map_err(|reason| self.broken(reason))?;
+        found
+            .map(|bytes| open_record(key, &bytes).map(<[u8]>::to_vec))
+            .transpose()
+            .map_err(|error| self.bad_record(key, &error))
+    }
+
+    fn broken(&self, reason: String) -> SledError {
+        SledError::Broken {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
+    fn bad_record(&self, key: &[u8], reason: &impl ToString) -> SledError {
+        SledError::Record {
+            path: self.path.clone(),
+            record: key.escape_ascii().to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn read_entry(&self, key: &[u8], bytes: &[u8]) -> Result<Entry, SledError> {
+        let body = open_record(key, bytes).map_err(|error| self.bad_record(key, &error))?;
+        let (entry, len) = decode_entry(body).map_err(|error| self.bad_record(key, &error))?;
+        if len != body.len() {
+            return Err(self.bad_record(key, &RecordError::Trailing));
+        }
+        if entry_key(&entry.key) != key {
+            return Err(self.bad_record(key, &RecordError::OtherKey));
+        }
+        Ok(entry)
+    }
+
+    /// Flush, then sync of the data file: sled's flush alone leaves the data to the kernel.
+    fn sync(&self) -> Result<(), String> {
+        guarded(|| self.db.flush())?;
+        self.data.sync_data().map_err(|error| error.to_string())
+    }
+}
+
+impl Store for SledStore {
+    type Error = SledError;
+
+    fn load(&mut self, sink: &mut dyn FnMut(Entry)) -> Result<(), SledError> {
+        let mut iter = self.db.iter();
+        while let Some((key, bytes)) =
+            guarded(|| iter.next().transpose()).map_err(|reason| self.broken(reason))?
+        {
+            match &key[..] {
+                [b'e', b'|', ..] => sink(self.read_entry(&key, &bytes)?),
+                [b'l', b'|', ..] => {
+                    open_record(&key, &bytes).map_err(|error| self.bad_record(&key, &error))?;
+                }
+                _ => return Err(self.bad_record(&key, &RecordError::Table)),
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, writes: &[Write<'_>]) -> Result<(), SledError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        // One batch on one tree is atomic; a later write of the same key replaces an earlier one.
+        let mut batch = sled::Batch::default();
+        for write in writes {
+            match write {
+                Write::Put(entry) => {
+                    let key = entry_key(&entry.key);
+                    let mut body = Vec::new();
+                    encode_entry(entry, &mut body);
+                    let record = seal_record(&key, &body);
+                    batch.insert(key, record);
+                }
+                Write::Remove(key) => batch.remove(entry_key(key)),
+                Write::Local { name, value } => {
+                    let key = local_key(name);
+                    let record = seal_record(&key, value);
+                    batch.insert(key, record);
+                }
+            }
+        }
+        guarded(|| self.db.apply_batch(batch))
+            .and_then(|()| self.sync())
+            .map_err(|reason| SledError::Write {
+                path: self.path.clone(),
+                reason,
+            })
+    }
+
+    fn local(&mut self, name: &str) -> Result<Option<Vec<u8>>, SledError> {
+        self.read(&local_key(name))
+    }
+}
+
+/// Renames the folder of a store that does not open to `NAME.bad-SECONDS`, next to it, and returns the new
+/// path. The caller decided that the node starts empty and refills from its peers.
+///
+/// # Errors
+/// If the folder cannot be renamed; it is then where it was.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let secs = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut aside = path.with_file_name(format!("{name}.bad-{secs}"));
+    for more in 1..1000 {
+        if !aside.exists() {
+            break;
+        }
+        aside = path.with_file_name(format!("{name}.bad-{secs}.{more}"));
+    }
+    fs::rename(path, &aside)?;
+    sync_parent(path)?;
+    Ok(aside)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+fn is_absent_or_empty(path: &Path) -> io::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a store under another name and renames it when its format record is durable: a folder of the right
+/// name is never half made, so one without that record has lost it.
+fn create(path: &Path) -> Result<(), SledError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = path.with_file_name(format!("{name}.new"));
+    let prepare = || -> io::Result<()> {
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh)?;
+        }
+        fs::create_dir_all(&fresh)
+    };
+    prepare().map_err(|error| io_error(&fresh, error))?;
+    let mut store = SledStore::open_existing(&fresh)?;
+    store.commit(&[Write::Local {
+        name: "format",
+        value: FORMAT.as_bytes(),
+    }])?;
+    drop(store);
+    let publish = || -> io::Result<()> {
+        File::open(&fresh)?.sync_all()?;
+        fs::rename(&fresh, path)?;
+        sync_parent(path)
+    };
+    publish().map_err(|error| io_error(path, error))
+}
+
+fn io_error(path: &Path, error: io::Error) -> SledError {
+    SledError::Io {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+/// Opens in a thread of its own: sled may panic on a damaged store.
+fn open_guarded(path: &Path) -> Result<SledStore, SledError> {
+    let folder = path.to_owned();
+    let opened = thread::spawn(move || {
+        guarded(|| {
+            sled::Config::new()
+                .path(&folder)
+                .mode(sled::Mode::HighThroughput)
+                .cache_capacity(SLED_CACHE_BYTES)
+                .flush_every_ms(Some(SLED_FLUSH_EVERY_MS))
+                .use_compression(false)
+                .open()
+        })
+    });
+    let broken = |reason| SledError::Broken {
+        path: path.to_owned(),
+        reason,
+    };
+    let db = match opened.join() {
+        Ok(Ok(db)) => db,
+        Ok(Err(reason)) if reason.contains("could not acquire lock") => {
+            return Err(SledError::InUse(path.to_owned()));
+        }
+        Ok(Err(reason)) => return Err(broken(reason)),
+        Err(_) => return Err(broken("the opening thread ended unexpectedly".to_owned())),
+    };
+    let data = File::open(path.join("db")).map_err(|error| io_error(path, error))?;
+    Ok(SledStore {
+        path: path.to_owned(),
+        db,
+        data,
+    })
+}
+
+/// Runs `work`, turning errors and panics of sled into a text.
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!(
+                "sled gave up: {}",
+                text.unwrap_or("no reason given")
+            ))
+        }
+    }
+}

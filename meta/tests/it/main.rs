@@ -1,0 +1,16 @@
+//! Tests of the store as a whole.
+
+#[cfg(test)]
+mod core;
+#[cfg(test)]
+mod embedded;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod watch;
