@@ -14,7 +14,6 @@ use mars_gossip_net::{Endpoint, EndpointConfig, Identity};
 use mars_meta_model::{Table, View as _, resources_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

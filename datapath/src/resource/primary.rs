@@ -467,7 +467,7 @@ impl Primary {
             return;
         }
         let context = self.replica.context.clone();
-        let free = mars_datapath_io::free_bytes(context.shared.dir.path()).unwrap_or(0);
+        let free = mars_datapath_io::free_space(context.shared.dir.path()).map_or(0, |s| s.available);
         if free < RESUME_FREE_BYTES {
             return;
         }

@@ -3,6 +3,7 @@
 use crate::segments::SegmentDir;
 use bytes::Bytes;
 use mars_datapath_core::overlay::Content;
+use mars_datapath_io::DiskError;
 use mars_datapath_core::superblock::{
     FILE_LENGTH, Newest, Superblock, SuperblockError, encode_slot, newest, slot_offset,
 };
@@ -14,14 +15,9 @@ use std::path::{Path, PathBuf};
 /// Why a disk cannot be used. Nothing was written to it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenDiskError {
-    /// The system refused.
-    #[error("cannot open disk {path}: {error}")]
-    Io {
-        /// The disk.
-        path: PathBuf,
-        /// The reason.
-        error: io::Error,
-    },
+    /// The system refused, or somebody uses it.
+    #[error(transparent)]
+    Disk(#[from] mars_datapath_io::DiskError),
     /// It is too small.
     #[error("disk {path} has {have} bytes, the resource needs {need}: enlarge it, or join with another disk")]
     TooSmall {
@@ -38,7 +34,9 @@ impl OpenDiskError {
     /// Negative errno for `disk-error`.
     pub(crate) fn errno(&self) -> i32 {
         match self {
-            Self::Io { error, .. } => -error.raw_os_error().unwrap_or(5),
+            Self::Disk(DiskError::Open { source, .. }) => -source.raw_os_error().unwrap_or(5),
+            Self::Disk(DiskError::InUse { .. }) => -16,
+            Self::Disk(DiskError::Kind(_)) => -22,
             Self::TooSmall { .. } => -28,
         }
     }
@@ -54,10 +52,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// Opens the disk for this process alone and checks its size.
     pub(crate) fn open(path: &Path, need: u64) -> Result<Self, OpenDiskError> {
-        let disk = mars_datapath_io::Disk::open(path).map_err(|error| OpenDiskError::Io {
-            path: path.to_owned(),
-            error: io::Error::new(error.kind(), error.to_string()),
-        })?;
+        let disk = mars_datapath_io::Disk::open(path)?;
         let have = disk.size();
         if have < need {
             return Err(OpenDiskError::TooSmall { path: path.to_owned(), have, need });
@@ -78,16 +73,16 @@ impl Disk {
     /// Reads exactly `len` bytes.
     pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; len];
-        self.disk.read_exact_at(&mut buffer, offset)?;
+        self.disk.read_at(&mut buffer, offset)?;
         Ok(Bytes::from(buffer))
     }
 
     /// Writes, zeroes or discards.
     pub(crate) fn write(&self, offset: u64, content: &Content) -> io::Result<()> {
         match content {
-            Content::Data(data) => self.disk.write_all_at(data, offset),
-            Content::Zeroes(len) => self.disk.write_zeroes(offset, *len),
-            Content::Discard(len) => self.disk.discard_to_zero(offset, *len),
+            Content::Data(data) => self.disk.write_at(data, offset),
+            Content::Zeroes(len) => self.disk.zero(offset, *len),
+            Content::Discard(len) => self.disk.discard(offset, *len),
         }
     }
 

@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod nbd;
+#[cfg(test)]
+mod replication;
+#[cfg(test)]
+mod world;
