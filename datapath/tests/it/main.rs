@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod nbd;
 #[cfg(test)]
+mod plain_client;
+#[cfg(test)]
 mod replication;
 #[cfg(test)]
 mod world;
