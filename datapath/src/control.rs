@@ -42,7 +42,9 @@ pub enum RunError {
         error: io::Error,
     },
     /// Another data plane uses the same log folder.
-    #[error("another data plane uses the log folder {0}: stop it first, or configure another folder")]
+    #[error(
+        "another data plane uses the log folder {0}: stop it first, or configure another folder"
+    )]
     Locked(PathBuf),
     /// The NBD socket.
     #[error("cannot serve NBD: {0}")]
@@ -75,20 +77,32 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         config.host.clone(),
     ));
     tracing::info!(host = config.host, nbd = %config.nbd_socket.display(), "data plane runs");
-    let mut control = Control { config, host, mirror, peers, registry, drivers: BTreeMap::new() };
+    let mut control = Control {
+        config,
+        host,
+        mirror,
+        peers,
+        registry,
+        drivers: BTreeMap::new(),
+    };
     tokio::select! {
         () = control.follow() => {}
         () = shutdown => {}
     }
+    network.abort();
     control.end(&closer).await;
     let _ = tokio::time::timeout(END_TIMEOUT, nbd).await;
-    network.abort();
     reporter.abort();
+    let _ = tokio::time::timeout(END_TIMEOUT, control.peers.close()).await;
+    control.mirror.stop();
     Ok(())
 }
 
 fn lock_dir(path: &Path) -> Result<File, RunError> {
-    let error = |error| RunError::LogDir { path: path.to_owned(), error };
+    let error = |error| RunError::LogDir {
+        path: path.to_owned(),
+        error,
+    };
     fs::create_dir_all(path).map_err(error)?;
     let file = File::create(path.join(".lock")).map_err(error)?;
     match file.try_lock() {
@@ -125,7 +139,8 @@ async fn network(config: Config, mirror: Arc<Mirror>, peers: Arc<Peers>, registr
 fn bind(dir: &Path, config: &Config, mirror: &Arc<Mirror>) -> Result<Endpoint, String> {
     let identity = Identity::load(dir).map_err(|error| error.to_string())?;
     let policy = Arc::new(RosterPolicy(Arc::clone(mirror)));
-    Endpoint::bind(EndpointConfig::bulk(identity, config.listen, policy)).map_err(|error| error.to_string())
+    Endpoint::bind(EndpointConfig::bulk(identity, config.listen, policy))
+        .map_err(|error| error.to_string())
 }
 
 struct Running {
@@ -166,7 +181,10 @@ impl Control {
     fn round(&mut self) {
         let mut ended = Vec::new();
         for (name, running) in &mut self.drivers {
-            if !matches!(running.handle.done.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty)) {
+            if !matches!(
+                running.handle.done.try_recv(),
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty)
+            ) {
                 ended.push(name.clone());
             }
         }
@@ -177,7 +195,10 @@ impl Control {
         let host = self.host.as_str().to_owned();
         let mut names: BTreeSet<String> = self.drivers.keys().cloned().collect();
         names.extend(local_folders(&self.config.log_dir));
-        names.extend(self.mirror.read(|table| resources_of(table, &host).into_keys().collect::<Vec<_>>()));
+        names.extend(
+            self.mirror
+                .read(|table| resources_of(table, &host).into_keys().collect::<Vec<_>>()),
+        );
         for name in names {
             let intent = self.mirror.read(|table| read_intent(table, &host, &name));
             // Guests have no disk; a folder without any word in the store waits for one.
@@ -191,7 +212,13 @@ impl Control {
         if !self.drivers.contains_key(name) {
             match self.start(name) {
                 Ok(handle) => {
-                    self.drivers.insert(name.to_owned(), Running { handle, intent: None });
+                    self.drivers.insert(
+                        name.to_owned(),
+                        Running {
+                            handle,
+                            intent: None,
+                        },
+                    );
                 }
                 Err(error) => {
                     tracing::error!(resource = name, error, "cannot run the resource");
@@ -199,11 +226,17 @@ impl Control {
                 }
             }
         }
-        let Some(running) = self.drivers.get_mut(name) else { return };
+        let Some(running) = self.drivers.get_mut(name) else {
+            return;
+        };
         if running.intent.as_ref() == Some(&intent) {
             return;
         }
-        match running.handle.events.try_send(Event::Intent(Box::new(intent.clone()))) {
+        match running
+            .handle
+            .events
+            .try_send(Event::Intent(Box::new(intent.clone())))
+        {
             Ok(()) => running.intent = Some(intent),
             // The driver is busy: the next round tries again.
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
@@ -212,7 +245,8 @@ impl Control {
 
     fn start(&self, name: &str) -> Result<DriverHandle, String> {
         let resource: Name = name.parse().map_err(|error: NameError| error.to_string())?;
-        let dir = SegmentDir::open(&self.config.log_dir, &resource).map_err(|error| error.to_string())?;
+        let dir =
+            SegmentDir::open(&self.config.log_dir, &resource).map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared::new(resource, dir, self.registry.urgency()));
         self.registry.insert(Arc::clone(&shared));
         let make = |events| Context {
@@ -234,8 +268,14 @@ impl Control {
             let _ = running.handle.events.send(Event::Shutdown).await;
         }
         for (name, running) in std::mem::take(&mut self.drivers) {
-            if tokio::time::timeout(END_TIMEOUT, running.handle.done).await.is_err() {
-                tracing::warn!(resource = name, "did not end in time; it will be recovered at the next start");
+            if tokio::time::timeout(END_TIMEOUT, running.handle.done)
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    resource = name,
+                    "did not end in time; it will be recovered at the next start"
+                );
             }
         }
     }
@@ -243,9 +283,20 @@ impl Control {
 
 /// Resources that have a folder here.
 fn local_folders(log_dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(log_dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(log_dir) else {
+        return Vec::new();
+    };
     entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_prefix("resource-")?.to_owned()))
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("resource-")?
+                    .to_owned(),
+            )
+        })
         .collect()
 }
 
@@ -253,12 +304,17 @@ fn local_folders(log_dir: &Path) -> Vec<String> {
 fn read_intent(table: &Table, host: &str, res: &str) -> Intent {
     let wish = Wish::read(table, host, res);
     let text = |leaf: &str| table.text(&format!("resource-{res}/{leaf}"));
-    let replay = |member: &str| -> Option<ReplayValue> { text(&format!("replay-{member}"))?.parse().ok() };
+    let replay =
+        |member: &str| -> Option<ReplayValue> { text(&format!("replay-{member}"))?.parse().ok() };
     let mut needed = Some(u64::MAX);
     let mut others = BTreeMap::new();
     for member in &wish.members {
-        needed = needed.zip(replay(member)).map(|(least, at)| least.min(at.applied.log.number));
-        if member != host && let Some(end) = known_end(table, res, member) {
+        needed = needed
+            .zip(replay(member))
+            .map(|(least, at)| least.min(at.applied.log.number));
+        if member != host
+            && let Some(end) = known_end(table, res, member)
+        {
             others.insert(member.clone(), end);
         }
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 /// First wait before the daemon is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -21,17 +22,20 @@ pub(crate) struct Mirror {
     table: RwLock<Table>,
     client: Mutex<Option<Client>>,
     version: watch::Sender<u64>,
+    task: Mutex<Option<AbortHandle>>,
 }
 
 impl Mirror {
-    /// Starts following the daemon at `socket`. The task ends with the runtime.
+    /// Starts following the daemon at `socket`, until [`stop`](Self::stop).
     pub(crate) fn start(socket: PathBuf) -> Arc<Self> {
         let mirror = Arc::new(Self {
             table: RwLock::default(),
             client: Mutex::default(),
             version: watch::channel(0).0,
+            task: Mutex::default(),
         });
-        tokio::spawn(follow(Arc::clone(&mirror), socket));
+        let task = tokio::spawn(follow(Arc::clone(&mirror), socket));
+        *mirror.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         mirror
     }
 
@@ -47,14 +51,34 @@ impl Mirror {
 
     /// Whether the daemon is connected and its snapshot was read.
     pub(crate) fn is_connected(&self) -> bool {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     /// Writes changes through the daemon.
     pub(crate) async fn apply(&self, changes: Vec<(Key, Option<Value>)>) -> Result<(), CallError> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = self
+            .client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let client = client.ok_or(CallError::Disconnected)?;
         client.apply(changes, false).await.map(|_| ())
+    }
+
+    /// Stops following.
+    pub(crate) fn stop(&self) {
+        if let Some(task) = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            task.abort();
+        }
+        self.set_client(None);
     }
 
     fn set_client(&self, client: Option<Client>) {

@@ -74,7 +74,11 @@ fn old_versions<'a>(
     let suffix = format!("-{host}");
     let entries: Vec<&mars_meta_model::Entry> = table.scan(&prefix).collect();
     entries.into_iter().filter_map(move |entry| {
-        let rest = entry.key.as_str().strip_prefix(&prefix)?.strip_suffix(&suffix)?;
+        let rest = entry
+            .key
+            .as_str()
+            .strip_prefix(&prefix)?
+            .strip_suffix(&suffix)?;
         let number: u64 = rest.parse().ok()?;
         // One more than the oldest stays: the chain of a peer may begin there.
         (number.saturating_add(1) < oldest && !entry.is_tombstone()).then(|| entry.key.clone())

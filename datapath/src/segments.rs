@@ -23,7 +23,11 @@ pub(crate) struct LogFileError {
 }
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LogFileError + 'a {
-    move |error| LogFileError { what, path: path.to_owned(), error }
+    move |error| LogFileError {
+        what,
+        path: path.to_owned(),
+        error,
+    }
 }
 
 /// The folder `resource-R` below the log folder.
@@ -35,14 +39,22 @@ pub(crate) struct SegmentDir {
 impl LogFileError {
     /// A log file could not be read.
     pub(crate) fn reading(error: io::Error) -> Self {
-        Self { what: "read", path: PathBuf::from("a log segment"), error }
+        Self {
+            what: "read",
+            path: PathBuf::from("a log segment"),
+            error,
+        }
     }
 }
 
 impl SegmentDir {
     /// An error about a file in this folder.
     pub(crate) fn error(&self, what: &'static str, error: io::Error) -> LogFileError {
-        LogFileError { what, path: self.path.clone(), error }
+        LogFileError {
+            what,
+            path: self.path.clone(),
+            error,
+        }
     }
 
     /// Opens the folder, making it if needed.
@@ -95,7 +107,8 @@ impl SegmentDir {
             .mode(0o600)
             .open(&path)
             .map_err(failed("create", &path))?;
-        file.write_all_at(header, 0).map_err(failed("write the header of", &path))?;
+        file.write_all_at(header, 0)
+            .map_err(failed("write the header of", &path))?;
         file.sync_all().map_err(failed("make durable", &path))?;
         self.sync()?;
         Ok(file)
@@ -126,7 +139,12 @@ impl SegmentDir {
             Err(error) => return Err(failed("read", &path)(error)),
         };
         let fits = |h: &SegmentHeader| h.number == name.number && h.origin == name.origin;
-        Ok((file, header.filter(fits).map(|header| (header, Bytes::from(bytes)))))
+        Ok((
+            file,
+            header
+                .filter(fits)
+                .map(|header| (header, Bytes::from(bytes))),
+        ))
     }
 
     /// Removes a segment file; no error if there is none.
@@ -183,7 +201,10 @@ pub(crate) struct Chain {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { links: RwLock::default(), durable: watch::channel(LogPos::default()).0 }
+        Self {
+            links: RwLock::default(),
+            durable: watch::channel(LogPos::default()).0,
+        }
     }
 }
 
@@ -225,29 +246,47 @@ impl Chain {
     pub(crate) fn take_below(&self, number: u64) -> Vec<LogName> {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         let kept = links.split_off(&number);
-        std::mem::replace(&mut *links, kept).into_values().map(|link| link.name).collect()
+        std::mem::replace(&mut *links, kept)
+            .into_values()
+            .map(|link| link.name)
+            .collect()
     }
 
     /// Forgets all links.
     pub(crate) fn clear(&self) {
-        self.links.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.links
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.durable.send_replace(LogPos::default());
     }
 
     /// One link.
     pub(crate) fn link(&self, number: u64) -> Option<ChainLink> {
-        self.links.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        self.links
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&number)
+            .cloned()
     }
 
     /// The first link behind `number`.
     pub(crate) fn next(&self, number: u64) -> Option<ChainLink> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        links.range(number.saturating_add(1)..).next().map(|(_, link)| link.clone())
+        links
+            .range(number.saturating_add(1)..)
+            .next()
+            .map(|(_, link)| link.clone())
     }
 
     /// Number of the oldest segment that is here.
     pub(crate) fn oldest(&self) -> Option<u64> {
-        self.links.read().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
+        self.links
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .next()
+            .copied()
     }
 }
 

@@ -8,10 +8,10 @@
 
 pub mod format;
 pub mod limits;
-pub mod plan;
 pub mod logger;
 mod name;
 pub mod overlay;
+pub mod plan;
 mod position;
 pub mod replay;
 pub mod scan;

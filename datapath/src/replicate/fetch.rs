@@ -28,9 +28,18 @@ pub(crate) enum Fetched {
     /// The source answers.
     Connected,
     /// Bytes of this segment follow.
-    Segment { number: u64, header: SegmentHeader, bytes: Bytes },
+    Segment {
+        number: u64,
+        header: SegmentHeader,
+        bytes: Bytes,
+    },
     /// Durable log bytes; the permit bounds what waits.
-    Data { number: u64, position: u64, bytes: Bytes, permit: OwnedSemaphorePermit },
+    Data {
+        number: u64,
+        position: u64,
+        bytes: Bytes,
+        permit: OwnedSemaphorePermit,
+    },
     /// Final length of the segment.
     Closed { number: u64, position: u64 },
     /// The source refuses.
@@ -56,12 +65,19 @@ impl FetchTask {
         let task = runtime.spawn(async move {
             let end = fetch(&context, id, &host, &from).await;
             let what = match end {
-                Ok(refused) => Fetched::Refused { code: refused.code, reason: refused.reason },
+                Ok(refused) => Fetched::Refused {
+                    code: refused.code,
+                    reason: refused.reason,
+                },
                 Err(reason) => Fetched::Lost { reason },
             };
             let _ = send(&context.events, id, what).await;
         });
-        Self { id, source: source.to_owned(), task }
+        Self {
+            id,
+            source: source.to_owned(),
+            task,
+        }
     }
 
     /// Number of the task.
@@ -88,12 +104,19 @@ impl Drop for FetchTask {
 
 async fn send(events: &mpsc::Sender<Event>, task: u64, what: Fetched) -> Result<(), String> {
     let gone = |_| "the driver ended".to_owned();
-    events.send(Event::Fetched(FetchEvent { task, what })).await.map_err(gone)
+    events
+        .send(Event::Fetched(FetchEvent { task, what }))
+        .await
+        .map_err(gone)
 }
 
 /// Runs until the source refuses (`Ok`) or the connection ends (`Err`).
 async fn fetch(context: &Context, id: u64, host: &str, from: &LogEnd) -> Result<Refused, String> {
-    let connection = context.peers.connect(host).await.map_err(|error| error.to_string())?;
+    let connection = context
+        .peers
+        .connect(host)
+        .await
+        .map_err(|error| error.to_string())?;
     let limit = u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX);
     let lost = |error: &dyn std::fmt::Display| format!("lost host {host}: {error}");
     let (mut tx, mut rx) = connection.open_bi(limit).await.map_err(|e| lost(&e))?;
@@ -103,13 +126,17 @@ async fn fetch(context: &Context, id: u64, host: &str, from: &LogEnd) -> Result<
         origin: from.log.origin.as_str().to_owned(),
         position: from.position,
     };
-    tx.send(kind::FETCH, 0, wire::map(&ask)).await.map_err(|e| lost(&e))?;
+    tx.send(kind::FETCH, 0, wire::map(&ask))
+        .await
+        .map_err(|e| lost(&e))?;
     let room = Arc::new(Semaphore::new(FETCH_BYTES_MAX));
     let mut number = from.log.number;
     let mut connected = false;
     loop {
         let frame = rx.read_frame().await.map_err(|e| lost(&e))?;
-        let Some(frame) = frame else { return Err(format!("host {host} ended the stream")) };
+        let Some(frame) = frame else {
+            return Err(format!("host {host} ended the stream"));
+        };
         let mut body = frame.body;
         let bad = |e: wire::BadMessage| format!("host {host}: {e}");
         let what = match frame.kind {
@@ -122,14 +149,25 @@ async fn fetch(context: &Context, id: u64, host: &str, from: &LogEnd) -> Result<
                     return Err(format!("host {host} sent the header of another log"));
                 }
                 number = segment.number;
-                Fetched::Segment { number, header, bytes: Bytes::from(segment.header) }
+                Fetched::Segment {
+                    number,
+                    header,
+                    bytes: Bytes::from(segment.header),
+                }
             }
             kind::DATA => {
                 let position = wire::take_u64(frame.kind, &mut body).map_err(bad)?;
-                let bytes = u32::try_from(body.len().min(FETCH_BYTES_MAX)).unwrap_or(1).max(1);
+                let bytes = u32::try_from(body.len().min(FETCH_BYTES_MAX))
+                    .unwrap_or(1)
+                    .max(1);
                 let permit = Arc::clone(&room).acquire_many_owned(bytes).await;
                 let permit = permit.map_err(|_| "the driver ended".to_owned())?;
-                Fetched::Data { number, position, bytes: body, permit }
+                Fetched::Data {
+                    number,
+                    position,
+                    bytes: body,
+                    permit,
+                }
             }
             kind::CLOSED => {
                 let position = wire::take_u64(frame.kind, &mut body).map_err(bad)?;

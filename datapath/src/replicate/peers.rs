@@ -2,7 +2,7 @@
 
 use crate::limits::CONNECT_TIMEOUT;
 use crate::mirror::Mirror;
-use mars_gossip_net::{Alpn, Connection, Endpoint, KeyHash, PeerIdentity, PeerPolicy};
+use mars_gossip_net::{Alpn, CloseCode, Connection, Endpoint, KeyHash, PeerIdentity, PeerPolicy};
 use mars_meta_model::{Membership, NodeRecord, NodeState, members, roster_key};
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -48,12 +48,36 @@ impl std::fmt::Debug for Peers {
 impl Peers {
     /// Without an endpoint yet.
     pub(crate) fn new(mirror: Arc<Mirror>) -> Self {
-        Self { mirror, endpoint: RwLock::default(), connections: Mutex::default() }
+        Self {
+            mirror,
+            endpoint: RwLock::default(),
+            connections: Mutex::default(),
+        }
     }
 
     /// Sets the endpoint once the node has an identity.
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {
-        *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+        *self
+            .endpoint
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+    }
+
+    /// Ends all connections and the endpoint; its address is free again when this returns.
+    pub(crate) async fn close(&self) {
+        let endpoint = self
+            .endpoint
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        if let Some(endpoint) = endpoint {
+            endpoint.close(CloseCode::Shutdown, "the data plane ends");
+            endpoint.wait_idle().await;
+        }
     }
 
     fn record(&self, host: &str) -> Option<NodeRecord> {
@@ -73,23 +97,40 @@ impl Peers {
             .record(host)
             .filter(|record| record.state == NodeState::Active)
             .ok_or_else(|| PeerError::Unknown(host.to_owned()))?;
-        let addr = *record.data.first().ok_or_else(|| PeerError::NoAddress(host.to_owned()))?;
-        let endpoint = self.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let addr = *record
+            .data
+            .first()
+            .ok_or_else(|| PeerError::NoAddress(host.to_owned()))?;
+        let endpoint = self
+            .endpoint
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let endpoint = endpoint.ok_or(PeerError::NoIdentity)?;
-        let unreachable = |reason: String| PeerError::Unreachable { host: host.to_owned(), addr, reason };
+        let unreachable = |reason: String| PeerError::Unreachable {
+            host: host.to_owned(),
+            addr,
+            reason,
+        };
         let expected = key_hash(&record).ok_or_else(|| PeerError::Unknown(host.to_owned()))?;
         let dial = endpoint.connect(addr, Alpn::Data, Some(expected));
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dial)
             .await
             .map_err(|_| unreachable("no answer in time".to_owned()))?
             .map_err(|error| unreachable(error.to_string()))?;
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         connections.insert(host.to_owned(), connection.clone());
         Ok(connection)
     }
 
     fn cached(&self, host: &str) -> Option<Connection> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let connection = connections.get(host)?.clone();
         if connection.close_reason().is_some() {
             connections.remove(host);
@@ -100,12 +141,17 @@ impl Peers {
 
     /// Whether `host` is a storage member of `resource`, so that it may have its log and disk.
     pub(crate) fn is_member(&self, resource: &str, host: &str) -> bool {
-        self.mirror.read(|table| members(table, resource).get(host) == Some(&Membership::Storage))
+        self.mirror
+            .read(|table| members(table, resource).get(host) == Some(&Membership::Storage))
     }
 }
 
 fn key_hash(record: &NodeRecord) -> Option<KeyHash> {
-    let hex: String = record.key_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = record
+        .key_hash
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     KeyHash::from_str(&hex).ok()
 }
 
@@ -114,11 +160,15 @@ pub(crate) struct RosterPolicy(pub(crate) Arc<Mirror>);
 
 impl PeerPolicy for RosterPolicy {
     fn allows(&self, peer: &PeerIdentity) -> bool {
-        let Some(key) = roster_key(&peer.name) else { return false };
+        let Some(key) = roster_key(&peer.name) else {
+            return false;
+        };
         self.0.read(|table| {
             use mars_meta_model::View as _;
-            let record: Option<NodeRecord> =
-                table.entry(&key).and_then(|entry| entry.text()).and_then(|text| text.parse().ok());
+            let record: Option<NodeRecord> = table
+                .entry(&key)
+                .and_then(|entry| entry.text())
+                .and_then(|text| text.parse().ok());
             record.is_some_and(|record| {
                 record.state == NodeState::Active && key_hash(&record) == Some(peer.key)
             })

@@ -35,7 +35,8 @@ pub(super) fn stream(error: impl std::fmt::Display) -> ServeError {
 pub(crate) async fn serve(endpoint: Endpoint, registry: Arc<Registry>, peers: Arc<Peers>) {
     let room = Arc::new(Semaphore::new(STREAMS_SERVED_MAX));
     while let Some(connection) = endpoint.accept().await {
-        let (registry, peers, room) = (Arc::clone(&registry), Arc::clone(&peers), Arc::clone(&room));
+        let (registry, peers, room) =
+            (Arc::clone(&registry), Arc::clone(&peers), Arc::clone(&room));
         tokio::spawn(serve_connection(connection, registry, peers, room));
     }
 }
@@ -52,7 +53,9 @@ async fn serve_connection(
     };
     let limit = u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX);
     while let Ok((tx, rx)) = connection.accept_bi(limit).await {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let (registry, peers, peer) = (Arc::clone(&registry), Arc::clone(&peers), peer.clone());
         tokio::spawn(async move {
             if let Err(error) = serve_stream(tx, rx, &registry, &peers, &peer, permit).await {
@@ -70,18 +73,29 @@ async fn serve_stream(
     peer: &str,
     _permit: OwnedSemaphorePermit,
 ) -> Result<(), ServeError> {
-    let Some(frame) = rx.read_frame().await.map_err(stream)? else { return Ok(()) };
+    let Some(frame) = rx.read_frame().await.map_err(stream)? else {
+        return Ok(());
+    };
     let name = match frame.kind {
         kind::FETCH => wire::unmap::<Fetch>(frame.kind, &frame.body)?.resource,
         kind::SYNC => wire::unmap::<wire::Sync>(frame.kind, &frame.body)?.resource,
         other => return Err(wire::BadMessage { kind: other }.into()),
     };
     if !peers.is_member(&name, peer) {
-        let reason = format!("host {peer} is no storage member of resource {name} as far as is known here");
+        let reason =
+            format!("host {peer} is no storage member of resource {name} as far as is known here");
         return refuse(&mut tx, code::NO_MEMBER, &reason).await;
     }
-    let Some(shared) = registry.get(&name).filter(|shared| shared.status().attached) else {
-        return refuse(&mut tx, code::NOT_HERE, &format!("resource {name} is not attached here")).await;
+    let Some(shared) = registry
+        .get(&name)
+        .filter(|shared| shared.status().attached)
+    else {
+        return refuse(
+            &mut tx,
+            code::NOT_HERE,
+            &format!("resource {name} is not attached here"),
+        )
+        .await;
     };
     if frame.kind == kind::SYNC {
         return serve_sync(tx, rx, &shared).await;
@@ -91,8 +105,15 @@ async fn serve_stream(
 }
 
 /// Sends a refusal and ends the stream.
-pub(super) async fn refuse(tx: &mut FrameSender, code: u16, reason: &str) -> Result<(), ServeError> {
-    let body = wire::map(&Refused { code, reason: reason.to_owned() });
+pub(super) async fn refuse(
+    tx: &mut FrameSender,
+    code: u16,
+    reason: &str,
+) -> Result<(), ServeError> {
+    let body = wire::map(&Refused {
+        code,
+        reason: reason.to_owned(),
+    });
     tx.send(kind::REFUSED, 0, body).await.map_err(stream)?;
     tx.finish().map_err(stream)
 }
@@ -103,23 +124,42 @@ fn check(link: Option<&ChainLink>, shared: &Shared, ask: &Fetch) -> Result<(), (
         let oldest = shared.chain.oldest();
         let gone = oldest.is_some_and(|oldest| ask.segment < oldest);
         let text = format!("log {} is not here", ask.segment);
-        return Err(if gone { (code::LOG_GONE, text) } else { (code::NOT_HERE, text) });
+        return Err(if gone {
+            (code::LOG_GONE, text)
+        } else {
+            (code::NOT_HERE, text)
+        });
     };
     if link.name.origin.as_str() != ask.origin {
-        let text = format!("here log {} was written by {}, there by {}", ask.segment, link.name.origin, ask.origin);
+        let text = format!(
+            "here log {} was written by {}, there by {}",
+            ask.segment, link.name.origin, ask.origin
+        );
         return Err((code::DIVERGED, text));
     }
     if link.end.is_some_and(|end| ask.position > end) {
-        let text = format!("{} ends at {} here, there it goes to {}", link.name, link.end.unwrap_or(0), ask.position);
+        let text = format!(
+            "{} ends at {} here, there it goes to {}",
+            link.name,
+            link.end.unwrap_or(0),
+            ask.position
+        );
         return Err((code::DIVERGED, text));
     }
     if ask.position < link.first {
-        return Err((code::LOG_GONE, format!("{} begins at {} here", link.name, link.first)));
+        return Err((
+            code::LOG_GONE,
+            format!("{} begins at {} here", link.name, link.first),
+        ));
     }
     Ok(())
 }
 
-async fn serve_fetch(tx: &mut FrameSender, shared: &Arc<Shared>, ask: &Fetch) -> Result<(), ServeError> {
+async fn serve_fetch(
+    tx: &mut FrameSender,
+    shared: &Arc<Shared>,
+    ask: &Fetch,
+) -> Result<(), ServeError> {
     let mut changes = shared.chain.subscribe();
     let mut link = shared.chain.link(ask.segment);
     if let Err((code, reason)) = check(link.as_ref(), shared, ask) {
@@ -133,26 +173,44 @@ async fn serve_fetch(tx: &mut FrameSender, shared: &Arc<Shared>, ask: &Fetch) ->
             origin: current.name.origin.as_str().to_owned(),
             header: current.header.to_vec(),
         };
-        tx.send(kind::SEGMENT, 0, wire::map(&head)).await.map_err(stream)?;
-        let (file, _) = shared.dir.load(&current.name).map_err(|e| ServeError::Log(e.to_string()))?;
+        tx.send(kind::SEGMENT, 0, wire::map(&head))
+            .await
+            .map_err(stream)?;
+        let (file, _) = shared
+            .dir
+            .load(&current.name)
+            .map_err(|e| ServeError::Log(e.to_string()))?;
         let file = Arc::new(file);
         let mut told = None;
         loop {
             changes.borrow_and_update();
             let Some(now) = shared.chain.link(number) else {
-                return refuse(tx, code::LOG_GONE, &format!("{} was removed here", current.name)).await;
+                return refuse(
+                    tx,
+                    code::LOG_GONE,
+                    &format!("{} was removed here", current.name),
+                )
+                .await;
             };
             let durable = shared.chain.durable();
-            let end = now.end.unwrap_or(if durable.segment == number { durable.position } else { 0 });
+            let end = now.end.unwrap_or(if durable.segment == number {
+                durable.position
+            } else {
+                0
+            });
             while position < end {
                 position = send_data(tx, &file, position, end).await?;
             }
             if now.end.is_some() && position >= end {
-                tx.send(kind::CLOSED, 0, wire::position(end)).await.map_err(stream)?;
+                tx.send(kind::CLOSED, 0, wire::position(end))
+                    .await
+                    .map_err(stream)?;
                 break;
             }
             if told != Some(position) {
-                tx.send(kind::DURABLE, 0, wire::position(position)).await.map_err(stream)?;
+                tx.send(kind::DURABLE, 0, wire::position(position))
+                    .await
+                    .map_err(stream)?;
                 told = Some(position);
             }
             tokio::select! {
@@ -179,7 +237,10 @@ async fn next_link(
             if next.predecessor == Some(end) {
                 return Ok(Some(next));
             }
-            let reason = format!("{} does not follow log {}: there is a hole in the log", next.name, end.segment);
+            let reason = format!(
+                "{} does not follow log {}: there is a hole in the log",
+                next.name, end.segment
+            );
             refuse(tx, code::LOG_GONE, &reason).await?;
             return Ok(None);
         }
@@ -196,18 +257,24 @@ async fn send_data(
     position: u64,
     end: u64,
 ) -> Result<u64, ServeError> {
-    let len = usize::try_from(end - position).unwrap_or(DATA_LEN_MAX).min(DATA_LEN_MAX);
+    let len = usize::try_from(end - position)
+        .unwrap_or(DATA_LEN_MAX)
+        .min(DATA_LEN_MAX);
     let reader = Arc::clone(file);
     let bytes: Bytes = tokio::task::spawn_blocking(move || read_log(&reader, position, len))
         .await
         .map_err(|e| ServeError::Log(e.to_string()))?
         .map_err(|e| ServeError::Log(e.to_string()))?;
     if bytes.is_empty() {
-        return Err(ServeError::Log("the file is shorter than its durable end".to_owned()));
+        return Err(ServeError::Log(
+            "the file is shorter than its durable end".to_owned(),
+        ));
     }
     let mut body = BytesMut::with_capacity(8 + bytes.len());
     body.put_u64_le(position);
     body.put_slice(&bytes);
-    tx.send(kind::DATA, 0, body.freeze()).await.map_err(stream)?;
+    tx.send(kind::DATA, 0, body.freeze())
+        .await
+        .map_err(stream)?;
     Ok(position + bytes.len() as u64)
 }

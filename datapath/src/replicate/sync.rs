@@ -68,9 +68,15 @@ impl SyncTask {
                 Ok(target) => Synced::Done { target },
                 Err(reason) => Synced::Lost { reason },
             };
-            let _ = events.send(Event::Synced(SyncEvent { task: id, what })).await;
+            let _ = events
+                .send(Event::Synced(SyncEvent { task: id, what }))
+                .await;
         });
-        Self { id, source: source.to_owned(), task }
+        Self {
+            id,
+            source: source.to_owned(),
+            task,
+        }
     }
 
     /// Number of the task.
@@ -107,8 +113,15 @@ struct Job {
 
 impl Job {
     async fn tell(&self, what: Synced) -> Result<(), String> {
-        let event = Event::Synced(SyncEvent { task: self.id, what });
-        self.context.events.send(event).await.map_err(|_| "the driver ended".to_owned())
+        let event = Event::Synced(SyncEvent {
+            task: self.id,
+            what,
+        });
+        self.context
+            .events
+            .send(event)
+            .await
+            .map_err(|_| "the driver ended".to_owned())
     }
 
     fn lost(&self, error: impl std::fmt::Display) -> String {
@@ -116,23 +129,41 @@ impl Job {
     }
 
     async fn run(mut self) -> Result<LogEnd, String> {
-        let connection = self.context.peers.connect(&self.host).await.map_err(|e| e.to_string())?;
+        let connection = self
+            .context
+            .peers
+            .connect(&self.host)
+            .await
+            .map_err(|e| e.to_string())?;
         let limit = u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX);
         let (mut tx, mut rx) = connection.open_bi(limit).await.map_err(|e| self.lost(e))?;
-        let ask = wire::Sync { resource: self.context.shared.name.as_str().to_owned() };
-        tx.send(kind::SYNC, 0, wire::map(&ask)).await.map_err(|e| self.lost(e))?;
+        let ask = wire::Sync {
+            resource: self.context.shared.name.as_str().to_owned(),
+        };
+        tx.send(kind::SYNC, 0, wire::map(&ask))
+            .await
+            .map_err(|e| self.lost(e))?;
         let info: SyncInfo = self.expect(&mut rx, kind::SYNC_INFO).await?;
         if info.size != self.size {
-            return Err(format!("host {} has a device of {} bytes, here it has {}", self.host, info.size, self.size));
+            return Err(format!(
+                "host {} has a device of {} bytes, here it has {}",
+                self.host, info.size, self.size
+            ));
         }
         if !self.begun {
             self.done = 0;
             let start = log_end(info.segment, &info.origin, info.position)?;
-            self.tell(Synced::Begun { start, previous: info.previous }).await?;
+            self.tell(Synced::Begun {
+                start,
+                previous: info.previous,
+            })
+            .await?;
         }
         self.copy(&mut tx, &mut rx).await?;
         self.flush().await?;
-        tx.send(kind::SYNC_END, 0, Bytes::new()).await.map_err(|e| self.lost(e))?;
+        tx.send(kind::SYNC_END, 0, Bytes::new())
+            .await
+            .map_err(|e| self.lost(e))?;
         let target: SyncTarget = self.expect(&mut rx, kind::SYNC_TARGET).await?;
         log_end(target.segment, &target.origin, target.position)
     }
@@ -146,7 +177,9 @@ impl Job {
         while answered < self.size {
             while asked < self.size && asked - answered < window {
                 let body = self.digests(asked).await?;
-                tx.send(kind::DIGESTS, 0, body).await.map_err(|e| self.lost(e))?;
+                tx.send(kind::DIGESTS, 0, body)
+                    .await
+                    .map_err(|e| self.lost(e))?;
                 asked = (asked + (SYNC_CHUNKS_MAX * SYNC_CHUNK_LEN) as u64).min(self.size);
             }
             let frame = self.next(rx).await?;
@@ -187,7 +220,9 @@ impl Job {
             }
             Ok::<_, std::io::Error>(body.freeze())
         });
-        made.await.map_err(|e| e.to_string())?.map_err(|e| self.disk_failed("read", &e))
+        made.await
+            .map_err(|e| e.to_string())?
+            .map_err(|e| self.disk_failed("read", &e))
     }
 
     async fn write(&self, offset: u64, len: u32, what: ChunkBody) -> Result<(), String> {
@@ -198,13 +233,17 @@ impl Job {
         };
         let disk = Arc::clone(&self.disk);
         let written = tokio::task::spawn_blocking(move || disk.write(offset, &content)).await;
-        written.map_err(|e| e.to_string())?.map_err(|e| self.disk_failed("write to", &e))
+        written
+            .map_err(|e| e.to_string())?
+            .map_err(|e| self.disk_failed("write to", &e))
     }
 
     async fn flush(&self) -> Result<(), String> {
         let disk = Arc::clone(&self.disk);
         let flushed = tokio::task::spawn_blocking(move || disk.flush()).await;
-        flushed.map_err(|e| e.to_string())?.map_err(|e| self.disk_failed("flush", &e))
+        flushed
+            .map_err(|e| e.to_string())?
+            .map_err(|e| self.disk_failed("flush", &e))
     }
 
     fn disk_failed(&self, what: &str, error: &std::io::Error) -> String {
@@ -215,7 +254,8 @@ impl Job {
         let frame = rx.read_frame().await.map_err(|e| self.lost(e))?;
         let frame = frame.ok_or_else(|| format!("host {} ended the stream", self.host))?;
         if frame.kind == kind::REFUSED {
-            let refused: Refused = wire::unmap(frame.kind, &frame.body).map_err(|e| self.lost(e))?;
+            let refused: Refused =
+                wire::unmap(frame.kind, &frame.body).map_err(|e| self.lost(e))?;
             return Err(format!("host {} refuses: {}", self.host, refused.reason));
         }
         Ok(frame)
@@ -237,7 +277,11 @@ impl Job {
 }
 
 fn log_end(number: u64, origin: &str, position: u64) -> Result<LogEnd, String> {
-    let origin = origin.parse().map_err(|e| format!("bad origin of a log: {e}"))?;
-    Ok(LogEnd { log: LogName { number, origin }, position })
+    let origin = origin
+        .parse()
+        .map_err(|e| format!("bad origin of a log: {e}"))?;
+    Ok(LogEnd {
+        log: LogName { number, origin },
+        position,
+    })
 }
-

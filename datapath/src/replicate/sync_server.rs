@@ -29,7 +29,9 @@ pub(super) async fn serve_sync(
         position: start.position,
         previous,
     };
-    tx.send(kind::SYNC_INFO, 0, wire::map(&info)).await.map_err(stream)?;
+    tx.send(kind::SYNC_INFO, 0, wire::map(&info))
+        .await
+        .map_err(stream)?;
     while let Some(frame) = rx.read_frame().await.map_err(stream)? {
         let served = match frame.kind {
             kind::DIGESTS => answer_digests(&mut tx, &device, frame.body).await?,
@@ -43,7 +45,10 @@ pub(super) async fn serve_sync(
     Ok(())
 }
 
-async fn answer_end(tx: &mut FrameSender, device: &DeviceView) -> Result<Result<(), BlockError>, ServeError> {
+async fn answer_end(
+    tx: &mut FrameSender,
+    device: &DeviceView,
+) -> Result<Result<(), BlockError>, ServeError> {
     let end = match device.log_end(true).await {
         Ok((end, _)) => end,
         Err(error) => return Ok(Err(error)),
@@ -53,7 +58,9 @@ async fn answer_end(tx: &mut FrameSender, device: &DeviceView) -> Result<Result<
         origin: end.log.origin.as_str().to_owned(),
         position: end.position,
     };
-    tx.send(kind::SYNC_TARGET, 0, wire::map(&target)).await.map_err(stream)?;
+    tx.send(kind::SYNC_TARGET, 0, wire::map(&target))
+        .await
+        .map_err(stream)?;
     Ok(Ok(()))
 }
 
@@ -66,14 +73,24 @@ async fn answer_digests(
     let chunk = wire::take_u32(kind::DIGESTS, &mut body)?;
     let size = usize::try_from(chunk).unwrap_or(usize::MAX);
     let count = body.len() / 32;
-    if chunk == 0 || size > SYNC_CHUNK_LEN || count > SYNC_CHUNKS_MAX || body.len() % 32 != 0 {
-        return Err(wire::BadMessage { kind: kind::DIGESTS }.into());
+    if chunk == 0
+        || size > SYNC_CHUNK_LEN
+        || count > SYNC_CHUNKS_MAX
+        || !body.len().is_multiple_of(32)
+    {
+        return Err(wire::BadMessage {
+            kind: kind::DIGESTS,
+        }
+        .into());
     }
     for theirs in body.chunks_exact(32) {
         let left = device.size.saturating_sub(offset);
         let len = u32::try_from(left).unwrap_or(u32::MAX).min(chunk);
         if len == 0 {
-            return Err(wire::BadMessage { kind: kind::DIGESTS }.into());
+            return Err(wire::BadMessage {
+                kind: kind::DIGESTS,
+            }
+            .into());
         }
         let data = match device.read(offset, len).await {
             Ok(data) => data,
@@ -86,7 +103,9 @@ async fn answer_digests(
         } else {
             ChunkBody::Data(data)
         };
-        tx.send(kind::CHUNK, 0, wire::chunk(offset, len, &what)).await.map_err(stream)?;
+        tx.send(kind::CHUNK, 0, wire::chunk(offset, len, &what))
+            .await
+            .map_err(stream)?;
         offset = offset.saturating_add(u64::from(len));
     }
     Ok(Ok(()))

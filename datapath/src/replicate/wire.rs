@@ -100,7 +100,9 @@ pub(crate) struct BadMessage {
 
 /// Encodes a map body. The types of this file cannot fail to encode.
 pub(crate) fn map<T: Serialize>(message: &T) -> Bytes {
-    rmp_serde::to_vec_named(message).map(Bytes::from).unwrap_or_default()
+    rmp_serde::to_vec_named(message)
+        .map(Bytes::from)
+        .unwrap_or_default()
 }
 
 /// Decodes a map body.
@@ -114,7 +116,11 @@ pub(crate) fn take_u64(kind: u8, body: &mut Bytes) -> Result<u64, BadMessage> {
         return Err(BadMessage { kind });
     }
     let front = body.split_to(8);
-    front.as_ref().try_into().map(u64::from_le_bytes).map_err(|_| BadMessage { kind })
+    front
+        .as_ref()
+        .try_into()
+        .map(u64::from_le_bytes)
+        .map_err(|_| BadMessage { kind })
 }
 
 /// Splits a little-endian `u32` from the front.
@@ -123,7 +129,11 @@ pub(crate) fn take_u32(kind: u8, body: &mut Bytes) -> Result<u32, BadMessage> {
         return Err(BadMessage { kind });
     }
     let front = body.split_to(4);
-    front.as_ref().try_into().map(u32::from_le_bytes).map_err(|_| BadMessage { kind })
+    front
+        .as_ref()
+        .try_into()
+        .map(u32::from_le_bytes)
+        .map_err(|_| BadMessage { kind })
 }
 
 /// Body of a Data frame's head, before the log bytes; also of Durable and Closed.
@@ -184,14 +194,21 @@ mod tests {
 
     #[test]
     fn chunks_read_back_and_damaged_ones_are_refused() {
-        for what in [ChunkBody::Equal, ChunkBody::Zeroes, ChunkBody::Data(Bytes::from_static(b"xy"))] {
+        for what in [
+            ChunkBody::Equal,
+            ChunkBody::Zeroes,
+            ChunkBody::Data(Bytes::from_static(b"xy")),
+        ] {
             let body = chunk(7, 2, &what);
             assert_eq!(unchunk(body.clone()).unwrap(), (7, 2, what));
             for cut in 0..body.len() {
                 assert!(unchunk(body.slice(..cut)).is_err(), "cut at {cut}");
             }
         }
-        assert_eq!(&chunk(1, 2, &ChunkBody::Zeroes)[..], [1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0]);
+        assert_eq!(
+            &chunk(1, 2, &ChunkBody::Zeroes)[..],
+            [1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0]
+        );
     }
 
     #[test]
@@ -201,8 +218,16 @@ mod tests {
             resource: String,
             colour: u8,
         }
-        let later = map(&Later { resource: "r".to_owned(), colour: 1 });
-        assert_eq!(unmap::<Sync>(kind::SYNC, &later).unwrap(), Sync { resource: "r".to_owned() });
+        let later = map(&Later {
+            resource: "r".to_owned(),
+            colour: 1,
+        });
+        assert_eq!(
+            unmap::<Sync>(kind::SYNC, &later).unwrap(),
+            Sync {
+                resource: "r".to_owned()
+            }
+        );
         assert!(unmap::<Sync>(kind::SYNC, b"\xc1").is_err());
     }
 }

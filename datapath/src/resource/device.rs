@@ -10,19 +10,37 @@ use tokio::sync::oneshot;
 /// Where the answer to a request without data goes.
 pub(crate) type Reply = oneshot::Sender<Result<(), BlockError>>;
 
+/// Where the end of the log goes, with the version value of the log before it.
+pub(crate) type EndReply = oneshot::Sender<Result<(LogEnd, String), BlockError>>;
+
 /// A request to the driver of a primary.
 #[derive(Debug)]
 pub(crate) enum DeviceRequest {
     /// Read `len` bytes at `offset`.
-    Read { offset: u64, len: u32, reply: oneshot::Sender<Result<Bytes, BlockError>> },
+    Read {
+        offset: u64,
+        len: u32,
+        reply: oneshot::Sender<Result<Bytes, BlockError>>,
+    },
     /// Write `data` at `offset`.
-    Write { offset: u64, data: Bytes, fua: bool, reply: Reply },
+    Write {
+        offset: u64,
+        data: Bytes,
+        fua: bool,
+        reply: Reply,
+    },
     /// Zero or discard.
-    Clear { offset: u64, len: u64, fua: bool, discard: bool, reply: Reply },
+    Clear {
+        offset: u64,
+        len: u64,
+        fua: bool,
+        discard: bool,
+        reply: Reply,
+    },
     /// Make everything acknowledged durable.
     Flush { reply: Reply },
     /// End of the log (made durable before if so wished), and the version value of the log before it.
-    LogEnd { durable: bool, reply: oneshot::Sender<Result<(LogEnd, String), BlockError>> },
+    LogEnd { durable: bool, reply: EndReply },
 }
 
 /// One connection's opening of the device.
@@ -41,7 +59,10 @@ impl Drop for Guard {
 
 impl Exported {
     /// Opens the device for one connection.
-    pub(crate) fn open(shared: &Arc<Shared>, view: &Arc<DeviceView>) -> Result<OpenDevice, OpenError> {
+    pub(crate) fn open(
+        shared: &Arc<Shared>,
+        view: &Arc<DeviceView>,
+    ) -> Result<OpenDevice, OpenError> {
         // Count first, look again then: the driver hides the device first and counts then.
         shared.opened();
         let guard = Guard(Arc::clone(shared));
@@ -49,7 +70,9 @@ impl Exported {
             return Err(OpenError::ShuttingDown);
         }
         Ok(OpenDevice {
-            target: Arc::new(Self { view: Arc::clone(view) }),
+            target: Arc::new(Self {
+                view: Arc::clone(view),
+            }),
             closing: view.closer.subscribe(),
             guard: Box::new(guard),
         })
@@ -79,7 +102,12 @@ impl BlockTarget for Exported {
     }
 
     fn write(&self, offset: u64, data: Bytes, fua: bool) -> BlockFuture<'_, ()> {
-        self.simple(move |reply| DeviceRequest::Write { offset, data, fua, reply })
+        self.simple(move |reply| DeviceRequest::Write {
+            offset,
+            data,
+            fua,
+            reply,
+        })
     }
 
     fn flush(&self) -> BlockFuture<'_, ()> {
@@ -88,10 +116,22 @@ impl BlockTarget for Exported {
 
     fn write_zeroes(&self, offset: u64, len: u64, fua: bool, no_hole: bool) -> BlockFuture<'_, ()> {
         // Without the demand to keep the space, zeroing may give it back, as discarding does: both read as zero.
-        self.simple(move |reply| DeviceRequest::Clear { offset, len, fua, discard: !no_hole, reply })
+        self.simple(move |reply| DeviceRequest::Clear {
+            offset,
+            len,
+            fua,
+            discard: !no_hole,
+            reply,
+        })
     }
 
     fn trim(&self, offset: u64, len: u64, fua: bool) -> BlockFuture<'_, ()> {
-        self.simple(move |reply| DeviceRequest::Clear { offset, len, fua, discard: true, reply })
+        self.simple(move |reply| DeviceRequest::Clear {
+            offset,
+            len,
+            fua,
+            discard: true,
+            reply,
+        })
     }
 }

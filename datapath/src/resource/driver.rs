@@ -104,7 +104,9 @@ pub(crate) struct DriverHandle {
 ///
 /// # Errors
 /// If the system gives no thread.
-pub(crate) fn spawn(make: impl FnOnce(mpsc::Sender<Event>) -> Context) -> std::io::Result<DriverHandle> {
+pub(crate) fn spawn(
+    make: impl FnOnce(mpsc::Sender<Event>) -> Context,
+) -> std::io::Result<DriverHandle> {
     let (sender, events) = mpsc::channel(EVENT_QUEUE_LEN);
     let context = make(sender.clone());
     let (done_tx, done) = tokio::sync::oneshot::channel();
@@ -122,7 +124,10 @@ pub(crate) fn spawn(make: impl FnOnce(mpsc::Sender<Event>) -> Context) -> std::i
         driver.run();
         let _ = done_tx.send(());
     })?;
-    Ok(DriverHandle { events: sender, done })
+    Ok(DriverHandle {
+        events: sender,
+        done,
+    })
 }
 
 impl Driver {
@@ -205,7 +210,9 @@ impl Driver {
             Mode::Primary(primary) => primary.advance(),
             Mode::Detached => {}
         }
-        let Some(intent) = self.intent.take() else { return };
+        let Some(intent) = self.intent.take() else {
+            return;
+        };
         let seen = self.observed(&intent);
         let (target, waiting) = plan(&intent.wish, &seen);
         let text = waiting.as_ref().map(ToString::to_string);
@@ -220,19 +227,37 @@ impl Driver {
         let (role, consistent, replayed_all, end) = match &self.mode {
             // A crashed primary is opened first, so that its log is recovered.
             Mode::Detached => (Role::Detached, false, false, None),
-            Mode::Secondary(s) => (Role::Secondary, s.is_consistent(), s.replayed_all(), Some(s.end())),
+            Mode::Secondary(s) => (
+                Role::Secondary,
+                s.is_consistent(),
+                s.replayed_all(),
+                Some(s.end()),
+            ),
             Mode::Primary(p) => (Role::Primary, true, true, Some(p.end())),
         };
         let behind = end.and_then(|end| {
-            intent.others.iter().find(|(_, known)| **known > end).map(|(host, _)| host.clone())
+            intent
+                .others
+                .iter()
+                .find(|(_, known)| **known > end)
+                .map(|(host, _)| host.clone())
         });
         let was_primary = self.was_primary && replayed_all;
-        Observed { role, open_count, was_primary, consistent, replayed_all, behind }
+        Observed {
+            role,
+            open_count,
+            was_primary,
+            consistent,
+            replayed_all,
+            behind,
+        }
     }
 
     fn move_to(&mut self, target: &Target, intent: &Intent) {
         match (target, &mut self.mode) {
-            (Target::Keep, _) | (Target::Primary, Mode::Primary(_)) | (Target::Detached, Mode::Detached) => {}
+            (Target::Keep, _)
+            | (Target::Primary, Mode::Primary(_))
+            | (Target::Detached, Mode::Detached) => {}
             (Target::Depart, Mode::Detached) => {
                 if let Err(error) = self.context.shared.dir.remove_all() {
                     tracing::warn!(resource = %self.context.shared.name, %error, "logs of a resource that was left remain");
@@ -241,7 +266,14 @@ impl Driver {
                 self.ended = true;
             }
             (Target::Secondary { .. } | Target::Primary, Mode::Detached) => self.attach(intent),
-            (Target::Secondary { fetch, replay, sync }, Mode::Secondary(secondary)) => {
+            (
+                Target::Secondary {
+                    fetch,
+                    replay,
+                    sync,
+                },
+                Mode::Secondary(secondary),
+            ) => {
                 let designated = matches!(intent.wish.designated, Some(Designated::Me));
                 secondary.steer(fetch.as_deref(), *replay, sync.as_deref(), designated);
             }
@@ -281,12 +313,20 @@ impl Driver {
 
     fn report_open_error(&self, error: &OpenError) {
         let text = error.to_string();
-        let known = self.context.shared.status().messages.get("err-disk").is_some_and(|old| old.ends_with(&text));
+        let known = self
+            .context
+            .shared
+            .status()
+            .messages
+            .get("err-disk")
+            .is_some_and(|old| old.ends_with(&text));
         if !known {
             tracing::error!(resource = %self.context.shared.name, error = %text, "cannot attach");
         }
         let errno = error.errno();
-        self.context.shared.update(|status| status.disk_error = errno);
+        self.context
+            .shared
+            .update(|status| status.disk_error = errno);
         self.context.shared.message("err-disk", Some(&text));
     }
 
@@ -298,8 +338,16 @@ impl Driver {
         self.context.shared.chain.clear();
         self.context.shared.update(|status| {
             let open_count = status.open_count;
-            let (messages, flush_done) = (std::mem::take(&mut status.messages), status.flush_done.take());
-            *status = crate::status::Status { open_count, messages, flush_done, ..Default::default() };
+            let (messages, flush_done) = (
+                std::mem::take(&mut status.messages),
+                status.flush_done.take(),
+            );
+            *status = crate::status::Status {
+                open_count,
+                messages,
+                flush_done,
+                ..Default::default()
+            };
         });
         tracing::info!(resource = %self.context.shared.name, "detached");
     }
@@ -318,17 +366,22 @@ impl Driver {
                 tracing::error!(resource = %self.context.shared.name, %error, "cannot become primary");
                 self.detach();
                 self.attach_after = Some(Instant::now() + ATTACH_RETRY);
-                self.context.shared.message("err-disk", Some(&format!("cannot become primary: {error}")));
+                self.context
+                    .shared
+                    .message("err-disk", Some(&format!("cannot become primary: {error}")));
             }
         }
     }
 
     fn demote(&mut self) {
-        let Mode::Primary(primary) = &mut self.mode else { return };
+        let Mode::Primary(primary) = &mut self.mode else {
+            return;
+        };
         match primary.leave() {
             LeaveState::Draining | LeaveState::Open => {}
             LeaveState::Drained => {
-                let Mode::Primary(primary) = std::mem::replace(&mut self.mode, Mode::Detached) else {
+                let Mode::Primary(primary) = std::mem::replace(&mut self.mode, Mode::Detached)
+                else {
                     return;
                 };
                 self.was_primary = false;
@@ -355,13 +408,23 @@ impl Driver {
             Mode::Primary(primary) => primary.applied().segment,
         };
         let keep = needed.min(own);
-        if self.context.shared.chain.oldest().is_none_or(|oldest| oldest >= keep) {
+        if self
+            .context
+            .shared
+            .chain
+            .oldest()
+            .is_none_or(|oldest| oldest >= keep)
+        {
             return;
         }
         for name in self.context.shared.chain.take_below(keep) {
             match self.context.shared.dir.remove(&name) {
-                Ok(()) => tracing::debug!(resource = %self.context.shared.name, log = %name, "removed a log that all have replayed"),
-                Err(error) => tracing::warn!(resource = %self.context.shared.name, %error, "a log that all have replayed remains"),
+                Ok(()) => {
+                    tracing::debug!(resource = %self.context.shared.name, log = %name, "removed a log that all have replayed");
+                }
+                Err(error) => {
+                    tracing::warn!(resource = %self.context.shared.name, %error, "a log that all have replayed remains");
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A replica that is primary: exports the device, logs every write, writes back.
 
-use super::device::{DeviceRequest, Reply};
+use super::device::{DeviceRequest, EndReply, Reply};
 use super::driver::{Context, Event};
 use super::replica::{OpenError, Replica};
 use super::secondary::{Secondary, next_sequence_of};
@@ -82,7 +82,7 @@ pub(crate) struct Primary {
     publish_at: Instant,
     flush_token: Option<String>,
     flush_waits: Vec<(String, LogPos)>,
-    end_waits: Vec<(LogPos, oneshot::Sender<Result<(LogEnd, String), BlockError>>)>,
+    end_waits: Vec<(LogPos, EndReply)>,
 }
 
 impl Primary {
@@ -96,8 +96,15 @@ impl Primary {
             (None, None) => 1,
         };
         let context = replica.context.clone();
-        let workers = Workers::start(context.shared.name.as_str(), Arc::clone(&replica.disk), &context.events)
-            .map_err(|error| BeginError::Io { what: "cannot start threads", error })?;
+        let workers = Workers::start(
+            context.shared.name.as_str(),
+            Arc::clone(&replica.disk),
+            &context.events,
+        )
+        .map_err(|error| BeginError::Io {
+            what: "cannot start threads",
+            error,
+        })?;
         let (requests_tx, requests) = mpsc::channel(IO_QUEUE_LEN);
         let view = Arc::new(DeviceView {
             export: wish.device.clone(),
@@ -106,13 +113,22 @@ impl Primary {
             closer: closing_pair().0,
         });
         let begun = begin_segment(replica, tail.is_some(), emergency, next_sequence)?;
-        let Begun { replica, current, file, open, append } = begun;
-        workers
-            .append(append)
-            .map_err(|error| BeginError::Io { what: "cannot open the log", error: io::Error::other(error) })?;
+        let Begun {
+            replica,
+            current,
+            file,
+            open,
+            append,
+        } = begun;
+        workers.append(append).map_err(|error| BeginError::Io {
+            what: "cannot open the log",
+            error: io::Error::other(error),
+        })?;
         let logger = Logger::new(replica.size, open, next_sequence);
-        let previous =
-            BTreeMap::from([(current.log.number, (current.log.clone(), replica.state.previous_version.clone()))]);
+        let previous = BTreeMap::from([(
+            current.log.number,
+            (current.log.clone(), replica.state.previous_version.clone()),
+        )]);
         context.shared.set_device(Some(Arc::clone(&view)));
         context.shared.update(|status| {
             status.primary = true;
@@ -153,7 +169,11 @@ impl Primary {
     }
 
     /// Waits for the next request or event; a request is taken in at once, an event is handed back.
-    pub(crate) fn wait(&mut self, events: &mut mpsc::Receiver<Event>, deadline: Instant) -> Option<Event> {
+    pub(crate) fn wait(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        deadline: Instant,
+    ) -> Option<Event> {
         let room = self.has_room();
         let requests = &mut self.requests;
         let deadline = tokio::time::Instant::from_std(deadline);
@@ -189,21 +209,45 @@ impl Primary {
         match request {
             DeviceRequest::Read { offset, len, reply } => self.read(offset, len, reply),
             DeviceRequest::LogEnd { durable, reply } => self.tell_end(durable, reply),
-            DeviceRequest::Write { offset, data, fua, reply } => {
-                match self.logger.handle_write(id, offset, data.clone(), fua) {
-                    Ok(()) => self.accepted(id, reply),
-                    Err(SubmitError::Busy) => {
-                        self.held = Some(DeviceRequest::Write { offset, data, fua, reply });
-                    }
-                    Err(error) => refuse(reply, error),
+            DeviceRequest::Write {
+                offset,
+                data,
+                fua,
+                reply,
+            } => match self.logger.handle_write(id, offset, data.clone(), fua) {
+                Ok(()) => self.accepted(id, reply),
+                Err(SubmitError::Busy) => {
+                    self.held = Some(DeviceRequest::Write {
+                        offset,
+                        data,
+                        fua,
+                        reply,
+                    });
                 }
-            }
-            DeviceRequest::Clear { offset, len, fua, discard, reply } => {
-                let how = if discard { Discarding::Discard } else { Discarding::Zeroes };
+                Err(error) => refuse(reply, error),
+            },
+            DeviceRequest::Clear {
+                offset,
+                len,
+                fua,
+                discard,
+                reply,
+            } => {
+                let how = if discard {
+                    Discarding::Discard
+                } else {
+                    Discarding::Zeroes
+                };
                 match self.logger.handle_discard(id, offset, len, how, fua) {
                     Ok(()) => self.accepted(id, reply),
                     Err(SubmitError::Busy) => {
-                        self.held = Some(DeviceRequest::Clear { offset, len, fua, discard, reply });
+                        self.held = Some(DeviceRequest::Clear {
+                            offset,
+                            len,
+                            fua,
+                            discard,
+                            reply,
+                        });
                     }
                     Err(error) => refuse(reply, error),
                 }
@@ -222,7 +266,13 @@ impl Primary {
 
     fn read(&self, offset: u64, len: u32, reply: oneshot::Sender<Result<Bytes, BlockError>>) {
         let pieces = self.logger.read(offset, u64::from(len));
-        if let [Piece { source: Source::Hit(data), .. }] = &pieces[..] {
+        if let [
+            Piece {
+                source: Source::Hit(data),
+                ..
+            },
+        ] = &pieces[..]
+        {
             let _ = reply.send(Ok(data.clone()));
             return;
         }
@@ -232,9 +282,11 @@ impl Primary {
         });
     }
 
-    fn tell_end(&mut self, durable: bool, reply: oneshot::Sender<Result<(LogEnd, String), BlockError>>) {
+    fn tell_end(&mut self, durable: bool, reply: EndReply) {
         if self.logger.is_emergency() || self.logger.failure().is_some() {
-            let _ = reply.send(Err(BlockError::Io("the primary does not log at present".to_owned())));
+            let _ = reply.send(Err(BlockError::Io(
+                "the primary does not log at present".to_owned(),
+            )));
             return;
         }
         let end = self.logger.appended();
@@ -248,7 +300,13 @@ impl Primary {
 
     fn place(&self, at: LogPos) -> Option<(LogEnd, String)> {
         let (log, previous) = self.previous.get(&at.segment)?;
-        Some((LogEnd { log: log.clone(), position: at.position }, previous.clone()))
+        Some((
+            LogEnd {
+                log: log.clone(),
+                position: at.position,
+            },
+            previous.clone(),
+        ))
     }
 
     /// Takes a finished job.
@@ -290,16 +348,25 @@ impl Primary {
         }
         self.logger.handle_failed(&reason);
         let errno = -error.raw_os_error().unwrap_or(5);
-        self.replica.context.shared.update(|status| status.disk_error = errno);
-        self.replica.context.shared.message("err-disk", Some(&reason));
+        self.replica
+            .context
+            .shared
+            .update(|status| status.disk_error = errno);
+        self.replica
+            .context
+            .shared
+            .message("err-disk", Some(&reason));
     }
 
     /// Asks for a durable log end, to be reported with `token`.
     pub(crate) fn handle_flush_request(&mut self, token: Option<&str>) {
-        let Some(token) = token.filter(|token| self.flush_token.as_deref() != Some(token)) else { return };
+        let Some(token) = token.filter(|token| self.flush_token.as_deref() != Some(token)) else {
+            return;
+        };
         self.flush_token = Some(token.to_owned());
         self.logger.request_sync();
-        self.flush_waits.push((token.to_owned(), self.logger.appended()));
+        self.flush_waits
+            .push((token.to_owned(), self.logger.appended()));
     }
 
     /// When [`advance`](Self::advance) has to be called at the latest.
@@ -345,9 +412,16 @@ impl Primary {
         let handed = match effect {
             Effect::Append { start, end, batch } => {
                 self.appends += 1;
-                self.workers.append(AppendJob::Append { end, position: start.position, parts: batch.parts })
+                self.workers.append(AppendJob::Append {
+                    end,
+                    position: start.position,
+                    parts: batch.parts,
+                })
             }
-            Effect::Sync { upto } => self.workers.sync(SyncJob { file: Arc::clone(&self.file), upto }),
+            Effect::Sync { upto } => self.workers.sync(SyncJob {
+                file: Arc::clone(&self.file),
+                upto,
+            }),
             Effect::Complete { id } => {
                 if let Some(reply) = self.replies.remove(&id) {
                     let _ = reply.send(Ok(()));
@@ -360,12 +434,24 @@ impl Primary {
                 }
                 Ok(())
             }
-            Effect::WriteBack { token, offset, content } => {
-                self.workers.disk(DiskJob::WriteBack { token, offset, content })
-            }
-            Effect::PassThrough { id, offset, content } => {
-                self.workers.disk(DiskJob::PassThrough { id, offset, content })
-            }
+            Effect::WriteBack {
+                token,
+                offset,
+                content,
+            } => self.workers.disk(DiskJob::WriteBack {
+                token,
+                offset,
+                content,
+            }),
+            Effect::PassThrough {
+                id,
+                offset,
+                content,
+            } => self.workers.disk(DiskJob::PassThrough {
+                id,
+                offset,
+                content,
+            }),
             Effect::FlushDisk => self.workers.disk(DiskJob::Flush),
             Effect::Publish { written_back } => {
                 self.publish(written_back);
@@ -387,7 +473,9 @@ impl Primary {
 
     /// Records the written-back position in the superblock.
     fn publish(&mut self, written_back: LogPos) {
-        let Some((end, previous)) = self.place(written_back) else { return };
+        let Some((end, previous)) = self.place(written_back) else {
+            return;
+        };
         let recorded = self.replica.record(|state| {
             state.applied = end;
             state.previous_version = previous;
@@ -402,7 +490,9 @@ impl Primary {
 
     /// The segment ended: goes on in the next one, unless the role is being left.
     fn segment_closed(&mut self, end: LogPos) {
-        let Some((place, previous)) = self.place(end) else { return };
+        let Some((place, previous)) = self.place(end) else {
+            return;
+        };
         let shared = Arc::clone(&self.replica.context.shared);
         shared.chain.set_durable(end);
         shared.chain.finish(&place);
@@ -430,9 +520,14 @@ impl Primary {
         )?;
         self.workers.append(made.append).map_err(io::Error::other)?;
         self.file = made.file;
-        self.current = LogEnd { log: made.name.clone(), position: 0 };
+        self.current = LogEnd {
+            log: made.name.clone(),
+            position: 0,
+        };
         self.previous.insert(made.name.number, (made.name, version));
-        self.logger.handle_segment_open(made.open).map_err(io::Error::other)?;
+        self.logger
+            .handle_segment_open(made.open)
+            .map_err(io::Error::other)?;
         tracing::info!(resource = %self.replica.context.shared.name, log = %self.current.log, "began the next log segment");
         Ok(())
     }
@@ -449,7 +544,10 @@ impl Primary {
         match recorded {
             Ok(()) => {
                 self.logger.handle_emergency_recorded();
-                self.replica.context.shared.update(|status| status.emergency = true);
+                self.replica
+                    .context
+                    .shared
+                    .update(|status| status.emergency = true);
                 self.replica.context.shared.message(
                     "err-emergency",
                     Some("the log's filesystem is full: writes go past the log, secondaries get outdated; \
@@ -467,7 +565,8 @@ impl Primary {
             return;
         }
         let context = self.replica.context.clone();
-        let free = mars_datapath_io::free_space(context.shared.dir.path()).map_or(0, |s| s.available);
+        let free =
+            mars_datapath_io::free_space(context.shared.dir.path()).map_or(0, |s| s.available);
         if free < RESUME_FREE_BYTES {
             return;
         }
@@ -476,14 +575,20 @@ impl Primary {
         let resumed = make_segment(&context, None, number, next_sequence).and_then(|made| {
             self.replica.disk.flush()?;
             self.replica.record(|state| {
-                state.applied = LogEnd { log: made.name.clone(), position: 0 };
+                state.applied = LogEnd {
+                    log: made.name.clone(),
+                    position: 0,
+                };
                 state.previous_version = String::new();
                 state.flags.emergency = false;
                 state.flags.primary = true;
             })?;
             self.workers.append(made.append).map_err(io::Error::other)?;
             self.file = made.file;
-            self.current = LogEnd { log: made.name.clone(), position: 0 };
+            self.current = LogEnd {
+                log: made.name.clone(),
+                position: 0,
+            };
             self.previous = BTreeMap::from([(number, (made.name, String::new()))]);
             self.logger = Logger::new(self.replica.size, made.open, next_sequence);
             Ok(())
@@ -495,7 +600,9 @@ impl Primary {
                 context.shared.message("err-emergency", None);
                 self.show();
             }
-            Err(error) => tracing::warn!(resource = %context.shared.name, %error, "cannot begin to log again yet"),
+            Err(error) => {
+                tracing::warn!(resource = %context.shared.name, %error, "cannot begin to log again yet");
+            }
         }
     }
 
@@ -506,8 +613,9 @@ impl Primary {
             shared.chain.set_durable(durable);
         }
         let emergency = self.logger.is_emergency();
-        let (ready, waits): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.flush_waits).into_iter().partition(|(_, at)| *at <= durable || emergency);
+        let (ready, waits): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flush_waits)
+            .into_iter()
+            .partition(|(_, at)| *at <= durable || emergency);
         self.flush_waits = waits;
         if let Some((token, _)) = ready.into_iter().next_back() {
             self.show();
@@ -516,7 +624,9 @@ impl Primary {
         let failed = self.logger.failure().is_some() || emergency;
         for (at, reply) in std::mem::take(&mut self.end_waits) {
             if failed {
-                let _ = reply.send(Err(BlockError::Io("the primary does not log at present".to_owned())));
+                let _ = reply.send(Err(BlockError::Io(
+                    "the primary does not log at present".to_owned(),
+                )));
             } else if at <= durable {
                 let _ = reply.send(self.place(at).ok_or(BlockError::ShuttingDown));
             } else {
@@ -532,16 +642,40 @@ impl Primary {
             let end = if *number == durable.segment {
                 Some(durable.position)
             } else {
-                self.replica.context.shared.chain.link(*number).and_then(|link| link.end)
+                self.replica
+                    .context
+                    .shared
+                    .chain
+                    .link(*number)
+                    .and_then(|link| link.end)
             };
             if let Some(position) = end {
-                versions.insert(*number, chain_value(&LogEnd { log: log.clone(), position }, previous));
+                versions.insert(
+                    *number,
+                    chain_value(
+                        &LogEnd {
+                            log: log.clone(),
+                            position,
+                        },
+                        previous,
+                    ),
+                );
             }
         }
         let applied = self.replica.state.applied.clone();
-        let known = if durable.segment == applied.log.number { durable.position } else { applied.position };
+        let known = if durable.segment == applied.log.number {
+            durable.position
+        } else {
+            applied.position
+        };
         let dirty = known.saturating_sub(applied.position);
-        self.replica.show(dirty, &LogEnd { log: applied.log, position: known });
+        self.replica.show(
+            dirty,
+            &LogEnd {
+                log: applied.log,
+                position: known,
+            },
+        );
         let newest = versions.keys().next_back().copied();
         self.replica.context.shared.update(|status| {
             for (number, value) in versions {
@@ -579,12 +713,20 @@ impl Primary {
             return LeaveState::Failed;
         }
         if self.logger.is_emergency() {
-            return if self.logger.is_drained() && self.requests.is_empty() { LeaveState::Drained } else { LeaveState::Draining };
+            return if self.logger.is_drained() && self.requests.is_empty() {
+                LeaveState::Drained
+            } else {
+                LeaveState::Draining
+            };
         }
         self.logger.request_close();
         self.logger.request_checkpoint();
         let done = self.closed_at.is_some() && self.requests.is_empty() && self.logger.is_drained();
-        if done { LeaveState::Drained } else { LeaveState::Draining }
+        if done {
+            LeaveState::Drained
+        } else {
+            LeaveState::Draining
+        }
     }
 
     /// Becomes a secondary at the end of the closed log.
@@ -633,10 +775,22 @@ fn refuse(reply: Reply, error: SubmitError) {
     }));
 }
 
-fn read_pieces(disk: &super::storage::Disk, pieces: &[Piece], len: u32) -> Result<Bytes, BlockError> {
-    let failed = |error: io::Error| BlockError::Io(format!("cannot read {}: {error}", disk.path().display()));
+fn read_pieces(
+    disk: &super::storage::Disk,
+    pieces: &[Piece],
+    len: u32,
+) -> Result<Bytes, BlockError> {
+    let failed = |error: io::Error| {
+        BlockError::Io(format!("cannot read {}: {error}", disk.path().display()))
+    };
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    if let [Piece { offset, source: Source::Miss(n) }] = pieces {
+    if let [
+        Piece {
+            offset,
+            source: Source::Miss(n),
+        },
+    ] = pieces
+    {
         return disk.read(*offset, size(*n)).map_err(failed);
     }
     let mut out = BytesMut::with_capacity(size(u64::from(len)));
@@ -644,7 +798,9 @@ fn read_pieces(disk: &super::storage::Disk, pieces: &[Piece], len: u32) -> Resul
         match &piece.source {
             Source::Hit(data) => out.extend_from_slice(data),
             Source::Zero(n) => out.resize(out.len() + size(*n), 0),
-            Source::Miss(n) => out.extend_from_slice(&disk.read(piece.offset, size(*n)).map_err(failed)?),
+            Source::Miss(n) => {
+                out.extend_from_slice(&disk.read(piece.offset, size(*n)).map_err(failed)?);
+            }
         }
     }
     Ok(out.freeze())
@@ -669,7 +825,11 @@ fn make_segment(
         None => None,
         Some((end, version)) => {
             let value: VersionValue = version.parse().map_err(io::Error::other)?;
-            Some(Predecessor { end: end.pos(), origin: end.log.origin.clone(), digest: value.digest })
+            Some(Predecessor {
+                end: end.pos(),
+                origin: end.log.origin.clone(),
+                digest: value.digest,
+            })
         }
     };
     let header = SegmentHeader {
@@ -683,10 +843,19 @@ fn make_segment(
         predecessor,
     };
     let bytes = Bytes::from(header.encode().map_err(io::Error::other)?.into_vec());
-    let name = LogName { number, origin: context.host.clone() };
-    let file = context.shared.dir.create(&name, &bytes).map_err(|error| error.error)?;
-    let append =
-        AppendJob::Open { file: file.try_clone()?, without_io_uring: context.without_io_uring };
+    let name = LogName {
+        number,
+        origin: context.host.clone(),
+    };
+    let file = context
+        .shared
+        .dir
+        .create(&name, &bytes)
+        .map_err(|error| error.error)?;
+    let append = AppendJob::Open {
+        file: file.try_clone()?,
+        without_io_uring: context.without_io_uring,
+    };
     context.shared.chain.put(ChainLink {
         name: name.clone(),
         header: bytes,
@@ -695,8 +864,17 @@ fn make_segment(
         end: None,
     });
     context.shared.chain.set_durable(LogPos::new(number, 0));
-    let open = OpenSegment { number, generation: header.generation, alignment: header.alignment };
-    Ok(MadeSegment { name, file: Arc::new(file), open, append })
+    let open = OpenSegment {
+        number,
+        generation: header.generation,
+        alignment: header.alignment,
+    };
+    Ok(MadeSegment {
+        name,
+        file: Arc::new(file),
+        open,
+        append,
+    })
 }
 
 fn random_u64() -> u64 {
@@ -731,11 +909,18 @@ fn begin_segment(
         (applied.log.number, None, String::new())
     } else {
         context.shared.chain.finish(&applied);
-        (applied.log.number + 1, Some((&applied, version.as_str())), version.clone())
+        (
+            applied.log.number + 1,
+            Some((&applied, version.as_str())),
+            version.clone(),
+        )
     };
     let made = make_segment(&context, before, number, next_sequence)
         .map_err(|error| BeginError::Segment(number, error.to_string()))?;
-    let current = LogEnd { log: made.name.clone(), position: 0 };
+    let current = LogEnd {
+        log: made.name.clone(),
+        position: 0,
+    };
     let recorded = current.clone();
     replica
         .record(|state| {
@@ -746,6 +931,14 @@ fn begin_segment(
             state.flags.emergency = false;
         })
         .map_err(io_error("cannot write the superblock"))?;
-    let MadeSegment { file, open, append, .. } = made;
-    Ok(Begun { replica, current, file, open, append })
+    let MadeSegment {
+        file, open, append, ..
+    } = made;
+    Ok(Begun {
+        replica,
+        current,
+        file,
+        open,
+        append,
+    })
 }

@@ -19,21 +19,34 @@ impl Registry {
     /// Adds a resource.
     pub(crate) fn insert(&self, shared: Arc<Shared>) {
         let name = shared.name.as_str().to_owned();
-        self.resources.write().unwrap_or_else(PoisonError::into_inner).insert(name, shared);
+        self.resources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, shared);
     }
 
     /// Takes out a resource that this host left.
     pub(crate) fn remove(&self, name: &str) {
-        self.resources.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.resources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// One resource.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Shared>> {
-        self.resources.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     fn all(&self) -> Vec<Arc<Shared>> {
-        let resources = self.resources.read().unwrap_or_else(PoisonError::into_inner);
+        let resources = self
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         resources.values().cloned().collect()
     }
 

@@ -81,8 +81,10 @@ impl Replica {
         let size = wish.size.ok_or(OpenError::Incomplete("size"))?;
         let dir = &context.shared.dir;
         let disk = Disk::open(Path::new(path), size)?;
-        let superblock_error =
-            |error| OpenError::SuperblockFile { path: dir.superblock(), error };
+        let superblock_error = |error| OpenError::SuperblockFile {
+            path: dir.superblock(),
+            error,
+        };
         let (mut file, found) = SuperblockFile::open(dir).map_err(superblock_error)?;
         let designated = matches!(
             wish.designated,
@@ -99,7 +101,10 @@ impl Replica {
             }
             Found::Superblock(state) => *state,
             Found::Damaged(error) if !starts_over => {
-                return Err(OpenError::Damaged { path: dir.superblock(), error });
+                return Err(OpenError::Damaged {
+                    path: dir.superblock(),
+                    error,
+                });
             }
             Found::Nothing | Found::Damaged(_) => {
                 let state = Self::first(&context, intent, size, disk.size())?;
@@ -107,7 +112,13 @@ impl Replica {
                 state
             }
         };
-        Ok(Self { context, disk: Arc::new(disk), size, state, file })
+        Ok(Self {
+            context,
+            disk: Arc::new(disk),
+            size,
+            state,
+            file,
+        })
     }
 
     /// The state of a replica that the keys call new: a primary's first one, or one that must be synced.
@@ -117,8 +128,13 @@ impl Replica {
         size: u64,
         disk_size: u64,
     ) -> Result<Superblock, OpenError> {
-        let key = intent.replay_key.clone().ok_or(OpenError::Incomplete("replay position"))?;
-        let synced = intent.sync_key.ok_or(OpenError::Incomplete("sync status"))?;
+        let key = intent
+            .replay_key
+            .clone()
+            .ok_or(OpenError::Incomplete("replay position"))?;
+        let synced = intent
+            .sync_key
+            .ok_or(OpenError::Incomplete("sync status"))?;
         let ReplayValue { applied, dirty } = key;
         let fresh = applied.position == 0 && dirty == 0;
         let syncing = match synced {
@@ -129,7 +145,10 @@ impl Replica {
         Ok(Superblock {
             resource: context.shared.name.clone(),
             incarnation: [0; 16],
-            applied: LogEnd { log: applied.log, position: 0 },
+            applied: LogEnd {
+                log: applied.log,
+                position: 0,
+            },
             version: String::new(),
             previous_version: String::new(),
             sync: SyncState {
@@ -137,7 +156,10 @@ impl Replica {
                 total: size,
                 ..Default::default()
             },
-            flags: Flags { syncing, ..Default::default() },
+            flags: Flags {
+                syncing,
+                ..Default::default()
+            },
             disk_size,
             written: crate::clock::wall(),
         })
@@ -160,7 +182,10 @@ impl Replica {
         let sync = &self.state.sync;
         sync.synced == sync.total
             && !self.state.flags.syncing
-            && sync.target.as_ref().is_none_or(|target| self.state.applied.pos() >= target.applied.pos())
+            && sync
+                .target
+                .as_ref()
+                .is_none_or(|target| self.state.applied.pos() >= target.applied.pos())
     }
 
     /// Shows what the superblock says.
@@ -168,7 +193,12 @@ impl Replica {
         let applied = self.state.applied.clone();
         let previous = &self.state.previous_version;
         let mut versions = std::collections::BTreeMap::new();
-        if let Some(before) = applied.log.number.checked_sub(1).filter(|_| !previous.is_empty()) {
+        if let Some(before) = applied
+            .log
+            .number
+            .checked_sub(1)
+            .filter(|_| !previous.is_empty())
+        {
             versions.insert(before, previous.clone());
         }
         if known.log == applied.log {

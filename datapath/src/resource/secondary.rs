@@ -7,7 +7,10 @@ use crate::limits::{PUBLISH_INTERVAL, RETRY_DELAY};
 use crate::replicate::{FetchEvent, FetchTask, SyncEvent, SyncTask, code};
 use crate::segments::{ChainLink, LogFileError, read_log};
 use mars_datapath_core::LogPos;
-use mars_datapath_core::format::{SegmentHeader, Sequence, end_position, file_offset};
+use mars_datapath_core::format::{
+    Expect, SegmentHeader, Sequence, decode_header, end_position, file_offset,
+};
+use mars_datapath_core::plan::Designated;
 use mars_datapath_core::replay::{Replay, ReplayEffect, Strictness};
 use mars_datapath_core::scan::{ScanEnd, Scanner};
 use mars_datapath_core::version::{LogEnd, LogName, ReplayValue, VersionValue, chain_value};
@@ -17,6 +20,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What a machine writes as a whole, at least.
+const SECTOR: usize = 512;
 /// Bytes read from a log file at once.
 const READ_LEN: usize = 1 << 20;
 /// Fetched bytes after which the copy is made durable although more is waiting.
@@ -70,7 +75,9 @@ impl Secondary {
             // A new copy begins: logs of an earlier life do not count.
             this.drop_logs()?;
         } else {
-            this.open_chain()?;
+            let forced =
+                matches!(intent.wish.designated, Some(Designated::Me)) && !intent.wish.fetch;
+            this.open_chain(forced)?;
         }
         this.show();
         Ok(this)
@@ -79,7 +86,7 @@ impl Secondary {
     /// Goes on as a secondary at the place where a primary stopped in order.
     pub(crate) fn after_primary(replica: Replica) -> Result<Self, OpenError> {
         let mut this = Self::at_position(replica, false);
-        this.open_chain()?;
+        this.open_chain(false)?;
         this.show();
         Ok(this)
     }
@@ -117,7 +124,10 @@ impl Secondary {
     }
 
     /// Reads the local log from the replay position to the end of its valid prefix, over segment ends.
-    fn open_chain(&mut self) -> Result<(), LogFileError> {
+    ///
+    /// What an interrupted append left behind is cut off. Damage is not: it stops the replica with a reason, unless
+    /// `accept` says that the administrator forced this host to go on with what is valid.
+    fn open_chain(&mut self, accept: bool) -> Result<(), LogFileError> {
         let shared = Arc::clone(&self.replica.context.shared);
         let names = shared.dir.list()?;
         self.open_old_links(&names)?;
@@ -125,9 +135,15 @@ impl Secondary {
         let mut first = true;
         loop {
             let expected = |name: &&LogName| {
-                if first { **name == at.log } else { name.number > at.log.number }
+                if first {
+                    **name == at.log
+                } else {
+                    name.number > at.log.number
+                }
             };
-            let Some(name) = names.iter().find(expected) else { break };
+            let Some(name) = names.iter().find(expected) else {
+                break;
+            };
             let (file, Some((header, bytes))) = shared.dir.load(name)? else {
                 if !first {
                     // Its creation was interrupted: nothing in it counts.
@@ -150,12 +166,19 @@ impl Secondary {
             let file = Arc::new(file);
             let end = scan_to_end(&file, &header, start, self.replica.size)?;
             let length = end_position(file.metadata().map_or(0, |m| m.len()));
-            if let ScanEnd::Damaged { why, .. } = &end {
-                self.stop(-5, &format!("{name} is damaged at {}: {why}", end.position()));
-            } else if let ScanEnd::Refused { why, .. } = &end {
-                self.stop(-5, &format!("{name} cannot be replayed at {}: {why}", end.position()));
-            } else if length > end.position() {
-                shared.dir.truncate(&file, end.position())?;
+            match broken_at(&file, &header, &end) {
+                Some(reason) if !accept => {
+                    self.stop(
+                        -5,
+                        &format!("{name} is damaged at {}: {reason}", end.position()),
+                    );
+                }
+                Some(reason) => {
+                    tracing::warn!(resource = %shared.name, log = %name, position = end.position(), reason, "cutting a damaged log, as was forced");
+                    shared.dir.truncate(&file, end.position())?;
+                }
+                None if length > end.position() => shared.dir.truncate(&file, end.position())?,
+                None => {}
             }
             let closed = matches!(end, ScanEnd::Closed { .. });
             let link = ChainLink {
@@ -166,8 +189,15 @@ impl Secondary {
                 end: closed.then(|| end.position()),
             };
             shared.chain.put(link);
-            at = LogEnd { log: name.clone(), position: end.position() };
-            self.tail = Some(Segment { name: name.clone(), header, file });
+            at = LogEnd {
+                log: name.clone(),
+                position: end.position(),
+            };
+            self.tail = Some(Segment {
+                name: name.clone(),
+                header,
+                file,
+            });
             first = false;
             if self.stopped.is_some() {
                 break;
@@ -175,7 +205,9 @@ impl Secondary {
         }
         // What the valid prefix holds may only be in the page cache yet.
         if let Some(tail) = &self.tail {
-            tail.file.sync_data().map_err(|error| shared.dir.error("make durable", error))?;
+            tail.file
+                .sync_data()
+                .map_err(|error| shared.dir.error("make durable", error))?;
         }
         self.durable = at.pos();
         self.fetched = at;
@@ -191,14 +223,21 @@ impl Secondary {
             None => return Ok(()),
         };
         while let Some((header, _)) = next {
-            let Some(before) = header.predecessor else { break };
-            let name = LogName { number: before.end.segment, origin: before.origin };
+            let Some(before) = header.predecessor else {
+                break;
+            };
+            let name = LogName {
+                number: before.end.segment,
+                origin: before.origin,
+            };
             if !names.contains(&name) {
                 break;
             }
             let (file, loaded) = shared.dir.load(&name)?;
             let length = end_position(file.metadata().map_or(0, |m| m.len()));
-            let Some((header, bytes)) = loaded.filter(|_| length >= before.end.position) else { break };
+            let Some((header, bytes)) = loaded.filter(|_| length >= before.end.position) else {
+                break;
+            };
             shared.chain.put(ChainLink {
                 name,
                 header: bytes.clone(),
@@ -259,9 +298,16 @@ impl Secondary {
         // A designated primary replays what it has, whatever the switch says, as the original does.
         self.replay_on = replay || designated;
         let now = Instant::now();
-        if self.fetch.as_ref().is_some_and(|task| Some(task.source()) != fetch || task.is_finished()) {
+        if self
+            .fetch
+            .as_ref()
+            .is_some_and(|task| Some(task.source()) != fetch || task.is_finished())
+        {
             self.fetch = None;
-            self.replica.context.shared.update(|status| status.copying = false);
+            self.replica
+                .context
+                .shared
+                .update(|status| status.copying = false);
         }
         let awaits_start = self.replica.state.flags.syncing
             && self.replica.state.sync.started_at == LogPos::default();
@@ -272,7 +318,11 @@ impl Secondary {
             self.fetch = Some(FetchTask::start(&self.replica.context, source, from));
         }
         let needs_sync = self.replica.state.flags.syncing;
-        if self.sync.as_ref().is_some_and(|task| !needs_sync || Some(task.source()) != sync || task.is_finished()) {
+        if self
+            .sync
+            .as_ref()
+            .is_some_and(|task| !needs_sync || Some(task.source()) != sync || task.is_finished())
+        {
             self.sync = None;
         }
         if let Some(source) = sync.filter(|_| needs_sync && self.sync.is_none())
@@ -297,17 +347,31 @@ impl Secondary {
         use crate::replicate::Fetched as F;
         let outcome = match event.what {
             F::Connected => {
-                self.replica.context.shared.update(|status| status.copying = true);
+                self.replica
+                    .context
+                    .shared
+                    .update(|status| status.copying = true);
                 self.replica.context.shared.message("inf-fetch", None);
                 Ok(())
             }
-            F::Segment { number, header, bytes } => self.take_segment(number, header, &bytes),
-            F::Data { number, position, bytes, permit: _permit } => {
-                self.take_data(number, position, &bytes)
-            }
+            F::Segment {
+                number,
+                header,
+                bytes,
+            } => self.take_segment(number, header, &bytes),
+            F::Data {
+                number,
+                position,
+                bytes,
+                permit: _permit,
+            } => self.take_data(number, position, &bytes),
             F::Closed { number, position } => {
                 if self.fetched.pos() == LogPos::new(number, position) {
-                    self.replica.context.shared.chain.finish(&self.fetched.clone());
+                    self.replica
+                        .context
+                        .shared
+                        .chain
+                        .finish(&self.fetched.clone());
                 }
                 Ok(())
             }
@@ -329,14 +393,23 @@ impl Secondary {
     fn fetch_ended(&mut self, reason: &str) {
         self.fetch = None;
         self.fetch_after = Some(Instant::now() + RETRY_DELAY);
-        self.replica.context.shared.update(|status| status.copying = false);
-        self.replica.context.shared.message("inf-fetch", Some(reason));
+        self.replica
+            .context
+            .shared
+            .update(|status| status.copying = false);
+        self.replica
+            .context
+            .shared
+            .message("inf-fetch", Some(reason));
     }
 
     fn take_refusal(&mut self, code: u16, reason: &str) {
         match code {
             code::LOG_GONE => {
-                self.stop(-85, &format!("{reason}: run 'marsadm invalidate' for a full sync"));
+                self.stop(
+                    -85,
+                    &format!("{reason}: run 'marsadm invalidate' for a full sync"),
+                );
             }
             code::DIVERGED => self.split_brain(reason),
             _ => {}
@@ -345,8 +418,13 @@ impl Secondary {
     }
 
     fn split_brain(&mut self, reason: &str) {
-        let text = format!("{reason}: decide which host keeps its data, run 'marsadm invalidate' on the others");
-        self.replica.context.shared.message("err-splitbrain-detected", Some(&text));
+        let text = format!(
+            "{reason}: decide which host keeps its data, run 'marsadm invalidate' on the others"
+        );
+        self.replica
+            .context
+            .shared
+            .message("err-splitbrain-detected", Some(&text));
         self.stop(-117, &text);
     }
 
@@ -356,17 +434,33 @@ impl Secondary {
             tracing::error!(resource = %self.replica.context.shared.name, reason, "replay stopped");
         }
         self.stopped = Some(reason.to_owned());
-        self.replica.context.shared.update(|status| status.replay_code = code);
-        self.replica.context.shared.message("err-replay-stop", Some(reason));
+        self.replica
+            .context
+            .shared
+            .update(|status| status.replay_code = code);
+        self.replica
+            .context
+            .shared
+            .message("err-replay-stop", Some(reason));
     }
 
-    fn take_segment(&mut self, number: u64, header: SegmentHeader, bytes: &bytes::Bytes) -> Result<(), LogFileError> {
+    fn take_segment(
+        &mut self,
+        number: u64,
+        header: SegmentHeader,
+        bytes: &bytes::Bytes,
+    ) -> Result<(), LogFileError> {
         let shared = Arc::clone(&self.replica.context.shared);
-        let name = LogName { number, origin: header.origin.clone() };
+        let name = LogName {
+            number,
+            origin: header.origin.clone(),
+        };
         if let Some(tail) = self.tail.as_ref().filter(|tail| tail.name.number == number) {
             if tail.header != header {
                 let have = tail.name.clone();
-                self.split_brain(&format!("the source has another {name} than the {have} that is here"));
+                self.split_brain(&format!(
+                    "the source has another {name} than the {have} that is here"
+                ));
             }
             return Ok(());
         }
@@ -375,13 +469,14 @@ impl Secondary {
         }
         let starts_here = self.tail.is_none() && name == self.fetched.log;
         if !starts_here {
-            let follows = header
-                .predecessor
-                .as_ref()
-                .is_some_and(|p| p.end == self.fetched.pos() && p.origin == self.fetched.log.origin);
+            let follows = header.predecessor.as_ref().is_some_and(|p| {
+                p.end == self.fetched.pos() && p.origin == self.fetched.log.origin
+            });
             if !follows {
                 let have = self.fetched.clone();
-                self.split_brain(&format!("{name} of the source does not follow {have} that is here"));
+                self.split_brain(&format!(
+                    "{name} of the source does not follow {have} that is here"
+                ));
                 self.fetch_ended("the histories differ");
                 return Ok(());
             }
@@ -389,7 +484,11 @@ impl Secondary {
             shared.chain.finish(&self.fetched.clone());
         }
         let file = shared.dir.create(&name, bytes)?;
-        let position = if starts_here { self.fetched.position } else { 0 };
+        let position = if starts_here {
+            self.fetched.position
+        } else {
+            0
+        };
         shared.chain.put(ChainLink {
             name: name.clone(),
             header: bytes.clone(),
@@ -397,14 +496,26 @@ impl Secondary {
             first: position,
             end: None,
         });
-        self.fetched = LogEnd { log: name.clone(), position };
+        self.fetched = LogEnd {
+            log: name.clone(),
+            position,
+        };
         self.durable = self.fetched.pos();
-        self.tail = Some(Segment { name, header, file: Arc::new(file) });
+        self.tail = Some(Segment {
+            name,
+            header,
+            file: Arc::new(file),
+        });
         shared.chain.set_durable(self.durable);
         Ok(())
     }
 
-    fn take_data(&mut self, number: u64, position: u64, bytes: &bytes::Bytes) -> Result<(), LogFileError> {
+    fn take_data(
+        &mut self,
+        number: u64,
+        position: u64,
+        bytes: &bytes::Bytes,
+    ) -> Result<(), LogFileError> {
         let shared = Arc::clone(&self.replica.context.shared);
         if LogPos::new(number, position) != self.fetched.pos() {
             self.fetch_ended("log bytes came out of order; asking again");
@@ -418,7 +529,13 @@ impl Secondary {
             .write_all_at(bytes, file_offset(position))
             .map_err(|error| shared.dir.error("append to a log in", error))?;
         self.fetched.position = position.saturating_add(bytes.len() as u64);
-        if self.fetched.pos().position.saturating_sub(self.durable.position) >= SYNC_BYTES {
+        if self
+            .fetched
+            .pos()
+            .position
+            .saturating_sub(self.durable.position)
+            >= SYNC_BYTES
+        {
             self.make_durable()?;
         }
         Ok(())
@@ -426,8 +543,14 @@ impl Secondary {
 
     fn make_durable(&mut self) -> Result<(), LogFileError> {
         let shared = &self.replica.context.shared;
-        if let Some(tail) = self.tail.as_ref().filter(|_| self.durable < self.fetched.pos()) {
-            tail.file.sync_data().map_err(|error| shared.dir.error("make durable a log in", error))?;
+        if let Some(tail) = self
+            .tail
+            .as_ref()
+            .filter(|_| self.durable < self.fetched.pos())
+        {
+            tail.file
+                .sync_data()
+                .map_err(|error| shared.dir.error("make durable a log in", error))?;
             self.durable = self.fetched.pos();
             shared.chain.set_durable(self.durable);
         }
@@ -436,14 +559,21 @@ impl Secondary {
 
     /// Takes what a sync says.
     pub(crate) fn handle_synced(&mut self, event: SyncEvent) {
-        if self.sync.as_ref().is_none_or(|task| event.task != task.id()) {
+        if self
+            .sync
+            .as_ref()
+            .is_none_or(|task| event.task != task.id())
+        {
             return;
         }
         if let Err(error) = self.take_sync(event) {
             tracing::error!(resource = %self.replica.context.shared.name, %error, "sync failed");
             self.sync = None;
             self.sync_after = Some(Instant::now() + RETRY_DELAY);
-            self.replica.context.shared.message("inf-sync", Some(&error.to_string()));
+            self.replica
+                .context
+                .shared
+                .message("inf-sync", Some(&error.to_string()));
         }
     }
 
@@ -469,7 +599,10 @@ impl Secondary {
                 self.replica.record(|state| {
                     state.sync.synced = total;
                     state.sync.total = total;
-                    state.sync.target = Some(ReplayValue { applied: target.clone(), dirty: 0 });
+                    state.sync.target = Some(ReplayValue {
+                        applied: target.clone(),
+                        dirty: 0,
+                    });
                     state.flags.syncing = false;
                 })?;
                 self.sync = None;
@@ -479,7 +612,10 @@ impl Secondary {
             S::Lost { reason } => {
                 self.sync = None;
                 self.sync_after = Some(Instant::now() + RETRY_DELAY);
-                self.replica.context.shared.message("inf-sync", Some(&reason));
+                self.replica
+                    .context
+                    .shared
+                    .message("inf-sync", Some(&reason));
             }
         }
         self.show();
@@ -495,12 +631,22 @@ impl Secondary {
         self.stopped = None;
         self.next_sequence = None;
         self.durable = start.pos();
-        self.replay = Replay::new(start.pos(), LogPos::new(u64::MAX, u64::MAX), Strictness::Epochs);
+        self.replay = Replay::new(
+            start.pos(),
+            LogPos::new(u64::MAX, u64::MAX),
+            Strictness::Epochs,
+        );
         self.fetched = start;
         self.replica.context.shared.chain.set_durable(self.durable);
-        self.replica.context.shared.update(|status| status.replay_code = 0);
+        self.replica
+            .context
+            .shared
+            .update(|status| status.replay_code = 0);
         self.replica.context.shared.message("err-replay-stop", None);
-        self.replica.context.shared.message("err-splitbrain-detected", None);
+        self.replica
+            .context
+            .shared
+            .message("err-splitbrain-detected", None);
     }
 
     /// Makes fetched bytes durable, replays, and publishes.
@@ -559,15 +705,21 @@ impl Secondary {
             let number = segment.name.number;
             if let Some(batch) = scanner.next_batch() {
                 self.next_sequence = Some(batch.next_sequence());
-                self.replay.handle_batch(number, batch).map_err(|error| error.to_string())?;
+                self.replay
+                    .handle_batch(number, batch)
+                    .map_err(|error| error.to_string())?;
                 batches += 1;
                 continue;
             }
             let limit = self.readable(number);
-            let Some((segment, scanner)) = &mut self.current else { break };
+            let Some((segment, scanner)) = &mut self.current else {
+                break;
+            };
             let fed = scanner.fed();
             if fed < limit {
-                let len = usize::try_from(limit - fed).unwrap_or(READ_LEN).min(READ_LEN);
+                let len = usize::try_from(limit - fed)
+                    .unwrap_or(READ_LEN)
+                    .min(READ_LEN);
                 let bytes = read_log(&segment.file, fed, len)
                     .map_err(|error| format!("cannot read {}: {error}", segment.name))?;
                 if bytes.is_empty() {
@@ -588,25 +740,46 @@ impl Secondary {
         if self.durable.segment == number {
             return self.durable.position;
         }
-        self.replica.context.shared.chain.link(number).and_then(|link| link.end).unwrap_or(0)
+        self.replica
+            .context
+            .shared
+            .chain
+            .link(number)
+            .and_then(|link| link.end)
+            .unwrap_or(0)
     }
 
     /// Opens the segment that replay stands in, if it is here.
     fn open_current(&mut self) -> Result<bool, String> {
         let at = self.replay.taken();
-        let Some(link) = self.replica.context.shared.chain.link(at.segment) else { return Ok(false) };
-        let (file, header) =
-            self.replica.context.shared.dir.load(&link.name).map_err(|error| error.to_string())?;
-        let Some((header, _)) = header else { return Ok(false) };
+        let Some(link) = self.replica.context.shared.chain.link(at.segment) else {
+            return Ok(false);
+        };
+        let (file, header) = self
+            .replica
+            .context
+            .shared
+            .dir
+            .load(&link.name)
+            .map_err(|error| error.to_string())?;
+        let Some((header, _)) = header else {
+            return Ok(false);
+        };
         let scanner = Scanner::new(&header, at.position, self.replica.size);
-        let segment = Segment { name: link.name, header, file: Arc::new(file) };
+        let segment = Segment {
+            name: link.name,
+            header,
+            file: Arc::new(file),
+        };
         self.current = Some((segment, scanner));
         Ok(true)
     }
 
     /// Goes on in the next segment if the present one is complete; checks that the histories join.
     fn next_segment(&mut self) -> Result<bool, String> {
-        let Some((segment, scanner)) = &self.current else { return Ok(false) };
+        let Some((segment, scanner)) = &self.current else {
+            return Ok(false);
+        };
         let shared = &self.replica.context.shared;
         let number = segment.name.number;
         let end = scanner.end();
@@ -616,7 +789,10 @@ impl Secondary {
                 return Err(format!("{} is damaged at {position}: {why}", segment.name));
             }
             (ScanEnd::Refused { position, why }, _) => {
-                return Err(format!("{} cannot be replayed at {position}: {why}", segment.name));
+                return Err(format!(
+                    "{} cannot be replayed at {position}: {why}",
+                    segment.name
+                ));
             }
             (ScanEnd::Torn { position, why }, Some(length)) if *position < length => {
                 return Err(format!("{} is damaged at {position}: {why}", segment.name));
@@ -625,10 +801,20 @@ impl Secondary {
             (_, Some(length)) if end.position() != length => return Ok(false),
             _ => {}
         }
-        let Some(next) = shared.chain.next(number) else { return Ok(false) };
-        let place = LogEnd { log: segment.name.clone(), position: end.position() };
-        let (_, header) = shared.dir.load(&next.name).map_err(|error| error.to_string())?;
-        let Some((header, _)) = header else { return Ok(false) };
+        let Some(next) = shared.chain.next(number) else {
+            return Ok(false);
+        };
+        let place = LogEnd {
+            log: segment.name.clone(),
+            position: end.position(),
+        };
+        let (_, header) = shared
+            .dir
+            .load(&next.name)
+            .map_err(|error| error.to_string())?;
+        let Some((header, _)) = header else {
+            return Ok(false);
+        };
         // Replay of the old segment must be recorded before its version becomes the previous one.
         while let Some(effect) = self.replay.poll() {
             self.execute(effect)?;
@@ -638,15 +824,28 @@ impl Secondary {
             self.execute(effect)?;
         }
         let version = chain_value(&place, &self.replica.state.previous_version);
-        let mine = version.parse::<VersionValue>().map_err(|error| error.to_string())?;
-        let joins = header.predecessor.as_ref().is_some_and(|p| p.end == place.pos() && p.digest == mine.digest);
+        let mine = version
+            .parse::<VersionValue>()
+            .map_err(|error| error.to_string())?;
+        let joins = header
+            .predecessor
+            .as_ref()
+            .is_some_and(|p| p.end == place.pos() && p.digest == mine.digest);
         if !joins {
-            let text = format!("{} does not continue the history that ends at {place}", next.name);
+            let text = format!(
+                "{} does not continue the history that ends at {place}",
+                next.name
+            );
             self.split_brain(&text);
             return Err(text);
         }
-        self.replay.handle_next_segment(next.name.number).map_err(|error| error.to_string())?;
-        let start = LogEnd { log: next.name.clone(), position: 0 };
+        self.replay
+            .handle_next_segment(next.name.number)
+            .map_err(|error| error.to_string())?;
+        let start = LogEnd {
+            log: next.name.clone(),
+            position: 0,
+        };
         self.replica
             .record(|state| {
                 state.previous_version = version;
@@ -662,7 +861,11 @@ impl Secondary {
     fn execute(&mut self, effect: ReplayEffect) -> Result<u64, String> {
         let path = self.replica.disk.path().display().to_string();
         match effect {
-            ReplayEffect::Apply { token, offset, content } => {
+            ReplayEffect::Apply {
+                token,
+                offset,
+                content,
+            } => {
                 self.replica
                     .disk
                     .write(offset, &content)
@@ -706,8 +909,12 @@ impl Secondary {
         } else {
             self.readable(applied.log.number).max(applied.position)
         };
-        let known = LogEnd { log: applied.log.clone(), position: end };
-        self.replica.show(end.saturating_sub(applied.position), &known);
+        let known = LogEnd {
+            log: applied.log.clone(),
+            position: end,
+        };
+        self.replica
+            .show(end.saturating_sub(applied.position), &known);
     }
 
     /// Ends fetch and sync and closes the disk.
@@ -731,6 +938,37 @@ impl Secondary {
         self.sync = None;
         (self.replica, self.tail, self.next_sequence)
     }
+}
+
+/// Why what follows the valid prefix is no leftover of an interrupted append; `None` if it may be one.
+///
+/// An append that the death of the process or the machine interrupted leaves sectors that were never written, which
+/// read as zeroes, or a file that ends inside the batch. Bytes that are all there and do not fit their checksum were
+/// changed later: what they once said may have been acknowledged.
+fn broken_at(file: &File, header: &SegmentHeader, end: &ScanEnd) -> Option<String> {
+    let why = match end {
+        ScanEnd::Clean { .. } | ScanEnd::Closed { .. } => return None,
+        ScanEnd::Refused { why, .. } => return Some(why.to_string()),
+        ScanEnd::Torn { why, .. } | ScanEnd::Damaged { why, .. } => why.to_string(),
+    };
+    let position = end.position();
+    let expect = Expect {
+        generation: header.generation,
+        alignment: header.alignment,
+        position,
+        sequence: Sequence::AtLeast(header.base_sequence),
+        device_size: u64::MAX,
+    };
+    let head = read_log(file, position, SECTOR).ok()?;
+    let whole = match decode_header(&head, &expect) {
+        Ok(batch) => batch.length,
+        Err(_) => SECTOR,
+    };
+    let bytes = read_log(file, position, whole).ok()?;
+    let unwritten = bytes
+        .chunks_exact(SECTOR)
+        .any(|sector| sector.iter().all(|byte| *byte == 0));
+    (bytes.len() == whole && !unwritten).then_some(why)
 }
 
 /// Scans from `start` to the end of the valid prefix of a local file.

@@ -44,13 +44,17 @@ impl DeviceView {
     /// Reads through the device: every acknowledged write is seen.
     pub(crate) async fn read(&self, offset: u64, len: u32) -> Result<Bytes, BlockError> {
         let (reply, answer) = oneshot::channel();
-        self.send(DeviceRequest::Read { offset, len, reply }).await?;
+        self.send(DeviceRequest::Read { offset, len, reply })
+            .await?;
         answer.await.map_err(|_| BlockError::ShuttingDown)?
     }
 
     /// Hands a request to the driver; waits while its queue is full.
     pub(crate) async fn send(&self, request: DeviceRequest) -> Result<(), BlockError> {
-        self.requests.send(request).await.map_err(|_| BlockError::ShuttingDown)
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| BlockError::ShuttingDown)
     }
 
     /// Makes the log durable and gives its end, and the version value of the log before it.
@@ -77,7 +81,11 @@ impl Shared {
 
     /// The observed state now.
     pub(crate) fn status(&self) -> Status {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut status = self
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         status.open_count = self.open_count();
         status
     }
@@ -86,14 +94,34 @@ impl Shared {
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (
-            (status.primary, status.device, status.attached, status.syncing, status.emergency),
-            (status.replay_code, status.disk_error, status.flush_done.clone()),
+            (
+                status.primary,
+                status.device,
+                status.attached,
+                status.syncing,
+                status.emergency,
+            ),
+            (
+                status.replay_code,
+                status.disk_error,
+                status.flush_done.clone(),
+            ),
             status.messages.len(),
         );
         change(&mut status);
         let after = (
-            (status.primary, status.device, status.attached, status.syncing, status.emergency),
-            (status.replay_code, status.disk_error, status.flush_done.clone()),
+            (
+                status.primary,
+                status.device,
+                status.attached,
+                status.syncing,
+                status.emergency,
+            ),
+            (
+                status.replay_code,
+                status.disk_error,
+                status.flush_done.clone(),
+            ),
             status.messages.len(),
         );
         drop(status);
@@ -109,7 +137,10 @@ impl Shared {
                 status.messages.remove(key);
             }
             Some(text) => {
-                let same = status.messages.get(key).is_some_and(|old| old.ends_with(text));
+                let same = status
+                    .messages
+                    .get(key)
+                    .is_some_and(|old| old.ends_with(text));
                 if !same {
                     let now = crate::clock::wall();
                     status.messages.insert(key, format!("{now} {now} {text}"));
@@ -120,7 +151,10 @@ impl Shared {
 
     /// The exported device, if this host is primary.
     pub(crate) fn device(&self) -> Option<Arc<DeviceView>> {
-        self.device.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.device
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Shows or hides the device. A hidden device takes no new connections.

@@ -3,10 +3,10 @@
 use crate::segments::SegmentDir;
 use bytes::Bytes;
 use mars_datapath_core::overlay::Content;
-use mars_datapath_io::DiskError;
 use mars_datapath_core::superblock::{
     FILE_LENGTH, Newest, Superblock, SuperblockError, encode_slot, newest, slot_offset,
 };
+use mars_datapath_io::DiskError;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -17,9 +17,11 @@ use std::path::{Path, PathBuf};
 pub(crate) enum OpenDiskError {
     /// The system refused, or somebody uses it.
     #[error(transparent)]
-    Disk(#[from] mars_datapath_io::DiskError),
+    Disk(#[from] DiskError),
     /// It is too small.
-    #[error("disk {path} has {have} bytes, the resource needs {need}: enlarge it, or join with another disk")]
+    #[error(
+        "disk {path} has {have} bytes, the resource needs {need}: enlarge it, or join with another disk"
+    )]
     TooSmall {
         /// The disk.
         path: PathBuf,
@@ -55,9 +57,16 @@ impl Disk {
         let disk = mars_datapath_io::Disk::open(path)?;
         let have = disk.size();
         if have < need {
-            return Err(OpenDiskError::TooSmall { path: path.to_owned(), have, need });
+            return Err(OpenDiskError::TooSmall {
+                path: path.to_owned(),
+                have,
+                need,
+            });
         }
-        Ok(Self { disk, path: path.to_owned() })
+        Ok(Self {
+            disk,
+            path: path.to_owned(),
+        })
     }
 
     /// Path of the disk.
@@ -125,14 +134,30 @@ impl SuperblockFile {
         io::Read::read_to_end(&mut &file, &mut bytes)?;
         if bytes.iter().all(|b| *b == 0) {
             dir.sync().map_err(|error| error.error)?;
-            return Ok((Self { file, generation: 0 }, Found::Nothing));
+            return Ok((
+                Self {
+                    file,
+                    generation: 0,
+                },
+                Found::Nothing,
+            ));
         }
         bytes.resize(FILE_LENGTH, 0);
         Ok(match newest(&bytes) {
-            Ok(Newest { generation, superblock }) => {
-                (Self { file, generation }, Found::Superblock(Box::new(superblock)))
-            }
-            Err(error) => (Self { file, generation: 0 }, Found::Damaged(error)),
+            Ok(Newest {
+                generation,
+                superblock,
+            }) => (
+                Self { file, generation },
+                Found::Superblock(Box::new(superblock)),
+            ),
+            Err(error) => (
+                Self {
+                    file,
+                    generation: 0,
+                },
+                Found::Damaged(error),
+            ),
         })
     }
 

@@ -8,10 +8,10 @@ use super::storage::Disk;
 use crate::limits::JOB_QUEUE_LEN;
 use bytes::Bytes;
 use mars_datapath_core::LogPos;
-use mars_datapath_io::{AppendError, AppendFile, Backend, open_append, open_append_on};
 use mars_datapath_core::format::file_offset;
 use mars_datapath_core::logger::{RequestId, WriteBackToken};
 use mars_datapath_core::overlay::Content;
+use mars_datapath_io::{AppendError, AppendFile, Backend, open_append, open_append_on};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -27,13 +27,25 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum Done {
     /// A batch reached its file completely, or not.
-    Appended { end: LogPos, result: Result<(), AppendError> },
+    Appended {
+        end: LogPos,
+        result: Result<(), AppendError>,
+    },
     /// The log is on stable storage below `upto`, or not.
-    Synced { upto: LogPos, result: io::Result<()> },
+    Synced {
+        upto: LogPos,
+        result: io::Result<()>,
+    },
     /// A write-back reached the disk, or not.
-    WrittenBack { token: WriteBackToken, result: io::Result<()> },
+    WrittenBack {
+        token: WriteBackToken,
+        result: io::Result<()>,
+    },
     /// A write past the log reached the disk, or not.
-    PassedThrough { id: RequestId, result: io::Result<()> },
+    PassedThrough {
+        id: RequestId,
+        result: io::Result<()>,
+    },
     /// The disk was flushed, or not.
     DiskFlushed { result: io::Result<()> },
 }
@@ -43,7 +55,11 @@ pub(crate) enum AppendJob {
     /// Append to this file from now on, with plain system calls if so wished. Opened by the thread that uses it.
     Open { file: File, without_io_uring: bool },
     /// Write `parts` one behind the other at log position `position`.
-    Append { end: LogPos, position: u64, parts: Vec<Bytes> },
+    Append {
+        end: LogPos,
+        position: u64,
+        parts: Vec<Bytes>,
+    },
 }
 
 /// A job of the sync thread.
@@ -57,9 +73,17 @@ pub(crate) struct SyncJob {
 /// A job of the disk thread.
 pub(crate) enum DiskJob {
     /// Write back.
-    WriteBack { token: WriteBackToken, offset: u64, content: Content },
+    WriteBack {
+        token: WriteBackToken,
+        offset: u64,
+        content: Content,
+    },
     /// Write past the log.
-    PassThrough { id: RequestId, offset: u64, content: Content },
+    PassThrough {
+        id: RequestId,
+        offset: u64,
+        content: Content,
+    },
     /// Flush.
     Flush,
 }
@@ -87,12 +111,20 @@ impl Workers {
         let (sync, sync_jobs) = sync_channel(JOB_QUEUE_LEN);
         let (disk_tx, disk_jobs) = sync_channel(JOB_QUEUE_LEN);
         let out = events.clone();
-        spawn(format!("log-{name}"), move || append_loop(&append_jobs, &out))?;
+        spawn(format!("log-{name}"), move || {
+            append_loop(&append_jobs, &out);
+        })?;
         let out = events.clone();
         spawn(format!("sync-{name}"), move || sync_loop(&sync_jobs, &out))?;
         let out = events.clone();
-        spawn(format!("disk-{name}"), move || disk_loop(&disk_jobs, &disk, &out))?;
-        Ok(Self { append, sync, disk: disk_tx })
+        spawn(format!("disk-{name}"), move || {
+            disk_loop(&disk_jobs, &disk, &out);
+        })?;
+        Ok(Self {
+            append,
+            sync,
+            disk: disk_tx,
+        })
     }
 
     /// Hands over a job of the append thread.
@@ -119,19 +151,35 @@ fn hand<T>(queue: &SyncSender<T>, job: T, what: &'static str) -> Result<(), Work
 
 /// Starts a thread with a name that fits the kernel's limit of 15 bytes when it can.
 pub(crate) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name).spawn(work).map(|_| ())
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .map(|_| ())
 }
 
 fn append_loop(jobs: &Receiver<AppendJob>, events: &mpsc::Sender<Event>) {
-    let mut log = AppendLoop { events, file: None, ends: BTreeMap::new(), next_token: 0 };
+    let mut log = AppendLoop {
+        events,
+        file: None,
+        ends: BTreeMap::new(),
+        next_token: 0,
+    };
     loop {
         // Take everything that waits, so that it goes to the kernel together; block only when nothing is under way.
-        let first = if log.ends.is_empty() { jobs.recv().ok() } else { jobs.try_recv().ok() };
+        let first = if log.ends.is_empty() {
+            jobs.recv().ok()
+        } else {
+            jobs.try_recv().ok()
+        };
         if first.is_none() && log.ends.is_empty() {
             return;
         }
-        let waiting = first.into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok()));
-        let taken = waiting.take(JOB_QUEUE_LEN).try_for_each(|job| log.take(job));
+        let waiting = first
+            .into_iter()
+            .chain(std::iter::from_fn(|| jobs.try_recv().ok()));
+        let taken = waiting
+            .take(JOB_QUEUE_LEN)
+            .try_for_each(|job| log.take(job));
         if taken.and_then(|()| log.complete()).is_err() {
             return;
         }
@@ -156,23 +204,37 @@ impl AppendLoop<'_> {
 
     fn take(&mut self, job: AppendJob) -> Result<(), Gone> {
         match job {
-            AppendJob::Open { file, without_io_uring: true } => {
+            AppendJob::Open {
+                file,
+                without_io_uring: true,
+            } => {
                 self.file = Some(open_append_on(file, Backend::Worker));
                 Ok(())
             }
-            AppendJob::Open { file, without_io_uring: false } => {
+            AppendJob::Open {
+                file,
+                without_io_uring: false,
+            } => {
                 self.file = Some(open_append(file));
                 Ok(())
             }
-            AppendJob::Append { end, position, parts } => {
+            AppendJob::Append {
+                end,
+                position,
+                parts,
+            } => {
                 self.next_token += 1;
                 let submitted = match &mut self.file {
-                    Some(Ok(file)) => file.submit_write(self.next_token, file_offset(position), parts),
+                    Some(Ok(file)) => {
+                        file.submit_write(self.next_token, file_offset(position), parts)
+                    }
                     Some(Err(error)) => {
                         let error = io::Error::new(error.kind(), error.to_string());
                         Err(AppendError::Failed(error))
                     }
-                    None => Err(AppendError::Failed(io::Error::other("no log segment is open"))),
+                    None => Err(AppendError::Failed(io::Error::other(
+                        "no log segment is open",
+                    ))),
                 };
                 match submitted {
                     Ok(()) => {
@@ -187,7 +249,9 @@ impl AppendLoop<'_> {
 
     /// Waits for the next completions and passes them on.
     fn complete(&mut self) -> Result<(), Gone> {
-        let Some(Ok(file)) = self.file.as_mut().filter(|_| !self.ends.is_empty()) else { return Ok(()) };
+        let Some(Ok(file)) = self.file.as_mut().filter(|_| !self.ends.is_empty()) else {
+            return Ok(());
+        };
         let mut out = Vec::new();
         let waited = file.poll_completions(POLL_TIMEOUT, &mut out);
         for completion in out {
@@ -207,7 +271,10 @@ impl AppendLoop<'_> {
 
 fn sync_loop(jobs: &Receiver<SyncJob>, events: &mpsc::Sender<Event>) {
     while let Ok(SyncJob { file, upto }) = jobs.recv() {
-        let done = Done::Synced { upto, result: file.sync_data() };
+        let done = Done::Synced {
+            upto,
+            result: file.sync_data(),
+        };
         if events.blocking_send(Event::Worker(done)).is_err() {
             return;
         }
@@ -217,13 +284,25 @@ fn sync_loop(jobs: &Receiver<SyncJob>, events: &mpsc::Sender<Event>) {
 fn disk_loop(jobs: &Receiver<DiskJob>, disk: &Disk, events: &mpsc::Sender<Event>) {
     while let Ok(job) = jobs.recv() {
         let done = match job {
-            DiskJob::WriteBack { token, offset, content } => {
-                Done::WrittenBack { token, result: disk.write(offset, &content) }
-            }
-            DiskJob::PassThrough { id, offset, content } => {
-                Done::PassedThrough { id, result: disk.write(offset, &content) }
-            }
-            DiskJob::Flush => Done::DiskFlushed { result: disk.flush() },
+            DiskJob::WriteBack {
+                token,
+                offset,
+                content,
+            } => Done::WrittenBack {
+                token,
+                result: disk.write(offset, &content),
+            },
+            DiskJob::PassThrough {
+                id,
+                offset,
+                content,
+            } => Done::PassedThrough {
+                id,
+                result: disk.write(offset, &content),
+            },
+            DiskJob::Flush => Done::DiskFlushed {
+                result: disk.flush(),
+            },
         };
         if events.blocking_send(Event::Worker(done)).is_err() {
             return;

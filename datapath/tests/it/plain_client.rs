@@ -24,7 +24,9 @@ impl PlainClient {
         go.extend_from_slice(&0_u16.to_be_bytes());
         stream.write_all(b"IHAVEOPT").unwrap();
         stream.write_all(&7_u32.to_be_bytes()).unwrap();
-        stream.write_all(&u32::try_from(go.len()).unwrap().to_be_bytes()).unwrap();
+        stream
+            .write_all(&u32::try_from(go.len()).unwrap().to_be_bytes())
+            .unwrap();
         stream.write_all(&go).unwrap();
         loop {
             let mut reply = [0; 20];
@@ -40,7 +42,14 @@ impl PlainClient {
         }
     }
 
-    fn request(&mut self, command: u16, flags: u16, offset: u64, len: u32, data: &[u8]) -> std::io::Result<u32> {
+    fn request(
+        &mut self,
+        command: u16,
+        flags: u16,
+        offset: u64,
+        len: u32,
+        data: &[u8],
+    ) -> std::io::Result<u32> {
         self.cookie += 1;
         let mut head = Vec::with_capacity(28 + data.len());
         head.extend_from_slice(&0x2560_9513_u32.to_be_bytes());

@@ -44,19 +44,35 @@ async fn writes_reach_every_member_through_sync_log_and_rotation() {
     world.join(2).await;
     // Several segments of 1 MiB are filled while the others sync.
     scribble(&mut client, &mut image, 2, 400);
-    world.up_to_date("hosta", &["hosta", "hostb", "hostc"]).await;
-    assert!(client.read(0, 1 << 20) == image[..1 << 20], "the device reads what was written");
+    world
+        .up_to_date("hosta", &["hosta", "hostb", "hostc"])
+        .await;
+    assert!(
+        client.read(0, 1 << 20) == image[..1 << 20],
+        "the device reads what was written"
+    );
     assert!(world.content(1) == image, "hostb is identical");
     assert!(world.content(2) == image, "hostc is identical");
     scribble(&mut client, &mut image, 3, 50);
-    world.up_to_date("hosta", &["hosta", "hostb", "hostc"]).await;
+    world
+        .up_to_date("hosta", &["hosta", "hostb", "hostc"])
+        .await;
     for node in 0..3 {
         assert!(world.content(node) == image, "node {node} is identical");
     }
     world
         .until("old logs to be removed", |w| {
             let names = std::fs::read_dir(w.nodes[1].config.log_dir.join("resource-r")).unwrap();
-            names.filter(|n| n.as_ref().unwrap().file_name().to_string_lossy().starts_with("log-")).count() <= 2
+            names
+                .filter(|n| {
+                    n.as_ref()
+                        .unwrap()
+                        .file_name()
+                        .to_string_lossy()
+                        .starts_with("log-")
+                })
+                .count()
+                <= 2
         })
         .await;
 }
@@ -71,18 +87,32 @@ async fn the_role_moves_and_survives_restarts() {
     scribble(&mut client, &mut image, 1, 50);
     world.join(1).await;
     world.up_to_date("hosta", &["hostb"]).await;
-    assert!(PlainClient::open(&world.nodes[1].config.nbd_socket, "r").is_err(), "a secondary exports nothing");
+    assert!(
+        PlainClient::open(&world.nodes[1].config.nbd_socket, "r").is_err(),
+        "a secondary exports nothing"
+    );
 
     // An open device keeps the role.
     world.set(&[("resource-r/primary", "(none)")]).await;
-    world.until("the reason", |w| {
-        w.get("resource-r/actual-hosta/msg-wrn-primary").is_some_and(|t| t.contains("still open"))
-    })
-    .await;
+    world
+        .until("the reason", |w| {
+            w.get("resource-r/actual-hosta/msg-wrn-primary")
+                .is_some_and(|t| t.contains("still open"))
+        })
+        .await;
     scribble(&mut client, &mut image, 2, 20);
     drop(client);
-    world.until("hosta secondary", |w| w.get("resource-r/actual-hosta/is-primary").as_deref() == Some("0")).await;
-    world.set(&[("resource-r/primary", "hostb"), ("resource-r/userspace/last-primary", "hostb")]).await;
+    world
+        .until("hosta secondary", |w| {
+            w.get("resource-r/actual-hosta/is-primary").as_deref() == Some("0")
+        })
+        .await;
+    world
+        .set(&[
+            ("resource-r/primary", "hostb"),
+            ("resource-r/userspace/last-primary", "hostb"),
+        ])
+        .await;
     primary(&world, "hostb").await;
     let mut client = open(&world, 1);
     assert!(client.read(0, 1 << 20) == image[..1 << 20]);
@@ -96,7 +126,11 @@ async fn the_role_moves_and_survives_restarts() {
     world.stop(1).await;
     world.start(1);
     world.start(0);
-    world.until("hostb exports again", |w| PlainClient::open(&w.nodes[1].config.nbd_socket, "r").is_ok()).await;
+    world
+        .until("hostb exports again", |w| {
+            PlainClient::open(&w.nodes[1].config.nbd_socket, "r").is_ok()
+        })
+        .await;
     let mut client = open(&world, 1);
     scribble(&mut client, &mut image, 4, 50);
     world.up_to_date("hostb", &["hosta", "hostb"]).await;

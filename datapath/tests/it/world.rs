@@ -2,9 +2,7 @@
 
 use mars_datapath::Config;
 use mars_gossip_net::{ClusterCa, Identity};
-use mars_meta::{
-    Answer, ApiListener, Control, Meta, MetaConfig, ServerConfig, allow_uids, serve,
-};
+use mars_meta::{Answer, ApiListener, Control, Meta, MetaConfig, ServerConfig, allow_uids, serve};
 use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, Secret};
 use mars_meta_model::{Key, NodeId, NodeRecord, NodeState, Value};
 use std::net::{SocketAddr, UdpSocket};
@@ -68,7 +66,10 @@ pub(crate) struct World {
 }
 
 fn free_port() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 impl World {
@@ -87,7 +88,12 @@ impl World {
         };
         tokio::spawn(serve(listener, meta.clone(), control, config, stopped));
         let ca = ClusterCa::create(Uuid::new_v4(), "test").unwrap();
-        let mut world = Self { dir, meta, nodes: Vec::new(), _stop: stop };
+        let mut world = Self {
+            dir,
+            meta,
+            nodes: Vec::new(),
+            _stop: stop,
+        };
         for i in 0..count {
             let host = format!("host{}", char::from(b'a' + i));
             world.add(&ca, &host).await;
@@ -115,7 +121,8 @@ impl World {
             data: vec![listen],
             state: NodeState::Active,
         };
-        self.set(&[(&format!("roster/{host}"), &record.to_string())]).await;
+        self.set(&[(&format!("roster/{host}"), &record.to_string())])
+            .await;
         let disk = std::fs::File::create(base.join("disk")).unwrap();
         disk.set_len(SIZE).unwrap();
         let config = Config {
@@ -128,7 +135,11 @@ impl World {
             segment_len: 1 << 20,
             without_io_uring: host == "hostb",
         };
-        self.nodes.push(Node { host: host.to_owned(), config, running: None });
+        self.nodes.push(Node {
+            host: host.to_owned(),
+            config,
+            running: None,
+        });
     }
 
     /// Starts the data plane of a node.
@@ -163,7 +174,9 @@ impl World {
 
     /// The text of a key.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
-        self.meta.get(&Key::parse(key).unwrap()).and_then(|e| e.text().map(str::to_owned))
+        self.meta
+            .get(&Key::parse(key).unwrap())
+            .and_then(|e| e.text().map(str::to_owned))
     }
 
     /// Waits until `done`; shows all keys of the resource if it takes too long.
@@ -173,7 +186,10 @@ impl World {
         while !done(self) {
             if start.elapsed() > PATIENCE {
                 let all: Vec<String> = self.meta.with_table(|table| {
-                    table.iter().map(|e| format!("{} -> {:?}", e.key, e.cell)).collect()
+                    table
+                        .iter()
+                        .map(|e| format!("{} -> {:?}", e.key, e.cell))
+                        .collect()
                 });
                 panic!("waited in vain for {what}:\n{}", all.join("\n"));
             }
@@ -218,37 +234,52 @@ impl World {
             (key(&format!("data-{host}")), disk),
             (key(&format!("device-{host}")), "r".to_owned()),
             (key(&format!("syncstatus-{host}")), "0".to_owned()),
-            (key(&format!("replay-{host}")), "log-000000001-hosta,0,0".to_owned()),
+            (
+                key(&format!("replay-{host}")),
+                "log-000000001-hosta,0,0".to_owned(),
+            ),
             (key(&format!("todo-{host}/connect")), "1".to_owned()),
             (key(&format!("todo-{host}/sync")), "1".to_owned()),
             (key(&format!("todo-{host}/allow-replay")), "1".to_owned()),
             (key(&format!("todo-{host}/attach")), "1".to_owned()),
         ];
-        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let pairs: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         self.set(&pairs).await;
     }
 
     /// Waits until every given host has synced and replayed up to the primary's durable end as of now.
     pub(crate) async fn up_to_date(&self, primary: &str, hosts: &[&str]) {
         let token = Uuid::new_v4().to_string();
-        self.set(&[("resource-r/userspace/flush-request", &token)]).await;
+        self.set(&[("resource-r/userspace/flush-request", &token)])
+            .await;
         let done = format!("resource-r/actual-{primary}/flush-done");
-        self.until("the flush request", |w| w.get(&done).as_deref() == Some(&token)).await;
+        self.until("the flush request", |w| {
+            w.get(&done).as_deref() == Some(&token)
+        })
+        .await;
         let newest = self.meta.with_table(|table| {
             table
                 .scan_after("resource-r/version-", None)
                 .filter(|e| e.key.as_str().ends_with(primary))
-                .filter_map(|e| e.text()?.parse::<mars_datapath_core::version::VersionValue>().ok())
+                .filter_map(|e| {
+                    e.text()?
+                        .parse::<mars_datapath_core::version::VersionValue>()
+                        .ok()
+                })
                 .map(|v| v.at)
                 .max_by_key(|at| at.pos())
                 .unwrap()
         });
         for host in hosts {
             self.until(&format!("{host} at {newest}"), |w| {
-                let synced = w.get(&format!("resource-r/syncstatus-{host}")) == Some(SIZE.to_string());
-                let replay = w.get(&format!("resource-r/replay-{host}")).and_then(|t| {
-                    t.parse::<mars_datapath_core::version::ReplayValue>().ok()
-                });
+                let synced =
+                    w.get(&format!("resource-r/syncstatus-{host}")) == Some(SIZE.to_string());
+                let replay = w
+                    .get(&format!("resource-r/replay-{host}"))
+                    .and_then(|t| t.parse::<mars_datapath_core::version::ReplayValue>().ok());
                 synced && replay.is_some_and(|r| r.applied.pos() >= newest.pos())
             })
             .await;
