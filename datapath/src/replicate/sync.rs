@@ -60,7 +60,7 @@ impl SyncTask {
             host: source.to_owned(),
             id,
             done: replica.state.sync.synced,
-            begun: replica.state.sync.started_at != mars_datapath_core::LogPos::default(),
+            begun: replica.sync_goes_on_from(source),
         };
         let events = job.context.events.clone();
         let task = job.context.runtime.clone().spawn(async move {

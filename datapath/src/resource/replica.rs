@@ -3,6 +3,7 @@
 use super::driver::{Context, Intent};
 use super::storage::{Disk, Found, OpenDiskError, SuperblockFile};
 use crate::segments::LogFileError;
+use mars_datapath_core::LogPos;
 use mars_datapath_core::superblock::{Flags, Superblock, SuperblockError, SyncState};
 use mars_datapath_core::version::{LogEnd, ReplayValue, chain_value};
 use std::io;
@@ -175,6 +176,15 @@ impl Replica {
         self.file.write(&next)?;
         self.state = next;
         Ok(())
+    }
+
+    /// Whether an interrupted sync may go on with this source.
+    ///
+    /// Only with the one that it began with: what was copied may hold writes that another host never saw. The
+    /// replay position stands still during a sync, at a log of the host that was primary when it began.
+    pub(crate) fn sync_goes_on_from(&self, source: &str) -> bool {
+        let begun = self.state.sync.started_at != LogPos::default();
+        begun && self.state.flags.syncing && self.state.applied.log.origin.as_str() == source
     }
 
     /// Whether the disk is synced and replayed past the end of the sync.
