@@ -89,6 +89,9 @@ impl Secondary {
     pub(crate) fn after_primary(replica: Replica) -> Result<Self, OpenError> {
         let mut this = Self::at_position(replica, false);
         this.open_chain(false)?;
+        if this.replica.state.flags.emergency {
+            this.stop_behind_emergency();
+        }
         this.show();
         Ok(this)
     }
@@ -119,6 +122,14 @@ impl Secondary {
     /// Whether the last life on this disk was that of a primary.
     pub(crate) const fn was_primary(&self) -> bool {
         self.was_primary
+    }
+
+    /// This disk holds writes that no log has: it cannot follow another host's log.
+    fn stop_behind_emergency(&mut self) {
+        self.stop(
+            -85,
+            "writes went past the full log on this host: run 'marsadm invalidate' for a full sync",
+        );
     }
 
     /// Size of the disk.
