@@ -465,6 +465,11 @@ mod tests {
         assert_eq!(bodies[3], ranges);
         assert_eq!(bodies[4], items);
         assert_eq!(bodies[5], want);
+        let spec = include_str!("../../../docs/spec/gossip.md").replace([' ', '\n'], "");
+        for at in [2, 3, 4, 5, 7] {
+            let body = bodies[at].split_once(' ').unwrap().1;
+            assert!(spec.contains(body), "{body} is not in the specification");
+        }
         assert_eq!(bodies[7], "8 010807060504030201050073746f7073");
         assert!(bodies[1].starts_with("2 01080706050403020102002c000100"));
     }
