@@ -79,6 +79,10 @@ pub struct Data {
     pub log_dir: PathBuf,
     /// Unix socket of the NBD server.
     pub nbd_socket: PathBuf,
+    /// Length in MiB after which a log segment is closed and the next one begun.
+    pub segment_mib: u32,
+    /// Whether the log is written with io_uring where the kernel has it.
+    pub io_uring: bool,
 }
 
 /// Section `[log]`.
@@ -127,6 +131,8 @@ impl Default for Data {
             advertise: None,
             log_dir: PathBuf::new(),
             nbd_socket: "/run/mars/nbd.sock".into(),
+            segment_mib: 256,
+            io_uring: true,
         }
     }
 }
@@ -218,6 +224,11 @@ impl Config {
                     "{name}: {addr} is no address that other nodes can reach"
                 )));
             }
+        }
+        if self.data.segment_mib == 0 || self.data.segment_mib > 65_536 {
+            return Err(ConfigError::Value(
+                "data.segment_mib must be 1 to 65536".to_owned(),
+            ));
         }
         if self.meta.max_ahead_secs == 0 || self.meta.max_ahead_secs > 86_400 {
             return Err(ConfigError::Value(

@@ -1,5 +1,6 @@
 //! What the two daemons' programs share: options, configuration, logging, and the reasons to end.
 
+pub mod datapath;
 mod logging;
 pub mod marsd;
 pub(crate) mod stop;
