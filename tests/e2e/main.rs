@@ -5,4 +5,5 @@
 mod join;
 mod left_behind;
 mod metadata;
+mod resource;
 mod world;
