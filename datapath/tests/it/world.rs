@@ -172,6 +172,15 @@ impl World {
         self.meta.apply(changes, false).await.unwrap();
     }
 
+    /// Deletes keys.
+    pub(crate) async fn delete(&self, keys: &[&str]) {
+        let changes = keys
+            .iter()
+            .map(|key| (Key::parse(key).unwrap(), None))
+            .collect();
+        self.meta.apply(changes, false).await.unwrap();
+    }
+
     /// The text of a key.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         self.meta
