@@ -132,6 +132,7 @@ impl World {
             listen,
             log_dir: base.join("log"),
             nbd_socket: base.join("nbd.sock"),
+            nbd_tcp: None,
             segment_len: 1 << 20,
             without_io_uring: host == "hostb",
         };
