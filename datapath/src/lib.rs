@@ -1,4 +1,23 @@
-//! Data plane as a library.
+//! The data plane as a library: block devices with a transaction log, replicated to other hosts.
+//!
+//! [`run`] is the process `mars-datapath`. It follows the metadata daemon through the local API, keeps one driver
+//! thread per resource, exports devices of primaries over NBD, and ships logs to the other members over QUIC.
+//! [`block`] is the interface between devices and front ends, [`nbd`] the front end.
+
+#![forbid(unsafe_code)]
 
 pub mod block;
+mod clock;
+mod config;
+mod control;
+pub mod limits;
+mod mirror;
 pub mod nbd;
+mod replicate;
+mod report;
+mod resource;
+mod segments;
+mod status;
+
+pub use config::Config;
+pub use control::{RunError, run};

@@ -1,1 +1,36 @@
-//! Metadata daemon as a library.
+//! The metadata daemon as a library.
+//!
+//! [`run`] opens a node's state folder and serves the local API; once the node belongs to a cluster, it keeps
+//! connections to the other nodes and lets [`mars_gossip_proto::Gossip`] decide what goes over them. The loop
+//! around the protocol, [`Driver`], runs over any [`Backend`] and any endpoint, so a simulation drives the same
+//! code in virtual time.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod config;
+mod control;
+mod create;
+mod daemon;
+mod dial;
+mod driver;
+mod issue;
+mod join;
+pub mod limits;
+mod link;
+mod merger;
+mod policy;
+mod resolve;
+mod roster;
+mod session;
+mod state;
+mod status;
+mod tokens;
+
+pub use backend::{Backend, Changes};
+pub use config::{Config, RunError};
+pub use daemon::run;
+pub use driver::{Driver, DriverConfig, DriverError, JoinHandler};
+pub use link::Spawner;
+pub use policy::RosterPolicy;
+pub use status::{PeerStatus, Status};

@@ -304,6 +304,7 @@ impl<S: Store> Core<S> {
                 _ => {}
             }
         }
+        drop(table);
         for (name, value) in &staged.local {
             writes.push(Write::Local { name, value });
         }
@@ -354,7 +355,6 @@ impl<S: Store> Core<S> {
     }
 
     /// The table, locked for reading. Drop it before the next write of the same thread.
-    #[must_use]
     pub fn table(&self) -> RwLockReadGuard<'_, Table> {
         read(&self.table)
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod core;
 mod hub;
 mod job;
@@ -18,9 +19,10 @@ mod sled_store;
 mod writer;
 
 pub use crate::core::{Core, CoreOpenError, SharedTable};
+pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
-pub use node::{Meta, MetaConfig, OpenError, Ticket, WallClock, random_boot, system_clock};
+pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
 };

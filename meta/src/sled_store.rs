@@ -333,3 +333,67 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    fn store_with(key: &[u8], record: Vec<u8>) -> (tempfile::TempDir, SledStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open(&dir.path().join("db")).unwrap();
+        let held = entry("userspace/whole", Some("1"), 1, 1);
+        store.commit(&[Write::Put(&held)]).unwrap();
+        store.db.insert(key, record).unwrap();
+        (dir, store)
+    }
+
+    fn load_error(key: &[u8], record: Vec<u8>) -> String {
+        let (_dir, mut store) = store_with(key, record);
+        store.load(&mut |_| {}).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_used_is_named_with_the_reason_and_the_next_step() {
+        let body = |key: &str| {
+            let mut body = Vec::new();
+            encode_entry(&entry(key, Some("1"), 1, 1), &mut body);
+            body
+        };
+        let sealed = |key: &[u8], body: &[u8]| seal_record(key, body);
+        let mut flipped = sealed(b"e|a", &body("a"));
+        flipped[9] ^= 1;
+        let mut later = body("a");
+        later[0] = 2;
+        let mut trailing = body("a");
+        trailing.push(0);
+        let cases = [
+            ("e|a", flipped, "checksum"),
+            ("e|a", sealed(b"e|b", &body("b")), "checksum"),
+            ("e|a", sealed(b"e|a", &body("b")), "another key"),
+            ("e|a", sealed(b"e|a", &trailing), "behind its entry"),
+            ("e|a", sealed(b"e|a", &later), "version 2"),
+            ("e|a", vec![9], "version 9"),
+            ("e|a", vec![], "0 bytes"),
+            ("x|a", sealed(b"x|a", b""), "no known table"),
+            ("l|a", vec![1, 0, 0, 0, 0, 7], "checksum"),
+        ];
+        for (key, record, reason) in cases {
+            let error = load_error(key.as_bytes(), record);
+            assert!(error.contains(&format!("'{key}'")), "{error}");
+            assert!(error.contains(reason), "{error}");
+            assert!(error.contains("set the store aside"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_store_of_another_format_is_refused() {
+        let record = seal_record(b"l|format", b"mars-meta 2");
+        let (dir, store) = store_with(b"l|format", record);
+        store.sync().unwrap();
+        drop(store);
+        let error = SledStore::open(&dir.path().join("db")).unwrap_err();
+        assert!(matches!(error, SledError::Format { .. }), "{error}");
+        assert!(error.to_string().contains("'mars-meta 2'"), "{error}");
+    }
+}

@@ -1,10 +1,10 @@
 //! The writer: one thread that owns the core. All that is queued shares one commit.
 
+use crate::config::WallClock;
 use crate::core::Core;
 use crate::hub::{Hub, Source};
 use crate::job::{Done, Job, WriteError};
 use crate::limits::{GROUP_CHANGES_MAX, GROUP_REQUESTS_MAX};
-use crate::node::WallClock;
 use mars_meta_model::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

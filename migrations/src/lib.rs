@@ -9,6 +9,7 @@
 
 mod check;
 mod derive;
+mod form;
 mod history;
 pub mod limits;
 mod place;

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod logger;
 mod name;
 pub mod overlay;
+pub mod plan;
 mod position;
 pub mod replay;
 pub mod scan;

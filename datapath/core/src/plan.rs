@@ -55,7 +55,11 @@ fn switch(view: &(impl View + ?Sized), res: &str, host: &str, name: &str) -> Opt
     let key = Key::parse(&format!("resource-{res}/todo-{host}/{name}")).ok()?;
     // A deleted switch reads as off, as in the original; an absent one is no wish.
     let entry = view.entry(&key)?;
-    Some(entry.text().is_some_and(|t| t.trim().parse::<i64>().is_ok_and(|n| n != 0)))
+    Some(
+        entry
+            .text()
+            .is_some_and(|t| t.trim().parse::<i64>().is_ok_and(|n| n != 0)),
+    )
 }
 
 impl Wish {
@@ -87,7 +91,9 @@ impl Wish {
         Self {
             disk: data.and_then(Entry::text).map(str::to_owned),
             departed: data.is_some_and(Entry::is_tombstone),
-            device: text(view, res, &format!("device-{host}")).unwrap_or(res).to_owned(),
+            device: text(view, res, &format!("device-{host}"))
+                .unwrap_or(res)
+                .to_owned(),
             size: text(view, res, "size").and_then(|t| t.parse().ok()),
             attach: switch(view, res, host, "attach"),
             fetch: on("connect"),
@@ -105,7 +111,11 @@ impl Wish {
     pub fn source(&self) -> Option<&str> {
         match &self.designated {
             Some(Designated::Other(host)) => Some(host),
-            _ => self.other_primaries.first().map(String::as_str).or(self.last_primary.as_deref()),
+            _ => self
+                .other_primaries
+                .first()
+                .map(String::as_str)
+                .or(self.last_primary.as_deref()),
         }
     }
 }
@@ -212,7 +222,11 @@ pub fn plan(wish: &Wish, seen: &Observed) -> (Target, Option<Waiting>) {
 fn secondary(wish: &Wish) -> Target {
     let source = wish.source().map(str::to_owned);
     let sync = source.clone().filter(|_| wish.sync);
-    Target::Secondary { fetch: source.filter(|_| wish.fetch), replay: wish.replay, sync }
+    Target::Secondary {
+        fetch: source.filter(|_| wish.fetch),
+        replay: wish.replay,
+        sync,
+    }
 }
 
 fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
@@ -238,7 +252,7 @@ fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{NodeRecord, NodeState, NodeId, Table, testing::entry};
+    use mars_meta_model::{NodeId, NodeRecord, NodeState, Table, testing::entry};
 
     fn store(extra: &[(&str, Option<&str>)]) -> Table {
         let mut table = Table::new();
@@ -250,12 +264,32 @@ mod tests {
             state: NodeState::Active,
         };
         for host in ["a", "b"] {
-            table.merge(entry(&format!("roster/{host}"), Some(&record.to_string()), 1, 1));
-            table.merge(entry(&format!("directory/r/member-{host}"), Some("storage"), 1, 1));
+            table.merge(entry(
+                &format!("roster/{host}"),
+                Some(&record.to_string()),
+                1,
+                1,
+            ));
+            table.merge(entry(
+                &format!("directory/r/member-{host}"),
+                Some("storage"),
+                1,
+                1,
+            ));
             for name in ["attach", "connect", "sync", "allow-replay"] {
-                table.merge(entry(&format!("resource-r/todo-{host}/{name}"), Some("1"), 1, 1));
+                table.merge(entry(
+                    &format!("resource-r/todo-{host}/{name}"),
+                    Some("1"),
+                    1,
+                    1,
+                ));
             }
-            table.merge(entry(&format!("resource-r/data-{host}"), Some("/disk"), 1, 1));
+            table.merge(entry(
+                &format!("resource-r/data-{host}"),
+                Some("/disk"),
+                1,
+                1,
+            ));
         }
         table.merge(entry("resource-r/size", Some("4096"), 1, 1));
         for (i, (key, value)) in extra.iter().enumerate() {
@@ -281,7 +315,11 @@ mod tests {
 
     fn following(from: Option<&str>) -> Target {
         let from = from.map(str::to_owned);
-        Target::Secondary { fetch: from.clone(), replay: true, sync: from }
+        Target::Secondary {
+            fetch: from.clone(),
+            replay: true,
+            sync: from,
+        }
     }
 
     const PRIMARY: &str = "resource-r/primary";
@@ -292,7 +330,11 @@ mod tests {
         for role in [Role::Detached, Role::Secondary, Role::Primary] {
             assert_eq!(plan(&empty, &seen(role)), (Target::Keep, None));
         }
-        assert_eq!(decide(&[], &seen(Role::Primary)).0, Target::Keep, "no primary key: no demotion");
+        assert_eq!(
+            decide(&[], &seen(Role::Primary)).0,
+            Target::Keep,
+            "no primary key: no demotion"
+        );
         assert_eq!(decide(&[], &seen(Role::Secondary)).0, following(None));
     }
 
@@ -307,9 +349,16 @@ mod tests {
         assert_eq!(decide(&me, &late).1, Some(Waiting::Replaying));
         late.consistent = false;
         assert_eq!(decide(&me, &late).1, Some(Waiting::Inconsistent));
-        let busy = [(PRIMARY, Some("a")), ("resource-r/actual-b/is-primary", Some("1"))];
+        let busy = [
+            (PRIMARY, Some("a")),
+            ("resource-r/actual-b/is-primary", Some("1")),
+        ];
         let (target, why) = decide(&busy, &seen(Role::Secondary));
-        assert_eq!(target, following(Some("b")), "it goes on fetching from the old primary");
+        assert_eq!(
+            target,
+            following(Some("b")),
+            "it goes on fetching from the old primary"
+        );
         assert_eq!(why, Some(Waiting::OtherPrimary("b".to_owned())));
     }
 
@@ -321,12 +370,19 @@ mod tests {
         crashed.replayed_all = false;
         crashed.behind = Some("b".to_owned());
         assert_eq!(decide(&me, &crashed), (Target::Primary, None));
-        let forced = [(PRIMARY, Some("a")), ("resource-r/todo-a/connect", Some("0"))];
+        let forced = [
+            (PRIMARY, Some("a")),
+            ("resource-r/todo-a/connect", Some("0")),
+        ];
         let mut behind = seen(Role::Secondary);
         behind.behind = Some("b".to_owned());
         assert_eq!(decide(&forced, &behind), (Target::Primary, None));
         behind.consistent = false;
-        assert_eq!(decide(&forced, &behind).1, Some(Waiting::Inconsistent), "not even by force");
+        assert_eq!(
+            decide(&forced, &behind).1,
+            Some(Waiting::Inconsistent),
+            "not even by force"
+        );
     }
 
     #[test]
@@ -335,16 +391,28 @@ mod tests {
             let other = [(PRIMARY, value)];
             let mut primary = seen(Role::Primary);
             primary.open_count = 2;
-            assert_eq!(decide(&other, &primary), (Target::Keep, Some(Waiting::DeviceOpen(2))));
+            assert_eq!(
+                decide(&other, &primary),
+                (Target::Keep, Some(Waiting::DeviceOpen(2)))
+            );
             primary.open_count = 0;
-            assert!(matches!(decide(&other, &primary).0, Target::Secondary { .. }), "{value:?}");
+            assert!(
+                matches!(decide(&other, &primary).0, Target::Secondary { .. }),
+                "{value:?}"
+            );
         }
     }
 
     #[test]
     fn nobody_designated_means_fetching_the_rest_from_the_last_primary() {
-        let none = [(PRIMARY, Some("(none)")), ("resource-r/userspace/last-primary", Some("b"))];
-        assert_eq!(decide(&none, &seen(Role::Secondary)).0, following(Some("b")));
+        let none = [
+            (PRIMARY, Some("(none)")),
+            ("resource-r/userspace/last-primary", Some("b")),
+        ];
+        assert_eq!(
+            decide(&none, &seen(Role::Secondary)).0,
+            following(Some("b"))
+        );
     }
 
     #[test]
@@ -355,14 +423,27 @@ mod tests {
             ("resource-r/todo-a/allow-replay", None),
             ("resource-r/todo-a/sync", Some("x")),
         ];
-        let nothing = Target::Secondary { fetch: None, replay: false, sync: None };
+        let nothing = Target::Secondary {
+            fetch: None,
+            replay: false,
+            sync: None,
+        };
         assert_eq!(decide(&off, &seen(Role::Secondary)).0, nothing);
-        let detach = [("resource-r/todo-a/attach", Some("0")), (PRIMARY, Some("a"))];
+        let detach = [
+            ("resource-r/todo-a/attach", Some("0")),
+            (PRIMARY, Some("a")),
+        ];
         assert_eq!(decide(&detach, &seen(Role::Primary)).0, Target::Detached);
         let mut open = seen(Role::Primary);
         open.open_count = 1;
-        assert_eq!(decide(&detach, &open), (Target::Keep, Some(Waiting::DeviceOpen(1))));
-        assert_eq!(decide(&[("resource-r/data-a", None)], &seen(Role::Secondary)).0, Target::Depart);
+        assert_eq!(
+            decide(&detach, &open),
+            (Target::Keep, Some(Waiting::DeviceOpen(1)))
+        );
+        assert_eq!(
+            decide(&[("resource-r/data-a", None)], &seen(Role::Secondary)).0,
+            Target::Depart
+        );
     }
 
     #[test]

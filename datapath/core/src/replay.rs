@@ -338,8 +338,10 @@ impl Replay {
         if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
             open.outstanding = open.outstanding.saturating_sub(1);
         }
-        while let Some(open) = self.open.pop_front_if(|open| open.outstanding == 0) {
-            self.applied = open.end;
+        while self.open.front().is_some_and(|open| open.outstanding == 0) {
+            if let Some(open) = self.open.pop_front() {
+                self.applied = open.end;
+            }
         }
     }
 

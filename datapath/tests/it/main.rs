@@ -2,3 +2,9 @@
 
 #[cfg(test)]
 mod nbd;
+#[cfg(test)]
+mod plain_client;
+#[cfg(test)]
+mod replication;
+#[cfg(test)]
+mod world;

@@ -97,3 +97,70 @@ pub fn decode_request(body: &[u8]) -> Result<ToServer, (u64, rmp_serde::decode::
         (number.map_or(0, |number| number.id), error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bin, FromServer, Op, Request, Response};
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    async fn framed<T: Serialize + Sync>(message: &T) -> String {
+        let mut out = Vec::new();
+        write_frame(&mut out, message).await.unwrap();
+        hex(&out)
+    }
+
+    #[tokio::test]
+    async fn golden_frames() {
+        let get = ToServer {
+            id: 1,
+            request: Request::Get {
+                key: "uuid".to_owned(),
+            },
+        };
+        assert_eq!(
+            framed(&get).await,
+            "1c00000082a2696401a77265717565737481a347657481a36b6579a475756964"
+        );
+        let apply = ToServer {
+            id: 2,
+            request: Request::Apply {
+                ops: vec![Op::Set {
+                    key: "a".to_owned(),
+                    value: Bin(b"1".to_vec()),
+                }],
+                forced: false,
+            },
+        };
+        assert_eq!(
+            framed(&apply).await,
+            "3700000082a2696402a77265717565737481a54170706c7982a36f70739181a353657482a36b6579a161\
+             a576616c7565c40131a6666f72636564c2"
+        );
+        let applied = FromServer {
+            id: 2,
+            response: Response::Applied { stamp: 256 },
+        };
+        assert_eq!(
+            framed(&applied).await,
+            "2100000082a2696402a8726573706f6e736581a74170706c69656481a57374616d70cd0100"
+        );
+    }
+
+    #[test]
+    fn the_number_of_an_unknown_request_is_found() {
+        let mut bytes = rmp_serde::to_vec_named(&ToServer {
+            id: 300,
+            request: Request::Clock,
+        })
+        .unwrap();
+        assert!(decode_request(&bytes).is_ok());
+        let at = bytes.windows(5).position(|w| w == b"Clock").unwrap();
+        bytes[at] = b'X';
+        assert_eq!(decode_request(&bytes).unwrap_err().0, 300);
+        assert_eq!(decode_request(b"\xc1").unwrap_err().0, 0);
+    }
+}

@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "helpers of tests fail as tests do"
+    reason = "test code fails by panicking"
 )]
 
 mod fixtures;

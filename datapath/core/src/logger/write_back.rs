@@ -21,7 +21,8 @@ impl Logger {
         let round = std::mem::take(&mut self.round);
         let Some(end) = round.end else { return };
         self.written_back = self.written_back.max(end);
-        for batch in std::iter::from_fn(|| self.logged.pop_front_if(|batch| batch.end <= end)) {
+        let done = self.logged.partition_point(|batch| batch.end <= end);
+        for batch in self.logged.drain(..done) {
             for record in &batch.records {
                 self.overlay
                     .remove(record.offset, record.length(), round.last_sequence);

@@ -136,7 +136,10 @@ mod tests {
     use super::*;
     use crate::version::{LogName, chain_value};
 
-    /// Chains of hosts, each a list of (number, writer, length).
+    /// One log of a chain: number, writer, length.
+    type Log = (u64, &'static str, u64);
+
+    /// Values of `version-NUMBER-HOST`.
     struct World(BTreeMap<(Name, u64), VersionValue>);
 
     fn name(text: &str) -> Name {
@@ -154,7 +157,7 @@ mod tests {
     }
 
     impl World {
-        fn new(hosts: &[(&str, &[(u64, &str, u64)])]) -> Self {
+        fn new(hosts: &[(&str, &[Log])]) -> Self {
             let mut map = BTreeMap::new();
             for (host, logs) in hosts {
                 let mut previous = String::new();

@@ -224,14 +224,11 @@ impl World {
         if let Some(own) = own {
             self.writes[own].completed = true;
         }
-        for index in self
-            .flushes
-            .remove(&id)
-            .into_iter()
-            .flatten()
-            .chain(own.filter(|_| self.flushes.contains_key(&id)))
-        {
-            self.writes[index].promised = true;
+        // A flush, or a write with FUA, which promises itself.
+        if let Some(covered) = self.flushes.remove(&id) {
+            for index in covered.into_iter().chain(own) {
+                self.writes[index].promised = true;
+            }
         }
     }
 
@@ -716,4 +713,46 @@ fn bounds_are_kept() {
     }
     let busy = logger.handle_write(RequestId(256), 0, data, false);
     assert_eq!(busy, Err(SubmitError::Busy));
+}
+
+#[test]
+fn a_flush_that_waits_while_the_log_runs_full_still_means_the_log() {
+    let mut logger = logger();
+    let [write, flush, again] = [1, 2, 3].map(RequestId);
+    logger
+        .handle_write(write, 0, Bytes::from_static(b"x"), false)
+        .unwrap();
+    let effects = drain(&mut logger);
+    let [Effect::Append { end, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    logger.handle_appended(*end);
+    assert_eq!(drain(&mut logger), [Effect::Complete { id: write }]);
+    logger.handle_flush(flush).unwrap();
+    assert!(matches!(drain(&mut logger)[..], [Effect::Append { .. }]));
+    // No write since the mark: it waits for the place of the mark, which never reaches the log.
+    logger.handle_flush(again).unwrap();
+    assert_eq!(drain(&mut logger), []);
+    logger.handle_log_full();
+    assert_eq!(drain(&mut logger), [Effect::Sync { upto: *end }]);
+    logger.handle_durable(*end);
+    let effects = drain(&mut logger);
+    assert_eq!(effects[0], Effect::Complete { id: again });
+    assert!(
+        matches!(effects[1..], [Effect::WriteBack { .. }]),
+        "{effects:?}"
+    );
+    logger.handle_written_back(WriteBackToken(0));
+    assert_eq!(drain(&mut logger), [Effect::FlushDisk]);
+    logger.handle_disk_flushed();
+    let publish = Effect::Publish { written_back: *end };
+    assert_eq!(
+        drain(&mut logger),
+        [publish, Effect::EnterEmergency { end: *end }]
+    );
+    logger.handle_emergency_recorded();
+    assert_eq!(drain(&mut logger), [Effect::FlushDisk]);
+    logger.handle_disk_flushed();
+    assert_eq!(drain(&mut logger), [Effect::Complete { id: flush }]);
+    assert!(logger.is_drained() && logger.is_emergency());
 }

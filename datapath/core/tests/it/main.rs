@@ -1,7 +1,12 @@
 //! Tests of the formats and machines from outside.
 
+#[cfg(test)]
 mod format;
+#[cfg(test)]
 mod logger;
+#[cfg(test)]
 mod replay;
+#[cfg(test)]
 mod superblock;
+#[cfg(test)]
 mod support;

@@ -1,0 +1,40 @@
+//! Every bound of the data plane's shells.
+
+use std::time::Duration;
+
+/// Default length of a log segment in bytes, after which the next one is begun.
+pub const SEGMENT_LEN_DEFAULT: u64 = 256 << 20;
+/// Most bytes of acknowledged writes that are not on the disk yet, per resource; beyond, requests wait.
+pub const DIRTY_BYTES_MAX: u64 = 64 << 20;
+/// Requests of the front ends that wait for a resource's driver.
+pub const IO_QUEUE_LEN: usize = 256;
+/// Events that wait for a resource's driver.
+pub const EVENT_QUEUE_LEN: usize = 1024;
+/// Jobs that wait for a disk or log worker.
+pub const JOB_QUEUE_LEN: usize = 1024;
+/// Longest frame of the data stream in bytes.
+pub const FRAME_LEN_MAX: usize = 2 << 20;
+/// Log bytes in one Data frame.
+pub const DATA_LEN_MAX: usize = 1 << 20;
+/// Fetched bytes that may wait for the driver, per resource.
+pub const FETCH_BYTES_MAX: usize = 16 << 20;
+/// Bytes compared by one digest of a sync.
+pub const SYNC_CHUNK_LEN: usize = 64 << 10;
+/// Digests in one request of a sync.
+pub const SYNC_CHUNKS_MAX: usize = 64;
+/// Requests of peers that are served at the same time.
+pub const STREAMS_SERVED_MAX: usize = 256;
+/// How long appended log bytes may stay unsynced when nobody asks for durability.
+pub const SYNC_DELAY: Duration = Duration::from_millis(20);
+/// How often positions are made durable and published while something moves.
+pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+/// Wait before a failed fetch or sync is tried again.
+pub const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Longest wait for a connection to another data plane.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the drain of a resource at the end of the process.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Free bytes on the log's filesystem from which on logging is resumed after an emergency.
+pub const RESUME_FREE_BYTES: u64 = 64 << 20;
+/// Gap in the segment numbers that an emergency leaves, as in the original.
+pub const EMERGENCY_HOLE: u64 = 10;

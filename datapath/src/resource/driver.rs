@@ -1,0 +1,440 @@
+//! The driver of one resource: a thread that owns its disk, its log and its role.
+//!
+//! It takes one event at a time, asks the planner what shall run, and moves between three modes. Entering and
+//! leaving a mode does blocking work of its own; front ends and peers talk to it through queues.
+
+use super::primary::{LeaveState, Primary};
+use super::secondary::{OpenError, Secondary};
+use super::shared::Shared;
+use super::workers::{Done, spawn as spawn_thread};
+use crate::limits::EVENT_QUEUE_LEN;
+use crate::replicate::{FetchEvent, Peers, SyncEvent};
+use mars_datapath_core::plan::{Designated, Observed, Role, Target, Wish, plan};
+use mars_datapath_core::version::ReplayValue;
+use mars_datapath_core::{LogPos, Name};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Wait before a disk that could not be opened is tried again.
+const ATTACH_RETRY: Duration = Duration::from_secs(3);
+/// Longest time without a look at timers.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What the store says about a resource, read by the controller.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Intent {
+    /// The wishes.
+    pub(crate) wish: Wish,
+    /// How much log the other members know of.
+    pub(crate) others: BTreeMap<String, LogPos>,
+    /// Lowest log number that a member still needs; `None` if one of them did not say.
+    pub(crate) needed: Option<u64>,
+    /// Token of the last flush request.
+    pub(crate) flush_request: Option<String>,
+    /// `replay-H` of this host as the store has it.
+    pub(crate) replay_key: Option<ReplayValue>,
+    /// `syncstatus-H` of this host as the store has it.
+    pub(crate) sync_key: Option<u64>,
+}
+
+/// What a driver reacts to.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The store's view changed.
+    Intent(Box<Intent>),
+    /// A job of a worker ended.
+    Worker(Done),
+    /// Something came from a log source.
+    Fetched(FetchEvent),
+    /// Something came from a sync.
+    Synced(SyncEvent),
+    /// End in order.
+    Shutdown,
+}
+
+/// What all modes need.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// The shared side.
+    pub(crate) shared: Arc<Shared>,
+    /// This host.
+    pub(crate) host: Name,
+    /// Connections to other data planes.
+    pub(crate) peers: Arc<Peers>,
+    /// Where events go.
+    pub(crate) events: mpsc::Sender<Event>,
+    /// The runtime that network tasks run on.
+    pub(crate) runtime: Handle,
+    /// Length after which a segment is closed.
+    pub(crate) segment_len: u64,
+    /// Plain system calls for the log.
+    pub(crate) without_io_uring: bool,
+}
+
+enum Mode {
+    Detached,
+    Secondary(Box<Secondary>),
+    Primary(Box<Primary>),
+}
+
+struct Driver {
+    context: Context,
+    events: mpsc::Receiver<Event>,
+    intent: Option<Box<Intent>>,
+    mode: Mode,
+    attach_after: Option<Instant>,
+    /// The last life ended as primary.
+    was_primary: bool,
+    ended: bool,
+}
+
+/// A running driver.
+#[derive(Debug)]
+pub(crate) struct DriverHandle {
+    /// Where its events go.
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Becomes true when the thread has ended.
+    pub(crate) done: tokio::sync::oneshot::Receiver<()>,
+}
+
+/// Starts the driver of a resource.
+///
+/// # Errors
+/// If the system gives no thread.
+pub(crate) fn spawn(
+    make: impl FnOnce(mpsc::Sender<Event>) -> Context,
+) -> std::io::Result<DriverHandle> {
+    let (sender, events) = mpsc::channel(EVENT_QUEUE_LEN);
+    let context = make(sender.clone());
+    let (done_tx, done) = tokio::sync::oneshot::channel();
+    let name = format!("res-{}", context.shared.name);
+    spawn_thread(name, move || {
+        let driver = Driver {
+            context,
+            events,
+            intent: None,
+            mode: Mode::Detached,
+            attach_after: None,
+            was_primary: false,
+            ended: false,
+        };
+        driver.run();
+        let _ = done_tx.send(());
+    })?;
+    Ok(DriverHandle {
+        events: sender,
+        done,
+    })
+}
+
+impl Driver {
+    fn run(mut self) {
+        while !self.ended {
+            self.advance();
+            if self.ended {
+                break;
+            }
+            let deadline = self.deadline();
+            match &mut self.mode {
+                Mode::Primary(primary) => {
+                    if let Some(event) = primary.wait(&mut self.events, deadline) {
+                        self.handle(event);
+                    }
+                }
+                Mode::Detached | Mode::Secondary(_) => {
+                    let wait = deadline.saturating_duration_since(Instant::now());
+                    let events = &mut self.events;
+                    let next = self
+                        .context
+                        .runtime
+                        .block_on(async { tokio::time::timeout(wait, events.recv()).await });
+                    match next {
+                        Ok(Some(event)) => self.handle(event),
+                        Ok(None) => self.ended = true,
+                        Err(_) => {}
+                    }
+                    // What waits behind it is taken together, so that one sync covers many fetched pieces.
+                    for _ in 0..EVENT_QUEUE_LEN {
+                        match self.events.try_recv() {
+                            Ok(event) if !self.ended => self.handle(event),
+                            _ => break,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let tick = Instant::now() + TICK;
+        match &self.mode {
+            Mode::Primary(primary) => primary.deadline().map_or(tick, |at| at.min(tick)),
+            Mode::Secondary(_) | Mode::Detached => tick,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Intent(intent) => {
+                if let Mode::Primary(primary) = &mut self.mode {
+                    primary.handle_flush_request(intent.flush_request.as_deref());
+                }
+                self.intent = Some(intent);
+            }
+            Event::Worker(done) => {
+                if let Mode::Primary(primary) = &mut self.mode {
+                    primary.handle_done(done);
+                }
+            }
+            Event::Fetched(event) => {
+                if let Mode::Secondary(secondary) = &mut self.mode {
+                    secondary.handle_fetched(event);
+                }
+            }
+            Event::Synced(event) => {
+                if let Mode::Secondary(secondary) = &mut self.mode {
+                    secondary.handle_synced(event);
+                }
+            }
+            Event::Shutdown => self.shut_down(),
+        }
+    }
+
+    /// Lets the present mode work, then moves towards what the planner wants.
+    fn advance(&mut self) {
+        match &mut self.mode {
+            Mode::Secondary(secondary) => secondary.advance(),
+            Mode::Primary(primary) => primary.advance(),
+            Mode::Detached => {}
+        }
+        let Some(intent) = self.intent.take() else {
+            return;
+        };
+        let seen = self.observed(&intent);
+        let (target, waiting) = plan(&intent.wish, &seen);
+        let text = waiting.as_ref().map(ToString::to_string);
+        self.context.shared.message("wrn-primary", text.as_deref());
+        self.move_to(&target, &intent);
+        self.tidy(&intent);
+        self.intent.get_or_insert(intent);
+    }
+
+    fn observed(&self, intent: &Intent) -> Observed {
+        let open_count = self.context.shared.open_count();
+        let (role, consistent, replayed_all, end) = match &self.mode {
+            // A crashed primary is opened first, so that its log is recovered.
+            Mode::Detached => (Role::Detached, false, false, None),
+            Mode::Secondary(s) => (
+                Role::Secondary,
+                s.is_consistent(),
+                s.replayed_all(),
+                Some(s.end()),
+            ),
+            Mode::Primary(p) => (Role::Primary, true, true, Some(p.end())),
+        };
+        let behind = end.and_then(|end| {
+            intent
+                .others
+                .iter()
+                .find(|(_, known)| **known > end)
+                .map(|(host, _)| host.clone())
+        });
+        let was_primary = self.was_primary && replayed_all;
+        Observed {
+            role,
+            open_count,
+            was_primary,
+            consistent,
+            replayed_all,
+            behind,
+        }
+    }
+
+    fn move_to(&mut self, target: &Target, intent: &Intent) {
+        match (target, &mut self.mode) {
+            (Target::Keep, _)
+            | (Target::Primary, Mode::Primary(_))
+            | (Target::Detached, Mode::Detached) => {}
+            (Target::Depart, Mode::Detached) => {
+                if let Err(error) = self.context.shared.dir.remove_all() {
+                    tracing::warn!(resource = %self.context.shared.name, %error, "logs of a resource that was left remain");
+                }
+                tracing::info!(resource = %self.context.shared.name, "left the resource");
+                self.ended = true;
+            }
+            (Target::Secondary { .. } | Target::Primary, Mode::Detached) => self.attach(intent),
+            (
+                Target::Secondary {
+                    fetch,
+                    replay,
+                    sync,
+                },
+                Mode::Secondary(secondary),
+            ) => {
+                let designated = matches!(intent.wish.designated, Some(Designated::Me));
+                secondary.steer(fetch.as_deref(), *replay, sync.as_deref(), designated);
+            }
+            (Target::Primary, Mode::Secondary(_)) => self.promote(intent),
+            (Target::Detached | Target::Depart, Mode::Secondary(_)) => self.detach(),
+            (Target::Detached | Target::Depart | Target::Secondary { .. }, Mode::Primary(_)) => {
+                self.demote();
+            }
+        }
+    }
+
+    fn attach(&mut self, intent: &Intent) {
+        if self.attach_after.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        match Secondary::open(self.context.clone(), intent) {
+            Ok(secondary) => {
+                self.attach_after = None;
+                self.was_primary = secondary.was_primary();
+                let (size, synced) = (secondary.disk_size(), secondary.synced());
+                self.context.shared.update(|status| {
+                    status.attached = true;
+                    status.disk_error = 0;
+                    status.disk_size = Some(size);
+                    status.synced = Some(synced);
+                });
+                self.context.shared.message("err-disk", None);
+                tracing::info!(resource = %self.context.shared.name, "attached");
+                self.mode = Mode::Secondary(Box::new(secondary));
+            }
+            Err(error) => {
+                self.attach_after = Some(Instant::now() + ATTACH_RETRY);
+                self.report_open_error(&error);
+            }
+        }
+    }
+
+    fn report_open_error(&self, error: &OpenError) {
+        let text = error.to_string();
+        let known = self
+            .context
+            .shared
+            .status()
+            .messages
+            .get("err-disk")
+            .is_some_and(|old| old.ends_with(&text));
+        if !known {
+            tracing::error!(resource = %self.context.shared.name, error = %text, "cannot attach");
+        }
+        let errno = error.errno();
+        self.context
+            .shared
+            .update(|status| status.disk_error = errno);
+        self.context.shared.message("err-disk", Some(&text));
+    }
+
+    fn detach(&mut self) {
+        if let Mode::Secondary(secondary) = std::mem::replace(&mut self.mode, Mode::Detached) {
+            secondary.close();
+        }
+        self.was_primary = false;
+        self.context.shared.chain.clear();
+        self.context.shared.update(|status| {
+            let open_count = status.open_count;
+            let (messages, flush_done) = (
+                std::mem::take(&mut status.messages),
+                status.flush_done.take(),
+            );
+            *status = crate::status::Status {
+                open_count,
+                messages,
+                flush_done,
+                ..Default::default()
+            };
+        });
+        tracing::info!(resource = %self.context.shared.name, "detached");
+    }
+
+    fn promote(&mut self, intent: &Intent) {
+        let Mode::Secondary(secondary) = std::mem::replace(&mut self.mode, Mode::Detached) else {
+            return;
+        };
+        match Primary::begin(*secondary, &intent.wish) {
+            Ok(mut primary) => {
+                tracing::info!(resource = %self.context.shared.name, "primary");
+                primary.handle_flush_request(intent.flush_request.as_deref());
+                self.mode = Mode::Primary(Box::new(primary));
+            }
+            Err(error) => {
+                tracing::error!(resource = %self.context.shared.name, %error, "cannot become primary");
+                self.detach();
+                self.attach_after = Some(Instant::now() + ATTACH_RETRY);
+                self.context
+                    .shared
+                    .message("err-disk", Some(&format!("cannot become primary: {error}")));
+            }
+        }
+    }
+
+    fn demote(&mut self) {
+        let Mode::Primary(primary) = &mut self.mode else {
+            return;
+        };
+        match primary.leave() {
+            LeaveState::Draining | LeaveState::Open => {}
+            LeaveState::Drained => {
+                let Mode::Primary(primary) = std::mem::replace(&mut self.mode, Mode::Detached)
+                else {
+                    return;
+                };
+                self.was_primary = false;
+                tracing::info!(resource = %self.context.shared.name, "no longer primary");
+                match primary.into_secondary() {
+                    Ok(secondary) => self.mode = Mode::Secondary(Box::new(secondary)),
+                    Err(error) => {
+                        self.detach();
+                        self.attach_after = Some(Instant::now() + ATTACH_RETRY);
+                        self.report_open_error(&error);
+                    }
+                }
+            }
+            LeaveState::Failed => self.detach(),
+        }
+    }
+
+    /// Removes logs that nobody needs any more.
+    fn tidy(&self, intent: &Intent) {
+        let Some(needed) = intent.needed else { return };
+        let own = match &self.mode {
+            Mode::Detached => return,
+            Mode::Secondary(secondary) => secondary.applied().segment,
+            Mode::Primary(primary) => primary.applied().segment,
+        };
+        let keep = needed.min(own);
+        if self
+            .context
+            .shared
+            .chain
+            .oldest()
+            .is_none_or(|oldest| oldest >= keep)
+        {
+            return;
+        }
+        for name in self.context.shared.chain.take_below(keep) {
+            match self.context.shared.dir.remove(&name) {
+                Ok(()) => {
+                    tracing::debug!(resource = %self.context.shared.name, log = %name, "removed a log that all have replayed");
+                }
+                Err(error) => {
+                    tracing::warn!(resource = %self.context.shared.name, %error, "a log that all have replayed remains");
+                }
+            }
+        }
+    }
+
+    fn shut_down(&mut self) {
+        match std::mem::replace(&mut self.mode, Mode::Detached) {
+            Mode::Primary(mut primary) => primary.shut_down(&mut self.events),
+            Mode::Secondary(secondary) => secondary.close(),
+            Mode::Detached => {}
+        }
+        self.ended = true;
+    }
+}

@@ -1,0 +1,18 @@
+//! One resource on this host: its driver thread, what it shares with front ends and peers, and the registry
+//! of all of them.
+
+mod device;
+mod driver;
+mod primary;
+mod registry;
+mod replica;
+mod secondary;
+mod shared;
+mod storage;
+mod workers;
+
+pub(crate) use driver::{Context, DriverHandle, Event, Intent, spawn};
+pub(crate) use registry::Registry;
+pub(crate) use replica::Replica;
+pub(crate) use shared::{DeviceView, Shared};
+pub(crate) use storage::Disk;

@@ -1,0 +1,111 @@
+//! What the core is told and what it reports.
+
+use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
+use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::{Key, NodeId, View};
+use std::fmt;
+
+/// Who this node is, and its intervals.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Host name, as in the roster.
+    pub host: String,
+    /// Identity: the origin of this node's entries.
+    pub node: NodeId,
+    /// Time between two digests to a peer, in ns (varied by a tenth).
+    pub digest_interval_ns: u64,
+    /// Least time between two sendings of volatile keys to a peer, in ns.
+    pub volatile_interval_ns: u64,
+    /// Drift bound of the store's clock, in ns: when a refused entry may be tried again.
+    pub max_ahead_ns: u64,
+}
+
+impl Config {
+    /// The defaults for a node.
+    #[must_use]
+    pub fn new(host: &str, node: NodeId) -> Self {
+        Self {
+            host: host.to_owned(),
+            node,
+            digest_interval_ns: DIGEST_INTERVAL_NS,
+            volatile_interval_ns: VOLATILE_INTERVAL_NS,
+            max_ahead_ns: DEFAULT_MAX_AHEAD,
+        }
+    }
+}
+
+/// The world at the moment of a call.
+#[derive(Clone, Copy)]
+pub struct Ctx<'a> {
+    /// Monotonic time in ns from any beginning.
+    pub now: u64,
+    /// System clock in ns since the epoch.
+    pub wall: u64,
+    /// Reading of the Lamport clock: goes out with every message.
+    pub stamp: Timestamp,
+    /// The contents of the store.
+    pub view: &'a dyn View,
+}
+
+impl fmt::Debug for Ctx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx")
+            .field("now", &self.now)
+            .field("wall", &self.wall)
+            .field("stamp", &self.stamp)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a received entry that was handed out by `poll_merge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeOutcome {
+    /// It is newer and is stored now.
+    Applied,
+    /// It was there already.
+    Duplicate,
+    /// A newer one is there.
+    Stale,
+    /// Its stamp lies beyond the drift bound; nothing was changed.
+    TooFarAhead,
+}
+
+/// What an observer may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// All that is shared with this peer is equal now.
+    Synced {
+        /// The peer.
+        peer: String,
+    },
+    /// Fingerprints differ; the repair began.
+    Diverged {
+        /// The peer.
+        peer: String,
+    },
+    /// An entry's stamp lies too far ahead; it is left at the sender until time has caught up.
+    Refused {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// Its stamp.
+        stamp: Timestamp,
+    },
+    /// Entries could not be read (of a later version, or damaged) and were left out.
+    Skipped {
+        /// Who sent them.
+        peer: String,
+        /// How many.
+        count: u32,
+    },
+    /// The roster or the memberships changed: ask for the neighbours again.
+    TopologyChanged,
+    /// The peer says farewell.
+    Bye {
+        /// The peer.
+        peer: String,
+        /// Its words.
+        reason: String,
+    },
+}

@@ -1,0 +1,482 @@
+//! The state machine: inputs, outputs, and the spreading of changes.
+
+use crate::limits::{BATCH_BYTES, BATCH_ENTRIES_MAX, PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
+use crate::peer::Peer;
+use crate::topology::{Neighbour, Topology};
+use crate::{Body, Config, Ctx, Event, MergeOutcome, Message, ScopeIndex, fingerprint};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Entry, Key, Merge, Scope, encoded_len, is_volatile, scope_of};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+
+/// Most events kept until somebody asks; the oldest are dropped.
+const EVENTS_MAX: usize = 1024;
+
+/// The gossip protocol of one node.
+///
+/// After every `handle_*` the shell drains [`Gossip::poll_merge`], [`Gossip::poll_transmit`] and
+/// [`Gossip::poll_event`], and arms a timer for [`Gossip::poll_timeout`].
+///
+/// # Invariants
+/// * what is queued for a peer is a set of keys; the entries are read from the view when they are sent, so a queue
+///   is bounded by keys, always carries the newest version, and nothing leaves for a peer outside of its scope;
+/// * every entry that is merged anywhere is shown to the core, by [`Gossip::handle_merge_result`] or
+///   [`Gossip::handle_applied`]; showing it twice does no harm.
+#[derive(Debug)]
+pub struct Gossip {
+    pub(crate) config: Config,
+    pub(crate) index: BTreeMap<Scope, ScopeIndex>,
+    pub(crate) topology: Topology,
+    pub(crate) peers: BTreeMap<String, Peer>,
+    pub(crate) own_volatile: BTreeSet<Key>,
+    random: u64,
+    heard: BTreeMap<String, u64>,
+    merges: VecDeque<(String, Vec<Entry>)>,
+    pending_merge: usize,
+    events: VecDeque<Event>,
+    /// The peer served last, so that the next one is served next.
+    turn: String,
+}
+
+impl Gossip {
+    /// A core over the contents of the store. `seed` varies the times of digests between nodes.
+    #[must_use]
+    pub fn new(config: Config, seed: u64, ctx: &Ctx<'_>) -> Self {
+        let topology = Topology::read(ctx.view, &config.host);
+        let mut core = Self {
+            config,
+            index: BTreeMap::new(),
+            topology,
+            peers: BTreeMap::new(),
+            own_volatile: BTreeSet::new(),
+            random: seed,
+            heard: BTreeMap::new(),
+            merges: VecDeque::new(),
+            pending_merge: 0,
+            events: VecDeque::new(),
+            turn: String::new(),
+        };
+        core.handle_reload(ctx);
+        core
+    }
+
+    /// Reads everything again: after changes were missed. Connected peers compare at once.
+    pub fn handle_reload(&mut self, ctx: &Ctx<'_>) {
+        self.index.clear();
+        self.own_volatile.clear();
+        for entry in ctx.view.scan("") {
+            if !is_volatile(entry) {
+                let scope = self.index.entry(scope_of(&entry.key)).or_default();
+                scope.put(entry);
+            } else if entry.origin == self.config.node {
+                self.own_volatile.insert(entry.key.clone());
+            }
+        }
+        let own = self.own_volatile.clone();
+        for key in &own {
+            self.queue_volatile(key);
+        }
+        self.refresh_topology(ctx);
+        let hosts: Vec<String> = self.peers.keys().cloned().collect();
+        for host in hosts {
+            self.send_digest(&host, false);
+        }
+    }
+
+    /// A connection to `host` is up, greetings were exchanged. A former connection to it is forgotten.
+    pub fn handle_connected(&mut self, ctx: &Ctx<'_>, host: &str) {
+        let mut peer = Peer::default();
+        peer.shared = self.topology.shared(host);
+        peer.volatile_next = ctx.now;
+        peer.digest_due = ctx.now.saturating_add(self.interval());
+        for key in &self.own_volatile {
+            if self.topology.includes(&scope_of(key), host) {
+                peer.push(key);
+            }
+        }
+        // Own entries in scopes that this node does not take part in are in no comparison: send them again.
+        for (scope, index) in &self.index {
+            let foreign = !self.topology.includes(scope, &self.config.host);
+            if foreign && self.topology.includes(scope, host) {
+                let own = |key: &Key| {
+                    let entry = ctx.view.entry(key);
+                    entry.is_some_and(|entry| entry.origin == self.config.node)
+                };
+                for (_, (key, _)) in index.range(&(0..=u64::MAX)) {
+                    if own(key) {
+                        peer.push(key);
+                    }
+                }
+            }
+        }
+        self.peers.insert(host.to_owned(), peer);
+        self.heard.insert(host.to_owned(), ctx.wall);
+        self.send_digest(host, false);
+    }
+
+    /// The connection to `host` is gone.
+    pub fn handle_disconnected(&mut self, host: &str) {
+        self.peers.remove(host);
+    }
+
+    /// A message has come from a connected peer. Its stamp is not looked at: the shell gives it to the clock.
+    pub fn handle_message(&mut self, ctx: &Ctx<'_>, host: &str, message: Message) {
+        self.heard.insert(host.to_owned(), ctx.wall);
+        match message.body {
+            Body::Hello(_) => {}
+            Body::Push(entries, skipped) | Body::Entries(entries, skipped) => {
+                if skipped > 0 {
+                    let peer = host.to_owned();
+                    self.event(Event::Skipped {
+                        peer,
+                        count: skipped,
+                    });
+                }
+                self.take_entries(ctx, host, entries);
+            }
+            Body::Digest(digest) => self.on_digest(ctx, host, &digest),
+            Body::Ranges(ranges) => self.on_ranges(ctx, host, ranges),
+            Body::Items(sets) => self.on_items(ctx, host, sets),
+            Body::Want(wants) => self.on_want(ctx, host, &wants),
+            Body::Bye(reason) => self.event(Event::Bye {
+                peer: host.to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    fn take_entries(&mut self, ctx: &Ctx<'_>, host: &str, entries: Vec<Entry>) {
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let mut fresh = Vec::new();
+        for entry in entries {
+            let scope = scope_of(&entry.key);
+            if !self.topology.includes(&scope, &self.config.host) {
+                continue;
+            }
+            match entry.merge_over(ctx.view.entry(&entry.key)) {
+                Merge::Apply => {
+                    peer.incoming.insert(entry.key.clone(), fingerprint(&entry));
+                    fresh.push(entry);
+                }
+                Merge::Duplicate => peer.accept(&entry.key),
+                Merge::Stale if self.topology.includes(&scope, host) => peer.repair(&entry.key),
+                Merge::Stale => {}
+            }
+        }
+        if !peer.synced {
+            peer.touch(ctx.now);
+        }
+        if !fresh.is_empty() {
+            self.pending_merge += fresh.len();
+            self.merges.push_back((host.to_owned(), fresh));
+        }
+    }
+
+    /// What became of entries that [`Gossip::poll_merge`] had handed out for `host`.
+    pub fn handle_merge_result(
+        &mut self,
+        ctx: &Ctx<'_>,
+        host: &str,
+        results: &[(Entry, MergeOutcome)],
+    ) {
+        self.pending_merge = self.pending_merge.saturating_sub(results.len());
+        let mut concerns = false;
+        for (entry, outcome) in results {
+            if *outcome == MergeOutcome::Applied {
+                concerns |= Topology::concerns(entry.key.as_str());
+                self.note(ctx, entry, Some(host));
+            }
+            let answer = self.topology.includes(&scope_of(&entry.key), host);
+            let Some(peer) = self.peers.get_mut(host) else {
+                continue;
+            };
+            peer.incoming.remove(&entry.key);
+            match outcome {
+                MergeOutcome::Applied | MergeOutcome::Duplicate => peer.accept(&entry.key),
+                MergeOutcome::Stale if answer => peer.repair(&entry.key),
+                MergeOutcome::Stale => {}
+                MergeOutcome::TooFarAhead => {
+                    if !is_volatile(entry) {
+                        peer.refuse(entry);
+                    }
+                    self.event(Event::Refused {
+                        peer: host.to_owned(),
+                        key: entry.key.clone(),
+                        stamp: entry.stamp,
+                    });
+                }
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(host).filter(|peer| !peer.synced) {
+            peer.touch(ctx.now);
+        }
+        if concerns {
+            self.refresh_topology(ctx);
+        }
+    }
+
+    /// Entries were applied to the store, from anywhere; the view has them already.
+    pub fn handle_applied(&mut self, ctx: &Ctx<'_>, entries: &[Entry]) {
+        let mut concerns = false;
+        for entry in entries {
+            concerns |= Topology::concerns(entry.key.as_str());
+            self.note(ctx, entry, None);
+        }
+        if concerns {
+            self.refresh_topology(ctx);
+        }
+        self.flush_volatile(ctx.now);
+    }
+
+    /// Notes a change and queues it for all whom it concerns, except where it came from. What counts is what the
+    /// store holds now, which may be newer than `entry`.
+    fn note(&mut self, ctx: &Ctx<'_>, entry: &Entry, from: Option<&str>) {
+        let key = &entry.key;
+        let scope = scope_of(key);
+        let held = ctx.view.entry(key);
+        let own = held.is_some_and(|held| is_volatile(held) && held.origin == self.config.node);
+        if own {
+            self.own_volatile.insert(key.clone());
+            self.queue_volatile(key);
+        } else {
+            self.own_volatile.remove(key);
+        }
+        let Some(held) = held.filter(|held| !is_volatile(held)) else {
+            if let Some(index) = self.index.get_mut(&scope) {
+                index.remove(key);
+            }
+            return;
+        };
+        let print = fingerprint(held);
+        let index = self.index.entry(scope.clone()).or_default();
+        let known = index.get(key).is_some_and(|item| item.print == print);
+        if !known {
+            index.put(held);
+        }
+        let same = held.cmp_version(entry) == Ordering::Equal;
+        for (host, peer) in &mut self.peers {
+            let sent_it = same && from == Some(host.as_str());
+            if sent_it || peer.incoming.get(key) == Some(&print) {
+                peer.push.remove(key);
+                peer.repair.remove(key);
+            } else if !known && self.topology.includes(&scope, host) {
+                peer.push(key);
+            }
+        }
+    }
+
+    fn queue_volatile(&mut self, key: &Key) {
+        let scope = scope_of(key);
+        for (host, peer) in &mut self.peers {
+            if self.topology.includes(&scope, host) {
+                peer.volatile.insert(key.clone());
+            }
+        }
+    }
+
+    fn flush_volatile(&mut self, now: u64) {
+        for peer in self.peers.values_mut() {
+            if now >= peer.volatile_next && !peer.volatile.is_empty() {
+                for key in std::mem::take(&mut peer.volatile) {
+                    peer.push(&key);
+                }
+                peer.volatile_next = now.saturating_add(self.config.volatile_interval_ns);
+            }
+        }
+    }
+
+    /// A message that [`Gossip::poll_transmit`] had handed out for `host` has left the process.
+    pub fn handle_sent(&mut self, host: &str) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.in_flight = peer.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Time has passed; to be called when [`Gossip::poll_timeout`] is reached, harmless at any other time.
+    pub fn handle_timeout(&mut self, ctx: &Ctx<'_>) {
+        self.flush_volatile(ctx.now);
+        let acceptable = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
+        let hosts: Vec<String> = self.peers.keys().cloned().collect();
+        for host in hosts {
+            let interval = self.interval();
+            let Some(peer) = self.peers.get_mut(&host) else {
+                continue;
+            };
+            let quick = peer.quick_due.is_some_and(|due| ctx.now >= due);
+            let regular = ctx.now >= peer.digest_due;
+            if quick {
+                peer.count_round();
+            }
+            if regular {
+                peer.digest_due = ctx.now.saturating_add(interval);
+                peer.release(acceptable);
+                let limit = |at: u64| at.saturating_add(REPAIR_TIMEOUT_NS) > ctx.now;
+                peer.repair_at = peer.repair_at.filter(|at| limit(*at));
+            }
+            if quick || regular {
+                self.send_digest(&host, false);
+            }
+        }
+    }
+
+    /// When [`Gossip::handle_timeout`] wants to be called, in ns of monotonic time.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let due = |peer: &Peer| {
+            let volatile = (!peer.volatile.is_empty()).then_some(peer.volatile_next);
+            let others = [peer.quick_due, volatile].into_iter().flatten().min();
+            others.map_or(peer.digest_due, |other| other.min(peer.digest_due))
+        };
+        self.peers.values().map(due).min()
+    }
+
+    /// The next message to send, and to whom. At most [`WINDOW`] messages of a peer are out at a time:
+    /// each is to be confirmed by [`Gossip::handle_sent`], or the peer reported as disconnected.
+    pub fn poll_transmit(&mut self, ctx: &Ctx<'_>) -> Option<(String, Message)> {
+        let behind = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
+        let upto = (Bound::Unbounded, Bound::Included(self.turn.clone()));
+        let order = self.peers.range::<String, _>(behind);
+        let order = order.chain(self.peers.range::<String, _>(upto));
+        let hosts: Vec<String> = order
+            .filter(|(_, peer)| peer.in_flight < WINDOW && (!peer.is_drained() || peer.dirty))
+            .map(|(host, _)| host.clone())
+            .collect();
+        for host in hosts {
+            if let Some(body) = self.next_body(ctx, &host) {
+                if let Some(peer) = self.peers.get_mut(&host) {
+                    peer.in_flight += 1;
+                }
+                self.turn.clone_from(&host);
+                let stamp = ctx.stamp;
+                return Some((host, Message { stamp, body }));
+            }
+        }
+        None
+    }
+
+    fn next_body(&mut self, ctx: &Ctx<'_>, host: &str) -> Option<Body> {
+        let topology = &self.topology;
+        let peer = self.peers.get_mut(host)?;
+        if let Some(body) = peer.next_control() {
+            return Some(body);
+        }
+        let batch = take_batch(ctx, topology, host, &mut peer.push);
+        if !batch.is_empty() {
+            return Some(Body::Push(batch, 0));
+        }
+        let batch = take_batch(ctx, topology, host, &mut peer.repair);
+        if !batch.is_empty() {
+            peer.touch(ctx.now);
+            return Some(Body::Entries(batch, 0));
+        }
+        if peer.is_drained() && std::mem::replace(&mut peer.dirty, false) {
+            return self.digest(host, false).map(Body::Digest);
+        }
+        None
+    }
+
+    /// The next entries to merge into the store, and from whom they came. The outcome of every one of them is to be
+    /// reported by one call of [`Gossip::handle_merge_result`].
+    pub fn poll_merge(&mut self) -> Option<(String, Vec<Entry>)> {
+        self.merges.pop_front()
+    }
+
+    /// Whether further messages can be taken in: as long as not too many entries wait to be merged.
+    #[must_use]
+    pub const fn wants_messages(&self) -> bool {
+        self.pending_merge < PENDING_MERGE_MAX
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// The nodes to be connected with.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        self.topology.neighbours().collect()
+    }
+
+    /// System clock (ns) when a peer was last heard of by this process.
+    #[must_use]
+    pub fn last_heard(&self, host: &str) -> Option<u64> {
+        self.heard.get(host).copied()
+    }
+
+    /// Whether there is a connection to a peer.
+    #[must_use]
+    pub fn is_connected(&self, host: &str) -> bool {
+        self.peers.contains_key(host)
+    }
+
+    /// Whether all that is shared with a connected peer was equal when last compared.
+    #[must_use]
+    pub fn is_synced(&self, host: &str) -> bool {
+        self.peers.get(host).is_some_and(|peer| peer.synced)
+    }
+
+    /// Number of a peer's entries that are refused because their stamps lie too far ahead.
+    #[must_use]
+    pub fn refused(&self, host: &str) -> usize {
+        self.peers.get(host).map_or(0, Peer::refused_len)
+    }
+
+    /// Fingerprint and number of the durable entries of a scope, for checks and displays.
+    #[must_use]
+    pub fn scope_summary(&self, scope: &Scope) -> crate::Summary {
+        let index = self.index.get(scope);
+        index.map_or_else(crate::Summary::default, ScopeIndex::total)
+    }
+
+    /// The digest interval, varied by up to a tenth in both directions.
+    fn interval(&mut self) -> u64 {
+        // SplitMix64
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let base = self.config.digest_interval_ns;
+        base - base / 10 + z % (base / 5).max(1)
+    }
+}
+
+/// Takes as many entries as one message holds.
+fn take_batch(
+    ctx: &Ctx<'_>,
+    topology: &Topology,
+    host: &str,
+    queue: &mut BTreeSet<Key>,
+) -> Vec<Entry> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    while batch.len() < BATCH_ENTRIES_MAX {
+        let Some(key) = queue.pop_first() else {
+            break;
+        };
+        let Some(entry) = ctx.view.entry(&key) else {
+            continue;
+        };
+        if !topology.includes(&scope_of(&key), host) {
+            continue;
+        }
+        bytes += encoded_len(entry);
+        if bytes > BATCH_BYTES && !batch.is_empty() {
+            queue.insert(key);
+            break;
+        }
+        batch.push(entry.clone());
+    }
+    batch
+}

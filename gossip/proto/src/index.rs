@@ -1,0 +1,295 @@
+//! What a node holds of one scope, as fingerprints over ranges of key hashes.
+
+use mars_lamport::Timestamp;
+use mars_meta_model::{Cell, Entry, Key};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+/// The place of a key in the order of reconciliation: the first 8 bytes (little endian) of BLAKE3 over its text.
+#[must_use]
+pub fn key_hash(key: &Key) -> u64 {
+    let hash = blake3::hash(key.as_str().as_bytes());
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// The fingerprint of one entry: all that the merge rule looks at, and the key. Two entries that are duplicates
+/// by the merge rule have the same one, whatever their other fields are.
+#[must_use]
+pub fn fingerprint(entry: &Entry) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    let key = entry.key.as_str().as_bytes();
+    hasher.update(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
+    hasher.update(key);
+    hasher.update(&entry.epoch.to_le_bytes());
+    hasher.update(&entry.stamp.as_nanos().to_le_bytes());
+    hasher.update(&entry.origin.0.to_le_bytes());
+    match &entry.cell {
+        Cell::Tombstone => hasher.update(&[0]),
+        Cell::Live(value) => hasher.update(&[1]).update(value.as_bytes()),
+    };
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(bytes)
+}
+
+/// One entry as the index knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Epoch of the cluster's clock.
+    pub epoch: u16,
+    /// Stamp of the write.
+    pub stamp: Timestamp,
+    /// [`fingerprint`] of the entry.
+    pub print: u128,
+}
+
+impl Item {
+    /// The item of an entry.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            epoch: entry.epoch,
+            stamp: entry.stamp,
+            print: fingerprint(entry),
+        }
+    }
+
+    /// The part of the fingerprint that goes over the wire in a listing.
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.print.to_le_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// Sum of the fingerprints (modulo 2^128) and number of the entries in a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The sum.
+    pub print: u128,
+    /// How many.
+    pub count: u32,
+}
+
+impl Summary {
+    /// The summary with one more entry.
+    pub const fn add(&mut self, print: u128) {
+        self.print = self.print.wrapping_add(print);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The summary with one entry less, which was in it.
+    pub const fn sub(&mut self, print: u128) {
+        self.print = self.print.wrapping_sub(print);
+        self.count = self.count.saturating_sub(1);
+    }
+
+    const fn join(&mut self, other: Self) {
+        self.print = self.print.wrapping_add(other.print);
+        self.count = self.count.saturating_add(other.count);
+    }
+}
+
+/// Bits of the key hash that choose a bucket, coarse and fine.
+const LEVELS: [u32; 2] = [8, 16];
+
+/// All entries of one scope that take part in anti-entropy, in the order of their key hashes.
+///
+/// # Invariants
+/// * the total, and every bucket, is the sum over exactly the items in it;
+/// * cost: an update touches the item and one bucket per level; a summary of any range adds whole buckets and
+///   reads single items only at its two ends.
+#[derive(Clone, Debug, Default)]
+pub struct ScopeIndex {
+    /// Nearly always one key per hash; the chain is there so that a collision is not a fault.
+    items: BTreeMap<u64, Vec<(Key, Item)>>,
+    buckets: [BTreeMap<u64, Summary>; 2],
+    total: Summary,
+}
+
+impl ScopeIndex {
+    /// Notes an entry; returns what was noted for its key before.
+    pub fn put(&mut self, entry: &Entry) -> Option<Item> {
+        let hash = key_hash(&entry.key);
+        let item = Item::of(entry);
+        let chain = self.items.entry(hash).or_default();
+        let old = match chain.iter_mut().find(|(key, _)| *key == entry.key) {
+            Some((_, held)) => Some(std::mem::replace(held, item)),
+            None => {
+                chain.push((entry.key.clone(), item));
+                chain.sort_by(|a, b| a.0.cmp(&b.0));
+                None
+            }
+        };
+        self.change(hash, old.map(|old| old.print), Some(item.print));
+        old
+    }
+
+    /// Forgets a key; returns what was noted.
+    pub fn remove(&mut self, key: &Key) -> Option<Item> {
+        let hash = key_hash(key);
+        let chain = self.items.get_mut(&hash)?;
+        let at = chain.iter().position(|(held, _)| held == key)?;
+        let (_, old) = chain.remove(at);
+        if chain.is_empty() {
+            self.items.remove(&hash);
+        }
+        self.change(hash, Some(old.print), None);
+        Some(old)
+    }
+
+    fn change(&mut self, hash: u64, old: Option<u128>, new: Option<u128>) {
+        let apply = |sum: &mut Summary| {
+            if let Some(old) = old {
+                sum.sub(old);
+            }
+            if let Some(new) = new {
+                sum.add(new);
+            }
+        };
+        apply(&mut self.total);
+        for (buckets, bits) in self.buckets.iter_mut().zip(LEVELS) {
+            let at = hash >> (64 - bits);
+            let bucket = buckets.entry(at).or_default();
+            apply(bucket);
+            if bucket.count == 0 {
+                buckets.remove(&at);
+            }
+        }
+    }
+
+    /// The item of a key.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Item> {
+        let chain = self.items.get(&key_hash(key))?;
+        let found = chain.iter().find(|(held, _)| held == key);
+        found.map(|(_, item)| *item)
+    }
+
+    /// Summary of everything.
+    #[must_use]
+    pub const fn total(&self) -> Summary {
+        self.total
+    }
+
+    /// Summary of a range of key hashes.
+    #[must_use]
+    pub fn summary(&self, range: &RangeInclusive<u64>) -> Summary {
+        if *range == (0..=u64::MAX) {
+            return self.total;
+        }
+        self.sum_level(*range.start(), *range.end(), 0)
+    }
+
+    fn sum_level(&self, lo: u64, hi: u64, level: usize) -> Summary {
+        let mut sum = Summary::default();
+        if lo > hi {
+            return sum;
+        }
+        let (Some(bits), Some(buckets)) = (LEVELS.get(level), self.buckets.get(level)) else {
+            for (_, (_, item)) in self.range(&(lo..=hi)) {
+                sum.add(item.print);
+            }
+            return sum;
+        };
+        let shift = 64 - bits;
+        let low_mask = (1u64 << shift) - 1;
+        let (first, last) = (lo >> shift, hi >> shift);
+        let (starts, ends) = (lo & low_mask == 0, hi & low_mask == low_mask);
+        if first == last && !(starts && ends) {
+            return self.sum_level(lo, hi, level + 1);
+        }
+        let mut whole = first..=last;
+        if !starts {
+            sum.join(self.sum_level(lo, lo | low_mask, level + 1));
+            whole = whole.start() + 1..=*whole.end();
+        }
+        if !ends {
+            sum.join(self.sum_level(hi & !low_mask, hi, level + 1));
+            whole = *whole.start()..=whole.end() - 1;
+        }
+        if whole.start() <= whole.end() {
+            for (_, bucket) in buckets.range(whole) {
+                sum.join(*bucket);
+            }
+        }
+        sum
+    }
+
+    /// The items in a range of key hashes, in order.
+    pub fn range(&self, range: &RangeInclusive<u64>) -> impl Iterator<Item = (u64, &(Key, Item))> {
+        let whole = self.items.range(range.clone());
+        whole.flat_map(|(hash, chain)| chain.iter().map(|item| (*hash, item)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_fingerprint_covers_what_the_merge_rule_sees_and_nothing_else() {
+        let base = entry("a", Some("x"), 1, 1);
+        let print = fingerprint(&base);
+        let mut other = base.clone();
+        (other.boot, other.forced, other.ext) = (9, true, Box::new([1]));
+        assert_eq!(fingerprint(&other), print);
+        for different in [
+            entry("b", Some("x"), 1, 1),
+            entry("a", Some("y"), 1, 1),
+            entry("a", None, 1, 1),
+            entry("a", Some("x"), 2, 1),
+            entry("a", Some("x"), 1, 2),
+        ] {
+            assert_ne!(fingerprint(&different), print);
+        }
+    }
+
+    #[test]
+    fn removing_all_leaves_nothing() {
+        let mut index = ScopeIndex::default();
+        for i in 0..100 {
+            index.put(&entry(&format!("k{i}"), Some("x"), i, 1));
+            index.put(&entry(&format!("k{i}"), None, i + 1, 1));
+        }
+        assert_eq!(index.total().count, 100);
+        for i in 0..100 {
+            assert!(
+                index
+                    .remove(&Key::parse(&format!("k{i}")).unwrap())
+                    .is_some()
+            );
+        }
+        assert_eq!(index.total(), Summary::default());
+        assert!(index.buckets.iter().all(BTreeMap::is_empty));
+    }
+
+    proptest! {
+        #[test]
+        fn a_summary_is_the_sum_of_its_items(
+            keys in proptest::collection::vec(0u32..3000, 0..600), cuts in any::<[u64; 6]>(), aligned in 0u64..65_536
+        ) {
+            let mut index = ScopeIndex::default();
+            for (i, key) in keys.iter().enumerate() {
+                index.put(&entry(&format!("k{key}"), Some("x"), i as u64, 1));
+            }
+            let mut ranges = vec![0..=u64::MAX, (aligned << 48)..=((aligned << 48) | 0xffff_ffff_ffff)];
+            ranges.push((aligned << 48)..=u64::MAX);
+            ranges.push(0..=((aligned << 48) | 0xffff_ffff_ffff));
+            ranges.extend(cuts.windows(2).map(|w| w[0].min(w[1])..=w[0].max(w[1])));
+            for range in ranges {
+                let mut sum = Summary::default();
+                for (hash, (_, item)) in index.range(&(0..=u64::MAX)) {
+                    if range.contains(&hash) {
+                        sum.add(item.print);
+                    }
+                }
+                prop_assert_eq!(index.summary(&range), sum);
+            }
+        }
+    }
+}

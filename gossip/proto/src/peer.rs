@@ -1,0 +1,183 @@
+//! What is known of, and queued for, one connected peer.
+
+use crate::index::{Item, Summary, key_hash};
+use crate::limits::{
+    CONTROL_MAX, FAST_ROUNDS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
+};
+use crate::{Body, ScopeIndex};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Entry, Key, Scope, scope_of};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+
+/// A connected peer.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    /// Keys whose present entries are to be pushed. A key is in it once, however often it changes.
+    pub(crate) push: BTreeSet<Key>,
+    /// Keys whose present entries a comparison has shown to be missing there.
+    pub(crate) repair: BTreeSet<Key>,
+    /// Own volatile keys that changed since they were last sent.
+    pub(crate) volatile: BTreeSet<Key>,
+    /// When volatile keys may be sent again.
+    pub(crate) volatile_next: u64,
+    control: VecDeque<Body>,
+    /// Messages handed out and not yet confirmed as sent.
+    pub(crate) in_flight: u32,
+    /// A queue was full and something is missing in it: compare once it is empty.
+    pub(crate) dirty: bool,
+    /// When the next digest is due anyway.
+    pub(crate) digest_due: u64,
+    /// When the digest is due that ends (or continues) a repair.
+    pub(crate) quick_due: Option<u64>,
+    fast_rounds: u32,
+    /// All that is shared was equal when last compared.
+    pub(crate) synced: bool,
+    /// Last activity of the repair going on.
+    pub(crate) repair_at: Option<u64>,
+    /// Resources shared with it.
+    pub(crate) shared: BTreeSet<Scope>,
+    /// Fingerprints of entries received from it and not yet merged.
+    pub(crate) incoming: BTreeMap<Key, u128>,
+    refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
+}
+
+impl Peer {
+    /// Queues a control message; a full queue makes the peer dirty instead.
+    pub(crate) fn control(&mut self, body: Body) {
+        if self.control.len() < CONTROL_MAX {
+            self.control.push_back(body);
+        } else {
+            self.dirty = true;
+        }
+    }
+
+    pub(crate) fn next_control(&mut self) -> Option<Body> {
+        self.control.pop_front()
+    }
+
+    /// Queues a key for pushing.
+    pub(crate) fn push(&mut self, key: &Key) {
+        if self.push.len() < QUEUE_KEYS_MAX || self.push.contains(key) {
+            self.push.insert(key.clone());
+        } else {
+            self.dirty = true;
+        }
+    }
+
+    /// Queues a key for repair.
+    pub(crate) fn repair(&mut self, key: &Key) {
+        if self.repair.len() < QUEUE_KEYS_MAX || self.repair.contains(key) {
+            self.repair.insert(key.clone());
+        } else {
+            self.dirty = true;
+        }
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.push.is_empty() && self.repair.is_empty() && self.control.is_empty()
+    }
+
+    /// A repair is going on: compare again when it has become quiet.
+    pub(crate) fn touch(&mut self, now: u64) {
+        self.repair_at = Some(now);
+        if self.fast_rounds < FAST_ROUNDS_MAX {
+            self.quick_due = Some(now.saturating_add(REPAIR_QUIET_NS));
+        }
+    }
+
+    /// A quick round was made.
+    pub(crate) const fn count_round(&mut self) {
+        self.fast_rounds = self.fast_rounds.saturating_add(1);
+        self.quick_due = None;
+    }
+
+    /// All is equal; returns whether that is news.
+    pub(crate) const fn settle(&mut self) -> bool {
+        let news = !self.synced;
+        self.synced = true;
+        self.repair_at = None;
+        self.quick_due = None;
+        self.fast_rounds = 0;
+        news
+    }
+
+    /// Remembers an entry of the peer's that was refused: towards this peer, fingerprints are reckoned as if it
+    /// had been taken, so that the same entry is not asked for in every round.
+    pub(crate) fn refuse(&mut self, entry: &Entry) {
+        if self.refused.values().map(BTreeMap::len).sum::<usize>() >= QUARANTINE_MAX {
+            return;
+        }
+        let place = (key_hash(&entry.key), entry.key.clone());
+        let scope = self.refused.entry(scope_of(&entry.key)).or_default();
+        scope.insert(place, Item::of(entry));
+    }
+
+    /// The peer's entry of this key was taken, or it has ours: it is no longer special.
+    pub(crate) fn accept(&mut self, key: &Key) {
+        if let Some(scope) = self.refused.get_mut(&scope_of(key)) {
+            scope.remove(&(key_hash(key), key.clone()));
+        }
+    }
+
+    /// Number of refused entries remembered.
+    pub(crate) fn refused_len(&self) -> usize {
+        self.refused.values().map(BTreeMap::len).sum()
+    }
+
+    /// Forgets the refused entries whose stamps are acceptable by now.
+    pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
+        for scope in self.refused.values_mut() {
+            scope.retain(|_, item| item.stamp > newest_acceptable);
+        }
+    }
+
+    fn overlay(
+        &self,
+        scope: &Scope,
+        range: &RangeInclusive<u64>,
+    ) -> impl Iterator<Item = (&(u64, Key), &Item)> {
+        let range = range.clone();
+        let all = self.refused.get(scope).into_iter().flatten();
+        all.filter(move |((hash, _), _)| range.contains(hash))
+    }
+
+    /// The summary of a range as this peer is to see it.
+    pub(crate) fn summary(
+        &self,
+        index: Option<&ScopeIndex>,
+        scope: &Scope,
+        range: &RangeInclusive<u64>,
+    ) -> Summary {
+        let mut sum = index.map_or_else(Summary::default, |index| index.summary(range));
+        for ((_, key), item) in self.overlay(scope, range) {
+            if let Some(held) = index.and_then(|index| index.get(key)) {
+                sum.sub(held.print);
+            }
+            sum.add(item.print);
+        }
+        sum
+    }
+
+    /// The items of a range as this peer is to see them, in the order of key hashes; at most `max`.
+    pub(crate) fn items(
+        &self,
+        index: Option<&ScopeIndex>,
+        scope: &Scope,
+        range: &RangeInclusive<u64>,
+        max: usize,
+    ) -> Vec<(u64, Key, Item)> {
+        let mut items: BTreeMap<(u64, Key), Item> = index
+            .into_iter()
+            .flat_map(|index| index.range(range))
+            .take(max)
+            .map(|(hash, (key, item))| ((hash, key.clone()), *item))
+            .collect();
+        for (place, item) in self.overlay(scope, range) {
+            items.insert(place.clone(), *item);
+        }
+        let list = items.into_iter().take(max);
+        list.map(|((hash, key), item)| (hash, key, item)).collect()
+    }
+}

@@ -1,0 +1,344 @@
+//! Anti-entropy: finding what differs by comparing fingerprints of ever smaller ranges.
+//!
+//! Both sides answer what they receive and remember nothing between messages, so a lost or late message costs
+//! time only. Of two nodes the one with the smaller host name begins.
+
+use crate::index::Summary;
+use crate::limits::{
+    BRANCH, ITEM_SETS_MAX, ITEMS_MAX, LEAF, QUEUE_KEYS_MAX, RANGES_MAX, REPAIRS_MAX,
+};
+use crate::peer::Peer;
+use crate::topology::Topology;
+use crate::{Body, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want};
+use mars_meta_model::{Key, Scope};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+type Indexes = BTreeMap<Scope, ScopeIndex>;
+const ALL: RangeInclusive<u64> = 0..=u64::MAX;
+
+impl Gossip {
+    /// Fingerprints of all that is shared with a peer.
+    pub(crate) fn digest(&self, host: &str, reply: bool) -> Option<Digest> {
+        let peer = self.peers.get(host)?;
+        let print = |scope: &Scope| peer.summary(self.index.get(scope), scope, &ALL).print;
+        let mut shared = 0u128;
+        for scope in &peer.shared {
+            shared = shared.wrapping_add(scope_print(scope, print(scope)));
+        }
+        Some(Digest {
+            global: print(&Scope::Global),
+            shared,
+            resources: u32::try_from(peer.shared.len()).unwrap_or(u32::MAX),
+            reply,
+            busy: self.busy(host),
+        })
+    }
+
+    /// Whether enough repairs with others are going on.
+    fn busy(&self, host: &str) -> bool {
+        let active = |(other, peer): &(&String, &Peer)| *other != host && peer.repair_at.is_some();
+        self.peers.iter().filter(active).count() >= REPAIRS_MAX
+    }
+
+    pub(crate) fn send_digest(&mut self, host: &str, reply: bool) {
+        let digest = self.digest(host, reply);
+        if let (Some(peer), Some(digest)) = (self.peers.get_mut(host), digest) {
+            peer.control(Body::Digest(digest));
+        }
+    }
+
+    pub(crate) fn on_digest(&mut self, ctx: &Ctx<'_>, host: &str, theirs: &Digest) {
+        let Some(ours) = self.digest(host, false) else {
+            return;
+        };
+        let begins = self.config.host.as_str() < host;
+        let (index, busy) = (&self.index, ours.busy || theirs.busy);
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let global = ours.global == theirs.global;
+        let shared = ours.shared == theirs.shared;
+        if global && shared {
+            if peer.settle() {
+                self.event(Event::Synced {
+                    peer: host.to_owned(),
+                });
+                if !theirs.reply {
+                    self.send_digest(host, true);
+                }
+            }
+            return;
+        }
+        let news = std::mem::replace(&mut peer.synced, false);
+        // A repair that is under way compares again by itself when it has become quiet.
+        let under_way = peer.quick_due.is_some_and(|due| due > ctx.now);
+        if begins && !under_way && (!busy || peer.repair_at.is_some()) {
+            let mut scopes = BTreeSet::new();
+            if !global {
+                scopes.insert(Scope::Global);
+            }
+            if !shared {
+                scopes.extend(peer.shared.iter().cloned());
+            }
+            let whole = scopes.into_iter().map(|scope| {
+                let sum = peer.summary(index.get(&scope), &scope, &ALL);
+                range_sum(scope, &ALL, sum)
+            });
+            let whole = whole.collect();
+            send_ranges(peer, whole);
+            peer.touch(ctx.now);
+        } else if !begins && !theirs.reply {
+            self.send_digest(host, true);
+        }
+        if news {
+            self.event(Event::Diverged {
+                peer: host.to_owned(),
+            });
+        }
+    }
+
+    pub(crate) fn on_ranges(&mut self, ctx: &Ctx<'_>, host: &str, ranges: Vec<RangeSum>) {
+        let (index, topology) = (&self.index, &self.topology);
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let (mut parts, mut sets) = (Vec::new(), Vec::new());
+        for theirs in ranges {
+            if topology.shares(&theirs.scope, host) {
+                compare(index, peer, theirs, &mut parts, &mut sets);
+            }
+        }
+        send_ranges(peer, parts);
+        send_items(peer, sets);
+        peer.touch(ctx.now);
+    }
+
+    pub(crate) fn on_items(&mut self, ctx: &Ctx<'_>, host: &str, sets: Vec<ItemSet>) {
+        let (index, topology) = (&self.index, &self.topology);
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let mut wants = Vec::new();
+        for set in sets {
+            if topology.shares(&set.scope, host) {
+                let hashes = settle_items(index, peer, &set);
+                if !hashes.is_empty() {
+                    let scope = set.scope;
+                    wants.push(Want { scope, hashes });
+                }
+            }
+        }
+        for wants in wants.chunks(ITEM_SETS_MAX) {
+            peer.control(Body::Want(wants.to_vec()));
+        }
+        peer.touch(ctx.now);
+    }
+
+    pub(crate) fn on_want(&mut self, ctx: &Ctx<'_>, host: &str, wants: &[Want]) {
+        let (indexes, topology) = (&self.index, &self.topology);
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        for want in wants {
+            let wanted = topology.shares(&want.scope, host);
+            let Some(index) = indexes.get(&want.scope).filter(|_| wanted) else {
+                continue;
+            };
+            for hash in &want.hashes {
+                for (_, (key, _)) in index.range(&(*hash..=*hash)) {
+                    peer.repair(key);
+                }
+            }
+        }
+        peer.touch(ctx.now);
+    }
+
+    /// Reads roster and directory again; peers with which something else is shared now compare at once.
+    pub(crate) fn refresh_topology(&mut self, ctx: &Ctx<'_>) {
+        let topology = Topology::read(ctx.view, &self.config.host);
+        if topology == self.topology {
+            return;
+        }
+        self.topology = topology;
+        self.event(Event::TopologyChanged);
+        let hosts: Vec<String> = self.peers.keys().cloned().collect();
+        for host in hosts {
+            let shared = self.topology.shared(&host);
+            let (own, topology) = (&self.own_volatile, &self.topology);
+            let Some(peer) = self.peers.get_mut(&host) else {
+                continue;
+            };
+            if peer.shared == shared {
+                continue;
+            }
+            for key in own {
+                let scope = mars_meta_model::scope_of(key);
+                if topology.includes(&scope, &host) && !peer.shared.contains(&scope) {
+                    peer.volatile.insert(key.clone());
+                }
+            }
+            peer.shared = shared;
+            peer.synced = false;
+            self.send_digest(&host, false);
+        }
+    }
+}
+
+fn scope_print(scope: &Scope, print: u128) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    if let Scope::Resource(name) = scope {
+        hasher.update(name.as_bytes());
+    }
+    hasher.update(&print.to_le_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(bytes)
+}
+
+fn range_sum(scope: Scope, range: &RangeInclusive<u64>, sum: Summary) -> RangeSum {
+    RangeSum {
+        scope,
+        lo: *range.start(),
+        hi: *range.end(),
+        count: sum.count,
+        print: sum.print,
+    }
+}
+
+/// Compares one range; what differs is sent, listed or divided.
+fn compare(
+    indexes: &Indexes,
+    peer: &mut Peer,
+    theirs: RangeSum,
+    parts: &mut Vec<RangeSum>,
+    sets: &mut Vec<ItemSet>,
+) {
+    let index = indexes.get(&theirs.scope);
+    let range = theirs.lo..=theirs.hi;
+    let ours = peer.summary(index, &theirs.scope, &range);
+    if ours.print == theirs.print && ours.count == theirs.count {
+        return;
+    }
+    if theirs.count == 0 {
+        let keys = index.into_iter().flat_map(|index| index.range(&range));
+        for (_, (key, _)) in keys.take(QUEUE_KEYS_MAX) {
+            peer.repair(key);
+        }
+        return;
+    }
+    if usize::try_from(ours.count).is_ok_and(|count| count <= LEAF) || theirs.lo == theirs.hi {
+        let items = peer.items(index, &theirs.scope, &range, ITEMS_MAX);
+        sets.push(ItemSet {
+            scope: theirs.scope,
+            lo: theirs.lo,
+            hi: theirs.hi,
+            items: items
+                .into_iter()
+                .map(|(hash, _, item)| (hash, item.epoch, item.stamp, item.tag()))
+                .collect(),
+        });
+        return;
+    }
+    for part in divide(&range) {
+        let sum = peer.summary(index, &theirs.scope, &part);
+        parts.push(range_sum(theirs.scope.clone(), &part, sum));
+    }
+}
+
+/// Divides a range of hashes into at most [`BRANCH`] equal parts that together are the whole of it.
+fn divide(range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+    let (lo, hi) = (*range.start(), *range.end());
+    // (hi - lo) / BRANCH: the width of a part, less one.
+    let step = (hi - lo) / BRANCH;
+    let mut parts = Vec::new();
+    let mut start = lo;
+    loop {
+        let end = start.saturating_add(step).min(hi);
+        parts.push(start..=end);
+        if end == hi {
+            return parts;
+        }
+        start = end + 1;
+    }
+}
+
+/// Compares a listing with our own items: queues what the peer lacks, returns the hashes of what we lack.
+fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
+    let range = set.lo..=set.hi;
+    let ours = peer.items(indexes.get(&set.scope), &set.scope, &range, QUEUE_KEYS_MAX);
+    let mut theirs: BTreeMap<u64, (u16, mars_lamport::Timestamp, u64)> = BTreeMap::new();
+    for (hash, epoch, stamp, tag) in &set.items {
+        if range.contains(hash) {
+            theirs.insert(*hash, (*epoch, *stamp, *tag));
+        }
+    }
+    let mut wants = Vec::new();
+    let mut send: Vec<Key> = Vec::new();
+    for (hash, key, item) in ours {
+        match theirs.remove(&hash) {
+            Some((_, _, tag)) if tag == item.tag() => {}
+            Some((epoch, stamp, _)) => {
+                let order = (item.epoch, item.stamp).cmp(&(epoch, stamp));
+                if order.is_ge() {
+                    send.push(key);
+                }
+                if order.is_le() {
+                    wants.push(hash);
+                }
+            }
+            None => send.push(key),
+        }
+    }
+    wants.extend(theirs.into_keys());
+    for key in &send {
+        peer.repair(key);
+    }
+    wants
+}
+
+fn send_ranges(peer: &mut Peer, parts: Vec<RangeSum>) {
+    for ranges in parts.chunks(RANGES_MAX) {
+        peer.control(Body::Ranges(ranges.to_vec()));
+    }
+}
+
+fn send_items(peer: &mut Peer, sets: Vec<ItemSet>) {
+    let mut batch: Vec<ItemSet> = Vec::new();
+    let mut count = 0;
+    for set in sets {
+        if batch.len() == ITEM_SETS_MAX || count + set.items.len() > ITEMS_MAX {
+            peer.control(Body::Items(std::mem::take(&mut batch)));
+            count = 0;
+        }
+        count += set.items.len();
+        batch.push(set);
+    }
+    if !batch.is_empty() {
+        peer.control(Body::Items(batch));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_parts_of_a_range_are_the_whole(a in any::<u64>(), b in any::<u64>(), narrow in 0u64..40) {
+            for (lo, hi) in [(a.min(b), a.max(b)), (a.min(b), a.min(b).saturating_add(narrow)), (0, u64::MAX)] {
+                let parts = divide(&(lo..=hi));
+                prop_assert!(parts.len() <= 17);
+                prop_assert_eq!(*parts[0].start(), lo);
+                prop_assert_eq!(*parts[parts.len() - 1].end(), hi);
+                for pair in parts.windows(2) {
+                    prop_assert_eq!(*pair[0].end() + 1, *pair[1].start());
+                }
+                if hi - lo >= BRANCH {
+                    prop_assert!(parts.len() > 8);
+                }
+            }
+        }
+    }
+}

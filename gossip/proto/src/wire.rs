@@ -1,0 +1,574 @@
+//! The messages and their bytes: `docs/spec/gossip.md`.
+
+use crate::Hello;
+use crate::limits::{
+    BATCH_ENTRIES_MAX, BYE_TEXT_MAX, FRAME_LEN_MAX, ITEM_SETS_MAX, ITEMS_MAX, RANGES_MAX,
+    SCOPE_NAME_MAX,
+};
+use crate::reader::Reader;
+use mars_lamport::Timestamp;
+use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
+
+/// Version byte in front of every body.
+const BODY_VERSION: u8 = 1;
+const DIGEST_REPLY: u8 = 1;
+const DIGEST_BUSY: u8 = 2;
+
+/// A message. Every one carries a reading of the sender's Lamport clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Reading of the sender's clock.
+    pub stamp: Timestamp,
+    /// The content.
+    pub body: Body,
+}
+
+/// The content of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Who speaks; the first message in each direction.
+    Hello(Hello),
+    /// Fresh changes. The number counts received entries that could not be read and were left out.
+    Push(Vec<Entry>, u32),
+    /// Fingerprints of all that is shared.
+    Digest(Digest),
+    /// Fingerprints of ranges, to be compared.
+    Ranges(Vec<RangeSum>),
+    /// All that the sender has in a range.
+    Items(Vec<ItemSet>),
+    /// Please send these keys.
+    Want(Vec<Want>),
+    /// Entries that a comparison has shown to be missing. The number as in `Push`.
+    Entries(Vec<Entry>, u32),
+    /// The sender will close; why.
+    Bye(String),
+}
+
+/// Fingerprints of all that two nodes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// Fingerprint of the global scope.
+    pub global: u128,
+    /// Sum over the shared resources of the hash of name and fingerprint.
+    pub shared: u128,
+    /// Number of shared resources.
+    pub resources: u32,
+    /// Whether this answers a digest (and is not to be answered by another).
+    pub reply: bool,
+    /// Whether the sender wants no repair to begin now.
+    pub busy: bool,
+}
+
+/// Fingerprint of a range of key hashes, both ends included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeSum {
+    /// The scope.
+    pub scope: Scope,
+    /// First key hash.
+    pub lo: u64,
+    /// Last key hash.
+    pub hi: u64,
+    /// Number of keys.
+    pub count: u32,
+    /// Sum of their fingerprints.
+    pub print: u128,
+}
+
+/// All that the sender has in a range: key hash, epoch, stamp, low half of the fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemSet {
+    /// The scope.
+    pub scope: Scope,
+    /// First key hash.
+    pub lo: u64,
+    /// Last key hash.
+    pub hi: u64,
+    /// The items in the order of their key hashes.
+    pub items: Vec<(u64, u16, Timestamp, u64)>,
+}
+
+/// Key hashes whose entries are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The scope.
+    pub scope: Scope,
+    /// The key hashes.
+    pub hashes: Vec<u64>,
+}
+
+/// A frame is no message. The connection should be ended: the peer is broken or hostile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The body ends too early.
+    #[error("a message ends too early")]
+    Truncated,
+    /// The body is longer than any message.
+    #[error("a message of {0} bytes is too long (at most {FRAME_LEN_MAX})")]
+    TooLong(usize),
+    /// A body of another version, which was not agreed on.
+    #[error("a message of version {0}, which was not agreed on")]
+    Version(u8),
+    /// More elements than the limit.
+    #[error("a message with too many {0}")]
+    TooMany(&'static str),
+    /// A field that cannot be.
+    #[error("a message with an impossible {0}")]
+    Field(&'static str),
+}
+
+/// Encodes a message: type of the frame, and its body.
+#[must_use]
+pub fn encode(message: &Message) -> (u8, Vec<u8>) {
+    let mut out = Vec::with_capacity(64);
+    out.push(BODY_VERSION);
+    out.extend_from_slice(&message.stamp.as_nanos().to_le_bytes());
+    let kind = match &message.body {
+        Body::Hello(hello) => {
+            // Strings and numbers only: encoding into memory has no way to fail. A receiver refuses an empty map.
+            out.extend_from_slice(&rmp_serde::to_vec_named(hello).unwrap_or_default());
+            1
+        }
+        Body::Push(entries, _) => {
+            put_entries(&mut out, entries);
+            2
+        }
+        Body::Digest(digest) => {
+            put_digest(&mut out, digest);
+            3
+        }
+        Body::Ranges(ranges) => {
+            put_list(&mut out, ranges, |out, range| {
+                put_scope(out, &range.scope);
+                out.extend_from_slice(&range.lo.to_le_bytes());
+                out.extend_from_slice(&range.hi.to_le_bytes());
+                out.extend_from_slice(&range.count.to_le_bytes());
+                out.extend_from_slice(&range.print.to_le_bytes());
+            });
+            4
+        }
+        Body::Items(sets) => {
+            put_list(&mut out, sets, put_item_set);
+            5
+        }
+        Body::Want(wants) => {
+            put_list(&mut out, wants, |out, want| {
+                put_scope(out, &want.scope);
+                put_list(out, &want.hashes, |out, hash| {
+                    out.extend_from_slice(&hash.to_le_bytes());
+                });
+            });
+            6
+        }
+        Body::Entries(entries, _) => {
+            put_entries(&mut out, entries);
+            7
+        }
+        Body::Bye(reason) => {
+            let text = cut(reason, BYE_TEXT_MAX);
+            out.extend_from_slice(&len16(text.len()));
+            out.extend_from_slice(text);
+            8
+        }
+    };
+    (kind, out)
+}
+
+/// Decodes the body of a frame; `None` for a type that this program does not know, which is to be skipped.
+///
+/// # Errors
+/// [`DecodeError`]; never panics, whatever the bytes are.
+pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
+    if !(1..=8).contains(&kind) {
+        return Ok(None);
+    }
+    if body.len() > FRAME_LEN_MAX {
+        return Err(DecodeError::TooLong(body.len()));
+    }
+    let mut reader = Reader::new(body);
+    let version = reader.u8()?;
+    if version != BODY_VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    let stamp = Timestamp::from_nanos(reader.u64()?);
+    let r = &mut reader;
+    let body = match kind {
+        1 => Body::Hello(
+            rmp_serde::from_slice(r.rest()).map_err(|_| DecodeError::Field("greeting"))?,
+        ),
+        2 => get_entries(r).map(|(entries, skipped)| Body::Push(entries, skipped))?,
+        3 => Body::Digest(get_digest(r)?),
+        4 => Body::Ranges(get_list(r, RANGES_MAX, "ranges", get_range)?),
+        5 => Body::Items(get_list(r, ITEM_SETS_MAX, "item sets", get_item_set)?),
+        6 => Body::Want(get_list(r, ITEM_SETS_MAX, "wishes", |r| {
+            let scope = get_scope(r)?;
+            let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
+            Ok(Want { scope, hashes })
+        })?),
+        7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
+        _ => {
+            let len = r.count(BYE_TEXT_MAX, "bytes of text")?;
+            let text = std::str::from_utf8(r.take(len)?);
+            Body::Bye(text.map_err(|_| DecodeError::Field("text"))?.to_owned())
+        }
+    };
+    Ok(Some(Message { stamp, body }))
+}
+
+/// All lists are cut to their limits, far below 2^16, where they are made.
+fn len16(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes()
+}
+
+fn put_list<T>(out: &mut Vec<u8>, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    out.extend_from_slice(&len16(list.len()));
+    for item in list {
+        put(out, item);
+    }
+}
+
+fn get_list<'a, T>(
+    reader: &mut Reader<'a>,
+    max: usize,
+    what: &'static str,
+    get: impl Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let count = reader.count(max, what)?;
+    // No memory is set aside on the word of a count.
+    let mut list = Vec::new();
+    for _ in 0..count {
+        list.push(get(reader)?);
+    }
+    Ok(list)
+}
+
+fn put_entries(out: &mut Vec<u8>, entries: &[Entry]) {
+    put_list(out, entries, |out, entry| {
+        let at = out.len();
+        out.extend_from_slice(&[0, 0]);
+        encode_entry(entry, out);
+        let len = len16(out.len() - at - 2);
+        out[at..at + 2].copy_from_slice(&len);
+    });
+}
+
+fn get_entries(reader: &mut Reader<'_>) -> Result<(Vec<Entry>, u32), DecodeError> {
+    let mut entries = Vec::new();
+    let mut skipped = 0;
+    for _ in 0..reader.count(BATCH_ENTRIES_MAX, "entries")? {
+        let len = usize::from(reader.u16()?);
+        let bytes = reader.take(len)?;
+        match decode_entry(bytes) {
+            Ok((entry, read)) if read == len => entries.push(entry),
+            _ => skipped += 1,
+        }
+    }
+    Ok((entries, skipped))
+}
+
+fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
+    let reply = if digest.reply { DIGEST_REPLY } else { 0 };
+    let busy = if digest.busy { DIGEST_BUSY } else { 0 };
+    out.push(reply | busy);
+    out.extend_from_slice(&digest.global.to_le_bytes());
+    out.extend_from_slice(&digest.shared.to_le_bytes());
+    out.extend_from_slice(&digest.resources.to_le_bytes());
+}
+
+fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
+    let flags = reader.u8()?;
+    Ok(Digest {
+        reply: flags & DIGEST_REPLY != 0,
+        busy: flags & DIGEST_BUSY != 0,
+        global: reader.u128()?,
+        shared: reader.u128()?,
+        resources: reader.u32()?,
+    })
+}
+
+fn put_scope(out: &mut Vec<u8>, scope: &Scope) {
+    let name: &str = match scope {
+        Scope::Global => "",
+        Scope::Resource(name) => name,
+    };
+    // A resource's name is part of a key's part, which is at most 255 bytes.
+    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(cut(name, SCOPE_NAME_MAX));
+}
+
+/// The beginning of a text that has at most `max` bytes, cut between two characters.
+fn cut(text: &str, max: usize) -> &[u8] {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text.as_bytes()[..end]
+}
+
+fn get_scope(reader: &mut Reader<'_>) -> Result<Scope, DecodeError> {
+    let len = usize::from(reader.u8()?);
+    let name =
+        std::str::from_utf8(reader.take(len)?).map_err(|_| DecodeError::Field("scope name"))?;
+    Ok(match name {
+        "" => Scope::Global,
+        name => Scope::Resource(name.into()),
+    })
+}
+
+fn get_bounds(reader: &mut Reader<'_>) -> Result<(u64, u64), DecodeError> {
+    let (lo, hi) = (reader.u64()?, reader.u64()?);
+    if lo > hi {
+        return Err(DecodeError::Field("range"));
+    }
+    Ok((lo, hi))
+}
+
+fn get_range(reader: &mut Reader<'_>) -> Result<RangeSum, DecodeError> {
+    let scope = get_scope(reader)?;
+    let (lo, hi) = get_bounds(reader)?;
+    let count = reader.u32()?;
+    let print = reader.u128()?;
+    Ok(RangeSum {
+        scope,
+        lo,
+        hi,
+        count,
+        print,
+    })
+}
+
+fn put_item_set(out: &mut Vec<u8>, set: &ItemSet) {
+    put_scope(out, &set.scope);
+    out.extend_from_slice(&set.lo.to_le_bytes());
+    out.extend_from_slice(&set.hi.to_le_bytes());
+    put_list(out, &set.items, |out, (hash, epoch, stamp, tag)| {
+        out.extend_from_slice(&hash.to_le_bytes());
+        out.extend_from_slice(&epoch.to_le_bytes());
+        out.extend_from_slice(&stamp.as_nanos().to_le_bytes());
+        out.extend_from_slice(&tag.to_le_bytes());
+    });
+}
+
+fn get_item_set(reader: &mut Reader<'_>) -> Result<ItemSet, DecodeError> {
+    let scope = get_scope(reader)?;
+    let (lo, hi) = get_bounds(reader)?;
+    let items = get_list(reader, ITEMS_MAX, "items", |r| {
+        Ok((
+            r.u64()?,
+            r.u16()?,
+            Timestamp::from_nanos(r.u64()?),
+            r.u64()?,
+        ))
+    })?;
+    Ok(ItemSet {
+        scope,
+        lo,
+        hi,
+        items,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+    use proptest::prelude::*;
+
+    fn message(body: Body) -> Message {
+        Message {
+            stamp: Timestamp::from_nanos(0x0102_0304_0506_0708),
+            body,
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn resource() -> Scope {
+        Scope::Resource("r".into())
+    }
+
+    fn samples() -> Vec<Body> {
+        vec![
+            Body::Hello(Hello {
+                wire_min: 1,
+                wire_max: 1,
+                features: 0,
+                cluster: "c".into(),
+                host: "hosta".into(),
+                node: "n".into(),
+                boot: 7,
+                wall: 8,
+            }),
+            Body::Push(vec![entry("a", Some("1"), 1, 1), entry("b", None, 2, 1)], 0),
+            Body::Digest(Digest {
+                global: 1,
+                shared: 2,
+                resources: 3,
+                reply: true,
+                busy: false,
+            }),
+            Body::Ranges(vec![RangeSum {
+                scope: resource(),
+                lo: 0,
+                hi: u64::MAX,
+                count: 5,
+                print: 6,
+            }]),
+            Body::Items(vec![ItemSet {
+                scope: Scope::Global,
+                lo: 1,
+                hi: 9,
+                items: vec![(2, 0, Timestamp::from_nanos(3), 4)],
+            }]),
+            Body::Want(vec![Want {
+                scope: resource(),
+                hashes: vec![1, 2],
+            }]),
+            Body::Entries(vec![], 0),
+            Body::Bye("stops".into()),
+        ]
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let bodies: Vec<String> = samples()
+            .into_iter()
+            .map(|body| {
+                let (kind, bytes) = encode(&message(body));
+                format!("{kind} {}", hex(&bytes))
+            })
+            .collect();
+        let digest = "3 01080706050403020101\
+                      01000000000000000000000000000000\
+                      02000000000000000000000000000000\
+                      03000000";
+        let ranges = "4 010807060504030201\
+                      0100\
+                      0172\
+                      0000000000000000ffffffffffffffff\
+                      05000000\
+                      06000000000000000000000000000000";
+        let items = "5 010807060504030201\
+                     0100\
+                     00\
+                     01000000000000000900000000000000\
+                     0100\
+                     02000000000000000000030000000000\
+                     00000400000000000000";
+        let want = "6 010807060504030201\
+                    0100\
+                    0172\
+                    0200\
+                    01000000000000000200000000000000";
+        assert_eq!(bodies[2], digest);
+        assert_eq!(bodies[3], ranges);
+        assert_eq!(bodies[4], items);
+        assert_eq!(bodies[5], want);
+        let spec = include_str!("../../../docs/spec/gossip.md").replace([' ', '\n'], "");
+        for at in [2, 3, 4, 5, 7] {
+            let body = bodies[at].split_once(' ').unwrap().1;
+            assert!(spec.contains(body), "{body} is not in the specification");
+        }
+        assert_eq!(bodies[7], "8 010807060504030201050073746f7073");
+        assert!(bodies[1].starts_with("2 01080706050403020102002c000100"));
+    }
+
+    #[test]
+    fn all_messages_read_back_and_no_prefix_is_taken() {
+        for body in samples() {
+            let sent = message(body);
+            let (kind, mut bytes) = encode(&sent);
+            for cut in 0..bytes.len() {
+                assert!(
+                    decode(kind, &bytes[..cut]).is_err(),
+                    "type {kind} cut at {cut}"
+                );
+            }
+            if kind != 1 {
+                // Room for later fields.
+                bytes.push(0xaa);
+            }
+            assert_eq!(decode(kind, &bytes), Ok(Some(sent)));
+        }
+    }
+
+    #[test]
+    fn unknown_types_are_skipped_and_other_versions_refused() {
+        assert_eq!(decode(0, b"?"), Ok(None));
+        assert_eq!(decode(9, b"?"), Ok(None));
+        let (kind, mut bytes) = encode(&message(Body::Bye(String::new())));
+        bytes[0] = 2;
+        assert_eq!(decode(kind, &bytes), Err(DecodeError::Version(2)));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_does_not_take_the_others_with_it() {
+        let good = entry("a", Some("1"), 1, 1);
+        let (kind, mut bytes) = encode(&message(Body::Push(vec![good.clone(), good.clone()], 0)));
+        bytes[13] = 99;
+        assert_eq!(
+            decode(kind, &bytes).unwrap().unwrap().body,
+            Body::Push(vec![good], 1)
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_greeting_is_ignored() {
+        #[derive(serde::Serialize)]
+        struct Later {
+            wire_min: u16,
+            wire_max: u16,
+            cluster: &'static str,
+            host: &'static str,
+            node: &'static str,
+            boot: u64,
+            wall: u64,
+            colour: &'static str,
+        }
+        let mut bytes = vec![1; 9];
+        let later = Later {
+            wire_min: 1,
+            wire_max: 2,
+            cluster: "c",
+            host: "h",
+            node: "n",
+            boot: 1,
+            wall: 2,
+            colour: "red",
+        };
+        bytes.extend(rmp_serde::to_vec_named(&later).unwrap());
+        let Ok(Some(Message {
+            body: Body::Hello(hello),
+            ..
+        })) = decode(1, &bytes)
+        else {
+            panic!("no greeting");
+        };
+        assert_eq!((hello.wire_max, hello.features), (2, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            kind in 0u8..12, bytes in proptest::collection::vec(any::<u8>(), 0..400), versioned in any::<bool>()
+        ) {
+            let mut bytes = bytes;
+            if versioned && !bytes.is_empty() {
+                bytes[0] = 1;
+            }
+            if let Ok(Some(message)) = decode(kind, &bytes) {
+                let (again, _) = encode(&message);
+                prop_assert_eq!(again, kind);
+            }
+        }
+
+        #[test]
+        fn damaged_messages_never_panic(which in 0usize..8, at in any::<usize>(), byte in any::<u8>()) {
+            let (kind, mut bytes) = encode(&message(samples().swap_remove(which)));
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = decode(kind, &bytes);
+        }
+    }
+}

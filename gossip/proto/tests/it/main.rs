@@ -1,0 +1,4 @@
+//! Several cores over an in-memory network of messages.
+
+mod net;
+mod spreading;

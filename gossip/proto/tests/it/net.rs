@@ -1,0 +1,311 @@
+//! Nodes, each a table and a core, and the messages between them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use mars_gossip_proto::{Body, Config, Ctx, Event, Gossip, MergeOutcome, Message, decode, encode};
+use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::{
+    Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
+    roster_key, scope_of,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub(crate) const SEC: u64 = 1_000_000_000;
+pub(crate) const START: u64 = 1_800_000_000 * SEC;
+
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) table: Table,
+    pub(crate) core: Gossip,
+    pub(crate) clock: Clock,
+    /// How far its system clock is ahead, in ns.
+    pub(crate) ahead: u64,
+    pub(crate) events: Vec<Event>,
+}
+
+pub(crate) struct Net {
+    pub(crate) now: u64,
+    pub(crate) nodes: BTreeMap<String, Node>,
+    pub(crate) up: BTreeSet<(String, String)>,
+    wires: VecDeque<(String, String, u8, Vec<u8>)>,
+    /// Messages delivered, by type.
+    pub(crate) sent: BTreeMap<&'static str, usize>,
+    /// Entries delivered in pushes and repairs.
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+}
+
+fn pair(a: &str, b: &str) -> (String, String) {
+    (a.min(b).to_owned(), a.max(b).to_owned())
+}
+
+fn kind(body: &Body) -> &'static str {
+    match body {
+        Body::Hello(_) => "hello",
+        Body::Push(..) => "push",
+        Body::Digest(_) => "digest",
+        Body::Ranges(_) => "ranges",
+        Body::Items(_) => "items",
+        Body::Want(_) => "want",
+        Body::Entries(..) => "entries",
+        Body::Bye(_) => "bye",
+    }
+}
+
+impl Node {
+    fn ctx<'a>(now: u64, ahead: u64, clock: &Clock, view: &'a Table) -> Ctx<'a> {
+        let wall = START + now + ahead;
+        Ctx {
+            now,
+            wall,
+            stamp: clock.now(wall),
+            view,
+        }
+    }
+
+    pub(crate) fn with<T>(&mut self, now: u64, f: impl FnOnce(&mut Gossip, &Ctx<'_>) -> T) -> T {
+        let ctx = Self::ctx(now, self.ahead, &self.clock, &self.table);
+        f(&mut self.core, &ctx)
+    }
+}
+
+impl Net {
+    /// Nodes of these names that all know the roster, and nobody is connected.
+    pub(crate) fn new(hosts: &[&str]) -> Self {
+        let mut net = Self {
+            now: 0,
+            nodes: BTreeMap::new(),
+            up: BTreeSet::new(),
+            wires: VecDeque::new(),
+            sent: BTreeMap::new(),
+            entries: 0,
+            bytes: 0,
+        };
+        let mut table = Table::new();
+        for (i, host) in hosts.iter().enumerate() {
+            let record = NodeRecord {
+                id: NodeId(i as u128 + 1),
+                key_hash: [0; 32],
+                meta: vec![],
+                data: vec![],
+                state: NodeState::Active,
+            };
+            let key = roster_key(host).unwrap();
+            table.merge(mars_meta_model::testing::entry(
+                key.as_str(),
+                Some(&record.to_string()),
+                START,
+                1,
+            ));
+        }
+        for (i, host) in hosts.iter().enumerate() {
+            net.start(host, NodeId(i as u128 + 1), table.clone());
+        }
+        net
+    }
+
+    pub(crate) fn start(&mut self, host: &str, id: NodeId, table: Table) {
+        let clock = Clock::new(Timestamp::ZERO, DEFAULT_MAX_AHEAD);
+        let ctx = Node::ctx(self.now, 0, &clock, &table);
+        let seed = u64::try_from(id.0).unwrap();
+        let core = Gossip::new(Config::new(host, id), seed, &ctx);
+        self.nodes.insert(
+            host.to_owned(),
+            Node {
+                id,
+                table,
+                core,
+                clock,
+                ahead: 0,
+                events: vec![],
+            },
+        );
+    }
+
+    /// A process that ends: volatile entries are lost, durable ones stay.
+    pub(crate) fn restart(&mut self, host: &str) {
+        let peers: Vec<String> = self.nodes.keys().cloned().collect();
+        for peer in &peers {
+            self.disconnect(host, peer);
+        }
+        let node = self.nodes.remove(host).unwrap();
+        let mut table = Table::new();
+        for entry in node.table.iter().filter(|entry| !is_volatile(entry)) {
+            table.merge(entry.clone());
+        }
+        self.start(host, node.id, table);
+    }
+
+    pub(crate) fn connect(&mut self, a: &str, b: &str) {
+        if a == b || !self.up.insert(pair(a, b)) {
+            return;
+        }
+        for (x, y) in [(a, b), (b, a)] {
+            let node = self.nodes.get_mut(x).unwrap();
+            node.with(self.now, |core, ctx| core.handle_connected(ctx, y));
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self, a: &str, b: &str) {
+        if !self.up.remove(&pair(a, b)) {
+            return;
+        }
+        self.wires.retain(|(x, y, ..)| pair(x, y) != pair(a, b));
+        for (x, y) in [(a, b), (b, a)] {
+            self.nodes.get_mut(x).unwrap().core.handle_disconnected(y);
+        }
+    }
+
+    pub(crate) fn connect_all(&mut self) {
+        let hosts: Vec<String> = self.nodes.keys().cloned().collect();
+        for a in &hosts {
+            for b in &hosts {
+                self.connect(a, b);
+            }
+        }
+    }
+
+    /// A local write of a client: value, or deletion.
+    pub(crate) fn write(&mut self, host: &str, changes: &[(&str, Option<&str>)]) {
+        let now = self.now;
+        let node = self.nodes.get_mut(host).unwrap();
+        let wall = START + now + node.ahead;
+        let mut applied = Vec::new();
+        for (key, value) in changes {
+            let mut entry = mars_meta_model::testing::entry(key, *value, 0, node.id.0);
+            entry.stamp = node.clock.tick(wall);
+            assert_eq!(node.table.merge(entry.clone()), Merge::Apply);
+            applied.push(entry);
+        }
+        node.with(now, |core, ctx| core.handle_applied(ctx, &applied));
+    }
+
+    fn merge(node: &mut Node, now: u64, from: &str, entries: Vec<Entry>) {
+        let wall = START + now + node.ahead;
+        let mut applied = Vec::new();
+        let results: Vec<(Entry, MergeOutcome)> = entries
+            .into_iter()
+            .map(|entry| {
+                let outcome = if node.clock.observe(wall, entry.stamp).is_err() {
+                    MergeOutcome::TooFarAhead
+                } else {
+                    match node.table.merge(entry.clone()) {
+                        Merge::Apply => MergeOutcome::Applied,
+                        Merge::Duplicate => MergeOutcome::Duplicate,
+                        Merge::Stale => MergeOutcome::Stale,
+                    }
+                };
+                if outcome == MergeOutcome::Applied {
+                    applied.push(entry.clone());
+                }
+                (entry, outcome)
+            })
+            .collect();
+        node.with(now, |core, ctx| {
+            core.handle_merge_result(ctx, from, &results);
+            // The store's subscription shows the same once more.
+            core.handle_applied(ctx, &applied);
+        });
+    }
+
+    fn drain(&mut self, host: &str) {
+        let now = self.now;
+        let node = self.nodes.get_mut(host).unwrap();
+        while let Some((from, entries)) = node.core.poll_merge() {
+            Self::merge(node, now, &from, entries);
+        }
+        while let Some((to, message)) = node.with(now, |core, ctx| core.poll_transmit(ctx)) {
+            node.core.handle_sent(&to);
+            let (kind, bytes) = encode(&message);
+            self.wires.push_back((host.to_owned(), to, kind, bytes));
+        }
+        while let Some(event) = node.core.poll_event() {
+            node.events.push(event);
+        }
+    }
+
+    /// Delivers until nothing moves, without letting time pass.
+    pub(crate) fn settle(&mut self) {
+        let hosts: Vec<String> = self.nodes.keys().cloned().collect();
+        for round in 0.. {
+            assert!(round < 100_000, "endless exchange of messages");
+            for host in &hosts {
+                self.drain(host);
+            }
+            let Some((from, to, frame, bytes)) = self.wires.pop_front() else {
+                return;
+            };
+            self.bytes += bytes.len();
+            let message: Message = decode(frame, &bytes).unwrap().unwrap();
+            *self.sent.entry(kind(&message.body)).or_default() += 1;
+            if let Body::Push(entries, _) | Body::Entries(entries, _) = &message.body {
+                self.entries += entries.len();
+            }
+            let node = self.nodes.get_mut(&to).unwrap();
+            let wall = START + self.now + node.ahead;
+            let _ = node.clock.observe(wall, message.stamp);
+            node.with(self.now, |core, ctx| {
+                core.handle_message(ctx, &from, message);
+            });
+        }
+    }
+
+    /// Lets time pass, from timer to timer.
+    pub(crate) fn pass(&mut self, ns: u64) {
+        let end = self.now + ns;
+        loop {
+            self.settle();
+            let due = self.nodes.values().filter_map(|n| n.core.poll_timeout());
+            let next = due.min().unwrap_or(u64::MAX).max(self.now + 1);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            let now = self.now;
+            for node in self.nodes.values_mut() {
+                node.with(now, |core, ctx| core.handle_timeout(ctx));
+            }
+        }
+    }
+
+    pub(crate) fn text(&self, host: &str, key: &str) -> Option<String> {
+        self.nodes[host].table.text(key).map(str::to_owned)
+    }
+
+    pub(crate) fn forget_counts(&mut self) {
+        self.sent.clear();
+        self.entries = 0;
+        self.bytes = 0;
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<&str> {
+        self.sent.keys().copied().collect()
+    }
+
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        self.sent.get(kind).copied().unwrap_or(0)
+    }
+
+    /// What a host holds of a scope, without volatile entries.
+    pub(crate) fn scope(&self, host: &str, scope: &Scope) -> BTreeMap<Key, (Option<Value>, u64)> {
+        let entries = self.nodes[host].table.iter();
+        entries
+            .filter(|entry| scope_of(&entry.key) == *scope && !is_volatile(entry))
+            .map(|entry| {
+                let value = entry.value().cloned();
+                (entry.key.clone(), (value, entry.stamp.as_nanos()))
+            })
+            .collect()
+    }
+
+    /// All hosts hold the same of a scope.
+    pub(crate) fn assert_equal(&self, hosts: &[&str], scope: &Scope) {
+        let first = self.scope(hosts[0], scope);
+        let print = self.nodes[hosts[0]].core.scope_summary(scope);
+        assert_eq!(print.count as usize, first.len());
+        for host in &hosts[1..] {
+            assert_eq!(self.scope(host, scope), first, "{host}, {scope:?}");
+            assert_eq!(self.nodes[*host].core.scope_summary(scope), print, "{host}");
+        }
+    }
+}

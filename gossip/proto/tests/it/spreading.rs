@@ -1,0 +1,258 @@
+use crate::net::{Net, SEC};
+use mars_gossip_proto::Event;
+use mars_meta_model::{NodeId, Scope};
+
+fn resource() -> Scope {
+    Scope::Resource("r".into())
+}
+
+/// a and b are members of r, c is not.
+fn three() -> Net {
+    let mut net = Net::new(&["a", "b", "c"]);
+    net.connect_all();
+    net.write("a", &[("directory/r/member-a", Some("storage"))]);
+    net.write("b", &[("directory/r/member-b", Some("guest"))]);
+    net.settle();
+    net
+}
+
+#[test]
+fn a_change_goes_at_once_to_all_in_its_scope_and_to_nobody_else() {
+    let mut net = three();
+    net.write(
+        "a",
+        &[("userspace/x", Some("1")), ("resource-r/size", Some("2"))],
+    );
+    net.settle();
+    for host in ["b", "c"] {
+        assert_eq!(
+            net.text(host, "userspace/x").as_deref(),
+            Some("1"),
+            "{host}"
+        );
+    }
+    assert_eq!(net.text("b", "resource-r/size").as_deref(), Some("2"));
+    assert_eq!(net.text("c", "resource-r/size"), None);
+    net.pass(30 * SEC);
+    assert_eq!(net.text("c", "resource-r/size"), None, "nor by comparison");
+}
+
+#[test]
+fn what_a_non_member_writes_reaches_the_members() {
+    let mut net = three();
+    net.write("c", &[("resource-r/todo-a/attach", Some("1"))]);
+    net.settle();
+    for host in ["a", "b"] {
+        let text = net.text(host, "resource-r/todo-a/attach");
+        assert_eq!(text.as_deref(), Some("1"), "{host}");
+    }
+    // Also when the connections come later.
+    for host in ["a", "b"] {
+        net.disconnect("c", host);
+    }
+    net.write("c", &[("resource-r/todo-a/attach", Some("0"))]);
+    net.settle();
+    net.connect_all();
+    net.pass(SEC);
+    assert_eq!(
+        net.text("a", "resource-r/todo-a/attach").as_deref(),
+        Some("0")
+    );
+}
+
+#[test]
+fn a_node_that_was_away_gets_everything_and_deletions_too() {
+    let mut net = three();
+    for i in 0..300 {
+        net.write("a", &[(&format!("userspace/k{i}"), Some("old"))]);
+        net.write("a", &[(&format!("resource-r/userspace/k{i}"), Some("old"))]);
+    }
+    net.pass(SEC);
+    net.disconnect("b", "a");
+    net.disconnect("b", "c");
+    for i in 0..150 {
+        net.write("a", &[(&format!("userspace/k{i}"), None)]);
+        net.write("b", &[(&format!("resource-r/userspace/k{i}"), Some("new"))]);
+        net.write("c", &[(&format!("userspace/l{i}"), Some("new"))]);
+    }
+    net.pass(SEC);
+    net.restart("b");
+    net.connect_all();
+    net.pass(2 * SEC);
+    net.assert_equal(&["a", "b", "c"], &Scope::Global);
+    net.assert_equal(&["a", "b"], &resource());
+    assert_eq!(net.text("b", "userspace/k7"), None);
+    assert_eq!(
+        net.text("a", "resource-r/userspace/k7").as_deref(),
+        Some("new")
+    );
+    assert!(net.nodes["b"].core.is_synced("a") && net.nodes["a"].core.is_synced("b"));
+}
+
+#[test]
+fn equal_nodes_exchange_nothing_but_digests() {
+    let mut net = three();
+    for i in 0..500 {
+        net.write("a", &[(&format!("userspace/k{i}"), Some("v"))]);
+    }
+    net.pass(30 * SEC);
+    net.forget_counts();
+    net.pass(100 * SEC);
+    assert_eq!(net.kinds(), ["digest"]);
+    // Three pairs, both directions, every ten seconds.
+    assert!((55..=70).contains(&net.count("digest")), "{:?}", net.sent);
+}
+
+#[test]
+fn finding_one_difference_among_many_is_cheap() {
+    let mut net = Net::new(&["a", "b"]);
+    for i in 0..5000 {
+        net.write("a", &[(&format!("userspace/k{i}"), Some("v"))]);
+    }
+    let table = net.nodes["a"].table.clone();
+    net.now += SEC;
+    net.start("b", NodeId(2), table);
+    net.write("b", &[("userspace/k77", None)]);
+    net.connect_all();
+    net.pass(SEC);
+    net.assert_equal(&["a", "b"], &Scope::Global);
+    assert_eq!(net.entries, 1, "only what differs is sent: {:?}", net.sent);
+    assert!(net.bytes < 5000, "{} bytes", net.bytes);
+}
+
+#[test]
+fn a_new_node_is_filled_without_listing_every_key() {
+    let mut net = Net::new(&["a", "b"]);
+    for i in 0..3000 {
+        net.write("a", &[(&format!("userspace/k{i}"), Some("v"))]);
+    }
+    net.connect_all();
+    net.pass(SEC);
+    net.assert_equal(&["a", "b"], &Scope::Global);
+    assert!(net.entries <= 3000, "{} {:?}", net.entries, net.sent);
+    assert!(
+        net.count("ranges") + net.count("items") < 100,
+        "{:?}",
+        net.sent
+    );
+}
+
+#[test]
+fn a_new_member_is_brought_up_to_date_at_once_and_a_former_one_gets_nothing_more() {
+    let mut net = three();
+    for i in 0..50 {
+        net.write("a", &[(&format!("resource-r/userspace/k{i}"), Some("v"))]);
+    }
+    net.pass(SEC);
+    net.write("c", &[("directory/r/member-c", Some("guest"))]);
+    net.pass(SEC);
+    net.assert_equal(&["a", "b", "c"], &resource());
+    net.write("c", &[("directory/r/member-c", None)]);
+    net.pass(SEC);
+    net.write("a", &[("resource-r/userspace/k1", Some("later"))]);
+    net.pass(30 * SEC);
+    assert_eq!(
+        net.text("c", "resource-r/userspace/k1").as_deref(),
+        Some("v")
+    );
+    assert!(net.nodes["a"].core.is_synced("c"), "the rest is equal");
+}
+
+#[test]
+fn volatile_keys_go_once_a_second_and_come_back_on_connecting() {
+    let mut net = three();
+    net.forget_counts();
+    for i in 0..100u32 {
+        net.write(
+            "a",
+            &[("resource-r/actual-a/is-attached", Some(&i.to_string()))],
+        );
+        net.settle();
+        net.now += SEC / 50;
+    }
+    let pushes = net.count("push");
+    assert!((2..=3).contains(&pushes), "{pushes} in two seconds");
+    net.pass(SEC);
+    let key = "resource-r/actual-a/is-attached";
+    assert_eq!(net.text("b", key).as_deref(), Some("99"));
+    assert_eq!(net.text("c", key), None);
+    net.restart("b");
+    assert_eq!(net.text("b", key), None, "gone with the process");
+    net.connect_all();
+    net.pass(SEC);
+    assert_eq!(net.text("b", key).as_deref(), Some("99"));
+    // A later member sees them too.
+    net.write("c", &[("directory/r/member-c", Some("guest"))]);
+    net.pass(2 * SEC);
+    assert_eq!(net.text("c", key).as_deref(), Some("99"));
+}
+
+#[test]
+fn entries_from_a_clock_far_ahead_are_refused_without_endless_repairs() {
+    let mut net = three();
+    net.pass(SEC);
+    net.nodes.get_mut("a").unwrap().ahead = 3600 * SEC;
+    net.write("a", &[("userspace/future", Some("1"))]);
+    net.pass(15 * SEC);
+    assert_eq!(net.text("b", "userspace/future"), None);
+    assert!(net.nodes["b"].core.refused("a") == 1);
+    let refused = |e: &&Event| matches!(e, Event::Refused { peer, .. } if peer == "a");
+    assert!(net.nodes["b"].events.iter().any(|e| refused(&e)));
+    net.forget_counts();
+    net.pass(100 * SEC);
+    assert_eq!(net.kinds(), ["digest"], "no repair rounds");
+    // Others are not held back.
+    net.write("c", &[("userspace/x", Some("1"))]);
+    net.settle();
+    assert_eq!(net.text("b", "userspace/x").as_deref(), Some("1"));
+    // When time has caught up, it is taken after all.
+    net.pass(3600 * SEC);
+    assert_eq!(net.text("b", "userspace/future").as_deref(), Some("1"));
+    net.assert_equal(&["a", "b", "c"], &Scope::Global);
+}
+
+#[test]
+fn an_imported_entry_that_an_observation_replaced_does_not_come_back() {
+    let mut net = three();
+    let key = "resource-r/actual-b/is-attached";
+    let imported = mars_meta_model::testing::entry(key, Some("imported"), 5, 0);
+    for host in ["a", "b"] {
+        let node = net.nodes.get_mut(host).unwrap();
+        node.table.merge(imported.clone());
+        node.with(net.now, |core, ctx| {
+            core.handle_applied(ctx, std::slice::from_ref(&imported));
+        });
+    }
+    net.disconnect("a", "b");
+    net.write("b", &[(key, Some("observed"))]);
+    net.restart("a");
+    net.connect_all();
+    net.pass(30 * SEC);
+    assert_eq!(net.text("a", key).as_deref(), Some("observed"));
+    assert!(net.nodes["a"].core.is_synced("b"));
+}
+
+#[test]
+fn a_relay_carries_changes_between_nodes_that_cannot_reach_each_other() {
+    let mut net = three();
+    net.disconnect("a", "c");
+    net.write("a", &[("userspace/x", Some("1"))]);
+    net.settle();
+    assert_eq!(net.text("c", "userspace/x").as_deref(), Some("1"));
+    net.assert_equal(&["a", "b", "c"], &Scope::Global);
+}
+
+#[test]
+fn a_node_that_left_the_roster_is_no_neighbour() {
+    let mut net = three();
+    assert_eq!(net.nodes["a"].core.neighbours().len(), 2);
+    let line = net.text("a", "roster/c").unwrap();
+    let left = line.replace("state=active", "state=left");
+    net.write("a", &[("roster/c", Some(&left))]);
+    net.settle();
+    for host in ["a", "b"] {
+        let hosts = net.nodes[host].core.neighbours();
+        assert_eq!(hosts.len(), 1, "{host}");
+        assert!(net.nodes[host].events.contains(&Event::TopologyChanged));
+    }
+}

@@ -1,0 +1,101 @@
+//! What a daemon is told, and why it ends.
+
+use crate::driver::DriverError;
+use mars_gossip_net::{BindError, IdentityError};
+use mars_lamport::DEFAULT_MAX_AHEAD;
+use mars_meta::SledError;
+use mars_meta_model::NameError;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How a metadata daemon is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this host.
+    pub host: String,
+    /// Folder of its state; made if it does not exist. One daemon per folder.
+    pub state_dir: PathBuf,
+    /// Unix socket of the local API.
+    pub socket: PathBuf,
+    /// Permission bits of the socket.
+    pub socket_mode: u32,
+    /// User ids that may use the local API besides root and the daemon's own.
+    pub allow_uids: Vec<u32>,
+    /// Where the daemon listens for other nodes (UDP).
+    pub listen: SocketAddr,
+    /// Where other nodes reach the daemon; port 0 stands for the port bound.
+    pub advertise: SocketAddr,
+    /// Where other nodes reach the data plane of this host.
+    pub data_advertise: SocketAddr,
+    /// How far received stamps may lie ahead of the system clock, in ns.
+    pub max_ahead_ns: u64,
+}
+
+impl Config {
+    /// The usual settings for the four things that have no default.
+    #[must_use]
+    pub fn new(host: &str, state_dir: PathBuf, socket: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            host: host.to_owned(),
+            state_dir,
+            socket,
+            socket_mode: 0o600,
+            allow_uids: Vec::new(),
+            listen,
+            advertise: listen,
+            data_advertise: listen,
+            max_ahead_ns: DEFAULT_MAX_AHEAD,
+        }
+    }
+}
+
+/// Why the daemon did not start, or ended by itself. What was acknowledged is on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The host name breaks a rule.
+    #[error(transparent)]
+    Host(#[from] NameError),
+    /// The state folder cannot be used.
+    #[error("the state folder {path} cannot be used: {error}")]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// Another daemon uses the folder.
+    #[error(
+        "another daemon uses the state folder {0}: stop it first, or give this one a folder of its own"
+    )]
+    Locked(PathBuf),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] mars_meta::OpenError<SledError>),
+    /// The socket of the local API.
+    #[error(transparent)]
+    Socket(#[from] mars_meta::BindError),
+    /// Key and certificate do not open.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The state folder belongs to another host.
+    #[error(
+        "the identity in the state folder is for host '{found}', but this host is called '{host}': \
+         set the host name back, or use another state folder"
+    )]
+    OtherHost {
+        /// Name in the certificate.
+        found: String,
+        /// Configured name.
+        host: String,
+    },
+    /// The authority of the cluster, which lies on this node.
+    #[error(transparent)]
+    Authority(#[from] mars_gossip_net::CaError),
+    /// The address to listen on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A task of the daemon ended; the store failed, most likely.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+}

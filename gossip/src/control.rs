@@ -1,0 +1,155 @@
+//! The daemon's part of the local API.
+
+use crate::daemon::Daemon;
+use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
+use crate::roster::CA_HOST;
+use crate::{create, join};
+use mars_gossip_net::{ClusterCa, JoinToken};
+use mars_meta::{Answer, Control};
+use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, Secret};
+use mars_meta_model::{NodeState, View as _, roster};
+use std::sync::Arc;
+
+pub(crate) struct DaemonControl(pub(crate) Arc<Daemon>);
+
+/// The refusal of what needs a cluster.
+fn no_cluster() -> ApiError {
+    ApiError::new(ErrorCode::NoCluster, "this node belongs to no cluster yet")
+        .with_hint("make one with create-cluster, or join one with join-cluster")
+}
+
+impl DaemonControl {
+    fn node_info(&self) -> NodeInfo {
+        let daemon = &self.0;
+        NodeInfo {
+            host: daemon.config.host.clone(),
+            node_id: daemon.meta.node().to_string(),
+            cluster: daemon.identity().map(|id| id.cluster().to_string()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            meta_addr: daemon.addr().to_string(),
+            data_addr: daemon.config.data_advertise.to_string(),
+        }
+    }
+
+    fn peer_infos(&self) -> Vec<PeerInfo> {
+        let daemon = &self.0;
+        let mut infos = vec![PeerInfo {
+            host: daemon.config.host.clone(),
+            connected: true,
+            heard_ns: Some(daemon.meta.clock().0),
+            rtt_us: None,
+            error: None,
+        }];
+        for (host, status) in daemon.status.peers() {
+            if host != daemon.config.host {
+                infos.push(PeerInfo {
+                    host,
+                    connected: status.connected,
+                    heard_ns: status.heard_ns,
+                    rtt_us: status.rtt_us,
+                    error: status.error,
+                });
+            }
+        }
+        infos.sort_by(|a, b| a.host.cmp(&b.host));
+        infos
+    }
+
+    fn make_token(&self, ttl_secs: u64, uses: u32) -> Result<Secret, ApiError> {
+        let daemon = &self.0;
+        let identity = daemon.identity().ok_or_else(no_cluster)?;
+        if !(1..=TOKEN_TTL_MAX_SECS).contains(&ttl_secs) {
+            let message = format!("a join token lives 1 to {TOKEN_TTL_MAX_SECS} seconds");
+            return Err(ApiError::new(ErrorCode::BadRequest, message));
+        }
+        if !(1..=TOKEN_USES_MAX).contains(&uses) {
+            let message = format!("a join token admits 1 to {TOKEN_USES_MAX} nodes");
+            return Err(ApiError::new(ErrorCode::BadRequest, message));
+        }
+        if !daemon.holds_authority() {
+            let holder = daemon
+                .meta
+                .with_table(|t| t.text(CA_HOST).map(str::to_owned));
+            let holder = holder.unwrap_or_else(|| "the node that created the cluster".to_owned());
+            let message = "this node does not hold the authority of the cluster";
+            return Err(ApiError::new(ErrorCode::Refused, message)
+                .with_hint(format!("make the token on {holder}")));
+        }
+        let internal =
+            |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
+        let ca = ClusterCa::load(&daemon.state.identity()).map_err(|error| internal(&error))?;
+        let now = daemon.meta.clock().0 / 1_000_000_000;
+        let expires = now.saturating_add(ttl_secs);
+        let issuers = vec![daemon.reachable_addr()];
+        let token = JoinToken::generate(identity.cluster(), ca.key_hash(), issuers, expires)
+            .map_err(|error| internal(&error))?;
+        let added = daemon.tokens.add(&token, uses, now);
+        added.map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
+        tracing::info!(ttl_secs, uses, "a join token was made");
+        Ok(Secret(token.to_text().as_str().to_owned()))
+    }
+}
+
+impl Daemon {
+    /// The own address in the roster: where others reach this daemon.
+    fn reachable_addr(&self) -> std::net::SocketAddr {
+        let own = self
+            .meta
+            .with_table(|table| roster(table).remove(&self.config.host));
+        let active = own.filter(|record| record.state == NodeState::Active);
+        let addr = active.and_then(|record| record.meta.first().copied());
+        addr.unwrap_or_else(|| self.addr())
+    }
+}
+
+impl Control for DaemonControl {
+    fn node(&self) -> Answer<'_, NodeInfo> {
+        Box::pin(async { Ok(self.node_info()) })
+    }
+
+    fn peers(&self) -> Answer<'_, Vec<PeerInfo>> {
+        Box::pin(async { Ok(self.peer_infos()) })
+    }
+
+    fn create_cluster(&self) -> Answer<'_, ()> {
+        Box::pin(create::create_cluster(&self.0))
+    }
+
+    fn join_token(&self, ttl_secs: u64, uses: u32) -> Answer<'_, Secret> {
+        Box::pin(async move { self.make_token(ttl_secs, uses) })
+    }
+
+    fn join_cluster(&self, addr: Option<String>, token: Secret) -> Answer<'_, ()> {
+        Box::pin(join::join_cluster(&self.0, addr, token))
+    }
+
+    fn liveness(&self, host: &str) -> Option<u64> {
+        if host == self.0.config.host {
+            return Some(self.0.meta.clock().0);
+        }
+        self.0.status.heard(host)
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = self.0.status.peers().into_keys().collect();
+        if !hosts.contains(&self.0.config.host) {
+            hosts.push(self.0.config.host.clone());
+        }
+        hosts
+    }
+}
+
+/// The refusal of a second cluster.
+pub(crate) fn already_in_cluster(daemon: &Daemon) -> Result<(), ApiError> {
+    match daemon.identity() {
+        None => Ok(()),
+        Some(identity) => Err(ApiError::new(
+            ErrorCode::AlreadyInCluster,
+            format!(
+                "this node belongs to cluster {} already",
+                identity.cluster()
+            ),
+        )
+        .with_hint("leave it first, or use another state folder")),
+    }
+}

@@ -1,0 +1,253 @@
+//! The daemon: state folder, store, local API, and gossip once there is a cluster.
+
+use crate::control::DaemonControl;
+use crate::issue::Issuer;
+use crate::roster::publish_self;
+use crate::state::StateDir;
+use crate::tokens::Tokens;
+use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Status};
+use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
+use mars_meta::{ApiListener, Change, Meta, MetaConfig, ServerConfig, allow_uids, serve};
+use mars_meta_model::{NodeId, check_host_name};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// Gossip that is running.
+struct Session {
+    identity: Identity,
+    addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What the parts of the daemon share.
+pub(crate) struct Daemon {
+    pub(crate) config: Config,
+    pub(crate) state: StateDir,
+    pub(crate) meta: Meta,
+    pub(crate) status: Status,
+    pub(crate) tokens: Arc<Tokens>,
+    /// Held while this node creates or joins a cluster.
+    pub(crate) membership: tokio::sync::Mutex<()>,
+    session: Mutex<Option<Session>>,
+    failures: mpsc::Sender<DriverError>,
+}
+
+/// Gossip could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Bind(#[from] mars_gossip_net::BindError),
+    #[error("the address bound is not known: {0}")]
+    Addr(std::io::Error),
+    #[error("the authority of the cluster cannot be used: {0}")]
+    Authority(#[from] mars_gossip_net::CaError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Write(#[from] mars_meta::WriteError),
+}
+
+/// Runs the metadata daemon of one node until `shutdown` is done.
+///
+/// Needs a tokio runtime with IO and time. A node that belongs to no cluster yet serves the local API only; after a
+/// restart everything resumes by itself.
+///
+/// # Errors
+/// [`RunError`]: it did not start (nothing was changed but the folder), or the store failed on the way.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    check_host_name(&config.host)?;
+    let state = StateDir::open(&config.state_dir)?;
+    let identity = load_identity(&state, &config)?;
+    let meta = open_store(&state, &config, identity.as_ref()).await?;
+    let (failures, mut failed) = mpsc::channel(1);
+    let now = meta.clock().0 / 1_000_000_000;
+    let tokens = Tokens::load(state.tokens(), now).map_err(|error| RunError::StateDir {
+        path: state.tokens(),
+        error,
+    })?;
+    let socket = ApiListener::bind(&config.socket, config.socket_mode).await?;
+    let own_uid = rustix::process::geteuid().as_raw();
+    let access = allow_uids(own_uid, &config.allow_uids);
+    let daemon = Arc::new(Daemon {
+        config,
+        state,
+        meta: meta.clone(),
+        status: Status::default(),
+        tokens: Arc::new(tokens),
+        membership: tokio::sync::Mutex::new(()),
+        session: Mutex::new(None),
+        failures,
+    });
+    match identity {
+        None => tracing::info!(
+            host = daemon.config.host,
+            "this node belongs to no cluster yet"
+        ),
+        Some(identity) => {
+            let started = daemon.start(identity, Vec::new()).await;
+            started.map_err(|error| daemon.run_error(error))?;
+        }
+    }
+    let control = Arc::new(DaemonControl(Arc::clone(&daemon)));
+    let api = serve(
+        socket,
+        meta.clone(),
+        control,
+        ServerConfig::new(access),
+        std::future::pending(),
+    );
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        Some(error) = failed.recv() => Err(error.into()),
+        () = api => Ok(()),
+    };
+    daemon.stop().await;
+    meta.close().await;
+    ended
+}
+
+fn load_identity(state: &StateDir, config: &Config) -> Result<Option<Identity>, RunError> {
+    let dir = state.identity();
+    if !dir.join(Identity::CERT_FILE).exists() {
+        return Ok(None);
+    }
+    let identity = Identity::load(&dir)?;
+    if identity.name() != config.host {
+        return Err(RunError::OtherHost {
+            found: identity.name().to_owned(),
+            host: config.host.clone(),
+        });
+    }
+    Ok(Some(identity))
+}
+
+/// Opening loads everything and blocks meanwhile, so it has a thread of its own.
+async fn open_store(
+    state: &StateDir,
+    config: &Config,
+    identity: Option<&Identity>,
+) -> Result<Meta, RunError> {
+    let mut settings = MetaConfig::new(state.store());
+    settings.node = identity.map(|identity| NodeId(identity.node_uuid().as_u128()));
+    settings.max_ahead_ns = config.max_ahead_ns;
+    let opened = tokio::task::spawn_blocking(move || Meta::open(&settings)).await;
+    match opened {
+        Ok(meta) => Ok(meta?),
+        Err(panicked) => Err(RunError::StateDir {
+            path: state.store(),
+            error: std::io::Error::other(panicked),
+        }),
+    }
+}
+
+impl Daemon {
+    fn run_error(&self, error: StartError) -> RunError {
+        match error {
+            StartError::Bind(error) => RunError::Bind(error),
+            StartError::Driver(error) => RunError::Driver(error),
+            StartError::Write(error) => RunError::Driver(DriverError::Store(error)),
+            StartError::Authority(error) => RunError::Authority(error),
+            StartError::Addr(error) => RunError::StateDir {
+                path: self.config.state_dir.clone(),
+                error,
+            },
+        }
+    }
+
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity, if this node belongs to a cluster.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.session().as_ref().map(|s| s.identity.clone())
+    }
+
+    /// Where other nodes reach this daemon, as far as known.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        let bound = self.session().as_ref().map(|session| session.addr);
+        let mut addr = self.config.advertise;
+        if let Some(bound) = bound.filter(|_| addr.port() == 0) {
+            addr.set_port(bound.port());
+        }
+        addr
+    }
+
+    /// Whether the authority of the cluster lies on this node.
+    pub(crate) fn holds_authority(&self) -> bool {
+        self.state.identity().join(ClusterCa::KEY_FILE).exists()
+    }
+
+    /// Starts gossip; writes `first` and whatever of this node's own entries is out of date.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        identity: Identity,
+        first: Vec<Change>,
+    ) -> Result<(), StartError> {
+        let policy = Arc::new(RosterPolicy(self.meta.clone()));
+        let settings = EndpointConfig::metadata(identity.clone(), self.config.listen, policy);
+        let endpoint = Endpoint::bind(settings)?;
+        let addr = endpoint.local_addr().map_err(StartError::Addr)?;
+        let authority = if self.holds_authority() {
+            Some(Arc::new(ClusterCa::load(&self.state.identity())?))
+        } else {
+            None
+        };
+        publish_self(self, &identity, addr, first).await?;
+        let joins = authority.map(|ca| -> Arc<dyn crate::JoinHandler> {
+            Arc::new(Issuer {
+                ca,
+                meta: self.meta.clone(),
+                tokens: Arc::clone(&self.tokens),
+            })
+        });
+        let config = DriverConfig {
+            host: self.config.host.clone(),
+            node: self.meta.node(),
+            boot: self.meta.boot(),
+            max_ahead_ns: self.config.max_ahead_ns,
+            seed: self.meta.boot(),
+            spawner: Arc::new(|task| {
+                tokio::spawn(task);
+            }),
+            joins,
+        };
+        let driver = Driver::new(config, self.meta.clone(), endpoint, self.status.clone())?;
+        let (stop, mut stopped) = watch::channel(false);
+        let failures = self.failures.clone();
+        let task = tokio::spawn(async move {
+            // An error means that the sender is gone, which is as good.
+            let shutdown = async {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = driver.run(shutdown).await {
+                tracing::error!(%error, "gossip ended");
+                // One failure is enough to end the daemon.
+                let _ = failures.try_send(error);
+            }
+        });
+        tracing::info!(host = self.config.host, %addr, cluster = %identity.cluster(), "gossip runs");
+        *self.session() = Some(Session {
+            identity,
+            addr,
+            stop,
+            task,
+        });
+        Ok(())
+    }
+
+    async fn stop(&self) {
+        let session = self.session().take();
+        if let Some(session) = session {
+            session.stop.send_replace(true);
+            // It was cancelled or panicked: it has ended in any case.
+            let _ = session.task.await;
+        }
+    }
+}

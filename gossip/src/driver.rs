@@ -1,0 +1,504 @@
+//! The loop around the protocol: connections, store and time in, messages out.
+
+use crate::dial::Dials;
+use crate::limits::{CLOSE_TIMEOUT, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
+use crate::link::{Greeted, LinkIo, LinkReport, Spawner, start};
+use crate::merger::{self, FromStore, ToStore};
+use crate::session::{self, Fresh};
+use crate::{Backend, Changes, Status};
+use mars_gossip_net::{CloseCode, Connection, Endpoint};
+use mars_gossip_proto::{Config, Ctx, Event, Gossip, Hello, Message, WIRE_VERSION};
+use mars_lamport::Timestamp;
+use mars_meta::{FeedEvent, WriteError};
+use mars_meta_model::NodeId;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Serves connections of nodes that want to join.
+pub trait JoinHandler: Send + Sync + 'static {
+    /// Serves one connection to its end.
+    fn serve(&self, connection: Connection) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// What a driver needs to know.
+#[derive(Clone)]
+pub struct DriverConfig {
+    /// Host name.
+    pub host: String,
+    /// Node identity.
+    pub node: NodeId,
+    /// Process life.
+    pub boot: u64,
+    /// Drift bound of the store's clock, in ns.
+    pub max_ahead_ns: u64,
+    /// Varies waiting times between nodes.
+    pub seed: u64,
+    /// Starts tasks.
+    pub spawner: Spawner,
+    /// Serves joiners; `None`: they are refused.
+    pub joins: Option<Arc<dyn JoinHandler>>,
+}
+
+impl fmt::Debug for DriverConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverConfig")
+            .field("host", &self.host)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a driver ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The store failed or was closed.
+    #[error(transparent)]
+    Store(#[from] WriteError),
+    /// The endpoint has no identity.
+    #[error("gossip needs an endpoint with an identity")]
+    NoIdentity,
+}
+
+struct Link {
+    number: u64,
+    boot: u64,
+    connection: Connection,
+    out: mpsc::Sender<Message>,
+}
+
+/// The receiving ends of all that tasks tell the driver.
+struct Inputs<C> {
+    fresh: mpsc::Receiver<Fresh>,
+    reports: mpsc::Receiver<(String, u64, LinkReport)>,
+    messages: mpsc::Receiver<(String, u64, Message)>,
+    results: mpsc::Receiver<FromStore>,
+    changes: C,
+}
+
+/// Runs the gossip protocol of one node over an endpoint and a store.
+pub struct Driver<B: Backend> {
+    core: Gossip,
+    backend: B,
+    endpoint: Endpoint,
+    status: Status,
+    spawner: Spawner,
+    hello: Hello,
+    began: Instant,
+    links: BTreeMap<String, Link>,
+    next_number: u64,
+    dials: Dials,
+    /// The greatest clock reading of each peer that the store was not told of yet.
+    observed: BTreeMap<String, Timestamp>,
+    to_store: mpsc::Sender<ToStore>,
+    to_driver: mpsc::Sender<Fresh>,
+    reports: mpsc::Sender<(String, u64, LinkReport)>,
+    messages: mpsc::Sender<(String, u64, Message)>,
+    inputs: Option<Inputs<B::Changes>>,
+}
+
+impl<B: Backend> fmt::Debug for Driver<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("host", &self.hello.host)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Driver<B> {
+    /// A driver over `endpoint`, which must have an identity. Its tasks are started; it does nothing before
+    /// [`Driver::run`].
+    ///
+    /// # Errors
+    /// [`DriverError::NoIdentity`].
+    pub fn new(
+        config: DriverConfig,
+        backend: B,
+        endpoint: Endpoint,
+        status: Status,
+    ) -> Result<Self, DriverError> {
+        let cluster = endpoint
+            .identity()
+            .ok_or(DriverError::NoIdentity)?
+            .cluster();
+        let changes = backend.changes();
+        let (wall, stamp) = backend.clock();
+        let mut proto = Config::new(&config.host, config.node);
+        proto.max_ahead_ns = config.max_ahead_ns;
+        let core = backend.with_view(|view| {
+            let ctx = Ctx {
+                now: 0,
+                wall,
+                stamp,
+                view,
+            };
+            Gossip::new(proto, config.seed, &ctx)
+        });
+        let hello = Hello {
+            wire_min: WIRE_VERSION,
+            wire_max: WIRE_VERSION,
+            features: 0,
+            cluster: cluster.to_string(),
+            host: config.host,
+            node: config.node.to_string(),
+            boot: config.boot,
+            wall,
+        };
+        let (to_store, jobs) = mpsc::channel(MERGES_LEN);
+        let (to_results, results) = mpsc::channel(REPORTS_LEN);
+        let (to_driver, fresh) = mpsc::channel(INBOX_LEN);
+        let (reports, reports_in) = mpsc::channel(REPORTS_LEN);
+        let (messages, messages_in) = mpsc::channel(INBOX_LEN);
+        (config.spawner)(Box::pin(merger::run(backend.clone(), jobs, to_results)));
+        (config.spawner)(Box::pin(session::accept_all(
+            endpoint.clone(),
+            config.joins,
+            session::Greeter {
+                hello: hello.clone(),
+                spawner: Arc::clone(&config.spawner),
+                to_driver: to_driver.clone(),
+            },
+        )));
+        Ok(Self {
+            core,
+            backend,
+            endpoint,
+            status,
+            spawner: config.spawner,
+            hello,
+            began: Instant::now(),
+            links: BTreeMap::new(),
+            next_number: 0,
+            dials: Dials::new(config.seed),
+            observed: BTreeMap::new(),
+            to_store,
+            to_driver,
+            reports,
+            messages,
+            inputs: Some(Inputs {
+                fresh,
+                reports: reports_in,
+                messages: messages_in,
+                results,
+                changes,
+            }),
+        })
+    }
+
+    /// Runs until `shutdown` is done; then the connections are closed and the endpoint with them.
+    ///
+    /// # Errors
+    /// [`DriverError`] if the store fails.
+    pub async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), DriverError> {
+        let Some(mut inputs) = self.inputs.take() else {
+            return Ok(());
+        };
+        self.refresh_targets();
+        let ended = self.turn(&mut inputs, shutdown).await;
+        self.endpoint.close(CloseCode::Shutdown, "the daemon stops");
+        // Peers that do not hear of it notice by themselves.
+        let _ = timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
+        ended
+    }
+
+    async fn turn(
+        &mut self,
+        inputs: &mut Inputs<B::Changes>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), DriverError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            self.drain();
+            let due = self.due();
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                Some(result) = inputs.results.recv() => self.stored(result)?,
+                Some((host, number, report)) = inputs.reports.recv() => self.report(&host, number, report),
+                Some(fresh) = inputs.fresh.recv() => self.fresh(fresh),
+                change = inputs.changes.next() => self.changed(change)?,
+                Some((host, number, message)) = inputs.messages.recv(), if self.has_room() => {
+                    self.message(&host, number, message);
+                }
+                () = sleep_until(due) => self.with_core(|core, ctx| core.handle_timeout(ctx)),
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.core.wants_messages() && self.to_store.capacity() > 0
+    }
+
+    fn with_core<T>(&mut self, act: impl FnOnce(&mut Gossip, &Ctx<'_>) -> T) -> T {
+        let (wall, stamp) = self.backend.clock();
+        let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let core = &mut self.core;
+        self.backend.with_view(|view| {
+            let ctx = Ctx {
+                now,
+                wall,
+                stamp,
+                view,
+            };
+            act(core, &ctx)
+        })
+    }
+
+    /// When something is to be done though nothing happens.
+    fn due(&self) -> Instant {
+        let core = self
+            .core
+            .poll_timeout()
+            .map(|at| self.began + Duration::from_nanos(at));
+        let dial = self.dials.next(|host| self.links.contains_key(host));
+        let idle = Instant::now() + Duration::from_secs(3600);
+        [core, dial].into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    /// Carries out all that the core wants.
+    fn drain(&mut self) {
+        while let Ok(permit) = self.to_store.try_reserve() {
+            if let Some((host, entries)) = self.core.poll_merge() {
+                permit.send(ToStore::Merge(host, entries));
+            } else if let Some((host, stamp)) = self.observed.pop_first() {
+                permit.send(ToStore::Observe(host, stamp));
+            } else {
+                break;
+            }
+        }
+        let mut messages = Vec::new();
+        self.with_core(|core, ctx| {
+            while let Some(message) = core.poll_transmit(ctx) {
+                messages.push(message);
+            }
+        });
+        for (host, message) in messages {
+            if let Some(link) = self.links.get(&host) {
+                // Room is promised by the core's window; a closed queue is reported by the link.
+                let _ = link.out.try_send(message);
+            }
+        }
+        while let Some(event) = self.core.poll_event() {
+            self.event(event);
+        }
+        for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
+            let stamp = self.backend.clock().1;
+            let dial = session::dial(
+                self.endpoint.clone(),
+                self.hello.clone(),
+                stamp,
+                session::Target { host, addrs, key },
+                self.to_driver.clone(),
+            );
+            (self.spawner)(Box::pin(dial));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Synced { peer } => {
+                tracing::debug!(%peer, "all that is shared is equal");
+                self.status.update(&peer, |status| status.synced = true);
+                self.status.set_synced();
+            }
+            Event::Diverged { peer } => {
+                tracing::debug!(%peer, "contents differ; comparing");
+                self.status.update(&peer, |status| status.synced = false);
+            }
+            Event::Refused { peer, key, stamp } => {
+                let count = self.core.refused(&peer);
+                let mut first = false;
+                self.status.update(&peer, |status| {
+                    first = status.refused == 0;
+                    status.refused = count.max(1);
+                    status.refused_stamp = Some(stamp);
+                });
+                if first {
+                    tracing::warn!(%peer, %key, %stamp,
+                        "entries with stamps too far ahead are refused: compare the system clocks of both nodes");
+                }
+            }
+            Event::Skipped { peer, count } => {
+                tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
+            }
+            Event::TopologyChanged => self.refresh_targets(),
+            Event::Bye { peer, reason } => tracing::info!(%peer, reason, "the peer ends"),
+        }
+    }
+
+    /// Reads from the core whom to be connected with, and drops whom not.
+    fn refresh_targets(&mut self) {
+        let neighbours = self.core.neighbours();
+        let named = |host: &str| neighbours.iter().any(|n| n.host == host);
+        self.dials.retain(named);
+        self.status.retain(named);
+        for neighbour in &neighbours {
+            let record = &neighbour.record;
+            let first = self.hello.node < record.id.to_string();
+            let news = self
+                .dials
+                .want(&neighbour.host, &record.meta, record.key_hash, first);
+            self.status.update(&neighbour.host, |_| {});
+            let link = self.links.get(&neighbour.host);
+            let moved = link.is_some_and(|link| {
+                let addr = link.connection.remote_addr();
+                link.connection.is_outgoing() && !self.dials.is_current(&neighbour.host, addr)
+            });
+            if news && moved {
+                self.drop_link(&neighbour.host, CloseCode::Done, "the address has changed");
+            }
+        }
+        let gone: Vec<String> = self.links.keys().filter(|h| !named(h)).cloned().collect();
+        for host in gone {
+            self.drop_link(&host, CloseCode::NotAllowed, "your node left our roster");
+        }
+        self.endpoint.enforce_policy();
+    }
+
+    fn drop_link(&mut self, host: &str, code: CloseCode, reason: &str) {
+        if let Some(link) = self.links.remove(host) {
+            link.connection.close(code, reason);
+            self.core.handle_disconnected(host);
+            self.status.update(host, |status| {
+                status.connected = false;
+                status.synced = false;
+                status.error = Some(reason.to_owned());
+            });
+        }
+    }
+
+    fn stored(&mut self, result: FromStore) -> Result<(), DriverError> {
+        match result {
+            FromStore::Merged(host, results) => {
+                self.with_core(|core, ctx| core.handle_merge_result(ctx, &host, &results));
+                Ok(())
+            }
+            FromStore::Refused(host, stamp) => {
+                self.status
+                    .update(&host, |status| status.refused_stamp = Some(stamp));
+                Ok(())
+            }
+            FromStore::Failed(error) => Err(error.into()),
+        }
+    }
+
+    fn changed(&mut self, change: Option<FeedEvent>) -> Result<(), DriverError> {
+        match change {
+            Some(FeedEvent::Applied(batch)) => {
+                self.with_core(|core, ctx| core.handle_applied(ctx, &batch.entries));
+                Ok(())
+            }
+            Some(FeedEvent::Lagged) => {
+                self.with_core(|core, ctx| core.handle_reload(ctx));
+                Ok(())
+            }
+            None => Err(WriteError::Closed.into()),
+        }
+    }
+
+    fn message(&mut self, host: &str, number: u64, message: Message) {
+        let Some(link) = self.links.get(host).filter(|link| link.number == number) else {
+            return;
+        };
+        let rtt = u64::try_from(link.connection.rtt().as_micros()).ok();
+        let (wall, reading) = self.backend.clock();
+        if message.stamp >= reading {
+            let seen = self.observed.entry(host.to_owned()).or_default();
+            *seen = (*seen).max(message.stamp);
+        }
+        self.status.update(host, |status| {
+            status.heard_ns = Some(wall);
+            status.rtt_us = rtt;
+        });
+        self.with_core(|core, ctx| core.handle_message(ctx, host, message));
+    }
+
+    fn report(&mut self, host: &str, number: u64, report: LinkReport) {
+        if self
+            .links
+            .get(host)
+            .is_none_or(|link| link.number != number)
+        {
+            return;
+        }
+        match report {
+            LinkReport::Sent => self.core.handle_sent(host),
+            LinkReport::Down(reason) => {
+                tracing::info!(peer = host, reason, "connection lost");
+                self.drop_link(host, CloseCode::Done, &reason);
+                self.dials.ended(host);
+            }
+        }
+    }
+
+    fn fresh(&mut self, fresh: Fresh) {
+        match fresh {
+            Fresh::Greeted(greeted) => self.up(*greeted),
+            Fresh::DialFailed { host, reason } => {
+                self.dials.ended(&host);
+                if !self.links.contains_key(&host) {
+                    tracing::debug!(peer = host, reason, "no connection");
+                    self.status
+                        .update(&host, |status| status.error = Some(reason));
+                }
+            }
+        }
+    }
+
+    fn up(&mut self, greeted: Greeted) {
+        let host = greeted.host.clone();
+        self.dials.succeeded(&host);
+        if let Some(held) = self.links.get(&host) {
+            if !replaces(held, &greeted, &self.hello.node) {
+                greeted.connection.close(CloseCode::Duplicate, "");
+                return;
+            }
+            self.drop_link(&host, CloseCode::Duplicate, "");
+        }
+        self.next_number += 1;
+        let number = self.next_number;
+        let boot = greeted.hello.boot;
+        let io = LinkIo {
+            number,
+            host: host.clone(),
+            reports: self.reports.clone(),
+            messages: self.messages.clone(),
+        };
+        let outgoing = greeted.connection.is_outgoing();
+        let (out, connection) = start(&self.spawner, greeted, io);
+        tracing::info!(peer = %host, addr = %connection.remote_addr(), outgoing, "connected");
+        let link = Link {
+            number,
+            boot,
+            connection,
+            out,
+        };
+        self.links.insert(host.clone(), link);
+        let wall = self.backend.clock().0;
+        self.status.update(&host, |status| {
+            status.connected = true;
+            status.synced = false;
+            status.error = None;
+            status.heard_ns = Some(wall);
+        });
+        self.with_core(|core, ctx| core.handle_connected(ctx, &host));
+    }
+}
+
+/// Whether a new connection takes the place of the one held. Of two that were dialled from both sides, both nodes
+/// keep the one that the node with the smaller number dialled; otherwise the newer one is the better one.
+fn replaces(held: &Link, new: &Greeted, own_node: &str) -> bool {
+    if held.connection.close_reason().is_some() || held.boot != new.hello.boot {
+        return true;
+    }
+    let first = own_node < new.hello.node.as_str();
+    let right = |connection: &Connection| connection.is_outgoing() == first;
+    !right(&held.connection) || right(&new.connection)
+}

@@ -1,0 +1,85 @@
+//! Admitting nodes: the issuer's side of joining.
+
+use crate::JoinHandler;
+use crate::roster::pack_payload;
+use crate::tokens::Tokens;
+use mars_gossip_net::join::{Grant, JoinRequest, Refusal, serve_join};
+use mars_gossip_net::{ClusterCa, Connection};
+use mars_meta::Meta;
+use mars_meta_model::{NodeId, NodeRecord, NodeState, Value, check_host_name, roster, roster_key};
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Signs for those who know a token.
+#[derive(Clone)]
+pub(crate) struct Issuer {
+    pub(crate) ca: Arc<ClusterCa>,
+    pub(crate) meta: Meta,
+    pub(crate) tokens: Arc<Tokens>,
+}
+
+impl JoinHandler for Issuer {
+    fn serve(&self, connection: Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let issuer = self.clone();
+        Box::pin(async move {
+            let now = issuer.meta.clock().0 / 1_000_000_000;
+            let lookup = |id| issuer.tokens.lookup(id);
+            let served =
+                serve_join(connection, &issuer.ca, now, lookup, |r| issuer.decide(r)).await;
+            match served {
+                Ok(request) => tracing::info!(
+                    host = request.name, node = %request.node, key = %request.key, "a node has joined"
+                ),
+                Err(error) => tracing::warn!(%error, "a node did not join"),
+            }
+        })
+    }
+}
+
+impl Issuer {
+    /// Writes the joiner's line into the roster, or says why not. The token is used up first: if the daemon ends in
+    /// between, the same joiner is admitted again without cost.
+    async fn decide(&self, request: JoinRequest) -> Result<Grant, Refusal> {
+        let host = &request.name;
+        check_host_name(host).map_err(|error| Refusal::BadRequest(error.to_string()))?;
+        let id = NodeId(request.node.as_u128());
+        let key = *request.key.as_bytes();
+        let known = self.meta.with_table(roster);
+        if let Some(held) = known.get(host)
+            && held.state == NodeState::Active
+            && (held.id, held.key_hash) != (id, key)
+        {
+            return Err(Refusal::NameTaken);
+        }
+        let others = known.iter().filter(|(name, _)| *name != host);
+        if others.into_iter().any(|(_, held)| held.id == id) {
+            return Err(Refusal::NodeTaken);
+        }
+        self.tokens
+            .admit(request.token, request.node.as_u128(), request.key)?;
+        let mut meta_addr = request.meta;
+        if meta_addr.ip().is_unspecified() {
+            meta_addr.set_ip(request.observed.ip());
+        }
+        let mut data_addr = request.data.filter(|addr| addr.port() != 0);
+        if let Some(addr) = data_addr.as_mut().filter(|addr| addr.ip().is_unspecified()) {
+            addr.set_ip(request.observed.ip());
+        }
+        let record = NodeRecord {
+            id,
+            key_hash: key,
+            meta: vec![meta_addr],
+            data: data_addr.into_iter().collect(),
+            state: NodeState::Active,
+        };
+        if known.get(host) != Some(&record) {
+            let line = roster_key(host).zip(Value::text(&record.to_string()).ok());
+            let (key, value) =
+                line.ok_or_else(|| Refusal::BadRequest("no roster line can be made".to_owned()))?;
+            let written = self.meta.apply(vec![(key, Some(value))], false).await;
+            written.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        }
+        let payload = self.meta.with_table(|table| pack_payload(table));
+        Ok(Grant { payload })
+    }
+}

@@ -1,0 +1,153 @@
+//! Joining a cluster: the joiner's side.
+
+use crate::control::already_in_cluster;
+use crate::create::own_key;
+use crate::daemon::Daemon;
+use crate::limits::JOIN_SYNC_TIMEOUT;
+use crate::resolve::resolve;
+use crate::roster::unpack_payload;
+use mars_gossip_net::join::{JoinError, Joined, Joiner, Refusal, redeem};
+use mars_gossip_net::{CloseCode, Endpoint, EndpointConfig, JoinToken};
+use mars_lamport::Timestamp;
+use mars_meta::WriteError;
+use mars_meta_api::{ApiError, ErrorCode, Secret};
+use mars_meta_model::{Entry, Key, View as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// Redeems the token, takes over the roster, and waits for the first complete exchange with a peer.
+pub(crate) async fn join_cluster(
+    daemon: &Arc<Daemon>,
+    addr: Option<String>,
+    token: Secret,
+) -> Result<(), ApiError> {
+    let _guard = daemon.membership.lock().await;
+    already_in_cluster(daemon)?;
+    let mut token: JoinToken = token
+        .0
+        .parse()
+        .map_err(|error: mars_gossip_net::TokenError| {
+            ApiError::new(ErrorCode::BadRequest, error.to_string())
+        })?;
+    if let Some(addr) = addr {
+        let port = token.issuers.first().map_or(0, SocketAddr::port);
+        token.issuers = resolve(&addr, port).await?;
+    }
+    let joiner = Joiner {
+        node: Uuid::from_u128(daemon.meta.node().0),
+        name: daemon.config.host.clone(),
+        key: own_key(daemon)?,
+        meta: daemon.config.advertise,
+        data: Some(daemon.config.data_advertise),
+    };
+    let joined = ask(&token, &joiner).await?;
+    let entries = unpack_payload(&joined.payload).map_err(|reason| {
+        let message = format!("the answer of {} cannot be used: {reason}", joined.issuer);
+        ApiError::new(ErrorCode::Internal, message).with_hint("run the same version on both nodes")
+    })?;
+    check_clocks(daemon, &entries)?;
+    adopt(daemon, entries)
+        .await
+        .map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
+    let saved = joined.identity.save(&daemon.state.identity());
+    saved.map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
+    daemon
+        .start(joined.identity, Vec::new())
+        .await
+        .map_err(|error| {
+            let message = format!("this node is a member now, but gossip does not start: {error}");
+            ApiError::new(ErrorCode::Internal, message)
+                .with_hint("remove the cause and restart the daemon")
+        })?;
+    if timeout(JOIN_SYNC_TIMEOUT, daemon.status.wait_synced())
+        .await
+        .is_err()
+    {
+        let message = format!(
+            "this node is a member now, but no other node was fully heard within {} seconds",
+            JOIN_SYNC_TIMEOUT.as_secs()
+        );
+        return Err(ApiError::new(ErrorCode::Unreachable, message)
+            .with_hint("the exchange goes on; check that UDP is let through in both directions"));
+    }
+    tracing::info!(host = daemon.config.host, "cluster joined");
+    Ok(())
+}
+
+async fn ask(token: &JoinToken, joiner: &Joiner) -> Result<Joined, ApiError> {
+    let v6 = token.issuers.first().is_some_and(SocketAddr::is_ipv6);
+    let any = if v6 {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
+    let settings = EndpointConfig::joining(SocketAddr::new(any, 0));
+    let endpoint = Endpoint::bind(settings)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    let joined = redeem(&endpoint, token, joiner).await;
+    endpoint.close(CloseCode::Done, "");
+    joined.map_err(|error| explain(&error))
+}
+
+fn explain(error: &JoinError) -> ApiError {
+    let code = match error {
+        JoinError::Token(_) => ErrorCode::BadRequest,
+        JoinError::Unreachable(_) | JoinError::Timeout { .. } | JoinError::Lost { .. } => {
+            ErrorCode::Unreachable
+        }
+        JoinError::Refused { .. } | JoinError::WrongAuthority { .. } => ErrorCode::Refused,
+        JoinError::Request(_) | JoinError::BadReply { .. } => ErrorCode::Internal,
+    };
+    let hint = match error {
+        JoinError::Refused {
+            refusal: Refusal::NameTaken,
+            ..
+        } => {
+            "a second node with the same name cannot join: rename this host, or remove the other one"
+        }
+        JoinError::Refused {
+            refusal: Refusal::Token | Refusal::Expired { .. } | Refusal::UsedUp,
+            ..
+        }
+        | JoinError::Token(_) => "make a new token with join-token on a member of the cluster",
+        JoinError::Unreachable(_) => "check the address, and that UDP is let through",
+        JoinError::Timeout { .. } | JoinError::Lost { .. } => "try again with the same token",
+        _ => return ApiError::new(code, error.to_string()),
+    };
+    ApiError::new(code, error.to_string()).with_hint(hint)
+}
+
+/// A roster from the far future would be refused entry by entry: better say so before anything is stored.
+fn check_clocks(daemon: &Daemon, entries: &[Entry]) -> Result<(), ApiError> {
+    let wall = daemon.meta.clock().0;
+    let limit = Timestamp::from_nanos(wall.saturating_add(daemon.config.max_ahead_ns));
+    let newest = entries.iter().map(|entry| entry.stamp).max();
+    match newest.filter(|newest| *newest > limit) {
+        None => Ok(()),
+        Some(newest) => Err(ApiError::new(
+            ErrorCode::Refused,
+            format!(
+                "the cluster's clock is far ahead of this node's: its newest stamp is {newest}, the system clock \
+                 here says {}",
+                Timestamp::from_nanos(wall)
+            ),
+        )
+        .with_hint("set the system clocks right, then try again with the same token")),
+    }
+}
+
+/// Puts the roster of the new cluster in place of what an earlier life or an import left behind, which must not win
+/// over it by a later stamp.
+async fn adopt(daemon: &Daemon, entries: Vec<Entry>) -> Result<(), WriteError> {
+    let old: Vec<(Key, Timestamp)> = daemon.meta.with_table(|table| {
+        let name = Key::parse("uuid").ok();
+        let name = name.and_then(|key| table.entry(&key));
+        let all = name.into_iter().chain(table.scan("roster/"));
+        all.map(|entry| (entry.key.clone(), entry.stamp)).collect()
+    });
+    daemon.meta.forget(old).await?;
+    daemon.meta.merge(entries, 0).await?;
+    Ok(())
+}

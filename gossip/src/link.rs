@@ -1,0 +1,198 @@
+//! One connection: greetings, then messages in both directions.
+
+use crate::limits::HELLO_TIMEOUT;
+use bytes::Bytes;
+use mars_gossip_net::{CloseCode, Connection, FrameReceiver, FrameSender};
+use mars_gossip_proto::limits::{FRAME_LEN_MAX, WINDOW};
+use mars_gossip_proto::{Body, Hello, Message, decode, encode};
+use mars_lamport::Timestamp;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Starts a task. In a simulation it notes the task, so that a crash ends it.
+pub type Spawner = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
+/// A connection on which greetings were exchanged.
+#[derive(Debug)]
+pub(crate) struct Greeted {
+    /// Who the peer is.
+    pub(crate) host: String,
+    /// Its greeting.
+    pub(crate) hello: Hello,
+    pub(crate) connection: Connection,
+    sender: FrameSender,
+    receiver: FrameReceiver,
+}
+
+/// What a link reports to the driver, besides messages.
+#[derive(Debug)]
+pub(crate) enum LinkReport {
+    /// A message left.
+    Sent,
+    /// The connection is of no more use.
+    Down(String),
+}
+
+fn limit() -> u32 {
+    u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX)
+}
+
+/// Exchanges greetings; the one who dialled opens the stream.
+pub(crate) async fn greet(
+    connection: Connection,
+    ours: &Hello,
+    stamp: Timestamp,
+) -> Result<Greeted, String> {
+    let certified = connection.peer().map(|peer| (peer.name.clone(), peer.node));
+    let (name, node) = certified.ok_or("the peer showed no certificate")?;
+    let exchange = async {
+        let (mut sender, mut receiver) = if connection.is_outgoing() {
+            connection.open_bi(limit()).await
+        } else {
+            connection.accept_bi(limit()).await
+        }
+        .map_err(|error| error.to_string())?;
+        let body = Body::Hello(ours.clone());
+        send(&mut sender, &Message { stamp, body }).await?;
+        match receive(&mut receiver).await? {
+            None => Err("the peer closed without a greeting".to_owned()),
+            Some(Message {
+                body: Body::Hello(hello),
+                ..
+            }) => Ok((hello, sender, receiver)),
+            Some(_) => Err("the peer's first message is no greeting".to_owned()),
+        }
+    };
+    let greeted = timeout(HELLO_TIMEOUT, exchange)
+        .await
+        .unwrap_or_else(|_| Err("no greeting in time".to_owned()));
+    let checked = greeted.and_then(|(hello, sender, receiver)| {
+        hello
+            .check(ours, &name)
+            .map_err(|error| error.to_string())?;
+        if hello.node != node.to_string() {
+            return Err("its greeting and its certificate name different nodes".to_owned());
+        }
+        Ok((hello, sender, receiver))
+    });
+    match checked {
+        Ok((hello, sender, receiver)) => Ok(Greeted {
+            host: name,
+            hello,
+            connection,
+            sender,
+            receiver,
+        }),
+        Err(reason) => {
+            connection.close(CloseCode::Protocol, &reason);
+            Err(reason)
+        }
+    }
+}
+
+async fn send(sender: &mut FrameSender, message: &Message) -> Result<(), String> {
+    let (kind, body) = encode(message);
+    let sent = sender.send(kind, 0, Bytes::from(body)).await;
+    sent.map_err(|error| error.to_string())
+}
+
+/// The next message that is understood.
+async fn receive(receiver: &mut FrameReceiver) -> Result<Option<Message>, String> {
+    loop {
+        let frame = receiver.read_frame().await;
+        let Some(frame) = frame.map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        match decode(frame.kind, &frame.body) {
+            Ok(Some(message)) => return Ok(Some(message)),
+            // Of a later version.
+            Ok(None) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// Where a link's reports and messages go. Each is marked with the link, so that those of a link that was replaced
+/// are known as such.
+pub(crate) struct LinkIo {
+    pub(crate) number: u64,
+    pub(crate) host: String,
+    pub(crate) reports: mpsc::Sender<(String, u64, LinkReport)>,
+    pub(crate) messages: mpsc::Sender<(String, u64, Message)>,
+}
+
+/// Starts the two tasks of a link; returns where its messages are to be put. There is room for all that the core
+/// hands out before a message is reported as sent.
+pub(crate) fn start(
+    spawner: &Spawner,
+    greeted: Greeted,
+    io: LinkIo,
+) -> (mpsc::Sender<Message>, Connection) {
+    let room = usize::try_from(WINDOW).unwrap_or(1) + 1;
+    let (out, queue) = mpsc::channel(room);
+    let LinkIo {
+        number,
+        host,
+        reports,
+        messages,
+    } = io;
+    let connection = greeted.connection.clone();
+    spawner(Box::pin(write_messages(
+        greeted.sender,
+        queue,
+        greeted.connection.clone(),
+        (host.clone(), number, reports.clone()),
+    )));
+    spawner(Box::pin(async move {
+        let reason = read_messages(greeted.receiver, &host, number, &messages).await;
+        let reason = match greeted.connection.close_reason() {
+            Some(error) => error.to_string(),
+            None => reason,
+        };
+        greeted.connection.close(CloseCode::Protocol, &reason);
+        // The driver may be gone.
+        let _ = reports.send((host, number, LinkReport::Down(reason))).await;
+    }));
+    (out, connection)
+}
+
+async fn write_messages(
+    mut sender: FrameSender,
+    mut queue: mpsc::Receiver<Message>,
+    connection: Connection,
+    (host, number, reports): (String, u64, mpsc::Sender<(String, u64, LinkReport)>),
+) {
+    while let Some(message) = queue.recv().await {
+        if let Err(reason) = send(&mut sender, &message).await {
+            // The reading task notices and reports.
+            connection.close(CloseCode::Protocol, &reason);
+            return;
+        }
+        let report = (host.clone(), number, LinkReport::Sent);
+        if reports.send(report).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_messages(
+    mut receiver: FrameReceiver,
+    host: &str,
+    number: u64,
+    messages: &mpsc::Sender<(String, u64, Message)>,
+) -> String {
+    loop {
+        match receive(&mut receiver).await {
+            Ok(Some(message)) => {
+                let sent = messages.send((host.to_owned(), number, message)).await;
+                if sent.is_err() {
+                    return "the daemon stops".to_owned();
+                }
+            }
+            Ok(None) => return "the peer ended the stream".to_owned(),
+            Err(reason) => return reason,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The task that hands received entries to the store, so that the driver never waits for the disk.
+
+use crate::Backend;
+use mars_gossip_proto::MergeOutcome;
+use mars_lamport::Timestamp;
+use mars_meta::{MergeResult, WriteError};
+use mars_meta_model::Entry;
+use tokio::sync::mpsc;
+
+/// Something for the store.
+#[derive(Debug)]
+pub(crate) enum ToStore {
+    /// Entries received from a host.
+    Merge(String, Vec<Entry>),
+    /// A clock reading received from a host.
+    Observe(String, Timestamp),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum FromStore {
+    Merged(String, Vec<(Entry, MergeOutcome)>),
+    /// The reading lies too far ahead and was not taken.
+    Refused(String, Timestamp),
+    Failed(WriteError),
+}
+
+/// Until the driver is gone or the store fails.
+pub(crate) async fn run<B: Backend>(
+    backend: B,
+    mut queue: mpsc::Receiver<ToStore>,
+    results: mpsc::Sender<FromStore>,
+) {
+    while let Some(job) = queue.recv().await {
+        let result = match job {
+            ToStore::Merge(host, entries) => match backend.merge(entries.clone()).await {
+                Ok(merged) => {
+                    let outcomes = merged.results.iter().map(outcome);
+                    FromStore::Merged(host, entries.into_iter().zip(outcomes).collect())
+                }
+                Err(error) => FromStore::Failed(error),
+            },
+            ToStore::Observe(host, stamp) => match backend.observe(stamp).await {
+                Ok(true) => continue,
+                Ok(false) => FromStore::Refused(host, stamp),
+                Err(error) => FromStore::Failed(error),
+            },
+        };
+        if results.send(result).await.is_err() {
+            return;
+        }
+    }
+}
+
+const fn outcome(result: &MergeResult) -> MergeOutcome {
+    match result {
+        MergeResult::Applied => MergeOutcome::Applied,
+        MergeResult::Duplicate => MergeOutcome::Duplicate,
+        MergeResult::Stale => MergeOutcome::Stale,
+        MergeResult::TooFarAhead => MergeOutcome::TooFarAhead,
+    }
+}

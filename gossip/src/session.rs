@@ -1,0 +1,102 @@
+//! Getting connections: accepting and dialling, up to the greetings.
+
+use crate::JoinHandler;
+use crate::link::{Greeted, Spawner, greet};
+use mars_gossip_net::{Alpn, CloseCode, Endpoint, KeyHash};
+use mars_gossip_proto::Hello;
+use mars_lamport::Timestamp;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// News of connections.
+#[derive(Debug)]
+pub(crate) enum Fresh {
+    /// Greetings were exchanged.
+    Greeted(Box<Greeted>),
+    /// A dial came to nothing.
+    DialFailed {
+        /// Whom we dialled.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What is needed to greet peers that dialled us.
+pub(crate) struct Greeter {
+    pub(crate) hello: Hello,
+    pub(crate) spawner: Spawner,
+    pub(crate) to_driver: mpsc::Sender<Fresh>,
+}
+
+/// Until the endpoint is closed.
+pub(crate) async fn accept_all(
+    endpoint: Endpoint,
+    joins: Option<Arc<dyn JoinHandler>>,
+    greeter: Greeter,
+) {
+    let joining = Arc::new(Semaphore::new(crate::limits::JOINS_MAX));
+    while let Some(connection) = endpoint.accept().await {
+        match (connection.alpn(), &joins) {
+            (Alpn::Gossip, _) => {
+                let (hello, to_driver) = (greeter.hello.clone(), greeter.to_driver.clone());
+                (greeter.spawner)(Box::pin(async move {
+                    let from = connection.remote_addr();
+                    match greet(connection, &hello, Timestamp::ZERO).await {
+                        // The driver may be gone.
+                        Ok(greeted) => {
+                            let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;
+                        }
+                        Err(reason) => tracing::debug!(%from, reason, "no greeting"),
+                    }
+                }));
+            }
+            (Alpn::Join, Some(joins)) => match Arc::clone(&joining).try_acquire_owned() {
+                Ok(permit) => {
+                    let serving = joins.serve(connection);
+                    (greeter.spawner)(Box::pin(async move {
+                        serving.await;
+                        drop(permit);
+                    }));
+                }
+                Err(_) => connection.close(CloseCode::Busy, "too many nodes are joining"),
+            },
+            _ => connection.close(CloseCode::NotAllowed, "not served here"),
+        }
+    }
+}
+
+/// Whom to dial.
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) key: [u8; 32],
+}
+
+/// Tries all addresses of a peer once.
+pub(crate) async fn dial(
+    endpoint: Endpoint,
+    hello: Hello,
+    stamp: Timestamp,
+    target: Target,
+    to_driver: mpsc::Sender<Fresh>,
+) {
+    let mut reason = "the roster names no address of it".to_owned();
+    for addr in &target.addrs {
+        let expected = Some(KeyHash::from_bytes(target.key));
+        match endpoint.connect(*addr, Alpn::Gossip, expected).await {
+            Ok(connection) => match greet(connection, &hello, stamp).await {
+                Ok(greeted) => {
+                    // The driver may be gone.
+                    let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;
+                    return;
+                }
+                Err(error) => reason = format!("{addr}: {error}"),
+            },
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    let host = target.host;
+    let _ = to_driver.send(Fresh::DialFailed { host, reason }).await;
+}

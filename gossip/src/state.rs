@@ -1,0 +1,116 @@
+//! The state folder: `identity/` (key and certificates), `db/` (the store), `tokens`, `lock`.
+
+use crate::RunError;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The folder, locked as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the folder where it is missing and locks it.
+    pub(crate) fn open(root: &Path) -> Result<Self, RunError> {
+        let failed = |error| RunError::StateDir {
+            path: root.to_owned(),
+            error,
+        };
+        let mut folders = DirBuilder::new();
+        folders.recursive(true).mode(0o700);
+        folders.create(root.join("identity")).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(root.join("lock"))
+            .map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                root: root.to_owned(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::Locked(root.to_owned())),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Folder of key and certificates.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("identity")
+    }
+
+    /// Folder of the store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.root.join("db")
+    }
+
+    /// File of the join tokens that this node has issued.
+    pub(crate) fn tokens(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+}
+
+/// Replaces a file that only the owner may read, so that after a crash there is the old or the new one, complete and on
+/// stable storage when this returns.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let tmp = path.with_extension("tmp");
+    match fs::remove_file(&tmp) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&tmp)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&tmp, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The content of a file of at most `max` bytes; `None` if there is none.
+pub(crate) fn read_small(path: &Path, max: u64) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut text = String::new();
+    file.take(max).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_on_the_same_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateDir::open(dir.path()).unwrap();
+        let error = StateDir::open(dir.path()).unwrap_err();
+        assert!(matches!(error, RunError::Locked(_)), "{error}");
+        drop(first);
+        StateDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_private_file_is_replaced_and_readable_by_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        assert_eq!(read_small(&path, 10).unwrap(), None);
+        replace_private(&path, b"one").unwrap();
+        replace_private(&path, b"two").unwrap();
+        assert_eq!(read_small(&path, 10).unwrap().as_deref(), Some("two"));
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,234 @@
+//! Join tokens that this node has issued: secret, expiry, uses left, and who was admitted by which.
+//!
+//! File `tokens`: a line `mars-tokens 1`, then one line per token:
+//! `ID SECRET EXPIRES USES [NODE:KEY[,NODE:KEY..]]`, numbers of bytes in hexadecimal, the others decimal.
+
+use crate::limits::{TOKENS_FILE_MAX, TOKENS_MAX};
+use crate::state::{read_small, replace_private};
+use mars_gossip_net::join::{Refusal, TokenState};
+use mars_gossip_net::{JoinToken, KeyHash, TokenId, TokenSecret};
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const HEADER: &str = "mars-tokens 1";
+
+#[derive(Clone)]
+struct Token {
+    id: TokenId,
+    secret: TokenSecret,
+    expires: u64,
+    uses: u32,
+    admitted: Vec<(u128, KeyHash)>,
+}
+
+/// The tokens, kept in a file that only the owner may read.
+pub(crate) struct Tokens {
+    path: PathBuf,
+    tokens: Mutex<Vec<Token>>,
+}
+
+/// A token could not be kept; it is not in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokensError {
+    #[error("the file of join tokens cannot be written: {0}")]
+    Io(#[from] io::Error),
+    #[error("{TOKENS_MAX} join tokens are in force: wait until some have expired")]
+    TooMany,
+}
+
+impl Tokens {
+    /// Reads the file; lines that are damaged are left out, and tokens that have expired.
+    pub(crate) fn load(path: PathBuf, now: u64) -> io::Result<Self> {
+        let text = read_small(&path, TOKENS_FILE_MAX)?.unwrap_or_default();
+        let mut lines = text.lines();
+        let mut tokens = Vec::new();
+        if !text.is_empty() && lines.next() != Some(HEADER) {
+            tracing::warn!(path = %path.display(), "the file of join tokens is of another version; it is not used");
+        } else {
+            for line in lines {
+                match parse(line) {
+                    Some(token) if token.expires > now => tokens.push(token),
+                    Some(_) => {}
+                    None => {
+                        tracing::warn!(path = %path.display(), "a damaged join token was left out");
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            path,
+            tokens: Mutex::new(tokens),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Token>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn save(&self, tokens: &[Token]) -> io::Result<()> {
+        let mut text = format!("{HEADER}\n");
+        for token in tokens {
+            let id = hex(&token.id.0);
+            let secret = hex(token.secret.expose());
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{id} {secret} {} {}", token.expires, token.uses);
+            for (i, (node, key)) in token.admitted.iter().enumerate() {
+                let before = if i == 0 { ' ' } else { ',' };
+                let _ = write!(text, "{before}{node:032x}:{}", hex(key.as_bytes()));
+            }
+            text.push('\n');
+        }
+        replace_private(&self.path, text.as_bytes())
+    }
+
+    /// Puts a new token in force; on stable storage when this returns.
+    pub(crate) fn add(&self, token: &JoinToken, uses: u32, now: u64) -> Result<(), TokensError> {
+        let mut tokens = self.lock();
+        let mut new = tokens.clone();
+        new.retain(|token| token.expires > now);
+        if new.len() >= TOKENS_MAX {
+            return Err(TokensError::TooMany);
+        }
+        new.push(Token {
+            id: token.id,
+            secret: token.secret.clone(),
+            expires: token.expires,
+            uses,
+            admitted: Vec::new(),
+        });
+        self.save(&new)?;
+        *tokens = new;
+        Ok(())
+    }
+
+    /// What the issuer's side of the exchange needs to know of a token.
+    pub(crate) fn lookup(&self, id: TokenId) -> Option<TokenState> {
+        let tokens = self.lock();
+        let token = tokens.iter().find(|token| token.id == id)?;
+        Some(TokenState {
+            secret: token.secret.clone(),
+            expires: token.expires,
+        })
+    }
+
+    /// Uses a token up by one for this node and key; a node that was admitted by it before costs nothing more.
+    /// On stable storage when this returns.
+    pub(crate) fn admit(&self, id: TokenId, node: u128, key: KeyHash) -> Result<(), Refusal> {
+        let mut tokens = self.lock();
+        let mut new = tokens.clone();
+        let Some(token) = new.iter_mut().find(|token| token.id == id) else {
+            return Err(Refusal::Token);
+        };
+        if token.admitted.contains(&(node, key)) {
+            return Ok(());
+        }
+        if token.uses == 0 {
+            return Err(Refusal::UsedUp);
+        }
+        token.uses -= 1;
+        token.admitted.push((node, key));
+        if let Err(error) = self.save(&new) {
+            tracing::error!(%error, "the file of join tokens cannot be written");
+            return Err(Refusal::Unavailable("the issuer's disk failed".to_owned()));
+        }
+        *tokens = new;
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn parse(line: &str) -> Option<Token> {
+    let mut fields = line.split(' ');
+    let id = TokenId(unhex(fields.next()?)?);
+    let secret = TokenSecret::from_bytes(unhex(fields.next()?)?);
+    let expires = fields.next()?.parse().ok()?;
+    let uses = fields.next()?.parse().ok()?;
+    let mut admitted = Vec::new();
+    for pair in fields.next().into_iter().flat_map(|list| list.split(',')) {
+        let (node, key) = pair.split_once(':')?;
+        let node = u128::from_be_bytes(unhex(node)?);
+        admitted.push((node, KeyHash::from_bytes(unhex(key)?)));
+    }
+    Some(Token {
+        id,
+        secret,
+        expires,
+        uses,
+        admitted,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn token(expires: u64) -> JoinToken {
+        let ca = KeyHash::from_bytes([1; 32]);
+        let addr = "127.0.0.1:1".parse().unwrap();
+        JoinToken::generate(Uuid::from_u128(1), ca, vec![addr], expires).unwrap()
+    }
+
+    #[test]
+    fn uses_are_counted_over_restarts_and_a_repeated_join_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        let key = |n| KeyHash::from_bytes([n; 32]);
+        let (good, old) = (token(100), token(50));
+        let tokens = Tokens::load(path.clone(), 10).unwrap();
+        tokens.add(&old, 1, 10).unwrap();
+        tokens.add(&good, 2, 10).unwrap();
+        assert_eq!(tokens.admit(good.id, 1, key(1)), Ok(()));
+
+        let tokens = Tokens::load(path.clone(), 60).unwrap();
+        assert!(tokens.lookup(old.id).is_none(), "expired");
+        let state = tokens.lookup(good.id).unwrap();
+        assert_eq!(state.secret.expose(), good.secret.expose());
+        assert_eq!(tokens.admit(good.id, 1, key(1)), Ok(()), "again");
+        assert_eq!(tokens.admit(good.id, 2, key(2)), Ok(()));
+        assert_eq!(tokens.admit(good.id, 3, key(3)), Err(Refusal::UsedUp));
+        assert_eq!(tokens.admit(good.id, 1, key(9)), Err(Refusal::UsedUp));
+        assert_eq!(tokens.admit(old.id, 1, key(1)), Err(Refusal::Token));
+
+        let tokens = Tokens::load(path, 60).unwrap();
+        assert_eq!(tokens.admit(good.id, 2, key(2)), Ok(()));
+        assert_eq!(tokens.admit(good.id, 4, key(4)), Err(Refusal::UsedUp));
+    }
+
+    #[test]
+    fn damage_costs_the_damaged_line_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        let good = token(100);
+        Tokens::load(path.clone(), 10)
+            .unwrap()
+            .add(&good, 1, 10)
+            .unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}nonsense\n00 11 22\n")).unwrap();
+        let tokens = Tokens::load(path, 10).unwrap();
+        assert!(tokens.lookup(good.id).is_some());
+        assert_eq!(tokens.lock().len(), 1);
+    }
+}

@@ -1,0 +1,162 @@
+use crate::node::{Node, config};
+use mars_gossip::{RunError, run};
+use mars_meta_api::{ErrorCode, Request, Response, Secret};
+
+async fn three() -> (Node, Node, Node) {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let token = a.token(2).await;
+    let b = Node::start("hostb").await;
+    assert_eq!(b.join(&token).await, Ok(Response::Done));
+    let c = Node::start("hostc").await;
+    assert_eq!(c.join(&token).await, Ok(Response::Done));
+    (a, b, c)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_find_each_other_and_share_what_is_written() {
+    let (a, b, c) = three().await;
+    b.connected("hostc").await;
+    c.connected("hostb").await;
+    a.connected("hostb").await;
+    // Founding and joining wrote what they should.
+    assert!(a.text("uuid").await.unwrap().starts_with("hosta_"));
+    for node in [&a, &b, &c] {
+        for host in ["hosta", "hostb", "hostc"] {
+            node.sees(&format!("ips/ip-{host}"), Some("127.0.0.1"))
+                .await;
+            node.sees(&format!("defaults-{host}/sync-limit"), Some("0"))
+                .await;
+        }
+        assert_eq!(node.text("uuid").await, a.text("uuid").await);
+        assert_eq!(
+            node.text("defaults/ca-host").await.as_deref(),
+            Some("hosta")
+        );
+    }
+    c.set("userspace/x", "1").await;
+    a.sees("userspace/x", Some("1")).await;
+    b.sees("userspace/x", Some("1")).await;
+    a.delete("userspace/x").await;
+    c.sees("userspace/x", None).await;
+    // A resource stays with its members.
+    b.set("directory/r/member-hostb", "storage").await;
+    c.set("directory/r/member-hostc", "storage").await;
+    b.set("resource-r/size", "100").await;
+    c.sees("resource-r/size", Some("100")).await;
+    b.set("userspace/after", "1").await;
+    a.sees("userspace/after", Some("1")).await;
+    assert_eq!(a.text("resource-r/size").await, None);
+    // Liveness.
+    let peer = a.peer("hostc").await.unwrap();
+    assert!(peer.heard_ns.is_some() && peer.rtt_us.is_some());
+    a.sees("actual-hostb/alive", Some("1")).await;
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_down_resumes_by_itself_and_catches_up() {
+    let (a, b, c) = three().await;
+    b.set("userspace/old", "1").await;
+    c.sees("userspace/old", Some("1")).await;
+    let dir = c.stop().await;
+    a.delete("userspace/old").await;
+    b.set("userspace/new", "2").await;
+    let c = Node::start_in("hostc", dir).await;
+    c.sees("userspace/old", None).await;
+    c.sees("userspace/new", Some("2")).await;
+    // The first node may come back on another port: the roster tells.
+    let a = a.restart().await;
+    c.set("userspace/later", "3").await;
+    a.sees("userspace/later", Some("3")).await;
+    a.connected("hostb").await;
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joining_is_refused_with_a_reason() {
+    let a = Node::start("hosta").await;
+    let b = Node::start("hostb").await;
+    let expect = |result: Result<Response, (ErrorCode, String)>, code, words: &str| {
+        let (found, text) = result.unwrap_err();
+        assert_eq!(found, code, "{text}");
+        assert!(text.contains(words), "{text}");
+    };
+    let ask = Request::JoinToken {
+        ttl_secs: 60,
+        uses: 1,
+    };
+    expect(
+        b.call(ask.clone()).await,
+        ErrorCode::NoCluster,
+        "create-cluster",
+    );
+    a.create_cluster().await;
+    let again = a.call(Request::CreateCluster).await;
+    expect(again, ErrorCode::AlreadyInCluster, "already");
+    let token = a.token(1).await;
+    expect(a.join(&token).await, ErrorCode::AlreadyInCluster, "already");
+    // A token that is none.
+    let nonsense = Secret("mars1.nonsense".to_owned());
+    expect(b.join(&nonsense).await, ErrorCode::BadRequest, "token");
+    // A second node with the name of the first one.
+    let twin = Node::start("hosta").await;
+    expect(twin.join(&token).await, ErrorCode::Refused, "same name");
+    // The token was not used up by that; now it is.
+    assert_eq!(b.join(&token).await, Ok(Response::Done));
+    let c = Node::start("hostc").await;
+    expect(c.join(&token).await, ErrorCode::Refused, "used up");
+    // Only the founder makes tokens.
+    expect(b.call(ask).await, ErrorCode::Refused, "hosta");
+    let token = a.token(1).await;
+    let node_info = b.call(Request::Node).await;
+    let Ok(Response::Node(info)) = node_info else {
+        panic!("{node_info:?}");
+    };
+    assert!(info.cluster.is_some() && info.host == "hostb");
+    // Nobody listens.
+    a.stop().await;
+    expect(c.join(&token).await, ErrorCode::Unreachable, "reached");
+    for node in [b, twin, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_cluster_left_behind_does_not_win() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let b = Node::start("hostb").await;
+    b.set("uuid", "legacy_1.000000000").await;
+    b.set("ips/ip-hostb", "10.9.9.9").await;
+    b.set("userspace/kept", "1").await;
+    let token = a.token(1).await;
+    assert_eq!(b.join(&token).await, Ok(Response::Done));
+    assert!(a.text("uuid").await.unwrap().starts_with("hosta_"));
+    assert_eq!(a.text("uuid").await, b.text("uuid").await);
+    a.sees("ips/ip-hostb", Some("127.0.0.1")).await;
+    a.sees("userspace/kept", Some("1")).await;
+    for node in [a, b] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_serves_one_daemon_of_one_name() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let second = run(config("hosta", a.dir.path()), std::future::pending()).await;
+    assert!(matches!(second, Err(RunError::Locked(_))), "{second:?}");
+    let dir = a.stop().await;
+    let renamed = run(config("hostx", dir.path()), std::future::pending()).await;
+    assert!(
+        matches!(renamed, Err(RunError::OtherHost { .. })),
+        "{renamed:?}"
+    );
+    let bad = run(config("local", dir.path()), std::future::pending()).await;
+    assert!(matches!(bad, Err(RunError::Host(_))), "{bad:?}");
+}

@@ -1,0 +1,4 @@
+//! Real daemons on the loopback network, driven over their local APIs.
+
+mod cluster;
+mod node;

@@ -1,0 +1,149 @@
+//! A daemon in this process, in a folder of its own.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use mars_gossip::{Config, RunError, run};
+use mars_meta_api::{CallError, Client, ErrorCode, PeerInfo, Request, Response, Secret};
+use mars_meta_model::{Key, Value};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// Longest wait for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Node {
+    pub(crate) host: String,
+    pub(crate) dir: TempDir,
+    pub(crate) client: Client,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+pub(crate) fn config(host: &str, dir: &Path) -> Config {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut config = Config::new(host, dir.join("state"), dir.join("sock"), any);
+    config.data_advertise = "127.0.0.1:7777".parse().unwrap();
+    config
+}
+
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "in vain: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Node {
+    pub(crate) async fn start(host: &str) -> Self {
+        Self::start_in(host, tempfile::tempdir().unwrap()).await
+    }
+
+    pub(crate) async fn start_in(host: &str, dir: TempDir) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let config = config(host, dir.path());
+        let socket = config.socket.clone();
+        let task = tokio::spawn(run(config, async {
+            let _ = stopped.await;
+        }));
+        let client = eventually("the daemon answers", || async {
+            assert!(!task.is_finished(), "the daemon has ended");
+            Client::connect(&socket).await.ok()
+        })
+        .await;
+        Self {
+            host: host.to_owned(),
+            dir,
+            client,
+            stop,
+            task,
+        }
+    }
+
+    pub(crate) async fn stop(self) -> TempDir {
+        drop(self.stop);
+        self.task.await.unwrap().unwrap();
+        self.dir
+    }
+
+    pub(crate) async fn restart(self) -> Self {
+        let host = self.host.clone();
+        let dir = self.stop().await;
+        Self::start_in(&host, dir).await
+    }
+
+    pub(crate) async fn call(&self, request: Request) -> Result<Response, (ErrorCode, String)> {
+        self.client
+            .call(request)
+            .await
+            .map_err(|error| match error {
+                CallError::Refused(error) => {
+                    (error.code, format!("{} {:?}", error.message, error.hint))
+                }
+                other => panic!("{}: {other}", self.host),
+            })
+    }
+
+    pub(crate) async fn create_cluster(&self) {
+        assert_eq!(self.call(Request::CreateCluster).await, Ok(Response::Done));
+    }
+
+    pub(crate) async fn token(&self, uses: u32) -> Secret {
+        let request = Request::JoinToken { ttl_secs: 60, uses };
+        match self.call(request).await {
+            Ok(Response::Token(token)) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn join(&self, token: &Secret) -> Result<Response, (ErrorCode, String)> {
+        let token = token.clone();
+        self.call(Request::JoinCluster { addr: None, token }).await
+    }
+
+    pub(crate) async fn set(&self, key: &str, value: &str) {
+        let change = (Key::parse(key).unwrap(), Some(Value::text(value).unwrap()));
+        self.client.apply([change], false).await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, key: &str) {
+        let change = (Key::parse(key).unwrap(), None);
+        self.client.apply([change], false).await.unwrap();
+    }
+
+    pub(crate) async fn text(&self, key: &str) -> Option<String> {
+        let entry = self.client.get(&Key::parse(key).unwrap()).await.unwrap()?;
+        entry.text().map(str::to_owned)
+    }
+
+    pub(crate) async fn sees(&self, key: &str, value: Option<&str>) {
+        let what = format!("{}: {key} is {value:?}", self.host);
+        eventually(&what, || async {
+            (self.text(key).await.as_deref() == value).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn peer(&self, host: &str) -> Option<PeerInfo> {
+        match self.call(Request::Peers).await {
+            Ok(Response::Peers(peers)) => peers.into_iter().find(|peer| peer.host == host),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn connected(&self, host: &str) {
+        eventually(&format!("{} is connected to {host}", self.host), || async {
+            self.peer(host).await.filter(|peer| peer.connected)
+        })
+        .await;
+    }
+}

@@ -1,0 +1,126 @@
+//! The two forms of a report: for humans and for programs.
+
+use crate::report::{CellKind, KeyRow, Report, Source};
+use std::fmt;
+
+impl Report {
+    /// The report for programs: one JSON object with the fields of this struct, in ASCII.
+    ///
+    /// # Errors
+    /// Never for a report of this crate; the error is passed on rather than hidden.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        use fmt::Write as _;
+        let json = serde_json::to_string_pretty(self)?;
+        let mut ascii = String::with_capacity(json.len());
+        // What JSON does not escape by itself only occurs within strings, where an escape means the same.
+        for c in json.chars() {
+            if c == '\n' || (c.is_ascii() && !c.is_ascii_control()) {
+                ascii.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing into a String cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+        Ok(ascii)
+    }
+}
+
+impl fmt::Display for KeyRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}",
+            self.stamp,
+            crate::show_bytes(self.key.as_bytes())
+        )?;
+        if self.kind == CellKind::Tombstone {
+            f.write_str(" (deleted)")?;
+        }
+        match &self.source {
+            Source::Link => {}
+            Source::Marker(path) | Source::Request(path) | Source::OldPlace(path) => {
+                write!(f, " from {path}")?;
+            }
+            Source::Derived(path) => write!(f, " because of {path}")?,
+        }
+        if let Some(from) = &self.clamped_from {
+            write!(f, " (its stamp was {from})")?;
+        }
+        if self.preliminary {
+            f.write_str(" (preliminary)")?;
+        }
+        Ok(())
+    }
+}
+
+/// The human form: numbers, warnings, what was left out and why, files. With `{:#}` every entry as well.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.counts;
+        writeln!(
+            f,
+            "found {} links, {} files, {} folders, {} others",
+            c.links, c.files, c.folders, c.others
+        )?;
+        writeln!(
+            f,
+            "taken {} ({} values, {} tombstones), and {} derived; {} there already, {} older than the store's, \
+             {} refused; {} objects skipped",
+            c.taken, c.values, c.tombstones, c.derived, c.known, c.older, c.refused, c.skipped
+        )?;
+        if c.clamped + c.preliminary > 0 {
+            writeln!(
+                f,
+                "{} stamps out of bounds were replaced, {} entries are preliminary",
+                c.clamped, c.preliminary
+            )?;
+        }
+        section(f, "warnings", &self.warnings, |w| {
+            if w.subject.is_empty() {
+                w.text.clone()
+            } else {
+                format!("{}: {}", w.subject, w.text)
+            }
+        })?;
+        section(f, "skipped", &self.skipped, |s| {
+            format!("{}: {}", s.path, s.reason)
+        })?;
+        section(f, "files (listed, not stored)", &self.files, |file| {
+            format!("{}: {} bytes, {}", file.path, file.size, file.mtime)
+        })?;
+        section(
+            f,
+            "refused: too far in the future",
+            &self.refused,
+            ToString::to_string,
+        )?;
+        if f.alternate() {
+            section(f, "taken", &self.taken, ToString::to_string)?;
+            section(f, "derived", &self.derived, ToString::to_string)?;
+            section(f, "there already", &self.known, ToString::to_string)?;
+            section(
+                f,
+                "older than the store's",
+                &self.older,
+                ToString::to_string,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn section<T>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    rows: &[T],
+    line: impl Fn(&T) -> String,
+) -> fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{title}:")?;
+    rows.iter()
+        .try_for_each(|row| writeln!(f, "  {}", line(row)))
+}
