@@ -1,3 +1,152 @@
-//! Developer commands.
+//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod imports;
+mod licences;
+mod tidy;
+
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+/// What a check found: nothing, or one line per finding.
+type Findings = Vec<String>;
+
+fn say(text: &str) {
+    // A closed stderr is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let findings = match args.first().map(String::as_str) {
+        Some("verify") => verify(),
+        Some("fix") => fix(),
+        Some("demo") => demo(&args[1..]),
+        _ => vec![
+            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo]".to_owned(),
+        ],
+    };
+    for finding in &findings {
+        say(&format!("xtask: {finding}"));
+    }
+    if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The workspace's root, two folders above this package.
+fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).map(PathBuf::from).unwrap_or(own)
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end; its failure is a finding.
+fn run(name: &str, command: &mut Command) -> Findings {
+    say(&format!("xtask: {name}"));
+    match command.status() {
+        Ok(status) if status.success() => Findings::new(),
+        Ok(status) => vec![format!("{name} failed ({status})")],
+        Err(error) => vec![format!("{name} did not start: {error}")],
+    }
+}
+
+/// What `cargo metadata` says, or why it says nothing.
+fn metadata(args: &[&str]) -> Result<Value, String> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1"])
+        .args(args)
+        .output()
+        .map_err(|error| format!("cargo metadata did not start: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("cargo metadata failed: {text}"));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
+}
+
+fn verify() -> Findings {
+    let mut findings = run(
+        "cargo fmt --check",
+        cargo().args(["fmt", "--all", "--check"]),
+    );
+    say("xtask: tidy");
+    findings.extend(tidy::check(&root()));
+    say("xtask: import table");
+    findings.extend(match metadata(&["--no-deps"]) {
+        Ok(metadata) => imports::check(&metadata),
+        Err(error) => vec![error],
+    });
+    say("xtask: licences");
+    findings.extend(licences::check());
+    findings.extend(run(
+        "cargo clippy",
+        cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    ));
+    findings.extend(run(
+        "cargo doc",
+        cargo()
+            .args(["doc", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    ));
+    if findings.is_empty() {
+        say("xtask: all is well");
+    }
+    findings
+}
+
+fn fix() -> Findings {
+    let mut findings = run(
+        "cargo clippy --fix",
+        cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--fix",
+            "--allow-dirty",
+            "--allow-staged",
+        ]),
+    );
+    findings.extend(run("cargo fmt", cargo().args(["fmt", "--all"])));
+    findings
+}
+
+fn demo(args: &[String]) -> Findings {
+    let findings = run(
+        "cargo build",
+        cargo().args(["build", "--package", "marsadm", "--bins"]),
+    );
+    if !findings.is_empty() {
+        return findings;
+    }
+    let target = match metadata(&["--no-deps"]) {
+        Ok(metadata) => metadata["target_directory"].as_str().map(PathBuf::from),
+        Err(error) => return vec![error],
+    };
+    let Some(target) = target else {
+        return vec!["cargo metadata names no target directory".to_owned()];
+    };
+    run(
+        "marsadm sandbox demo",
+        Command::new(target.join("debug/marsadm"))
+            .args(["sandbox", "demo"])
+            .args(args),
+    )
+}

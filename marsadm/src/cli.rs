@@ -1,0 +1,225 @@
+//! The command line: options, the list of commands, and what of the original's habits is kept.
+
+use crate::commands as c;
+use crate::limits::{TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS};
+use clap::{ArgAction, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Administrator's command line of MARS: replication of block devices over long distances.
+///
+/// Options may stand anywhere on the line. RES is a resource, several joined by commas, or `all`, which means all resources of this host. A command may carry the prefix force- instead of the option --force.
+#[derive(Debug, Parser)]
+#[command(
+    name = "marsadm",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Unix socket of this node's metadata daemon
+    #[arg(
+        long,
+        global = true,
+        env = "MARS_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/mars/marsd.sock"
+    )]
+    pub socket: PathBuf,
+    /// Give up waiting after this many seconds
+    #[arg(long, global = true, value_name = "SECS", default_value_t = TIMEOUT_SECS,
+          value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
+    pub timeout: u64,
+    /// A node counts as alive if it was heard of in the last so many seconds
+    #[arg(long, global = true, value_name = "SECS", default_value_t = WINDOW_SECS,
+          value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
+    pub window: u64,
+    /// Skip safety checks; each command's help says which
+    #[arg(long, short, global = true)]
+    pub force: bool,
+    /// Show what would be written, write nothing and wait for nothing
+    #[arg(long, short, global = true)]
+    pub dry_run: bool,
+    /// Show what is written and waited for
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+#[command(next_display_order = None)]
+pub enum Command {
+    /// Make this node the first of a new cluster
+    CreateCluster(c::create_cluster::Args),
+    /// Print a token by which other nodes may join this cluster
+    JoinToken(c::join_token::Args),
+    /// Join the cluster of another node
+    JoinCluster(c::join_cluster::Args),
+    /// Wait until all nodes were heard of
+    WaitCluster(c::wait_cluster::Args),
+    /// Create a resource on a disk of this host, which becomes its primary
+    CreateResource(c::create_resource::Args),
+    /// Add a replica of a resource on a disk of this host
+    JoinResource(c::join_resource::Args),
+    /// Give up this host's replica of a resource
+    LeaveResource(c::leave_resource::Args),
+    /// Take the disk into use and switch fetch, replay and sync on
+    Up(c::up::Args),
+    /// Switch fetch, replay and sync off and release the disk
+    Down(c::down::Args),
+    /// Take the disk into use
+    Attach(c::switches::WaitingArgs),
+    /// Release the disk
+    Detach(c::down::Args),
+    /// Fetch logs from the primary
+    #[command(
+        visible_alias = "connect",
+        alias = "connect-local",
+        alias = "resume-fetch-local"
+    )]
+    ResumeFetch(c::switches::Args),
+    /// Stop fetching logs
+    #[command(
+        visible_alias = "disconnect",
+        alias = "disconnect-local",
+        alias = "pause-fetch-local"
+    )]
+    PauseFetch(c::switches::Args),
+    /// Apply fetched logs to the disk
+    #[command(alias = "resume-replay-local")]
+    ResumeReplay(c::switches::Args),
+    /// Stop applying logs: the disk keeps its present state
+    #[command(alias = "pause-replay-local")]
+    PauseReplay(c::switches::Args),
+    /// Copy the primary's disk where it differs
+    #[command(alias = "resume-sync-local")]
+    ResumeSync(c::switches::Args),
+    /// Stop copying
+    #[command(alias = "pause-sync-local")]
+    PauseSync(c::switches::Args),
+    /// resume-fetch on all members
+    #[command(alias = "connect-global")]
+    ResumeFetchGlobal(c::switches::Args),
+    /// pause-fetch on all members
+    #[command(alias = "disconnect-global")]
+    PauseFetchGlobal(c::switches::Args),
+    /// resume-replay on all members
+    ResumeReplayGlobal(c::switches::Args),
+    /// pause-replay on all members
+    PauseReplayGlobal(c::switches::Args),
+    /// resume-sync on all members
+    ResumeSyncGlobal(c::switches::Args),
+    /// pause-sync on all members
+    PauseSyncGlobal(c::switches::Args),
+    /// Make this host the primary
+    Primary(c::primary::Args),
+    /// Leave the resource without a primary
+    Secondary(c::secondary::Args),
+    /// Throw this host's replica away and sync it anew
+    Invalidate(c::invalidate::Args),
+    /// Wait until a condition holds for this host's replica
+    WaitResource(c::wait_resource::Args),
+    /// Show nodes and resources
+    View(c::view::Args),
+    /// Print the value of keys
+    GetLink(c::get_link::Args),
+    /// Write keys
+    SetLink(c::set_link::Args),
+    /// Delete keys
+    DeleteFile(c::delete_file::Args),
+    /// Print keys, values and stamps
+    ListLinks(c::list_links::Args),
+    /// Print the system clock and the Lamport clock
+    Clock(c::clock::Args),
+    /// Take over the keys of a legacy MARS tree
+    ImportTree(c::import_tree::Args),
+    /// Print each node with its address
+    LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
+    /// A cluster of several nodes on this machine, for trying and testing
+    Sandbox(crate::sandbox::Args),
+    /// Print the version
+    Version,
+    /// Print this help
+    Help,
+}
+
+/// Rewrites what the original allows and clap does not: the prefix `force-` on the command word.
+#[must_use]
+pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut out: Vec<OsString> = Vec::new();
+    let mut command_seen = false;
+    let mut takes_value = false;
+    for (i, arg) in args.into_iter().enumerate() {
+        let text = arg.to_str().unwrap_or_default();
+        let is_command = i > 0 && !command_seen && !takes_value && !text.starts_with('-');
+        takes_value = !command_seen && matches!(text, "--socket" | "--timeout" | "--window");
+        if is_command {
+            command_seen = true;
+            if let Some(command) = text.strip_prefix("force-") {
+                out.push(command.into());
+                out.push("--force".into());
+                continue;
+            }
+        }
+        out.push(arg);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(legacy_args(line.split(' ').map(OsString::from))).unwrap()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_anywhere() {
+        for line in [
+            "marsadm --timeout=5 --force primary r",
+            "marsadm primary --timeout 5 r -f",
+            "marsadm primary r --force --timeout=5",
+            "marsadm --timeout 5 force-primary r",
+        ] {
+            let cli = parse(line);
+            assert_eq!((cli.global.timeout, cli.global.force), (5, true), "{line}");
+            assert!(matches!(cli.command, Command::Primary(_)));
+        }
+    }
+
+    #[test]
+    fn old_names_of_switches_work() {
+        assert!(matches!(
+            parse("marsadm connect r").command,
+            Command::ResumeFetch(_)
+        ));
+        assert!(matches!(
+            parse("marsadm disconnect-local r").command,
+            Command::PauseFetch(_)
+        ));
+    }
+
+    #[test]
+    fn only_the_command_word_loses_its_prefix() {
+        let args = legacy_args(["marsadm", "set-link", "force-x", "k"].map(OsString::from));
+        assert_eq!(args[2], "force-x");
+    }
+}

@@ -1,0 +1,95 @@
+//! `down` and `detach`: release the disk.
+
+use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::switches::switch;
+use crate::context::{Changes, Ctx};
+use crate::error::{Error, Kind, Result};
+use crate::keys::Res;
+use crate::wait::Step;
+
+/// Release the disk; waits until that is done. Refused while the device is in use. --force skips check and wait.
+///
+/// down also switches replay, sync and fetch off; detach leaves them as they are.
+///
+/// Example: marsadm down mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// All switches.
+    Down,
+    /// Only the disk.
+    Detach,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the device is in use, or the disk is not released in time.
+pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
+    let word = match verb {
+        Verb::Down => "down",
+        Verb::Detach => "detach",
+    };
+    each(ctx, word, &args.resource, async |host, res| {
+        let table = own_table(ctx, host, res).await?;
+        let opened = Res::new(&table, res)
+            .number(&format!("actual-{host}/open-count"))
+            .unwrap_or(0);
+        if opened > 0 && !ctx.opts.force {
+            return Err(Error::refused(format!(
+                "the device of resource {res} is in use on {host}"
+            ))
+            .hint("first umount or close the device"));
+        }
+        let mut changes = Changes::new();
+        if verb == Verb::Down {
+            for name in ["allow-replay", "sync", "connect"] {
+                changes.push(switch(res, host, name, false)?);
+            }
+        }
+        changes.push(switch(res, host, "attach", false)?);
+        ctx.apply(changes).await?;
+        if ctx.opts.force || ctx.opts.dry_run {
+            return Ok(());
+        }
+        wait_idle(
+            ctx,
+            host,
+            res,
+            &["is-attached", "if-on", "is-replaying", "is-syncing"],
+        )
+        .await
+    })
+    .await
+}
+
+/// Waits until none of the observed flags is set.
+pub(super) async fn wait_idle(ctx: &Ctx, host: &str, res: &str, flags: &[&str]) -> Result<()> {
+    let [directory, own] = prefixes(res);
+    ctx.wait_for(&[&directory, &own], |table| {
+        let view = Res::new(table, res);
+        let on: Vec<&str> = flags
+            .iter()
+            .copied()
+            .filter(|flag| view.actual(host, flag))
+            .collect();
+        if on.is_empty() {
+            Step::Ready(())
+        } else {
+            Step::Waiting(format!("until {} of {res} on {host} is off", on.join(", ")))
+        }
+    })
+    .await
+    .map_err(|error| match error.kind {
+        Kind::Timeout => error.hint(data_plane_hint(host)),
+        _ => error,
+    })
+}

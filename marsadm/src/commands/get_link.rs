@@ -1,0 +1,44 @@
+//! `get-link`: print values.
+
+use crate::context::{Ctx, key};
+use crate::error::{Error, Result};
+
+/// Print the value of each key, one per line, byte for byte. A missing key is an error (exit code 3).
+///
+/// Example: marsadm get-link /mars/userspace/note
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Keys, with or without /mars/
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<String>,
+}
+
+/// Runs the command; prints what is there also if something is missing.
+///
+/// # Errors
+/// The first key that is missing.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let mut missing = None;
+    for path in &args.paths {
+        let about = |error: Error| error.about(&format!("get-link {path}"));
+        let key = key(path).map_err(about)?;
+        let entry = ctx.get(&key).await.map_err(about)?;
+        let why = match entry {
+            None => format!("there is no key {key}"),
+            Some(entry) => match entry.value() {
+                Some(value) => {
+                    ctx.ui.bytes(value.as_bytes());
+                    continue;
+                }
+                None => format!("key {key} was deleted at {}", entry.stamp),
+            },
+        };
+        let hint = match key.as_str().rsplit_once('/') {
+            Some((dir, _)) => format!("see which keys there are: marsadm list-links {dir}/"),
+            None => "see which keys there are: marsadm list-links ''".to_owned(),
+        };
+        missing.get_or_insert(about(Error::not_found(why).hint(hint)));
+    }
+    missing.map_or(Ok(()), Err)
+}

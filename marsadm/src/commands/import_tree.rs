@@ -1,0 +1,130 @@
+//! `import-tree`: take over the keys of a legacy `/mars` folder.
+
+use crate::context::{Ctx, unexpected};
+use crate::error::{Error, Kind, Result};
+use mars_meta_api::limits::ENTRIES_BYTES_MAX;
+use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
+use mars_meta_model::limits::BATCH_LEN_MAX;
+use mars_meta_model::{Entry, encoded_len};
+use mars_migrations::{ImportOptions, Outcome, Plan, ScanOptions, plan_import, scan_tree};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Take over the keys of a legacy MARS tree of symlinks, with the stamps that the links have.
+///
+/// DIR is only read. What the store holds already with a newer stamp stays. May be repeated. With --dry-run: only
+/// show what would be taken.
+///
+/// Example: marsadm import-tree /mars --dry-run
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The legacy folder or a copy of it
+    pub dir: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the tree cannot be read, the daemon refuses, or stamps lie too far in the future.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let work = async {
+        let now_ns = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|d| u64::try_from(d.as_nanos()).ok())
+            .ok_or_else(|| Error::internal("the system clock is before 1970"))?;
+        let scan = scan_tree(&args.dir, &ScanOptions::default())
+            .map_err(|error| Error::refused(error.to_string()))?;
+        let mut plan = plan_import(&scan, &ImportOptions::at(now_ns));
+        if !ctx.opts.dry_run {
+            plan.settle(&ctx.table(&[""]).await?);
+            let outcomes = send(ctx, &plan).await?;
+            plan.report
+                .apply_outcomes(&outcomes)
+                .map_err(|error| Error::internal(error.to_string()))?;
+        }
+        let text = if args.json {
+            let json = plan.report.to_json();
+            json.map_err(|error| Error::internal(error.to_string()))?
+        } else {
+            plan.report.to_string()
+        };
+        ctx.ui.line(text.trim_end());
+        if plan.report.refused.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Refused,
+            format!(
+                "{} entries were refused: their stamps lie too far in the future",
+                plan.report.refused.len()
+            ),
+        )
+        .hint("compare the system clocks of both machines, then repeat the import"))
+    };
+    work.await
+        .map_err(|error| error.about(&format!("import-tree {}", args.dir.display())))
+}
+
+async fn send(ctx: &Ctx, plan: &Plan) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for batch in batches(&plan.entries) {
+        let request = Request::Import {
+            entries: EntryBytes::pack(batch),
+        };
+        match ctx.call(request).await? {
+            Response::Imported(list) => outcomes.extend(list.into_iter().map(|one| match one {
+                ImportOutcome::Taken => Outcome::Taken,
+                ImportOutcome::Known => Outcome::Known,
+                ImportOutcome::Older => Outcome::Older,
+                ImportOutcome::TooFarAhead => Outcome::Refused,
+            })),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Cuts the entries into batches that fit into a frame.
+fn batches(entries: &[Entry]) -> Vec<&[Entry]> {
+    let mut out = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (i, entry) in entries.iter().enumerate() {
+        let len = encoded_len(entry);
+        if i > from && (bytes + len > ENTRIES_BYTES_MAX || i - from >= BATCH_LEN_MAX) {
+            out.push(&entries[from..i]);
+            (from, bytes) = (i, 0);
+        }
+        bytes += len;
+    }
+    if from < entries.len() {
+        out.push(&entries[from..]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn batches_respect_both_limits_and_lose_nothing() {
+        let big = "x".repeat(4095);
+        let mut entries: Vec<Entry> = (0..200)
+            .map(|i| entry(&format!("k{i}"), Some(&big), 1, 1))
+            .collect();
+        entries.extend((0..9000).map(|i| entry(&format!("s{i}"), Some("x"), 1, 1)));
+        let cut = batches(&entries);
+        assert_eq!(cut.concat(), entries);
+        for batch in cut {
+            assert!(batch.len() <= BATCH_LEN_MAX);
+            assert!(batch.iter().map(encoded_len).sum::<usize>() <= ENTRIES_BYTES_MAX);
+        }
+        assert!(batches(&[]).is_empty());
+    }
+}

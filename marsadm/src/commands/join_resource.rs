@@ -1,0 +1,176 @@
+//! `join-resource`: a further replica.
+
+use super::create_resource::{check_unused, membership};
+use super::each::{prefixes, resource_table};
+use super::switches::{in_emergency, wait_attached};
+use crate::context::{Changes, Ctx, set};
+use crate::disk::{self, Disk};
+use crate::error::{Error, Result};
+use crate::keys::{LogPos, Res, one_resource};
+use crate::wait::Step;
+use mars_meta_model::{Membership, check_name, members};
+use std::path::PathBuf;
+
+/// Add a replica of a resource on a disk of this host. What is on the disk gets overwritten by the primary's data.
+///
+/// Does not wait for the sync: see marsadm wait-resource RES is-uptodate. --force takes a disk that is too small.
+///
+/// Example: marsadm join-resource mydata /dev/vg/mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The resource
+    #[arg(value_name = "RES")]
+    pub resource: String,
+    /// Block device or regular file, absolute path
+    pub disk: PathBuf,
+    /// Name of the device that applications use; left out: that of the primary
+    pub devname: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with resource, primary or disk; a guest key that was written is deleted again.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let res = &args.resource;
+    let work = async {
+        one_resource(res)?;
+        let host = ctx.host().await?;
+        let table = resource_table(ctx, res).await?;
+        let before = members(&table, res).get(host).copied();
+        if before == Some(Membership::Storage) {
+            return Err(
+                Error::refused(format!("{host} has joined resource {res} already"))
+                    .hint("see marsadm view; to sync it anew: marsadm invalidate"),
+            );
+        }
+        let disk = disk::probe(&args.disk)?;
+        if before.is_none() {
+            ctx.apply(vec![membership(res, host, Membership::Guest)?])
+                .await?;
+        }
+        match join(ctx, host, args, &disk).await {
+            Err(error) if before.is_none() && !ctx.opts.dry_run => {
+                let (key, _) = membership(res, host, Membership::Guest)?;
+                // The deadline may be what failed: this one write gets a chance of its own.
+                let client = ctx.client().await?;
+                if let Err(second) = client.apply([(key.clone(), None)], false).await {
+                    ctx.ui
+                        .note(&format!("key {key} could not be deleted again: {second}"));
+                }
+                Err(error)
+            }
+            other => other,
+        }
+    };
+    work.await
+        .map_err(|error| error.about(&format!("join-resource {res}")))
+}
+
+struct Source {
+    primary: String,
+    device: String,
+    size: u64,
+    log: LogPos,
+}
+
+async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
+    let res = &args.resource;
+    let Some(source) = find_source(ctx, host, res).await? else {
+        return Ok(());
+    };
+    let device = args.devname.as_deref().unwrap_or(&source.device);
+    check_name(device, "device").map_err(|error| Error::usage(error.to_string()))?;
+    if disk.size < source.size && !ctx.opts.force {
+        return Err(Error::refused(format!(
+            "disk {} has {} bytes, resource {res} needs {}",
+            disk.path, disk.size, source.size
+        ))
+        .hint("take a disk that is at least as large"));
+    }
+    if disk.size > source.size {
+        ctx.ui.note(&format!(
+            "disk {} has {} bytes more than the resource; they stay unused",
+            disk.path,
+            disk.size - source.size
+        ));
+    }
+    let table = ctx.table(&["directory/", "resource-"]).await?;
+    check_unused(&table, host, res, device, disk)?;
+    let LogPos { nr, origin, .. } = &source.log;
+    let pairs = [
+        (format!("data-{host}"), disk.path.clone()),
+        (format!("device-{host}"), device.to_owned()),
+        (format!("todo-{host}/attach"), "1".to_owned()),
+        (format!("todo-{host}/connect"), "1".to_owned()),
+        (format!("todo-{host}/sync"), "1".to_owned()),
+        (format!("todo-{host}/allow-replay"), "1".to_owned()),
+        (format!("syncstatus-{host}"), "0".to_owned()),
+        (
+            format!("replay-{host}"),
+            format!("log-{nr:09}-{origin},0,0"),
+        ),
+    ];
+    let mut changes = Changes::new();
+    for (leaf, value) in pairs {
+        changes.push(set(&format!("resource-{res}/{leaf}"), &value)?);
+    }
+    changes.push(membership(res, host, Membership::Storage)?);
+    ctx.apply(changes).await?;
+    let primary = &source.primary;
+    ctx.ui.note(&format!(
+        "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-uptodate"
+    ));
+    wait_attached(ctx, host, res).await
+}
+
+/// Waits until the keys of the resource have arrived, and checks its primary. `None` with `--dry-run` where
+/// nothing can arrive, because this host is not a guest yet.
+async fn find_source(ctx: &Ctx, host: &str, res: &str) -> Result<Option<Source>> {
+    let [directory, own] = prefixes(res);
+    let dry_run = ctx.opts.dry_run;
+    let force = ctx.opts.force;
+    ctx.wait_for(&[&directory, &own], |table| {
+        let view = Res::new(table, res);
+        let waiting = |what: &str| {
+            if dry_run {
+                return Step::Ready(None);
+            }
+            Step::Waiting(format!("for {what} of resource {res} to arrive"))
+        };
+        let Some(size) = view.number("size") else {
+            return waiting("the size");
+        };
+        let Some(primary) = view.text("primary") else {
+            return waiting("the primary");
+        };
+        if primary == "(none)" || primary == host {
+            return Step::Failed(
+                Error::refused(format!(
+                    "resource {res} has no primary on another host to sync from (primary is '{primary}')"
+                ))
+                .hint(format!("on a member with good data: marsadm primary {res}")),
+            );
+        }
+        if in_emergency(&view, primary) && !force {
+            return Step::Failed(
+                Error::refused(format!(
+                    "the primary {primary} of resource {res} is in emergency mode (its log storage is full)"
+                ))
+                .hint(format!("free log space on {primary} first")),
+            );
+        }
+        let Some(replay) = view.replay(primary) else {
+            return waiting("the position of the primary");
+        };
+        let device = view.text(&format!("device-{primary}")).unwrap_or(res);
+        Step::Ready(Some(Source {
+            primary: primary.to_owned(),
+            device: device.to_owned(),
+            size,
+            log: replay.at,
+        }))
+    })
+    .await
+}

@@ -1,0 +1,135 @@
+//! `leave-resource`: give up a replica.
+
+use super::each::{each, resource_table};
+use super::roles::check_not_primary;
+use crate::context::{Changes, Ctx};
+use crate::error::{Error, Result};
+use crate::keys::Res;
+use mars_meta_model::{Table, View as _, member_key, members};
+
+/// Give up this host's replica. The disk keeps its data.
+///
+/// Refused while this host is primary or any switch is still on (marsadm down comes first). --force skips these
+/// checks, except that an actual primary stays refused.
+///
+/// Example: marsadm down mydata && marsadm leave-resource mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the host is no member, is primary, or still uses the replica.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    each(ctx, "leave-resource", &args.resource, async |host, res| {
+        let table = resource_table(ctx, res).await?;
+        if !members(&table, res).contains_key(host) {
+            return Err(Error::refused(format!(
+                "{host} is no member of resource {res}"
+            )));
+        }
+        let view = Res::new(&table, res);
+        check_not_primary(ctx, &view, host)?;
+        let on = switched_on(&view, host);
+        if !on.is_empty() && !ctx.opts.force {
+            return Err(Error::refused(format!(
+                "the replica of {res} on {host} is still in use: {}",
+                on.join(", ")
+            ))
+            .hint(format!("marsadm down {res}")));
+        }
+        let mut changes = own_keys(&table, res, host);
+        let key = member_key(res, host)
+            .ok_or_else(|| Error::internal(format!("no membership key for {res} and {host}")))?;
+        changes.push((key, None));
+        ctx.apply(changes).await?;
+        ctx.ui.note(&format!("successfully left resource {res}"));
+        Ok(())
+    })
+    .await
+}
+
+fn switched_on(view: &Res<'_>, host: &str) -> Vec<String> {
+    let todo = ["attach", "connect", "sync", "allow-replay"]
+        .into_iter()
+        .filter(|name| view.todo(host, name))
+        .map(|name| format!("todo {name}"));
+    let actual = [
+        "is-attached",
+        "is-replaying",
+        "is-syncing",
+        "is-copying",
+        "is-primary",
+    ]
+    .into_iter()
+    .filter(|name| view.actual(host, name))
+    .map(str::to_owned);
+    todo.chain(actual).collect()
+}
+
+/// Deletions of what makes the host a member; histories and logs stay until nobody needs them.
+fn own_keys(table: &Table, res: &str, host: &str) -> Changes {
+    let prefix = format!("resource-{res}/");
+    table
+        .scan(&prefix)
+        .filter(|entry| !entry.is_tombstone())
+        .filter(|entry| {
+            let leaf = entry.key.as_str().strip_prefix(&prefix).unwrap_or_default();
+            match leaf.split_once('/') {
+                Some((dir, _)) => dir.strip_suffix(host).is_some_and(|d| d.ends_with('-')),
+                None => [
+                    "replay",
+                    "data",
+                    "syncstatus",
+                    "syncpos",
+                    "skip-check",
+                    "verifystatus",
+                    "device",
+                    "actsize",
+                ]
+                .iter()
+                .any(|kind| leaf == format!("{kind}-{host}")),
+            }
+        })
+        .map(|entry| (entry.key.clone(), None))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn only_own_membership_keys_are_deleted() {
+        let mut table = Table::new();
+        for key in [
+            "resource-r/data-a",
+            "resource-r/data-b-a",
+            "resource-r/todo-a/attach",
+            "resource-r/todo-ba/attach",
+            "resource-r/version-000000001-a",
+            "resource-r/size",
+            "resource-r/actual-a/is-primary",
+        ] {
+            table.merge(entry(key, Some("1"), 1, 1));
+        }
+        let keys: Vec<String> = own_keys(&table, "r", "a")
+            .into_iter()
+            .map(|(key, _)| key.to_string())
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "resource-r/actual-a/is-primary",
+                "resource-r/data-a",
+                "resource-r/todo-a/attach"
+            ]
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! `list-links`: keys with values and stamps.
+
+use crate::context::Ctx;
+use crate::error::Result;
+
+/// Print all keys that begin with PREFIX as `key -> value (stamp)`, in key order.
+///
+/// Example: marsadm list-links resource-mydata/
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Beginning of the keys, with or without /mars/; left out or '': all
+    #[arg(default_value = "")]
+    pub prefix: String,
+    /// Show deleted keys too, as `key deleted (stamp)`
+    #[arg(long)]
+    pub deleted: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the daemon does not answer.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let work = async {
+        let prefix = match args.prefix.strip_prefix("/mars") {
+            Some(rest) => rest.strip_prefix('/').unwrap_or(rest),
+            None => &args.prefix,
+        };
+        let client = ctx.client().await?;
+        let list = client.list(prefix, args.deleted);
+        for entry in ctx
+            .bounded("the metadata daemon did not answer", list)
+            .await??
+        {
+            match entry.value() {
+                Some(value) => ctx.ui.line(&format!(
+                    "{} -> {} ({})",
+                    entry.key,
+                    String::from_utf8_lossy(value.as_bytes()),
+                    entry.stamp
+                )),
+                None => ctx
+                    .ui
+                    .line(&format!("{} deleted ({})", entry.key, entry.stamp)),
+            }
+        }
+        Ok(())
+    };
+    work.await
+        .map_err(|error: crate::error::Error| error.about("list-links"))
+}

@@ -1,0 +1,29 @@
+//! The commands, one file each.
+
+pub mod clock;
+pub mod create_cluster;
+pub mod create_resource;
+pub mod delete_file;
+pub mod down;
+pub mod get_link;
+pub mod import_tree;
+pub mod invalidate;
+pub mod join_cluster;
+pub mod join_resource;
+pub mod join_token;
+pub mod leave_resource;
+pub mod list_links;
+pub mod lowlevel_ls_host_ips;
+pub mod primary;
+pub mod secondary;
+pub mod set_link;
+pub mod switches;
+pub mod up;
+pub mod view;
+pub mod wait_cluster;
+pub mod wait_resource;
+
+mod each;
+mod raw;
+mod roles;
+mod uptodate;

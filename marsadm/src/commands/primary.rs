@@ -1,0 +1,271 @@
+//! `primary`: planned handover to this host, or failover with `--force`.
+
+use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::roles::{designate, old_primary};
+use super::up::up;
+use crate::context::{Ctx, set};
+use crate::error::{Error, Kind, Result};
+use crate::keys::Res;
+use crate::wait::Step;
+use mars_meta_model::Table;
+
+/// Make this host the primary of a resource.
+///
+/// Planned: the old primary must be reachable and its device closed. It stops first; this host replays all that it
+/// wrote and then takes over. Nothing is lost. If that does not come about in time, the old primary is designated again.
+///
+/// With --force: take over without asking the old primary. What it wrote and this host does not have is lost, and if
+/// the old primary goes on writing, there is a split brain. Needs pause-fetch first.
+///
+/// Example: marsadm primary mydata
+/// Example: marsadm pause-fetch mydata && marsadm primary --force mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+    /// Take over although another replica than this host's is still syncing
+    #[arg(long)]
+    pub ignore_sync: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A precondition with its reason (nothing was changed), or what did not come about in time.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    each(ctx, "primary", &args.resource, async |host, res| {
+        let table = own_table(ctx, host, res).await?;
+        let view = Res::new(&table, res);
+        let designated = view.primary() == Some(host);
+        if !designated {
+            check_replica(&view, host)?;
+            if ctx.opts.force {
+                check_failover(&view, host)?;
+            } else {
+                check_planned(&view, host, args.ignore_sync)?;
+            }
+        }
+        match old_primary(&view).filter(|old| *old != host) {
+            Some(old) if !designated && !ctx.opts.force => {
+                handover(ctx, &table, res, host, old).await?;
+            }
+            _ => {
+                ctx.apply(designate(&view, host)?).await?;
+            }
+        }
+        let before = view.text("primary").unwrap_or("(none)");
+        ctx.ui.note(&format!(
+            "designated primary of {res} changed from '{before}' to '{host}'"
+        ));
+        if ctx.opts.dry_run {
+            return Ok(());
+        }
+        up(ctx, host, res).await?;
+        wait_device(ctx, host, res).await
+    })
+    .await
+}
+
+/// What must hold for this host in any case.
+fn check_replica(view: &Res<'_>, host: &str) -> Result<()> {
+    let res = view.name;
+    if let Some(reason) = view.unsynced(host) {
+        return Err(Error::refused(format!(
+            "the replica of {res} on {host} is not usable: {reason}"
+        ))
+        .hint(format!("marsadm wait-resource {res} is-uptodate")));
+    }
+    for (name, word) in [("attach", "attach"), ("allow-replay", "resume-replay")] {
+        if !view.todo(host, name) {
+            return Err(
+                Error::refused(format!("switch {name} of {res} is off on {host}"))
+                    .hint(format!("marsadm {word} {res}")),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool) -> Result<()> {
+    let res = view.name;
+    if !view.todo(host, "connect") {
+        return Err(
+            Error::refused(format!("switch connect (fetch) of {res} is off on {host}"))
+                .hint(format!("marsadm resume-fetch {res}")),
+        );
+    }
+    let code = view.text(&format!("actual-{host}/replay-code"));
+    if code.is_some_and(|code| code.starts_with('-')) {
+        return Err(Error::refused(format!(
+            "replay of {res} on {host} has failed with code {}",
+            code.unwrap_or_default()
+        ))
+        .hint(format!(
+            "see the log of mars-datapath; marsadm invalidate {res} makes a new replica"
+        )));
+    }
+    let old = old_primary(view);
+    if !ignore_sync {
+        for other in view.storage_members() {
+            if other == host || Some(other.as_str()) == old {
+                continue;
+            }
+            if let Some(reason) = view.unsynced(&other) {
+                return Err(Error::refused(format!(
+                    "another replica of {res} is still syncing: {reason}"
+                ))
+                .hint("wait, or add --ignore-sync"));
+            }
+        }
+    }
+    if let Some(old) = old
+        && old != host
+        && view
+            .number(&format!("actual-{old}/open-count"))
+            .unwrap_or(0)
+            > 0
+    {
+        return Err(in_use(res, old));
+    }
+    Ok(())
+}
+
+fn check_failover(view: &Res<'_>, host: &str) -> Result<()> {
+    let res = view.name;
+    if view.todo(host, "connect") || view.actual(host, "is-copying") {
+        return Err(Error::refused(format!(
+            "fetching of {res} is not switched off on {host}: it would go on while this host takes over"
+        ))
+        .hint(format!("marsadm pause-fetch {res}")));
+    }
+    Ok(())
+}
+
+fn in_use(res: &str, old: &str) -> Error {
+    Error::refused(format!("the device of {res} is in use on {old}")).hint(format!(
+        "first umount or close the device (on host '{old}')"
+    ))
+}
+
+/// The phases of a planned handover.
+async fn handover(ctx: &Ctx, table: &Table, res: &str, host: &str, old: &str) -> Result<()> {
+    let view = Res::new(table, res);
+    if view.primary().is_some() {
+        ctx.apply(vec![set(&format!("resource-{res}/primary"), "(none)")?])
+            .await?;
+    }
+    if ctx.opts.dry_run {
+        ctx.apply(designate(&view, host)?).await?;
+        return Ok(());
+    }
+    let phases = async {
+        wait_quiet(ctx, res, host, old).await?;
+        ctx.apply(designate(&view, host)?).await?;
+        Ok(())
+    };
+    let result = tokio::select! {
+        result = phases => result,
+        _ = tokio::signal::ctrl_c() => Err(Error::new(Kind::Negative, "interrupted")),
+    };
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(undo(ctx, res, old, error).await),
+    }
+}
+
+/// Designates the old primary again, if nobody else was meanwhile.
+async fn undo(ctx: &Ctx, res: &str, old: &str, error: Error) -> Error {
+    let back = async {
+        let client = ctx.client().await?;
+        let key = crate::context::key(&format!("resource-{res}/primary"))?;
+        let now = client.get(&key).await?;
+        if now
+            .and_then(|entry| entry.text().map(str::to_owned))
+            .as_deref()
+            != Some("(none)")
+        {
+            return Ok(false);
+        }
+        client
+            .apply([(key, Some(crate::context::value(old)?))], false)
+            .await?;
+        Ok::<bool, Error>(true)
+    };
+    match back.await {
+        Ok(true) => error.hint(format!(
+            "{old} was designated primary again; see marsadm view, then repeat the command"
+        )),
+        Ok(false) => error,
+        Err(second) => error.hint(format!(
+            "{old} could not be designated again ({second}): resource {res} has no primary now"
+        )),
+    }
+}
+
+/// Waits until the old primary has stopped and this host has applied all that it wrote.
+async fn wait_quiet(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
+    let [directory, own] = prefixes(res);
+    ctx.wait_for(&[&directory, &own], |table| {
+        let view = Res::new(table, res);
+        if let Some(other) = view.primary() {
+            return Step::Failed(Error::refused(format!(
+                "somebody else designated {other} as primary of {res} meanwhile"
+            )));
+        }
+        if view.actual(old, "is-primary") {
+            let opened = view
+                .number(&format!("actual-{old}/open-count"))
+                .unwrap_or(0);
+            return Step::Waiting(if opened > 0 {
+                format!("for {old} to stop being primary of {res}; first umount or close the device there")
+            } else {
+                format!("for {old} to stop being primary of {res}")
+            });
+        }
+        let Some(end) = view.version_end(old) else {
+            return Step::Waiting(format!("for {old} to tell the end of its log of {res}"));
+        };
+        let Some(replay) = view.replay(host) else {
+            return Step::Waiting(format!("for {host} to tell its replay position of {res}"));
+        };
+        if replay.at == end && replay.dirty == 0 {
+            Step::Ready(())
+        } else if replay.at.has_reached(&end) && replay.at != end {
+            Step::Failed(Error::refused(format!(
+                "{host} is at {} of {res}, behind the end {end} that {old} tells: their histories differ (split brain)",
+                replay.at
+            )))
+        } else {
+            Step::Waiting(format!("for {host} to replay {res} up to {end} (now at {})", replay.at))
+        }
+    })
+    .await
+}
+
+/// Waits until this host is actual primary and the device is there.
+pub(super) async fn wait_device(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    let [directory, own] = prefixes(res);
+    ctx.wait_for(&[&directory, &own], |table| {
+        let view = Res::new(table, res);
+        if view.primary() != Some(host) {
+            return Step::Failed(Error::refused(format!(
+                "{host} is no longer designated as primary of {res} (but '{}')",
+                view.text("primary").unwrap_or_default()
+            )));
+        }
+        if !view.actual(host, "is-primary") {
+            Step::Waiting(format!("for {host} to become primary of {res}"))
+        } else if view.actual(host, "if-on") {
+            Step::Ready(())
+        } else {
+            Step::Waiting(format!("for the device of {res} on {host}"))
+        }
+    })
+    .await
+    .map_err(|error| match error.kind {
+        Kind::Timeout => error.hint(data_plane_hint(host)),
+        _ => error,
+    })
+}

@@ -1,0 +1,56 @@
+//! What the commands that change roles share.
+
+use crate::context::{Changes, Ctx, set};
+use crate::error::{Error, Result};
+use crate::keys::Res;
+
+/// Refuses a host that is primary. `--force` overrides the designation, never the observed role.
+pub(super) fn check_not_primary(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
+    let res = view.name;
+    if view.actual(host, "is-primary") {
+        return Err(
+            Error::refused(format!("{host} is the actual primary of resource {res}")).hint(
+                format!("first make another host primary: marsadm primary {res} there"),
+            ),
+        );
+    }
+    if view.primary() == Some(host) {
+        if !ctx.opts.force {
+            return Err(Error::refused(format!(
+                "{host} is the designated primary of resource {res}"
+            ))
+            .hint(format!(
+                "first make another host primary: marsadm primary {res} there"
+            )));
+        }
+        ctx.ui.note(&format!(
+            "warning: {host} is the designated primary of resource {res}"
+        ));
+    }
+    Ok(())
+}
+
+/// The designated primary, or the one that was remembered when nobody is designated.
+pub(super) fn old_primary<'a>(view: &Res<'a>) -> Option<&'a str> {
+    view.primary()
+        .or_else(|| view.text("userspace/last-primary"))
+        .filter(|host| *host != "(none)")
+}
+
+/// The changes that designate `host`.
+pub(super) fn designate(view: &Res<'_>, host: &str) -> Result<Changes> {
+    let res = view.name;
+    let mut changes = Changes::new();
+    if let Some(last) = view.text("userspace/last-primary") {
+        changes.push(set(
+            &format!("resource-{res}/userspace/prev-primary"),
+            last,
+        )?);
+    }
+    changes.push(set(
+        &format!("resource-{res}/userspace/last-primary"),
+        host,
+    )?);
+    changes.push(set(&format!("resource-{res}/primary"), host)?);
+    Ok(changes)
+}

@@ -1,0 +1,51 @@
+//! `secondary`: no primary at all.
+
+use super::down::wait_idle;
+use super::each::{each, resource_table};
+use super::roles::old_primary;
+use crate::context::{Ctx, set};
+use crate::error::{Error, Result};
+use crate::keys::Res;
+
+/// Leave the resource without a primary. Only for taking a resource down for good: to move it, use primary on the
+/// other host. Refused while the device is in use (--force skips that check).
+///
+/// Example: marsadm secondary mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the device is in use, or this host does not leave the role in time.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    each(ctx, "secondary", &args.resource, async |host, res| {
+        let table = resource_table(ctx, res).await?;
+        let view = Res::new(&table, res);
+        if let Some(old) = old_primary(&view)
+            && view
+                .number(&format!("actual-{old}/open-count"))
+                .unwrap_or(0)
+                > 0
+            && !ctx.opts.force
+        {
+            return Err(
+                Error::refused(format!("the device of {res} is in use on {old}")).hint(format!(
+                    "first umount or close the device (on host '{old}')"
+                )),
+            );
+        }
+        ctx.apply(vec![set(&format!("resource-{res}/primary"), "(none)")?])
+            .await?;
+        if ctx.opts.dry_run || ctx.opts.force {
+            return Ok(());
+        }
+        wait_idle(ctx, host, res, &["is-primary", "if-on"]).await
+    })
+    .await
+}

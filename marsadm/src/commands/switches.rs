@@ -1,0 +1,217 @@
+//! The switches of a replica: fetch, replay, sync, attach.
+
+use super::each::{data_plane_hint, each, own_table, prefixes};
+use crate::context::{Changes, Ctx, set};
+use crate::error::{Error, Result};
+use crate::keys::Res;
+use crate::wait::Step;
+
+/// Switch it for this host's replica. Does not wait: see wait-resource.
+///
+/// Example: marsadm pause-fetch mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// Take the disk into use and wait until that is done (not with --force).
+///
+/// Example: marsadm attach mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct WaitingArgs {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// One of the switches.
+#[derive(Clone, Copy, Debug)]
+pub struct Switch {
+    key: &'static str,
+    word: &'static str,
+}
+
+/// Fetching of logs.
+pub const FETCH: Switch = Switch {
+    key: "connect",
+    word: "fetch",
+};
+/// Applying of logs.
+pub const REPLAY: Switch = Switch {
+    key: "allow-replay",
+    word: "replay",
+};
+/// Copying of the primary's disk.
+pub const SYNC: Switch = Switch {
+    key: "sync",
+    word: "sync",
+};
+
+/// A switch, its new position, and whose.
+#[derive(Clone, Copy, Debug)]
+pub struct Action {
+    switch: Switch,
+    on: bool,
+    all_hosts: bool,
+}
+
+impl Switch {
+    /// Switch it on, on this host.
+    #[must_use]
+    pub const fn resume(self) -> Action {
+        Action {
+            switch: self,
+            on: true,
+            all_hosts: false,
+        }
+    }
+
+    /// Switch it off, on this host.
+    #[must_use]
+    pub const fn pause(self) -> Action {
+        Action {
+            switch: self,
+            on: false,
+            all_hosts: false,
+        }
+    }
+}
+
+impl Action {
+    /// The same on all members.
+    #[must_use]
+    pub const fn global(mut self) -> Self {
+        self.all_hosts = true;
+        self
+    }
+
+    fn verb(self) -> String {
+        let word = if self.on { "resume" } else { "pause" };
+        let global = if self.all_hosts { "-global" } else { "" };
+        format!("{word}-{}{global}", self.switch.word)
+    }
+}
+
+/// Runs one of the switching commands.
+///
+/// # Errors
+/// If the resource is not there or this host has no replica; resume-sync also without a usable primary.
+pub async fn run(ctx: &Ctx, args: &Args, action: Action) -> Result<()> {
+    let verb = action.verb();
+    each(ctx, &verb, &args.resource, async |host, res| {
+        let table = own_table(ctx, host, res).await?;
+        let view = Res::new(&table, res);
+        if action.on && action.switch.key == SYNC.key {
+            sync_allowed(&view, host)?;
+        }
+        let hosts = if action.all_hosts {
+            view.storage_members()
+        } else {
+            vec![host.to_owned()]
+        };
+        let mut changes = Changes::new();
+        for host in &hosts {
+            if action.on && view.todo(host, action.switch.key) {
+                ctx.ui.note(&format!(
+                    "{verb} on resource {res} is already activated on {host}"
+                ));
+            } else {
+                changes.push(switch(res, host, action.switch.key, action.on)?);
+            }
+        }
+        if !changes.is_empty() {
+            ctx.apply(changes).await?;
+            ctx.ui
+                .note(&format!("successfully started {verb} on resource {res}"));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Runs `attach`.
+///
+/// # Errors
+/// If the resource is not there, this host has no replica, or the disk does not come into use in time.
+pub async fn attach(ctx: &Ctx, args: &WaitingArgs) -> Result<()> {
+    each(ctx, "attach", &args.resource, async |host, res| {
+        let table = own_table(ctx, host, res).await?;
+        if Res::new(&table, res).todo(host, "attach") {
+            ctx.ui
+                .note(&format!("attach on resource {res} is already activated"));
+        } else {
+            ctx.apply(vec![switch(res, host, "attach", true)?]).await?;
+        }
+        wait_attached(ctx, host, res).await
+    })
+    .await
+}
+
+/// A change of one switch.
+pub(super) fn switch(
+    res: &str,
+    host: &str,
+    name: &str,
+    on: bool,
+) -> Result<(mars_meta_model::Key, Option<mars_meta_model::Value>)> {
+    set(
+        &format!("resource-{res}/todo-{host}/{name}"),
+        if on { "1" } else { "0" },
+    )
+}
+
+/// Whether a sync has a source.
+pub(super) fn sync_allowed(view: &Res<'_>, host: &str) -> Result<()> {
+    let res = view.name;
+    let Some(primary) = view.primary() else {
+        return Err(Error::refused(format!(
+            "resource {res} has no designated primary, so there is nothing to sync from"
+        ))
+        .hint(format!(
+            "on the host that shall be primary: marsadm primary {res}"
+        )));
+    };
+    if primary != host && in_emergency(view, primary) {
+        return Err(Error::refused(format!(
+            "the primary {primary} of resource {res} is in emergency mode (its log storage is full)"
+        ))
+        .hint(format!("free log space on {primary} first")));
+    }
+    Ok(())
+}
+
+/// Whether a host reports emergency mode.
+pub(super) fn in_emergency(view: &Res<'_>, host: &str) -> bool {
+    view.actual(host, "is-emergency") || view.actual(host, "has-emergency")
+}
+
+/// Waits until the disk is in use; not with `--force` or `--dry-run`.
+pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    if ctx.opts.force || ctx.opts.dry_run {
+        return Ok(());
+    }
+    let [directory, own] = prefixes(res);
+    ctx.wait_for(&[&directory, &own], |table| {
+        let view = Res::new(table, res);
+        let error = view.text(&format!("actual-{host}/disk-error"));
+        if view.actual(host, "is-attached") {
+            Step::Ready(())
+        } else if let Some(error) = error.filter(|text| *text != "0") {
+            Step::Failed(
+                Error::refused(format!("the disk of {res} on {host} reports error {error}"))
+                    .hint("repair or replace the disk; the daemon's log says more"),
+            )
+        } else {
+            Step::Waiting(format!("for the disk of {res} on {host} to be attached"))
+        }
+    })
+    .await
+    .map_err(|error| match error.kind {
+        crate::error::Kind::Timeout => error.hint(data_plane_hint(host)),
+        _ => error,
+    })
+}

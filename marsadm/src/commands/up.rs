@@ -1,0 +1,56 @@
+//! `up`: everything on.
+
+use super::each::{each, own_table};
+use super::switches::{switch, sync_allowed, wait_attached};
+use crate::context::{Changes, Ctx};
+use crate::error::Result;
+use crate::keys::Res;
+
+/// Take the disk into use and switch fetch, sync and replay on; waits until the disk is attached (not with --force).
+///
+/// Example: marsadm up mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the resource is not there, this host has no replica, or the disk does not come into use in time.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    each(ctx, "up", &args.resource, async |host, res| {
+        up(ctx, host, res).await?;
+        wait_attached(ctx, host, res).await
+    })
+    .await
+}
+
+/// Switches on what is off; a sync without a source stays off with a message.
+pub(super) async fn up(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    let table = own_table(ctx, host, res).await?;
+    let view = Res::new(&table, res);
+    let mut changes = Changes::new();
+    for name in ["attach", "connect", "sync", "allow-replay"] {
+        if view.todo(host, name) {
+            continue;
+        }
+        if name == "sync"
+            && let Err(error) = sync_allowed(&view, host)
+        {
+            ctx.ui.note(&format!("sync stays off: {error}"));
+            continue;
+        }
+        changes.push(switch(res, host, name, true)?);
+    }
+    if changes.is_empty() {
+        ctx.ui
+            .note(&format!("up on resource {res} is already activated"));
+    } else {
+        ctx.apply(changes).await?;
+    }
+    Ok(())
+}

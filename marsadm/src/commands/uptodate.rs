@@ -1,0 +1,83 @@
+//! `wait-resource RES is-uptodate`: all replicas have what the primary had when the command began.
+
+use super::each::prefixes;
+use crate::context::{Ctx, set};
+use crate::error::{Error, Result};
+use crate::keys::{LogPos, Res, parse_replay};
+use crate::wait::Step;
+use mars_meta_model::{NodeState, roster};
+
+/// Asks the primary to make its log durable, then waits until every replica of the roster has reached its end.
+pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
+    let token = uuid::Uuid::new_v4().simple().to_string();
+    if ctx.opts.dry_run {
+        ctx.ui.note(&format!(
+            "would ask the primary of {res} for its durable end"
+        ));
+        return Ok(());
+    }
+    ctx.apply(vec![set(
+        &format!("resource-{res}/userspace/flush-request"),
+        &token,
+    )?])
+    .await?;
+    let [directory, own] = prefixes(res);
+    let mut end: Option<LogPos> = None;
+    ctx.wait_for(&[&directory, &own, "roster/"], |table| {
+        let view = Res::new(table, res);
+        let Some(primary) = view.primary() else {
+            return Step::Failed(
+                Error::refused(format!("resource {res} has no designated primary")).hint(format!(
+                    "on the host that shall be primary: marsadm primary {res}"
+                )),
+            );
+        };
+        if end.is_none() {
+            end = answered(&view, primary, &token);
+        }
+        let Some(end) = &end else {
+            return Step::Waiting(format!("for {primary} to make its log of {res} durable"));
+        };
+        let nodes = roster(table);
+        let active = |host: &String| {
+            nodes
+                .get(host)
+                .is_some_and(|node| node.state == NodeState::Active)
+        };
+        let behind: Vec<String> = view
+            .storage_members()
+            .into_iter()
+            .filter(|host| host != primary)
+            .filter(active)
+            .filter_map(|host| behind(&view, &host, end))
+            .collect();
+        if behind.is_empty() {
+            Step::Ready(())
+        } else {
+            Step::Waiting(format!("for replicas of {res}: {}", behind.join("; ")))
+        }
+    })
+    .await
+}
+
+/// The primary's end of log, once it has answered. The answer is the token, or `TOKEN,log-N-ORIGIN,POS`; the
+/// latter cannot be overtaken by the version key.
+fn answered(view: &Res<'_>, primary: &str, token: &str) -> Option<LogPos> {
+    let done = view.text(&format!("actual-{primary}/flush-done"))?;
+    let rest = done.strip_prefix(token)?;
+    match rest.strip_prefix(',') {
+        Some(position) => parse_replay(position).map(|replay| replay.at),
+        None => view.version_end(primary),
+    }
+}
+
+fn behind(view: &Res<'_>, host: &str, end: &LogPos) -> Option<String> {
+    if let Some(reason) = view.unsynced(host) {
+        return Some(reason);
+    }
+    match view.replay(host) {
+        Some(replay) if replay.at.has_reached(end) => None,
+        Some(replay) => Some(format!("{host} is at {}, not yet at {end}", replay.at)),
+        None => Some(format!("the replay position of {host} is not known")),
+    }
+}

@@ -1,0 +1,219 @@
+//! What a command reports when it does not succeed, and the exit codes (`docs/marsadm-exit-codes.md`).
+
+use mars_meta_api::{ApiError, CallError, ConnectError, ErrorCode};
+use std::fmt;
+
+/// Kinds of failure; each has an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The question was answered with no.
+    Negative,
+    /// The command line is wrong.
+    Usage,
+    /// A rule forbids it in the present state; nothing was changed unless the text says so.
+    Refused,
+    /// A key, resource or node does not exist.
+    NotFound,
+    /// Something did not come about within `--timeout`.
+    Timeout,
+    /// The metadata daemon of this node (or, for joining, the other node) does not answer.
+    Unreachable,
+    /// The caller lacks a permission.
+    Denied,
+    /// A fault of the programs or of the machine.
+    Internal,
+}
+
+impl Kind {
+    /// The exit code of the process.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Negative => 1,
+            Self::Usage | Self::Refused => 2,
+            Self::NotFound => 3,
+            Self::Timeout => 6,
+            Self::Unreachable => 7,
+            Self::Denied => 9,
+            Self::Internal => 10,
+        }
+    }
+}
+
+/// A failure of a command: what was tried, why it failed, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Kind of failure.
+    pub kind: Kind,
+    /// The command and what it was about; filled in by the dispatcher if empty.
+    pub what: String,
+    /// The reason: lower case, no full stop.
+    pub why: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// Result of a command or of a part of it.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of any kind.
+    #[must_use]
+    pub fn new(kind: Kind, why: impl Into<String>) -> Self {
+        Self {
+            kind,
+            what: String::new(),
+            why: why.into(),
+            hint: None,
+        }
+    }
+
+    /// A rule forbids it.
+    #[must_use]
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::new(Kind::Refused, why)
+    }
+
+    /// The command line is wrong.
+    #[must_use]
+    pub fn usage(why: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, why)
+    }
+
+    /// Something does not exist.
+    #[must_use]
+    pub fn not_found(why: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, why)
+    }
+
+    /// A fault of the programs or of the machine.
+    #[must_use]
+    pub fn internal(why: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, why)
+    }
+
+    /// The same error with the next step.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, saying what was tried unless it says so already.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        if self.what.is_empty() {
+            what.clone_into(&mut self.what);
+        }
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.what.is_empty() {
+            f.write_str(&self.why)
+        } else {
+            write!(f, "{}: {}", self.what, self.why)
+        }
+    }
+}
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        let kind = match error.code {
+            ErrorCode::BadRequest => Kind::Usage,
+            ErrorCode::NoCluster
+            | ErrorCode::AlreadyInCluster
+            | ErrorCode::Refused
+            | ErrorCode::Limit => Kind::Refused,
+            ErrorCode::Denied => Kind::Denied,
+            ErrorCode::Unreachable => Kind::Unreachable,
+            ErrorCode::Unsupported | ErrorCode::Storage | ErrorCode::Internal => Kind::Internal,
+        };
+        let hint = error.hint.or_else(|| match error.code {
+            ErrorCode::NoCluster => {
+                Some("make this node part of a cluster: create-cluster or join-cluster".to_owned())
+            }
+            _ => None,
+        });
+        Self {
+            kind,
+            what: String::new(),
+            why: error.message,
+            hint,
+        }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(error) => error.into(),
+            CallError::Disconnected => Self::new(
+                Kind::Unreachable,
+                "the metadata daemon ended the connection before it answered; whether a change was made is not known",
+            )
+            .hint("look at the daemon's log, then run the command again (all commands may be repeated)"),
+            CallError::Protocol(_) => Self::internal(error.to_string())
+                .hint("marsadm and marsd are of different versions: use those of one release"),
+        }
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        match &error {
+            ConnectError::Io { error: io, .. }
+                if io.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Self::new(Kind::Denied, error.to_string()).hint("run marsadm as root")
+            }
+            ConnectError::Io { path, .. } => {
+                Self::new(Kind::Unreachable, error.to_string()).hint(format!(
+                    "start marsd, or name its socket with --socket PATH (tried {})",
+                    path.display()
+                ))
+            }
+            ConnectError::Protocol(_) => Self::new(Kind::Unreachable, error.to_string())
+                .hint("marsadm and marsd are of different versions: use those of one release"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_the_documented_codes() {
+        let doc = include_str!("../../docs/marsadm-exit-codes.md");
+        for (kind, word) in [
+            (Kind::Negative, "negative answer"),
+            (Kind::Usage, "usage"),
+            (Kind::Refused, "refused"),
+            (Kind::NotFound, "not found"),
+            (Kind::Timeout, "timeout"),
+            (Kind::Unreachable, "unreachable"),
+            (Kind::Denied, "permission"),
+            (Kind::Internal, "internal"),
+        ] {
+            let line = format!("| {} |", kind.exit_code());
+            assert!(
+                doc.lines()
+                    .any(|l| l.starts_with(&line) && l.contains(word)),
+                "{kind:?} is not documented as {line} {word}"
+            );
+        }
+    }
+
+    #[test]
+    fn refusals_of_the_daemon_keep_their_hint() {
+        let error: Error = ApiError::new(ErrorCode::Refused, "no")
+            .with_hint("do this")
+            .into();
+        assert_eq!(error.kind, Kind::Refused);
+        assert_eq!(error.hint.as_deref(), Some("do this"));
+        assert_eq!(error.about("set-link a").to_string(), "set-link a: no");
+    }
+}

@@ -1,0 +1,30 @@
+//! Limits and default values of the command line and of the sandbox.
+
+use std::time::Duration;
+
+/// Default of `--timeout`, as in the original.
+pub const TIMEOUT_SECS: u64 = 600;
+/// Longest `--timeout`: about 31 years, so that deadlines can be computed.
+pub const TIMEOUT_SECS_MAX: u64 = 1_000_000_000;
+/// Default of `--window`, as in the original.
+pub const WINDOW_SECS: u64 = 60;
+/// Smallest size of a resource in bytes.
+pub const RESOURCE_SIZE_MIN: u64 = 64 << 10;
+/// A resource's size is a multiple of this.
+pub const RESOURCE_SIZE_UNIT: u64 = 4096;
+/// By how much the log numbers of a resource begin above those of an earlier one of the same name.
+pub const LOG_NUMBER_JUMP: u64 = 100_000;
+/// How often answers are asked for again where there is nothing to watch.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Largest configuration or token file in bytes.
+pub const SMALL_FILE_MAX: u64 = 1 << 20;
+/// Most nodes of a sandbox.
+pub const SANDBOX_NODES_MAX: usize = 26;
+/// Longest path of a Unix socket that the sandbox uses, in bytes (the system's limit is 107).
+pub const SOCKET_PATH_MAX: usize = 100;
+/// Largest datagram that the relay passes on.
+pub const DATAGRAM_MAX: usize = 65_536;
+/// Lines of a log file that are shown when a step of the sandbox fails.
+pub const LOG_TAIL_LINES: usize = 15;
+/// Largest request or answer on the sandbox's control socket in bytes.
+pub const CONTROL_LINE_MAX: usize = 64 << 10;

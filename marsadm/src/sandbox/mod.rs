@@ -1,0 +1,108 @@
+//! A cluster of several nodes on this machine: real daemons, joined by a relay that can cut a node off.
+
+mod control;
+mod handle;
+mod node;
+mod place;
+mod relay;
+mod supervisor;
+mod up;
+
+use crate::context::Ctx;
+use crate::error::{Error, Result};
+use clap::Subcommand;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A cluster of several nodes on this machine, for trying and testing. Needs no root and changes nothing outside of DIR.
+///
+/// Example: marsadm sandbox up --nodes 3 --size 256M
+/// Example: marsadm sandbox exec hostb -- view
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Folder of the sandbox
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "./mars-sandbox"
+    )]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a new sandbox: nodes hosta, hostb, ... in one cluster
+    Up(up::Args),
+    /// Run marsadm on a node: exec NODE -- ARGS
+    Exec {
+        /// Name of the node
+        node: String,
+        /// Arguments of marsadm
+        #[arg(last = true, required = true)]
+        args: Vec<OsString>,
+    },
+    /// Drop all packets from and to a node
+    Cut {
+        /// Name of the node
+        node: String,
+    },
+    /// End a cut
+    Heal {
+        /// Name of the node
+        node: String,
+    },
+    /// Kill both daemons of a node (kill -9)
+    Kill {
+        /// Name of the node
+        node: String,
+    },
+    /// Start the daemons of a node again
+    Start {
+        /// Name of the node
+        node: String,
+    },
+    /// Show the nodes and their processes
+    Status,
+    /// Stop everything and remove the folder
+    Down {
+        /// Leave the folder with its logs
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Run the supervisor (used by up)
+    #[command(hide = true)]
+    Supervise,
+}
+
+/// Runs a sandbox command.
+///
+/// # Errors
+/// What could not be done, with the next step.
+pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
+    let dir = args.dir;
+    let (word, work): (&str, _) = match args.command {
+        Command::Up(up) => ("up", up::run(ctx, &dir, &up).await),
+        Command::Exec { node, args } => ("exec", handle::exec(&dir, &node, &args)),
+        Command::Cut { node } => (
+            "cut",
+            handle::tell(&dir, control::Request::Cut { node }).await,
+        ),
+        Command::Heal { node } => (
+            "heal",
+            handle::tell(&dir, control::Request::Heal { node }).await,
+        ),
+        Command::Kill { node } => (
+            "kill",
+            handle::tell(&dir, control::Request::Kill { node }).await,
+        ),
+        Command::Start { node } => ("start", handle::start(ctx, &dir, &node).await),
+        Command::Status => ("status", handle::status(ctx, &dir).await),
+        Command::Down { keep } => ("down", handle::down(ctx, &dir, keep).await),
+        Command::Supervise => ("supervise", supervisor::process(&dir).await),
+    };
+    work.map_err(|error: Error| error.about(&format!("sandbox {word}")))
+}

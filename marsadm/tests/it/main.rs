@@ -1,0 +1,80 @@
+//! Tests of the command line against a metadata daemon in memory.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod cluster;
+mod double;
+mod raw;
+mod resources;
+mod roles;
+
+use double::Double;
+use marsadm::cli::{Cli, legacy_args};
+use marsadm::error::{Error, Kind};
+use marsadm::ui::{Captured, Ui};
+
+/// A node `hosta` with its daemon in a folder of its own.
+struct World {
+    double: Double,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new(peers: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let double = Double::start(dir.path(), peers);
+        Self { double, dir }
+    }
+
+    /// Runs a command line whose words are separated by blanks.
+    async fn run(&self, line: &str) -> (Result<(), Error>, Captured) {
+        let words: Vec<&str> = line.split(' ').collect();
+        self.run_words(&words).await
+    }
+
+    async fn run_words(&self, words: &[&str]) -> (Result<(), Error>, Captured) {
+        use clap::Parser as _;
+        let mut args = vec![
+            "marsadm".into(),
+            "--socket".into(),
+            self.double.socket.clone().into(),
+        ];
+        args.extend(words.iter().map(|word| (*word).into()));
+        let cli = Cli::try_parse_from(legacy_args(args)).unwrap();
+        let (ui, captured) = Ui::captured();
+        (marsadm::run::run(&ui, cli).await, captured)
+    }
+
+    async fn ok(&self, line: &str) -> Captured {
+        let (result, captured) = self.run(line).await;
+        assert_eq!(result, Ok(()), "{line}: {}", captured.stderr());
+        captured
+    }
+
+    async fn fails(&self, line: &str, kind: Kind, why: &str) -> Error {
+        let (result, captured) = self.run(line).await;
+        let error = result.expect_err(line);
+        assert_eq!(error.kind, kind, "{line}: {error}");
+        assert!(
+            error.to_string().contains(why),
+            "{line}: {error}; {}",
+            captured.stderr()
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with(line.split(' ').find(|w| !w.starts_with('-')).unwrap())
+        );
+        error
+    }
+
+    /// A disk of `bytes` bytes; returns its path.
+    fn disk(&self, name: &str, bytes: u64) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}

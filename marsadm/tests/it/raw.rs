@@ -1,0 +1,129 @@
+//! Commands for single keys.
+
+use crate::World;
+use marsadm::error::Kind;
+
+#[tokio::test]
+async fn a_value_goes_in_and_out_byte_for_byte() {
+    let w = World::new(&["hosta"]);
+    let value = "two  words, all\ttab";
+    let (result, _) = w
+        .run_words(&[
+            "set-link",
+            value,
+            "/mars/userspace/note",
+            "-1",
+            "userspace/n",
+        ])
+        .await;
+    assert_eq!(result, Ok(()));
+    let out = w
+        .ok("get-link userspace/note /mars/userspace/n")
+        .await
+        .stdout();
+    assert_eq!(out, format!("{value}\n-1\n"));
+}
+
+#[tokio::test]
+async fn a_missing_key_has_an_exit_code_of_its_own() {
+    let w = World::new(&["hosta"]);
+    let error = w
+        .fails("get-link userspace/none", Kind::NotFound, "there is no key")
+        .await;
+    assert_eq!(error.kind.exit_code(), 3);
+    w.ok("set-link x userspace/a").await;
+    w.ok("delete-file userspace/a").await;
+    w.fails("get-link userspace/a", Kind::NotFound, "was deleted at 1.0")
+        .await;
+    w.ok("set-link x userspace/b").await;
+    let (result, captured) = w.run("get-link userspace/a userspace/b").await;
+    assert_eq!(result.unwrap_err().kind, Kind::NotFound);
+    assert_eq!(
+        captured.stdout(),
+        "x\n",
+        "what is there gets printed all the same"
+    );
+}
+
+#[tokio::test]
+async fn keys_of_mars_itself_need_force() {
+    let w = World::new(&["hosta"]);
+    let error = w
+        .fails(
+            "set-link x resource-r/size",
+            Kind::Refused,
+            "not below a userspace",
+        )
+        .await;
+    assert!(error.hint.unwrap().contains("--force"));
+    w.fails("delete-file uuid", Kind::Refused, "userspace")
+        .await;
+    w.ok("set-link 1 resource-r/size --force").await;
+    assert_eq!(w.double.get("resource-r/size").as_deref(), Some("1"));
+    w.ok("set-link y resource-r/userspace/mine").await;
+    assert!(w.double.state.lock().unwrap().forced.is_empty());
+    w.ok("force-set-link 1 resource-r/todo-hostb/attach").await;
+    assert_eq!(
+        w.double.state.lock().unwrap().forced,
+        ["resource-r/todo-hostb/attach"]
+    );
+}
+
+#[tokio::test]
+async fn wrong_input_says_what_is_wrong() {
+    let w = World::new(&["hosta"]);
+    w.fails("set-link a userspace/b c", Kind::Usage, "without a key")
+        .await;
+    w.fails(
+        "set-link .deleted userspace/b",
+        Kind::Usage,
+        "use delete-file",
+    )
+    .await;
+    w.fails("get-link a//b", Kind::Usage, "empty part").await;
+    let error = w
+        .fails("set-link userspace/b value", Kind::Refused, "userspace")
+        .await;
+    assert!(error.hint.unwrap().contains("value comes first"));
+}
+
+#[tokio::test]
+async fn a_batch_is_one_request_and_dry_run_none() {
+    let w = World::new(&["hosta"]);
+    let seen = w.ok("--dry-run set-link a userspace/a").await;
+    assert!(seen.stderr().contains("would write: userspace/a -> a"));
+    assert_eq!(w.double.get("userspace/a"), None);
+    w.ok("set-link a userspace/a b userspace/b").await;
+    let state = w.double.state.lock().unwrap();
+    let applies = state
+        .requests
+        .iter()
+        .filter(|r| r.starts_with("Apply"))
+        .count();
+    assert_eq!(applies, 1);
+}
+
+#[tokio::test]
+async fn lists_are_complete_and_in_order() {
+    let w = World::new(&[]);
+    for i in 0..8 {
+        w.ok(&format!("set-link v{i} userspace/k{i}")).await;
+    }
+    w.ok("delete-file userspace/k3").await;
+    let out = w.ok("list-links /mars/userspace/").await.stdout();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 7);
+    assert_eq!(lines[0], "userspace/k0 -> v0 (1.000000001)");
+    assert!(lines[3].starts_with("userspace/k4"));
+    let out = w.ok("list-links --deleted").await.stdout();
+    assert!(out.contains("userspace/k3 deleted (1.000000009)"), "{out}");
+}
+
+#[tokio::test]
+async fn nobody_at_the_socket_is_told_apart() {
+    let w = World::new(&[]);
+    std::fs::remove_file(&w.double.socket).unwrap();
+    let error = w.fails("clock", Kind::Unreachable, "does not answer").await;
+    assert_eq!(error.kind.exit_code(), 7);
+    assert!(error.hint.unwrap().contains("--socket"));
+}

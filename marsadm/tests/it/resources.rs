@@ -1,0 +1,361 @@
+//! Commands that create, join and leave resources, and switches.
+
+use crate::World;
+use mars_meta_model::{Table, View as _};
+use marsadm::error::Kind;
+
+const MIB: u64 = 1 << 20;
+
+/// A data plane that does what the switches of hosta say.
+fn obedient(table: &Table) -> Vec<(String, String)> {
+    let mut news = Vec::new();
+    for (todo, flag) in [
+        ("attach", "is-attached"),
+        ("connect", "is-copying"),
+        ("sync", "is-syncing"),
+        ("allow-replay", "is-replaying"),
+    ] {
+        if let Some(on) = table.text(&format!("resource-r/todo-hosta/{todo}")) {
+            news.push((format!("resource-r/actual-hosta/{flag}"), on.to_owned()));
+        }
+    }
+    news
+}
+
+/// A resource r of hostb that hosta knows only by the directory, until it is a guest.
+fn foreign_resource(w: &World, size: u64) {
+    w.double.put(&[("directory/r/member-hostb", "storage")]);
+    let mut sent = false;
+    w.double.play(move |table| {
+        let mut news = obedient(table);
+        if table.text("directory/r/member-hosta").is_some() && !sent {
+            sent = true;
+            for (leaf, value) in [
+                ("size", size.to_string()),
+                ("primary", "hostb".to_owned()),
+                ("device-hostb", "mydev".to_owned()),
+                ("replay-hostb", "log-000000007-hostb,4096,0".to_owned()),
+            ] {
+                news.push((format!("resource-r/{leaf}"), value));
+            }
+        }
+        news
+    });
+}
+
+#[tokio::test]
+async fn create_writes_the_documented_keys_in_one_batch() {
+    let w = World::new(&["hosta"]);
+    w.double.play(obedient);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("create-resource r {disk}")).await;
+    let zero = "0".repeat(32);
+    for (key, value) in [
+        ("resource-r/size", MIB.to_string()),
+        ("resource-r/data-hosta", disk.clone()),
+        ("resource-r/device-hosta", "r".to_owned()),
+        ("resource-r/primary", "hosta".to_owned()),
+        ("resource-r/userspace/last-primary", "hosta".to_owned()),
+        ("resource-r/todo-hosta/attach", "1".to_owned()),
+        ("resource-r/todo-hosta/connect", "1".to_owned()),
+        ("resource-r/todo-hosta/sync", "1".to_owned()),
+        ("resource-r/todo-hosta/allow-replay", "1".to_owned()),
+        ("resource-r/syncstatus-hosta", MIB.to_string()),
+        (
+            "resource-r/replay-hosta",
+            "log-000000001-hosta,0,0".to_owned(),
+        ),
+        (
+            "resource-r/version-000000000-hosta",
+            format!("{zero},log-000000000-hosta,0:"),
+        ),
+        (
+            "resource-r/version-000000001-hosta",
+            format!("{zero},log-000000001-hosta,0:{zero},log-000000000-hosta,0"),
+        ),
+        ("resource-r/maxnr", "1".to_owned()),
+        ("directory/r/member-hosta", "storage".to_owned()),
+    ] {
+        assert_eq!(w.double.get(key).as_ref(), Some(&value), "{key}");
+    }
+    {
+        let state = w.double.state.lock().unwrap();
+        assert_eq!(
+            state
+                .requests
+                .iter()
+                .filter(|r| r.starts_with("Apply"))
+                .count(),
+            1
+        );
+    }
+    w.fails(
+        &format!("create-resource r {disk}"),
+        Kind::Refused,
+        "exists already",
+    )
+    .await;
+    w.fails(
+        &format!("create-resource r2 {disk}"),
+        Kind::Refused,
+        "used by resource r",
+    )
+    .await;
+    let other = w.disk("e.img", MIB);
+    w.fails(
+        &format!("create-resource r2 {other} r"),
+        Kind::Refused,
+        "device name r is used",
+    )
+    .await;
+    w.fails(
+        &format!("create-resource r2 {other} x 2M"),
+        Kind::Refused,
+        "larger than disk",
+    )
+    .await;
+    w.fails(
+        &format!("create-resource all {other}"),
+        Kind::Usage,
+        "reserved",
+    )
+    .await;
+    w.fails(
+        "create-resource r2 /does/not/exist",
+        Kind::Refused,
+        "cannot be found",
+    )
+    .await;
+    assert_eq!(w.double.get("directory/r2/member-hosta"), None);
+}
+
+#[tokio::test]
+async fn create_waits_for_the_data_plane_and_says_what_for() {
+    let w = World::new(&["hosta"]);
+    let disk = w.disk("d.img", MIB);
+    let error = w
+        .fails(
+            &format!("create-resource r {disk} --timeout 1"),
+            Kind::Timeout,
+            "to be attached",
+        )
+        .await;
+    assert!(error.hint.unwrap().contains("mars-datapath"));
+}
+
+#[tokio::test]
+async fn join_becomes_guest_first_and_then_takes_the_primary_s_log() {
+    let w = World::new(&["hosta", "hostb"]);
+    foreign_resource(&w, MIB);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("join-resource r {disk}")).await;
+    for (key, value) in [
+        ("directory/r/member-hosta", "storage"),
+        ("resource-r/replay-hosta", "log-000000007-hostb,0,0"),
+        ("resource-r/syncstatus-hosta", "0"),
+        ("resource-r/device-hosta", "mydev"),
+        ("resource-r/todo-hosta/sync", "1"),
+    ] {
+        assert_eq!(w.double.get(key).as_deref(), Some(value), "{key}");
+    }
+    w.fails(
+        &format!("join-resource r {disk}"),
+        Kind::Refused,
+        "joined resource r already",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_join_leaves_no_trace() {
+    let w = World::new(&["hosta", "hostb"]);
+    foreign_resource(&w, 2 * MIB);
+    let disk = w.disk("d.img", MIB);
+    w.fails(
+        &format!("join-resource r {disk}"),
+        Kind::Refused,
+        "needs 2097152",
+    )
+    .await;
+    assert_eq!(w.double.get("directory/r/member-hosta"), None);
+    assert_eq!(w.double.get("resource-r/data-hosta"), None);
+    let error = w
+        .fails(
+            &format!("join-resource s {disk}"),
+            Kind::NotFound,
+            "does not exist",
+        )
+        .await;
+    assert!(error.hint.unwrap().contains("resources of the cluster: r"));
+}
+
+#[tokio::test]
+async fn a_join_that_hears_nothing_takes_its_guest_key_back() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[("directory/r/member-hostb", "storage")]);
+    let disk = w.disk("d.img", MIB);
+    let line = format!("join-resource r {disk} --timeout 1");
+    w.fails(&line, Kind::Timeout, "the size of resource r")
+        .await;
+    assert_eq!(w.double.get("directory/r/member-hosta"), None);
+}
+
+#[tokio::test]
+async fn switches_write_their_keys_once() {
+    let w = World::new(&["hosta"]);
+    w.double.play(obedient);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("create-resource r {disk}")).await;
+    for (command, key, value) in [
+        ("pause-fetch r", "connect", "0"),
+        ("connect r", "connect", "1"),
+        ("disconnect r", "connect", "0"),
+        ("resume-fetch r", "connect", "1"),
+        ("pause-replay r", "allow-replay", "0"),
+        ("resume-replay r", "allow-replay", "1"),
+        ("pause-sync r", "sync", "0"),
+        ("resume-sync r", "sync", "1"),
+        ("detach r", "attach", "0"),
+    ] {
+        if command == "detach r" {
+            // detach waits for replay and sync to stop, which nobody asked for here
+            w.ok("pause-replay r").await;
+            w.ok("pause-sync r").await;
+        }
+        w.ok(command).await;
+        let key = format!("resource-r/todo-hosta/{key}");
+        assert_eq!(w.double.get(&key).as_deref(), Some(value), "{command}");
+    }
+    w.ok("up r").await;
+    let seen = w.ok("attach r").await;
+    assert!(seen.stderr().contains("already activated"));
+    w.fails("pause-fetch x", Kind::NotFound, "does not exist")
+        .await;
+    w.ok("down all").await;
+    assert_eq!(
+        w.double
+            .get("resource-r/todo-hosta/allow-replay")
+            .as_deref(),
+        Some("0")
+    );
+}
+
+#[tokio::test]
+async fn global_switches_are_flagged_overrides() {
+    let w = World::new(&["hosta", "hostb"]);
+    foreign_resource(&w, MIB);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("join-resource r {disk}")).await;
+    w.ok("pause-replay-global r").await;
+    for host in ["hosta", "hostb"] {
+        let key = format!("resource-r/todo-{host}/allow-replay");
+        assert_eq!(w.double.get(&key).as_deref(), Some("0"));
+    }
+    let forced = w.double.state.lock().unwrap().forced.clone();
+    assert!(forced.contains(&"resource-r/todo-hostb/allow-replay".to_owned()));
+}
+
+#[tokio::test]
+async fn a_device_in_use_is_not_taken_away() {
+    let w = World::new(&["hosta"]);
+    w.double.play(obedient);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("create-resource r {disk}")).await;
+    w.double.put(&[("resource-r/actual-hosta/open-count", "1")]);
+    for command in ["down r", "detach r"] {
+        w.fails(command, Kind::Refused, "in use on hosta").await;
+    }
+    assert_eq!(
+        w.double.get("resource-r/todo-hosta/attach").as_deref(),
+        Some("1")
+    );
+}
+
+#[tokio::test]
+async fn leaving_comes_after_down_and_never_as_primary() {
+    let w = World::new(&["hosta", "hostb"]);
+    foreign_resource(&w, MIB);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("join-resource r {disk}")).await;
+    let error = w
+        .fails("leave-resource r", Kind::Refused, "still in use")
+        .await;
+    assert!(
+        error.why.contains("todo attach") && error.why.contains("is-attached"),
+        "{error}"
+    );
+    w.ok("down r").await;
+    w.ok("leave-resource r").await;
+    for key in [
+        "directory/r/member-hosta",
+        "resource-r/data-hosta",
+        "resource-r/replay-hosta",
+        "resource-r/todo-hosta/attach",
+    ] {
+        assert_eq!(w.double.get(key), None, "{key}");
+    }
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+    w.fails("leave-resource r", Kind::Refused, "no member")
+        .await;
+}
+
+#[tokio::test]
+async fn lists_go_on_after_a_failure() {
+    let w = World::new(&["hosta"]);
+    w.double.play(obedient);
+    let disk = w.disk("d.img", MIB);
+    w.ok(&format!("create-resource r {disk}")).await;
+    let (result, captured) = w.run("pause-fetch a,r").await;
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound);
+    assert!(error.why.contains("1 of 2"), "{error}");
+    assert!(
+        captured
+            .stderr()
+            .contains("pause-fetch a: resource a does not exist")
+    );
+    assert_eq!(
+        w.double.get("resource-r/todo-hosta/connect").as_deref(),
+        Some("0")
+    );
+}
+
+#[tokio::test]
+async fn the_view_names_nodes_members_and_lag() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("directory/r/member-hosta", "storage"),
+        ("directory/r/member-hostb", "storage"),
+        ("directory/elsewhere/member-hostb", "storage"),
+        ("resource-r/size", "1048576"),
+        ("resource-r/primary", "hosta"),
+        ("resource-r/actual-hosta/is-primary", "1"),
+        ("resource-r/actual-hosta/if-on", "1"),
+        ("resource-r/actual-hosta/is-attached", "1"),
+        ("resource-r/syncstatus-hosta", "1048576"),
+        ("resource-r/replay-hosta", "log-000000001-hosta,8192,0"),
+        (
+            "resource-r/version-000000001-hosta",
+            "x,log-000000001-hosta,8192:",
+        ),
+        ("resource-r/syncstatus-hostb", "524288"),
+        ("resource-r/replay-hostb", "log-000000001-hosta,4096,0"),
+    ]);
+    let out = w.ok("view").await.stdout();
+    let line = |start: &str| {
+        let found = out.lines().find(|l| l.trim_start().starts_with(start));
+        found
+            .unwrap_or_else(|| panic!("no line {start} in\n{out}"))
+            .to_owned()
+    };
+    assert!(line("cluster c1").contains("seen from hosta"));
+    assert!(line("node hostb").contains("SILENT"));
+    assert!(line("resource r").contains("1.0 MiB, 2 replicas, primary hosta"));
+    assert!(line("hosta").contains("Primary"));
+    assert!(line("hostb").contains("Inconsistent 50%"));
+    assert!(line("hostb").contains("lag 4.0 KiB"));
+    assert!(out.contains("on hostb (this host is no member)"));
+    assert!(!w.ok("view r").await.stdout().contains("elsewhere"));
+    w.fails("view nothing", Kind::NotFound, "does not exist")
+        .await;
+}

@@ -1,0 +1,305 @@
+//! Commands that change or wait for roles.
+
+use crate::World;
+use mars_meta_model::{Table, View as _};
+use marsadm::error::Kind;
+
+/// A resource of two replicas; hostb is primary and a little ahead.
+fn two_replicas(w: &World) {
+    w.double.put(&[
+        ("directory/r/member-hosta", "storage"),
+        ("directory/r/member-hostb", "storage"),
+        ("resource-r/size", "1048576"),
+        ("resource-r/primary", "hostb"),
+        ("resource-r/userspace/last-primary", "hostb"),
+        ("resource-r/actual-hostb/is-primary", "1"),
+        (
+            "resource-r/version-000000003-hostb",
+            "x,log-000000003-hostb,8192:",
+        ),
+        ("resource-r/replay-hostb", "log-000000003-hostb,8192,0"),
+        ("resource-r/syncstatus-hosta", "1048576"),
+        ("resource-r/syncstatus-hostb", "1048576"),
+        ("resource-r/replay-hosta", "log-000000003-hostb,4096,0"),
+    ]);
+    for host in ["hosta", "hostb"] {
+        for name in ["attach", "connect", "sync", "allow-replay"] {
+            w.double
+                .put(&[(&format!("resource-r/todo-{host}/{name}"), "1")]);
+        }
+    }
+}
+
+/// Both data planes: the old primary stops when it is not designated, hosta catches up then, and takes over.
+fn data_planes(table: &Table) -> Vec<(String, String)> {
+    let primary = table.text("resource-r/primary").unwrap_or("(none)");
+    let on = |b: bool| if b { "1" } else { "0" }.to_owned();
+    let mut news = vec![(
+        "resource-r/actual-hostb/is-primary".to_owned(),
+        on(primary == "hostb"),
+    )];
+    if primary != "hostb" {
+        news.push((
+            "resource-r/replay-hosta".to_owned(),
+            "log-000000003-hostb,8192,0".to_owned(),
+        ));
+    }
+    for flag in ["is-primary", "if-on"] {
+        news.push((
+            format!("resource-r/actual-hosta/{flag}"),
+            on(primary == "hosta"),
+        ));
+    }
+    news
+}
+
+#[tokio::test]
+async fn a_planned_handover_goes_through_none() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.double.play(data_planes);
+    let seen = w.ok("primary r").await;
+    assert!(seen.stderr().contains("changed from 'hostb' to 'hosta'"));
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
+    assert_eq!(
+        w.double.get("resource-r/userspace/last-primary").as_deref(),
+        Some("hosta")
+    );
+    assert_eq!(
+        w.double.get("resource-r/userspace/prev-primary").as_deref(),
+        Some("hostb")
+    );
+    let log = seen.stderr();
+    let none = log.find("resource-r/primary -> (none)").unwrap();
+    let mine = log.find("resource-r/primary -> hosta").unwrap();
+    assert!(none < mine, "{log}");
+    w.ok("primary r").await;
+}
+
+#[tokio::test]
+async fn a_handover_that_does_not_finish_gives_the_role_back() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    let error = w
+        .fails(
+            "primary r --timeout 1",
+            Kind::Timeout,
+            "hostb to stop being primary",
+        )
+        .await;
+    assert!(error.hint.unwrap().contains("designated primary again"));
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+}
+
+#[tokio::test]
+async fn the_role_is_not_taken_before_the_log_is_applied() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    // The old primary stops, but hosta never catches up.
+    w.double.play(|table| {
+        data_planes(table)
+            .into_iter()
+            .filter(|(k, _)| !k.contains("replay-"))
+            .collect()
+    });
+    let error = w
+        .fails("primary r --timeout 1", Kind::Timeout, "to replay r up to")
+        .await;
+    assert!(error.why.contains("log-000000003-hostb,8192"), "{error}");
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+}
+
+#[tokio::test]
+async fn preconditions_are_refused_with_their_reason_and_change_nothing() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    for (key, bad, good, why) in [
+        (
+            "resource-r/actual-hostb/open-count",
+            "1",
+            "0",
+            "in use on hostb",
+        ),
+        (
+            "resource-r/syncstatus-hosta",
+            "5",
+            "1048576",
+            "5 of 1048576 bytes are synced",
+        ),
+        ("resource-r/todo-hosta/attach", "0", "1", "switch attach"),
+        ("resource-r/todo-hosta/connect", "0", "1", "switch connect"),
+        (
+            "resource-r/todo-hosta/allow-replay",
+            "0",
+            "1",
+            "switch allow-replay",
+        ),
+        (
+            "resource-r/actual-hosta/replay-code",
+            "-5",
+            "0",
+            "failed with code -5",
+        ),
+    ] {
+        w.double.put(&[(key, bad)]);
+        w.fails("primary r", Kind::Refused, why).await;
+        w.double.put(&[(key, good)]);
+    }
+    w.double.put(&[
+        ("directory/r/member-hostc", "storage"),
+        ("resource-r/syncstatus-hostc", "0"),
+    ]);
+    let error = w.fails("primary r", Kind::Refused, "another replica").await;
+    assert!(error.hint.unwrap().contains("--ignore-sync"));
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+}
+
+#[tokio::test]
+async fn failover_wants_fetching_off() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.fails(
+        "primary --force r",
+        Kind::Refused,
+        "fetching of r is not switched off",
+    )
+    .await;
+    w.ok("pause-fetch r").await;
+    w.double.play(data_planes);
+    w.ok("primary --force r").await;
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
+    let fetch = w.double.get("resource-r/todo-hosta/connect");
+    assert_eq!(
+        fetch.as_deref(),
+        Some("1"),
+        "the final up switches it on again"
+    );
+}
+
+#[tokio::test]
+async fn uptodate_asks_the_primary_first() {
+    let w = World::new(&["hosta", "hostb", "hostc"]);
+    two_replicas(&w);
+    // hostc is a member of the resource that left the roster: nobody waits for it... but hosta counts.
+    w.double.put(&[("directory/r/member-hostz", "storage")]);
+    let error = w
+        .fails(
+            "wait-resource r is-uptodate --timeout 1",
+            Kind::Timeout,
+            "durable",
+        )
+        .await;
+    assert_eq!(error.kind.exit_code(), 6);
+    let flush = |table: &Table| -> Vec<(String, String)> {
+        let Some(token) = table.text("resource-r/userspace/flush-request") else {
+            return vec![];
+        };
+        vec![
+            (
+                "resource-r/version-000000003-hostb".to_owned(),
+                "x,log-000000003-hostb,9000:".to_owned(),
+            ),
+            (
+                "resource-r/actual-hostb/flush-done".to_owned(),
+                token.to_owned(),
+            ),
+        ]
+    };
+    w.double.play(flush);
+    let error = w
+        .fails(
+            "wait-resource r is-uptodate --timeout 1",
+            Kind::Timeout,
+            "hosta is at",
+        )
+        .await;
+    assert!(
+        error.why.contains("log-000000003-hostb,9000"),
+        "the end as of the call: {error}"
+    );
+    w.double.play(move |table| {
+        let mut news = flush(table);
+        news.push((
+            "resource-r/replay-hosta".to_owned(),
+            "log-000000003-hostb,9000,0".to_owned(),
+        ));
+        news
+    });
+    w.ok("wait-resource r is-uptodate --timeout 5").await;
+}
+
+#[tokio::test]
+async fn conditions_are_waited_for() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.ok("wait-resource r is-primary-off").await;
+    w.ok("wait-resource r todo-attach").await;
+    w.fails(
+        "wait-resource r is-primary --timeout 1",
+        Kind::Timeout,
+        "is-primary of r on hosta",
+    )
+    .await;
+    w.fails("wait-resource r is-nice", Kind::Usage, "not known")
+        .await;
+    let double = w.double.clone();
+    let later = tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        double.put(&[("resource-r/actual-hosta/is-attached", "1")]);
+    });
+    w.ok("wait-resource r is-attached --timeout 20").await;
+    later.await.unwrap();
+}
+
+#[tokio::test]
+async fn secondary_waits_until_the_role_is_gone() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.double.put(&[("resource-r/actual-hostb/open-count", "2")]);
+    w.fails("secondary r", Kind::Refused, "in use on hostb")
+        .await;
+    w.double.put(&[("resource-r/actual-hostb/open-count", "0")]);
+    w.ok("secondary r").await;
+    assert_eq!(
+        w.double.get("resource-r/primary").as_deref(),
+        Some("(none)")
+    );
+}
+
+#[tokio::test]
+async fn invalidate_starts_at_the_primary_s_log() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.double.put(&[
+        ("resource-r/syncpos-hosta", "log-000000001-hostb,5,0"),
+        (
+            "resource-r/version-000000002-hosta",
+            "x,log-000000002-hosta,5:",
+        ),
+        (
+            "resource-r/version-000000003-hosta",
+            "x,log-000000003-hosta,5:",
+        ),
+        ("resource-r/actual-hosta/is-primary", "1"),
+    ]);
+    w.fails("invalidate r", Kind::Refused, "actual primary")
+        .await;
+    w.double.put(&[("resource-r/actual-hosta/is-primary", "0")]);
+    w.ok("invalidate r").await;
+    for (key, value) in [
+        ("resource-r/syncstatus-hosta", Some("0")),
+        ("resource-r/syncpos-hosta", None),
+        ("resource-r/replay-hosta", Some("log-000000003-hostb,0,0")),
+        (
+            "resource-r/version-000000002-hosta",
+            Some("x,log-000000002-hosta,5:"),
+        ),
+        ("resource-r/version-000000003-hosta", None),
+        ("resource-r/todo-hosta/sync", Some("1")),
+    ] {
+        assert_eq!(w.double.get(key).as_deref(), value, "{key}");
+    }
+    w.double.put(&[("resource-r/primary", "(none)")]);
+    w.fails("invalidate r", Kind::Refused, "no primary on another host")
+        .await;
+}
