@@ -18,6 +18,8 @@ pub struct Config {
     pub log_dir: PathBuf,
     /// Unix socket of the NBD server.
     pub nbd_socket: PathBuf,
+    /// TCP address of a second NBD server, loopback only; `None`: none.
+    pub nbd_tcp: Option<SocketAddr>,
     /// Length in bytes after which a log segment is closed and the next one begun.
     pub segment_len: u64,
     /// Write the log with plain system calls even where the kernel has io_uring.

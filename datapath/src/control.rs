@@ -62,7 +62,21 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let registry = Arc::new(Registry::default());
     let (closer, closing) = closing_pair();
     let server = NbdServer::bind_unix(&config.nbd_socket, 0o600, Arc::clone(&registry) as _)?;
-    let nbd = tokio::spawn(server.serve(closing));
+    let tcp = match config.nbd_tcp {
+        Some(addr) => Some(NbdServer::bind_tcp(addr, Arc::clone(&registry) as _).await?),
+        None => None,
+    };
+    let nbd = tokio::spawn({
+        let closing = closing.clone();
+        async move {
+            let serve_tcp = async {
+                if let Some(tcp) = tcp {
+                    tcp.serve(closing.clone()).await;
+                }
+            };
+            tokio::join!(server.serve(closing.clone()), serve_tcp);
+        }
+    });
     let mirror = Mirror::start(config.socket.clone());
     let peers = Arc::new(Peers::new(Arc::clone(&mirror)));
     let network = tokio::spawn(network(

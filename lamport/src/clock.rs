@@ -1,4 +1,4 @@
-//! The clock, its drift bound, and the ceiling that carries it over restarts.
+//! The clock and its drift bound.
 
 use crate::Timestamp;
 use std::fmt;
@@ -35,6 +35,9 @@ impl fmt::Display for TooFarAhead {
 impl std::error::Error for TooFarAhead {}
 
 /// A physical Lamport clock.
+///
+/// Over restarts, its owner keeps a stamp on stable storage that no issued or observed one exceeds, and starts the
+/// next life there (`docs/spec/store.md`).
 ///
 /// # Invariants
 /// * I-1: every stamp issued is strictly greater than all issued before and all observed before.
@@ -104,36 +107,6 @@ impl Clock {
     }
 }
 
-/// A promise on disk not to issue stamps above a bound, so that a restarted node need not have written each one.
-///
-/// The owner asks [`Ceiling::raise`] before it makes a stamp visible; a value that comes back must be on
-/// stable storage before the stamp leaves the process. A restarted node starts its clock at the stored ceiling.
-#[derive(Clone, Copy, Debug)]
-pub struct Ceiling {
-    stored: Timestamp,
-}
-
-/// How far a ceiling is raised beyond the stamp that asked for it: 10 s.
-const CEILING_STEP_NS: u64 = 10_000_000_000;
-
-impl Ceiling {
-    /// The ceiling as found on disk ([`Timestamp::ZERO`] if none).
-    #[must_use]
-    pub const fn new(stored: Timestamp) -> Self {
-        Self { stored }
-    }
-
-    /// The new ceiling that must be made durable before `stamp` may be seen by anybody; `None` if the stored
-    /// one covers it.
-    pub fn raise(&mut self, stamp: Timestamp) -> Option<Timestamp> {
-        if stamp <= self.stored {
-            return None;
-        }
-        self.stored = stamp.plus_nanos(CEILING_STEP_NS);
-        Some(self.stored)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,24 +170,6 @@ mod tests {
         let mut clock = Clock::new(Timestamp::ZERO, 100);
         assert_eq!(clock.tick_batch(10, 3), at(10));
         assert_eq!(clock.tick(10), at(13));
-    }
-
-    #[test]
-    fn a_restart_at_the_ceiling_is_above_everything_issued() {
-        let mut clock = Clock::new(Timestamp::ZERO, 100);
-        let mut ceiling = Ceiling::new(Timestamp::ZERO);
-        let mut durable = Timestamp::ZERO;
-        let mut greatest = Timestamp::ZERO;
-        for wall in (0..50).map(|s| s * 1_000_000_000) {
-            greatest = clock.tick(wall);
-            if let Some(new) = ceiling.raise(greatest) {
-                durable = new;
-            }
-            assert!(greatest <= durable);
-        }
-        // The machine comes back with its system clock reset to zero.
-        let mut reborn = Clock::new(durable, 100);
-        assert!(reborn.tick(0) > greatest);
     }
 
     proptest! {

@@ -13,5 +13,5 @@
 mod clock;
 mod timestamp;
 
-pub use clock::{Ceiling, Clock, DEFAULT_MAX_AHEAD, TooFarAhead};
+pub use clock::{Clock, DEFAULT_MAX_AHEAD, TooFarAhead};
 pub use timestamp::{ParseTimestampError, Timestamp};

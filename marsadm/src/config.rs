@@ -79,6 +79,8 @@ pub struct Data {
     pub log_dir: PathBuf,
     /// Unix socket of the NBD server.
     pub nbd_socket: PathBuf,
+    /// TCP address of a second NBD server, loopback only.
+    pub nbd_tcp: Option<SocketAddr>,
     /// Length in MiB after which a log segment is closed and the next one begun.
     pub segment_mib: u32,
     /// Whether the log is written with io_uring where the kernel has it.
@@ -131,6 +133,7 @@ impl Default for Data {
             advertise: None,
             log_dir: PathBuf::new(),
             nbd_socket: "/run/mars/nbd.sock".into(),
+            nbd_tcp: None,
             segment_mib: 256,
             io_uring: true,
         }

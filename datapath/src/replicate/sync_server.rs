@@ -18,7 +18,7 @@ pub(super) async fn serve_sync(
     let Some(device) = shared.device() else {
         return refuse(&mut tx, code::NOT_PRIMARY, "this host is not primary").await;
     };
-    let (start, previous) = match device.log_end(false).await {
+    let (start, previous) = match device.log_end(true).await {
         Ok(place) => place,
         Err(error) => return refuse(&mut tx, code::FAILING, &error.to_string()).await,
     };
@@ -83,6 +83,7 @@ async fn answer_digests(
         }
         .into());
     }
+    let mut chunks = Vec::with_capacity(count);
     for theirs in body.chunks_exact(32) {
         let left = device.size.saturating_sub(offset);
         let len = u32::try_from(left).unwrap_or(u32::MAX).min(chunk);
@@ -103,10 +104,17 @@ async fn answer_digests(
         } else {
             ChunkBody::Data(data)
         };
+        chunks.push((offset, len, what));
+        offset = offset.saturating_add(u64::from(len));
+    }
+    // What was read may not be durable here yet: if it vanished with this host, the copy would keep it for ever.
+    if let Err(error) = device.log_end(true).await {
+        return Ok(Err(error));
+    }
+    for (offset, len, what) in chunks {
         tx.send(kind::CHUNK, 0, wire::chunk(offset, len, &what))
             .await
             .map_err(stream)?;
-        offset = offset.saturating_add(u64::from(len));
     }
     Ok(Ok(()))
 }

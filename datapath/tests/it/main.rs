@@ -7,4 +7,6 @@ mod plain_client;
 #[cfg(test)]
 mod replication;
 #[cfg(test)]
+mod trouble;
+#[cfg(test)]
 mod world;

@@ -3,12 +3,12 @@
 use crate::plain_client::PlainClient;
 use crate::world::{SIZE, World};
 
-fn open(world: &World, node: usize) -> PlainClient {
+pub(crate) fn open(world: &World, node: usize) -> PlainClient {
     PlainClient::open(&world.nodes[node].config.nbd_socket, "r").unwrap()
 }
 
 /// Numbered blocks all over the device; returns what the device must hold.
-fn scribble(client: &mut PlainClient, image: &mut [u8], salt: u8, count: u64) {
+pub(crate) fn scribble(client: &mut PlainClient, image: &mut [u8], salt: u8, count: u64) {
     for i in 0..count {
         let offset = (i * 7919 * 4096 + u64::from(salt) * 512) % (SIZE - 65536);
         let len = usize::try_from(512 + (i % 13) * 2048).unwrap();
@@ -20,11 +20,11 @@ fn scribble(client: &mut PlainClient, image: &mut [u8], salt: u8, count: u64) {
     assert_eq!(client.flush().unwrap(), 0);
 }
 
-fn image() -> Vec<u8> {
+pub(crate) fn image() -> Vec<u8> {
     vec![0; usize::try_from(SIZE).unwrap()]
 }
 
-async fn primary(world: &World, host: &str) {
+pub(crate) async fn primary(world: &World, host: &str) {
     world
         .until(&format!("{host} primary"), |w| {
             w.get(&format!("resource-r/actual-{host}/if-on")).as_deref() == Some("1")

@@ -132,6 +132,7 @@ impl World {
             listen,
             log_dir: base.join("log"),
             nbd_socket: base.join("nbd.sock"),
+            nbd_tcp: None,
             segment_len: 1 << 20,
             without_io_uring: host == "hostb",
         };
@@ -168,6 +169,15 @@ impl World {
         let changes = pairs
             .iter()
             .map(|(key, value)| (Key::parse(key).unwrap(), Some(Value::text(value).unwrap())))
+            .collect();
+        self.meta.apply(changes, false).await.unwrap();
+    }
+
+    /// Deletes keys.
+    pub(crate) async fn delete(&self, keys: &[&str]) {
+        let changes = keys
+            .iter()
+            .map(|key| (Key::parse(key).unwrap(), None))
             .collect();
         self.meta.apply(changes, false).await.unwrap();
     }

@@ -90,27 +90,8 @@ impl Gossip {
         peer.shared = self.topology.shared(host);
         peer.volatile_next = ctx.now;
         peer.digest_due = ctx.now.saturating_add(self.interval());
-        for key in &self.own_volatile {
-            if self.topology.includes(&scope_of(key), host) {
-                peer.push(key);
-            }
-        }
-        // Own entries in scopes that this node does not take part in are in no comparison: send them again.
-        for (scope, index) in &self.index {
-            let foreign = !self.topology.includes(scope, &self.config.host);
-            if foreign && self.topology.includes(scope, host) {
-                let own = |key: &Key| {
-                    let entry = ctx.view.entry(key);
-                    entry.is_some_and(|entry| entry.origin == self.config.node)
-                };
-                for (_, (key, _)) in index.range(&(0..=u64::MAX)) {
-                    if own(key) {
-                        peer.push(key);
-                    }
-                }
-            }
-        }
         self.peers.insert(host.to_owned(), peer);
+        self.push_uncompared(ctx, host, |_| true);
         self.heard.insert(host.to_owned(), ctx.wall);
         self.send_digest(host, false);
     }

@@ -136,11 +136,15 @@ impl Gossip {
     }
 
     pub(crate) fn on_want(&mut self, ctx: &Ctx<'_>, host: &str, wants: &[Want]) {
+        for want in wants.iter().filter(|want| want.hashes.is_empty()) {
+            self.push_uncompared(ctx, host, |scope| *scope == want.scope);
+        }
         let (indexes, topology) = (&self.index, &self.topology);
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
-        for want in wants {
+        for want in wants.iter().filter(|want| !want.hashes.is_empty()) {
+            peer.touch(ctx.now);
             let wanted = topology.shares(&want.scope, host);
             let Some(index) = indexes.get(&want.scope).filter(|_| wanted) else {
                 continue;
@@ -151,7 +155,6 @@ impl Gossip {
                 }
             }
         }
-        peer.touch(ctx.now);
     }
 
     /// Reads roster and directory again; peers with which something else is shared now compare at once.
@@ -160,28 +163,78 @@ impl Gossip {
         if topology == self.topology {
             return;
         }
-        self.topology = topology;
+        let old = std::mem::replace(&mut self.topology, topology);
         self.event(Event::TopologyChanged);
+        let own = self.config.host.clone();
+        let joined = new_scopes(&old, &self.topology, &own);
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
+            let entered = new_scopes(&old, &self.topology, &host);
+            self.push_uncompared(ctx, &host, |scope| entered.contains(scope));
             let shared = self.topology.shared(&host);
-            let (own, topology) = (&self.own_volatile, &self.topology);
             let Some(peer) = self.peers.get_mut(&host) else {
                 continue;
             };
-            if peer.shared == shared {
+            ask_uncompared(peer, &joined);
+            if peer.shared != shared {
+                peer.shared = shared;
+                peer.synced = false;
+                self.send_digest(&host, false);
+            }
+        }
+    }
+
+    /// Queues for a peer what no comparison finds: own volatile entries, and own entries of scopes that this node does
+    /// not take part in itself.
+    pub(crate) fn push_uncompared(
+        &mut self,
+        ctx: &Ctx<'_>,
+        host: &str,
+        wanted: impl Fn(&Scope) -> bool,
+    ) {
+        let topology = &self.topology;
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let includes = |scope: &Scope| wanted(scope) && topology.includes(scope, host);
+        for key in &self.own_volatile {
+            if includes(&mars_meta_model::scope_of(key)) {
+                peer.push(key);
+            }
+        }
+        for (scope, index) in &self.index {
+            if topology.includes(scope, &self.config.host) || !includes(scope) {
                 continue;
             }
-            for key in own {
-                let scope = mars_meta_model::scope_of(key);
-                if topology.includes(&scope, &host) && !peer.shared.contains(&scope) {
-                    peer.volatile.insert(key.clone());
+            for (_, (key, _)) in index.range(&ALL) {
+                let entry = ctx.view.entry(key);
+                if entry.is_some_and(|entry| entry.origin == self.config.node) {
+                    peer.push(key);
                 }
             }
-            peer.shared = shared;
-            peer.synced = false;
-            self.send_digest(&host, false);
         }
+    }
+}
+
+/// The resources that `host` has become a member of.
+fn new_scopes(old: &Topology, new: &Topology, host: &str) -> BTreeSet<Scope> {
+    let before = old.scopes_of(host);
+    let mut now = new.scopes_of(host);
+    now.retain(|scope| !before.contains(scope));
+    now
+}
+
+/// Asks a peer for what no comparison finds: it may have sent it before this node knew that it is a member.
+fn ask_uncompared(peer: &mut Peer, scopes: &BTreeSet<Scope>) {
+    let wants: Vec<Want> = scopes
+        .iter()
+        .map(|scope| Want {
+            scope: scope.clone(),
+            hashes: Vec::new(),
+        })
+        .collect();
+    for wants in wants.chunks(ITEM_SETS_MAX) {
+        peer.control(Body::Want(wants.to_vec()));
     }
 }
 

@@ -65,6 +65,15 @@ impl Topology {
             .collect()
     }
 
+    /// The resources that `host` is a member of.
+    pub(crate) fn scopes_of(&self, host: &str) -> BTreeSet<Scope> {
+        self.members
+            .iter()
+            .filter(|(_, hosts)| hosts.contains(host))
+            .map(|(res, _)| Scope::Resource(res.clone()))
+            .collect()
+    }
+
     /// The other active nodes: a full mesh. Rings over the roster will choose among them here.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = Neighbour> {
         self.active

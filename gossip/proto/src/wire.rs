@@ -92,7 +92,8 @@ pub struct ItemSet {
 pub struct Want {
     /// The scope.
     pub scope: Scope,
-    /// The key hashes.
+    /// The key hashes. None at all asks for what no comparison finds: the receiver's own volatile entries of the
+    /// scope, and its own others if it takes no part in the scope itself.
     pub hashes: Vec<u64>,
 }
 

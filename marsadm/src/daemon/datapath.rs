@@ -16,6 +16,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         listen: config.data.listen,
         log_dir: config.data.log_dir,
         nbd_socket: config.data.nbd_socket,
+        nbd_tcp: config.data.nbd_tcp,
         segment_len: u64::from(config.data.segment_mib) << 20,
         without_io_uring: !config.data.io_uring,
     };

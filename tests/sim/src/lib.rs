@@ -1,1 +1,28 @@
-//! Deterministic simulation of many nodes.
+//! Deterministic simulation: many nodes with real QUIC and mutual TLS on an in-memory network, in virtual time.
+//!
+//! A [`World`] is made from a seed and runs the very driver of the metadata daemon over the very logic of the store.
+//! The same seed gives the same history, packet by packet ([`Net::trace`]). What is checked is said in [`check`].
+//! This crate is for tests: its helpers panic where a test would.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a simulation is a test; a broken assumption must end it"
+)]
+
+pub mod check;
+mod net;
+mod node;
+mod runtime;
+mod scenario;
+mod store;
+mod world;
+
+pub use net::{LinkQuality, Net, NetStats};
+pub use node::SimNode;
+pub use runtime::NodeRuntime;
+pub use scenario::{Outcome, Scenario, run};
+pub use store::{SimChanges, SimStore};
+pub use world::{MergeRule, World, change, in_virtual_time};

@@ -256,3 +256,29 @@ fn a_node_that_left_the_roster_is_no_neighbour() {
         assert!(net.nodes[host].events.contains(&Event::TopologyChanged));
     }
 }
+
+#[test]
+fn observations_that_came_before_the_membership_was_known_are_asked_for_again() {
+    let mut net = three();
+    let key = "resource-r/actual-a/is-attached";
+    net.write("a", &[(key, Some("1"))]);
+    net.write("b", &[("resource-r/todo-c/attach", Some("1"))]);
+    net.pass(2 * SEC);
+    // c becomes a member by a word of b; a hears of it before c does, and its observation is ahead of the news.
+    net.disconnect("c", "b");
+    net.disconnect("c", "a");
+    net.write("b", &[("directory/r/member-c", Some("guest"))]);
+    net.pass(SEC);
+    net.connect("c", "a");
+    net.pass(SEC);
+    assert_eq!(net.text("c", key).as_deref(), Some("1"));
+    // What a non-member wrote comes along too.
+    let mut net = Net::new(&["a", "b", "c"]);
+    net.write("a", &[("resource-s/size", Some("5"))]);
+    net.connect_all();
+    net.pass(SEC);
+    assert_eq!(net.text("c", "resource-s/size"), None);
+    net.write("c", &[("directory/s/member-c", Some("storage"))]);
+    net.pass(SEC);
+    assert_eq!(net.text("c", "resource-s/size").as_deref(), Some("5"));
+}

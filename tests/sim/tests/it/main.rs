@@ -1,0 +1,4 @@
+//! Histories in the simulated world.
+
+mod histories;
+mod stories;
