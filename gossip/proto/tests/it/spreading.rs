@@ -1,3 +1,5 @@
+//! How changes spread, and how what was missed is repaired.
+
 use crate::net::{Net, SEC};
 use mars_gossip_proto::Event;
 use mars_meta_model::{NodeId, Scope};
