@@ -167,10 +167,14 @@ impl Gossip {
         self.event(Event::TopologyChanged);
         let own = self.config.host.clone();
         let joined = new_scopes(&old, &self.topology, &own);
+        let left = new_scopes(&self.topology, &old, &own);
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
             let entered = new_scopes(&old, &self.topology, &host);
-            self.push_uncompared(ctx, &host, |scope| entered.contains(scope));
+            // What this node wrote into a scope before it learnt that it had left is in no comparison any more.
+            self.push_uncompared(ctx, &host, |scope| {
+                entered.contains(scope) || left.contains(scope)
+            });
             let shared = self.topology.shared(&host);
             let Some(peer) = self.peers.get_mut(&host) else {
                 continue;
@@ -216,7 +220,7 @@ impl Gossip {
     }
 }
 
-/// The resources that `host` has become a member of.
+/// The resources that `host` is a member of in `new` but not in `old`.
 fn new_scopes(old: &Topology, new: &Topology, host: &str) -> BTreeSet<Scope> {
     let before = old.scopes_of(host);
     let mut now = new.scopes_of(host);

@@ -282,3 +282,20 @@ fn observations_that_came_before_the_membership_was_known_are_asked_for_again() 
     net.pass(SEC);
     assert_eq!(net.text("c", "resource-s/size").as_deref(), Some("5"));
 }
+
+#[test]
+fn what_a_member_wrote_before_it_learnt_that_it_was_removed_is_not_lost() {
+    let mut net = three();
+    net.write("c", &[("directory/r/member-c", Some("guest"))]);
+    net.pass(SEC);
+    net.disconnect("c", "a");
+    net.disconnect("c", "b");
+    net.write("b", &[("directory/r/member-c", None)]);
+    net.write("c", &[("resource-r/todo-a/attach", Some("1"))]);
+    net.connect_all();
+    net.pass(SEC);
+    for host in ["a", "b"] {
+        let text = net.text(host, "resource-r/todo-a/attach");
+        assert_eq!(text.as_deref(), Some("1"), "{host}");
+    }
+}
