@@ -52,7 +52,7 @@ impl<B: Backend> Driver<B> {
             let news = self
                 .dials
                 .want(&neighbour.host, &record.meta, record.key_hash, first);
-            self.status.update(&neighbour.host, |_| {});
+            self.status.know(&neighbour.host);
             let link = self.links.get(&neighbour.host);
             let moved = link.is_some_and(|link| {
                 let addr = link.connection.remote_addr();
@@ -142,6 +142,7 @@ impl<B: Backend> Driver<B> {
             out,
         };
         self.links.insert(host.clone(), link);
+        self.status.know(&host);
         let wall = self.backend.clock().0;
         self.status.update(&host, |status| {
             status.connected = true;
