@@ -32,6 +32,7 @@ impl Gossip {
             resources: u32::try_from(peer.shared.len()).unwrap_or(u32::MAX),
             reply,
             busy: self.busy(host),
+            unsettled: !peer.synced,
         })
     }
 
@@ -64,9 +65,9 @@ impl Gossip {
                 self.event(Event::Synced {
                     peer: host.to_owned(),
                 });
-                if !theirs.reply {
-                    self.send_digest(host, true);
-                }
+            }
+            if theirs.unsettled {
+                self.send_digest(host, true);
             }
             return;
         }

@@ -13,6 +13,7 @@ use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 const BODY_VERSION: u8 = 1;
 const DIGEST_REPLY: u8 = 1;
 const DIGEST_BUSY: u8 = 2;
+const DIGEST_UNSETTLED: u8 = 4;
 
 /// A message. Every one carries a reading of the sender's Lamport clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Digest {
     pub reply: bool,
     /// Whether the sender wants no repair to begin now.
     pub busy: bool,
+    /// Whether the sender does not know that both agree: if they do, it is to be told.
+    pub unsettled: bool,
 }
 
 /// Fingerprint of a range of key hashes, both ends included.
@@ -269,7 +272,12 @@ fn get_entries(reader: &mut Reader<'_>) -> Result<(Vec<Entry>, u32), DecodeError
 fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
     let reply = if digest.reply { DIGEST_REPLY } else { 0 };
     let busy = if digest.busy { DIGEST_BUSY } else { 0 };
-    out.push(reply | busy);
+    let unsettled = if digest.unsettled {
+        DIGEST_UNSETTLED
+    } else {
+        0
+    };
+    out.push(reply | busy | unsettled);
     out.extend_from_slice(&digest.global.to_le_bytes());
     out.extend_from_slice(&digest.shared.to_le_bytes());
     out.extend_from_slice(&digest.resources.to_le_bytes());
@@ -280,6 +288,7 @@ fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
     Ok(Digest {
         reply: flags & DIGEST_REPLY != 0,
         busy: flags & DIGEST_BUSY != 0,
+        unsettled: flags & DIGEST_UNSETTLED != 0,
         global: reader.u128()?,
         shared: reader.u128()?,
         resources: reader.u32()?,

@@ -36,6 +36,7 @@ fn samples() -> Vec<Body> {
             resources: 3,
             reply: true,
             busy: false,
+            unsettled: false,
         }),
         Body::Ranges(vec![RangeSum {
             scope: resource(),
