@@ -89,8 +89,11 @@ impl Gossip {
             let whole = whole.collect();
             send_ranges(peer, whole);
             peer.touch(ctx.now);
-        } else if !begins && !theirs.reply {
-            self.send_digest(host, true);
+        } else if !begins {
+            peer.recheck(ctx.now);
+            if !theirs.reply {
+                self.send_digest(host, true);
+            }
         }
         if news {
             self.event(Event::Diverged {
