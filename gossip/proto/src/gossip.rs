@@ -105,16 +105,8 @@ impl Gossip {
         self.heard.insert(host.to_owned(), ctx.wall);
         match message.body {
             Body::Hello(_) => {}
-            Body::Push(entries, skipped) | Body::Entries(entries, skipped) => {
-                if skipped > 0 {
-                    let peer = host.to_owned();
-                    self.event(Event::Skipped {
-                        peer,
-                        count: skipped,
-                    });
-                }
-                self.take_entries(ctx, host, entries);
-            }
+            Body::Push(entries, skipped) => self.received(ctx, host, (entries, skipped), false),
+            Body::Entries(entries, skipped) => self.received(ctx, host, (entries, skipped), true),
             Body::Digest(digest) => self.on_digest(ctx, host, &digest),
             Body::Ranges(ranges) => self.on_ranges(ctx, host, ranges),
             Body::Items(sets) => self.on_items(ctx, host, sets),
@@ -126,7 +118,19 @@ impl Gossip {
         }
     }
 
-    fn take_entries(&mut self, ctx: &Ctx<'_>, host: &str, entries: Vec<Entry>) {
+    fn received(
+        &mut self,
+        ctx: &Ctx<'_>,
+        host: &str,
+        (entries, skipped): (Vec<Entry>, u32),
+        repair: bool,
+    ) {
+        if skipped > 0 {
+            self.event(Event::Skipped {
+                peer: host.to_owned(),
+                count: skipped,
+            });
+        }
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
@@ -138,7 +142,8 @@ impl Gossip {
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
                 Merge::Apply => {
-                    peer.incoming.insert(entry.key.clone(), fingerprint(&entry));
+                    let print = fingerprint(&entry);
+                    peer.incoming.insert(entry.key.clone(), (print, repair));
                     fresh.push(entry);
                 }
                 Merge::Duplicate => peer.accept(&entry.key),

@@ -37,8 +37,8 @@ pub(crate) struct Peer {
     pub(crate) repair_at: Option<u64>,
     /// Resources shared with it.
     pub(crate) shared: BTreeSet<Scope>,
-    /// Fingerprints of entries received from it and not yet merged.
-    pub(crate) incoming: BTreeMap<Key, u128>,
+    /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
+    pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
     refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
 }
 

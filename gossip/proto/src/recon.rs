@@ -103,10 +103,15 @@ impl Gossip {
     }
 
     pub(crate) fn on_ranges(&mut self, ctx: &Ctx<'_>, host: &str, ranges: Vec<RangeSum>) {
+        let busy = self.busy(host);
         let (index, topology) = (&self.index, &self.topology);
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
+        if busy && peer.repair_at.is_none() {
+            // Others are at it; what is missing comes from them, and the next digest shows what is left.
+            return;
+        }
         let (mut parts, mut sets) = (Vec::new(), Vec::new());
         for theirs in ranges {
             if topology.shares(&theirs.scope, host) {

@@ -1,6 +1,7 @@
 //! Spreading: from a change to the queues of the peers, and from a queue to a message.
 
 use crate::limits::{BATCH_BYTES, BATCH_ENTRIES_MAX};
+use crate::peer::Peer;
 use crate::topology::Topology;
 use crate::{Body, Ctx, Gossip, fingerprint};
 use mars_meta_model::{Entry, Key, encoded_len, is_volatile, scope_of};
@@ -33,13 +34,20 @@ impl Gossip {
         if !known {
             index.put(held);
         }
+        // What a comparison brought is compared with the others too, unless all was equal with them before.
+        let brought = |peer: &Peer| peer.incoming.get(key) == Some(&(print, true));
+        let repaired = self.peers.values().any(brought);
         let same = held.cmp_version(entry) == Ordering::Equal;
         for (host, peer) in &mut self.peers {
             let sent_it = same && from == Some(host.as_str());
-            if sent_it || peer.incoming.get(key) == Some(&print) {
+            let sending = peer
+                .incoming
+                .get(key)
+                .is_some_and(|(other, _)| *other == print);
+            if sent_it || sending {
                 peer.push.remove(key);
                 peer.repair.remove(key);
-            } else if !known && self.topology.includes(&scope, host) {
+            } else if !known && (!repaired || peer.synced) && self.topology.includes(&scope, host) {
                 peer.push(key);
             }
         }
