@@ -214,6 +214,14 @@ impl NodeKey {
         Ok(csr.der().to_vec())
     }
 
+    /// A secret of its own for one `purpose`, the same in every life of the node.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.pkcs8);
+        let mut out = Zeroizing::new([0; 32]);
+        out.copy_from_slice(ring::hmac::sign(&key, purpose).as_ref());
+        out
+    }
+
     pub(crate) fn pair(&self) -> Result<KeyPair, rcgen::Error> {
         let der = PrivatePkcs8KeyDer::from(self.pkcs8.as_slice());
         KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519)
