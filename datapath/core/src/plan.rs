@@ -146,7 +146,7 @@ pub struct Observed {
     pub replayed_all: bool,
     /// A member that knows of more log than is here.
     pub behind: Option<String>,
-    /// The host that wrote the newest log, if neither its close mark is here nor its own word that this is all.
+    /// The host that wrote the newest log, if its close mark is not here.
     pub unfinished: Option<String>,
 }
 
@@ -223,6 +223,7 @@ pub fn plan(wish: &Wish, seen: &Observed) -> (Target, Option<Waiting>) {
             Some(why) => (secondary(wish), Some(why)),
         },
         None if seen.role == Role::Primary => (Target::Keep, None),
+        Some(_) if closes_own_log(wish, seen) => (Target::Primary, None),
         _ => open.map_or_else(|| (secondary(wish), None), |why| (Target::Keep, Some(why))),
     }
 }
@@ -235,6 +236,17 @@ fn secondary(wish: &Wish) -> Target {
         replay: wish.replay,
         sync,
     }
+}
+
+/// Whether a host that crashed as primary takes the role once more, only to close its log in order: it was
+/// designated away meanwhile, and whoever comes next waits for the close mark. Not where somebody is primary
+/// already (by force): then this host's log has no future.
+fn closes_own_log(wish: &Wish, seen: &Observed) -> bool {
+    seen.role == Role::Secondary
+        && seen.was_primary
+        && seen.consistent
+        && seen.behind.is_none()
+        && wish.other_primaries.is_empty()
 }
 
 fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
@@ -401,6 +413,30 @@ mod tests {
             Some(Waiting::Inconsistent),
             "not even by force"
         );
+    }
+
+    #[test]
+    fn a_crashed_primary_that_was_designated_away_closes_its_log_first() {
+        for value in ["(none)", "b"] {
+            let away = [(PRIMARY, Some(value))];
+            let mut crashed = seen(Role::Secondary);
+            crashed.was_primary = true;
+            assert_eq!(decide(&away, &crashed).0, Target::Primary, "{value}");
+            crashed.role = Role::Primary;
+            assert!(
+                matches!(decide(&away, &crashed).0, Target::Secondary { .. }),
+                "{value}"
+            );
+            crashed.role = Role::Secondary;
+            let taken = [
+                (PRIMARY, Some(value)),
+                ("resource-r/actual-b/is-primary", Some("1")),
+            ];
+            assert!(
+                matches!(decide(&taken, &crashed).0, Target::Secondary { .. }),
+                "{value}"
+            );
+        }
     }
 
     #[test]

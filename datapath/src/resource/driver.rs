@@ -243,7 +243,7 @@ impl Driver {
                 .map(|(host, _)| host.clone())
         });
         let unfinished = match &self.mode {
-            Mode::Secondary(secondary) => secondary.unfinished(&intent.others),
+            Mode::Secondary(secondary) => secondary.unfinished(),
             Mode::Detached | Mode::Primary(_) => None,
         };
         let was_primary = self.was_primary && replayed_all;
