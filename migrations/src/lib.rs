@@ -11,6 +11,7 @@ mod check;
 mod derive;
 mod form;
 mod history;
+pub mod legacy_log;
 pub mod limits;
 mod place;
 mod plan;
