@@ -1,4 +1,4 @@
-//! Every limit of the import.
+//! Every limit of this crate.
 
 /// Most objects of a tree that a scan lists; a larger tree is refused.
 pub const OBJECTS_MAX: usize = 4_000_000;

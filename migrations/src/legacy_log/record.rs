@@ -113,3 +113,37 @@ impl Record {
         Timestamp::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_stamps_become_the_nearest_possible() {
+        let stamp = |stamp_secs, stamp_nanos| {
+            let record = Record {
+                position: 0,
+                total_length: 596,
+                code: Code::New,
+                sequence: 1,
+                stamp_secs,
+                stamp_nanos,
+                written: None,
+                offset: 0,
+                stored_length: 512,
+                compression: None,
+                checksum: Checksum::Crc32c,
+                flags: Checksum::Crc32c.flag(),
+                old_checksum: 0,
+                payload: Vec::new(),
+                warning: None,
+            };
+            record.stamp().as_nanos()
+        };
+        assert_eq!(stamp(1, 5), 1_000_000_005);
+        assert_eq!(stamp(-1, 5), 0);
+        assert_eq!(stamp(1, 2_000_000_000), 3_000_000_000);
+        assert_eq!(stamp(i64::MAX, i64::MAX), u64::MAX);
+        assert_eq!(stamp(i64::MIN, i64::MIN), 0);
+    }
+}

@@ -211,6 +211,21 @@ fn padding_of_compressed_payloads_is_not_looked_at_but_its_length_is() {
 }
 
 #[test]
+fn payloads_must_have_exactly_the_announced_length() {
+    for name in ["one-lz4.bin", "one-zlib.bin", "lzo/multi-lzo.bin"] {
+        for length in [3584_i16, 4608, 32_256] {
+            let log = patched(vector(name), 38, &length.to_le_bytes());
+            let (records, end) = scan(&log);
+            assert_eq!(
+                (records.len(), end.mars_code()),
+                (0, Some(10_150)),
+                "{name} {length}"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_cut_of_a_log_is_torn_at_the_record_it_cuts() {
     let log = vector("multi-5.bin");
     let starts = [0, 596, 1704, 5884, 6552, 7148];
