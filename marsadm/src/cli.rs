@@ -144,6 +144,9 @@ pub enum Command {
     Clock(c::clock::Args),
     /// Take over the keys of a legacy MARS tree
     ImportTree(c::import_tree::Args),
+    /// Logfiles of the original: list, check, convert them
+    #[command(subcommand)]
+    Log(c::log_file::Command),
     /// Print each node with its address
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
     /// A cluster of several nodes on this machine, for trying and testing

@@ -1,5 +1,7 @@
 //! Import of legacy `/mars` symlink trees into the store: `docs/spec/legacy-import.md`.
 //!
+//! Logfiles of the original are read, written and converted by [`legacy_log`]; the rest of this page is about trees.
+//!
 //! Three steps, of which only the first touches a file system, and only to read it:
 //! [`scan_tree`] lists a tree without following any link, [`plan_import`] turns the list into entries with the
 //! stamps of the links, and the caller merges [`Plan::entries`] into a store and hands the outcomes to
@@ -11,6 +13,7 @@ mod check;
 mod derive;
 mod form;
 mod history;
+pub mod legacy_log;
 pub mod limits;
 mod place;
 mod plan;

@@ -1,4 +1,4 @@
-//! Every limit of the import.
+//! Every limit of this crate.
 
 /// Most objects of a tree that a scan lists; a larger tree is refused.
 pub const OBJECTS_MAX: usize = 4_000_000;
@@ -14,3 +14,12 @@ pub const STAMPS_LOST_WITHIN_NS: u64 = 10 * 1_000_000_000;
 pub const STAMPS_LOST_LINKS_MIN: usize = 10;
 /// Most replicas of one resource whose histories are compared, each with each.
 pub const REPLICAS_COMPARED_MAX: usize = 64;
+
+/// Longest record of a legacy log, bytes: its length is a signed 16-bit number.
+pub const LEGACY_RECORD_MAX: usize = 32_767;
+/// Longest payload that the writer of legacy logs puts into one record, bytes, as the original does.
+pub const LEGACY_WRITE_MAX: usize = 4096;
+/// Payloads and device positions of legacy logs are multiples of this, bytes.
+pub const LEGACY_SECTOR: usize = 512;
+/// Most bytes that the scanner of legacy logs holds.
+pub const LEGACY_BUFFER_MAX: usize = 128 << 10;

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod double;
+mod logs;
 mod raw;
 mod resources;
 mod roles;

@@ -8,6 +8,7 @@
 
 mod fixtures;
 mod hostile;
+mod legacy_log;
 mod random;
 mod residue;
 
