@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod clients;
+mod crash;
 mod join;
 mod left_behind;
 mod metadata;
+mod nbd;
+mod oracle;
+mod replicas;
+mod roles;
 mod world;
