@@ -5,9 +5,10 @@
 
 use crate::nbd::Client;
 use crate::oracle::{BLOCK, BLOCKS, WriteLog};
-use crate::replicas::{NODES, RES, wait};
-use crate::world::World;
-use std::collections::BTreeMap;
+use crate::replicas::{NODES, RES};
+use crate::world::{LIMIT, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// Kills without the setting: about a minute.
 const KILLS: u64 = 12;
@@ -226,19 +227,33 @@ impl Campaign {
                 self.w.reads(node, key, value);
             }
         }
-        wait("for the same metadata on all nodes", || {
-            let list = |node| {
-                let all = self.w.ok(node, "list-links --deleted");
-                let global = |line: &&str| !line.starts_with("resource-");
-                all.lines()
-                    .filter(global)
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            };
-            let first = list("hosta");
-            assert!(first.len() > self.keys.len());
-            NODES[1..].iter().all(|node| list(node) == first)
-        });
+        let started = Instant::now();
+        while let Some(difference) = self.difference() {
+            assert!(
+                started.elapsed() < LIMIT,
+                "the metadata do not meet: {difference}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// A line of the global keys that not all nodes have.
+    fn difference(&self) -> Option<String> {
+        let list = |node| -> BTreeSet<String> {
+            let all = self.w.ok(node, "list-links --deleted");
+            // Who is alive is each node's own view; a resource's keys are for its members.
+            let global =
+                |line: &&str| !line.starts_with("resource-") && !line.starts_with("actual-");
+            all.lines().filter(global).map(str::to_owned).collect()
+        };
+        let first = list("hosta");
+        assert!(first.len() > self.keys.len());
+        NODES[1..].iter().find_map(|node| {
+            let other = list(node);
+            let line = first.symmetric_difference(&other).next()?;
+            let only = if first.contains(line) { "hosta" } else { node };
+            Some(format!("of hosta and {node}, only {only} has {line}"))
+        })
     }
 }
 
