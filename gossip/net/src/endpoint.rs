@@ -15,6 +15,7 @@ use crate::close::{CloseCode, reason_bytes};
 use crate::config::{EndpointConfig, Seed, Simulated, system_time};
 use crate::connection::{Connection, Registry};
 use crate::identity::Identity;
+use crate::lasting;
 use crate::limits::{
     ACCEPT_BACKLOG, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, MAX_HANDSHAKES, SOCKET_RECEIVE_BUFFER,
 };
@@ -96,6 +97,7 @@ impl Endpoint {
         let settings = seed
             .as_ref()
             .map(seeded::endpoint_config)
+            .or_else(|| lasting::endpoint_config(&config))
             .unwrap_or_default();
         let addr = config.listen;
         let quic =

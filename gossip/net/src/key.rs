@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _};
-use ring::digest;
+use ring::{digest, hmac};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -217,6 +217,14 @@ impl NodeKey {
     pub(crate) fn pair(&self) -> Result<KeyPair, rcgen::Error> {
         let der = PrivatePkcs8KeyDer::from(self.pkcs8.as_slice());
         KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519)
+    }
+
+    /// A secret of its own for `purpose`, the same each time.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.pkcs8);
+        let mut out = [0; 32];
+        out.copy_from_slice(hmac::sign(&key, purpose).as_ref());
+        out
     }
 
     /// For rustls, which keeps a copy of its own.

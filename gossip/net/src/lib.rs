@@ -22,6 +22,7 @@ mod frame;
 mod identity;
 pub mod join;
 mod key;
+mod lasting;
 pub mod limits;
 mod policy;
 mod seeded;

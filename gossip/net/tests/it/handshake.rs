@@ -218,3 +218,42 @@ async fn nobody_answers() {
         Err(ConnectError::Timeout { .. })
     ));
 }
+
+#[test]
+fn a_peer_that_was_killed_and_restarted_is_noticed_long_before_the_idle_timeout() {
+    let ca = cluster();
+    let (a, b) = (member(&ca, "a", 1), member(&ca, "b", 2));
+    let config = |identity, addr| {
+        let mut config =
+            EndpointConfig::metadata(identity, addr, Arc::new(mars_gossip_net::AllowMembers));
+        config.idle_timeout = std::time::Duration::from_secs(3600);
+        config.keep_alive = Some(std::time::Duration::from_millis(50));
+        config
+    };
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    };
+    let (here, there) = (runtime(), runtime());
+    let first = there.block_on(async { Endpoint::bind(config(b.clone(), loopback())).unwrap() });
+    let addr = first.local_addr().unwrap();
+    let near = here.block_on(async { Endpoint::bind(config(a, loopback())).unwrap() });
+    let (dialled, accepted) = here.block_on(connect(&near, &first));
+    // Its tasks end without a word, and its socket is closed.
+    there.shutdown_timeout(std::time::Duration::from_secs(30));
+    drop((first, accepted));
+    here.block_on(async {
+        assert!(dialled.close_reason().is_none(), "it ended with a word");
+        let _second = loop {
+            match Endpoint::bind(config(b.clone(), addr)) {
+                Ok(endpoint) => break endpoint,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            }
+        };
+        let reason = soon(dialled.closed()).await;
+        assert!(
+            matches!(reason, quinn::ConnectionError::Reset),
+            "{reason:?}"
+        );
+    });
+}
