@@ -52,6 +52,7 @@ struct Campaign {
     device: Client,
     /// Metadata that was acknowledged.
     keys: BTreeMap<String, String>,
+    started: Instant,
 }
 
 /// What dies.
@@ -170,7 +171,8 @@ impl Campaign {
         let victim = self.victim();
         let answered = usize::try_from(self.dice.below(BURST)).unwrap();
         println!(
-            "kill {round}: {} of {} after {bursts} bursts and {answered} replies",
+            "{:3} s, kill {round}: {} of {} after {bursts} bursts and {answered} replies",
+            self.started.elapsed().as_secs(),
             victim.program.unwrap_or("both programs"),
             victim.node
         );
@@ -216,6 +218,7 @@ impl Campaign {
 
     /// No faults any more: everything meets.
     fn converge(&mut self) {
+        println!("{:3} s, all shall meet", self.started.elapsed().as_secs());
         self.flush();
         self.check_device();
         let image = self.w.all_alike("hosta", &NODES);
@@ -270,6 +273,7 @@ fn any_process_may_die_at_any_time() {
         log: WriteLog::default(),
         device,
         keys: BTreeMap::new(),
+        started: Instant::now(),
     };
     for round in 1..=kills {
         campaign.round(round);

@@ -62,12 +62,20 @@ impl World {
                 Ok(client) => return client,
                 Err(error) => assert!(
                     started.elapsed() < LIMIT,
-                    "{node} does not export the device: {error}\n{}",
-                    self.exec(node, "view").out
+                    "{node} does not export the device: {error}\n{}{}",
+                    self.exec(node, "view").out,
+                    self.log_tail(node)
                 ),
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// The last lines that a node's data plane logged.
+    fn log_tail(&self, node: &str) -> String {
+        let text = std::fs::read_to_string(self.node_dir(node).join("mars-datapath.log")).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
     /// Waits until a key below the resource has that value.
