@@ -1,6 +1,6 @@
 //! Tests with real processes: nodes of a sandbox, joined by real QUIC over a relay that can cut them off.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests")]
 
 mod bad_input;
 mod clients;
