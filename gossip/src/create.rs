@@ -20,6 +20,12 @@ fn failed(error: impl std::fmt::Display) -> ApiError {
 pub(crate) async fn create_cluster(daemon: &Arc<Daemon>) -> Result<(), ApiError> {
     let _guard = daemon.membership.lock().await;
     already_in_cluster(daemon)?;
+    if daemon.config.advertise.ip().is_unspecified() {
+        let message = "this node's own address is not configured, so others could not reach it";
+        return Err(ApiError::new(ErrorCode::Refused, message).with_hint(
+            "set the address to advertise in the configuration and restart the daemon",
+        ));
+    }
     let host = &daemon.config.host;
     let dir = daemon.state.identity();
     let authority = ClusterCa::create(Uuid::new_v4(), host).map_err(failed)?;

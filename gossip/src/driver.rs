@@ -2,12 +2,12 @@
 
 use crate::dial::Dials;
 use crate::limits::{CLOSE_TIMEOUT, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
-use crate::link::{Greeted, LinkIo, LinkReport, Spawner, start};
+use crate::link::{LinkReport, Spawner};
 use crate::merger::{self, FromStore, ToStore};
 use crate::session::{self, Fresh};
 use crate::{Backend, Changes, Status};
 use mars_gossip_net::{CloseCode, Connection, Endpoint};
-use mars_gossip_proto::{Config, Ctx, Event, Gossip, Hello, Message, WIRE_VERSION};
+use mars_gossip_proto::{Config, Ctx, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
 use mars_meta_model::NodeId;
@@ -64,11 +64,11 @@ pub enum DriverError {
     NoIdentity,
 }
 
-struct Link {
-    number: u64,
-    boot: u64,
-    connection: Connection,
-    out: mpsc::Sender<Message>,
+pub(crate) struct Link {
+    pub(crate) number: u64,
+    pub(crate) boot: u64,
+    pub(crate) connection: Connection,
+    pub(crate) out: mpsc::Sender<Message>,
 }
 
 /// The receiving ends of all that tasks tell the driver.
@@ -82,22 +82,22 @@ struct Inputs<C> {
 
 /// Runs the gossip protocol of one node over an endpoint and a store.
 pub struct Driver<B: Backend> {
-    core: Gossip,
-    backend: B,
-    endpoint: Endpoint,
-    status: Status,
-    spawner: Spawner,
-    hello: Hello,
+    pub(crate) core: Gossip,
+    pub(crate) backend: B,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) status: Status,
+    pub(crate) spawner: Spawner,
+    pub(crate) hello: Hello,
     began: Instant,
-    links: BTreeMap<String, Link>,
-    next_number: u64,
-    dials: Dials,
+    pub(crate) links: BTreeMap<String, Link>,
+    pub(crate) next_number: u64,
+    pub(crate) dials: Dials,
     /// The greatest clock reading of each peer that the store was not told of yet.
     observed: BTreeMap<String, Timestamp>,
     to_store: mpsc::Sender<ToStore>,
     to_driver: mpsc::Sender<Fresh>,
-    reports: mpsc::Sender<(String, u64, LinkReport)>,
-    messages: mpsc::Sender<(String, u64, Message)>,
+    pub(crate) reports: mpsc::Sender<(String, u64, LinkReport)>,
+    pub(crate) messages: mpsc::Sender<(String, u64, Message)>,
     inputs: Option<Inputs<B::Changes>>,
 }
 
@@ -158,6 +158,7 @@ impl<B: Backend> Driver<B> {
             endpoint.clone(),
             config.joins,
             session::Greeter {
+                backend: backend.clone(),
                 hello: hello.clone(),
                 spawner: Arc::clone(&config.spawner),
                 to_driver: to_driver.clone(),
@@ -232,11 +233,19 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Our greeting as of now.
+    fn greeting(&self) -> (Hello, Timestamp) {
+        let (wall, stamp) = self.backend.clock();
+        let mut hello = self.hello.clone();
+        hello.wall = wall;
+        (hello, stamp)
+    }
+
     fn has_room(&self) -> bool {
         self.core.wants_messages() && self.to_store.capacity() > 0
     }
 
-    fn with_core<T>(&mut self, act: impl FnOnce(&mut Gossip, &Ctx<'_>) -> T) -> T {
+    pub(crate) fn with_core<T>(&mut self, act: impl FnOnce(&mut Gossip, &Ctx<'_>) -> T) -> T {
         let (wall, stamp) = self.backend.clock();
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let core = &mut self.core;
@@ -289,88 +298,13 @@ impl<B: Backend> Driver<B> {
             self.event(event);
         }
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
-            let stamp = self.backend.clock().1;
             let dial = session::dial(
                 self.endpoint.clone(),
-                self.hello.clone(),
-                stamp,
+                self.greeting(),
                 session::Target { host, addrs, key },
                 self.to_driver.clone(),
             );
             (self.spawner)(Box::pin(dial));
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Synced { peer } => {
-                tracing::debug!(%peer, "all that is shared is equal");
-                self.status.update(&peer, |status| status.synced = true);
-                self.status.set_synced();
-            }
-            Event::Diverged { peer } => {
-                tracing::debug!(%peer, "contents differ; comparing");
-                self.status.update(&peer, |status| status.synced = false);
-            }
-            Event::Refused { peer, key, stamp } => {
-                let count = self.core.refused(&peer);
-                let mut first = false;
-                self.status.update(&peer, |status| {
-                    first = status.refused == 0;
-                    status.refused = count.max(1);
-                    status.refused_stamp = Some(stamp);
-                });
-                if first {
-                    tracing::warn!(%peer, %key, %stamp,
-                        "entries with stamps too far ahead are refused: compare the system clocks of both nodes");
-                }
-            }
-            Event::Skipped { peer, count } => {
-                tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
-            }
-            Event::TopologyChanged => self.refresh_targets(),
-            Event::Bye { peer, reason } => tracing::info!(%peer, reason, "the peer ends"),
-        }
-    }
-
-    /// Reads from the core whom to be connected with, and drops whom not.
-    fn refresh_targets(&mut self) {
-        let neighbours = self.core.neighbours();
-        let named = |host: &str| neighbours.iter().any(|n| n.host == host);
-        self.dials.retain(named);
-        self.status.retain(named);
-        for neighbour in &neighbours {
-            let record = &neighbour.record;
-            let first = self.hello.node < record.id.to_string();
-            let news = self
-                .dials
-                .want(&neighbour.host, &record.meta, record.key_hash, first);
-            self.status.update(&neighbour.host, |_| {});
-            let link = self.links.get(&neighbour.host);
-            let moved = link.is_some_and(|link| {
-                let addr = link.connection.remote_addr();
-                link.connection.is_outgoing() && !self.dials.is_current(&neighbour.host, addr)
-            });
-            if news && moved {
-                self.drop_link(&neighbour.host, CloseCode::Done, "the address has changed");
-            }
-        }
-        let gone: Vec<String> = self.links.keys().filter(|h| !named(h)).cloned().collect();
-        for host in gone {
-            self.drop_link(&host, CloseCode::NotAllowed, "your node left our roster");
-        }
-        self.endpoint.enforce_policy();
-    }
-
-    fn drop_link(&mut self, host: &str, code: CloseCode, reason: &str) {
-        if let Some(link) = self.links.remove(host) {
-            link.connection.close(code, reason);
-            self.core.handle_disconnected(host);
-            self.status.update(host, |status| {
-                status.connected = false;
-                status.synced = false;
-                status.error = Some(reason.to_owned());
-            });
         }
     }
 
@@ -380,7 +314,8 @@ impl<B: Backend> Driver<B> {
                 self.with_core(|core, ctx| core.handle_merge_result(ctx, &host, &results));
                 Ok(())
             }
-            FromStore::Refused(host, stamp) => {
+            FromStore::Observed(_, _, true) => Ok(()),
+            FromStore::Observed(host, stamp, false) => {
                 self.status
                     .update(&host, |status| status.refused_stamp = Some(stamp));
                 Ok(())
@@ -419,86 +354,4 @@ impl<B: Backend> Driver<B> {
         });
         self.with_core(|core, ctx| core.handle_message(ctx, host, message));
     }
-
-    fn report(&mut self, host: &str, number: u64, report: LinkReport) {
-        if self
-            .links
-            .get(host)
-            .is_none_or(|link| link.number != number)
-        {
-            return;
-        }
-        match report {
-            LinkReport::Sent => self.core.handle_sent(host),
-            LinkReport::Down(reason) => {
-                tracing::info!(peer = host, reason, "connection lost");
-                self.drop_link(host, CloseCode::Done, &reason);
-                self.dials.ended(host);
-            }
-        }
-    }
-
-    fn fresh(&mut self, fresh: Fresh) {
-        match fresh {
-            Fresh::Greeted(greeted) => self.up(*greeted),
-            Fresh::DialFailed { host, reason } => {
-                self.dials.ended(&host);
-                if !self.links.contains_key(&host) {
-                    tracing::debug!(peer = host, reason, "no connection");
-                    self.status
-                        .update(&host, |status| status.error = Some(reason));
-                }
-            }
-        }
-    }
-
-    fn up(&mut self, greeted: Greeted) {
-        let host = greeted.host.clone();
-        self.dials.succeeded(&host);
-        if let Some(held) = self.links.get(&host) {
-            if !replaces(held, &greeted, &self.hello.node) {
-                greeted.connection.close(CloseCode::Duplicate, "");
-                return;
-            }
-            self.drop_link(&host, CloseCode::Duplicate, "");
-        }
-        self.next_number += 1;
-        let number = self.next_number;
-        let boot = greeted.hello.boot;
-        let io = LinkIo {
-            number,
-            host: host.clone(),
-            reports: self.reports.clone(),
-            messages: self.messages.clone(),
-        };
-        let outgoing = greeted.connection.is_outgoing();
-        let (out, connection) = start(&self.spawner, greeted, io);
-        tracing::info!(peer = %host, addr = %connection.remote_addr(), outgoing, "connected");
-        let link = Link {
-            number,
-            boot,
-            connection,
-            out,
-        };
-        self.links.insert(host.clone(), link);
-        let wall = self.backend.clock().0;
-        self.status.update(&host, |status| {
-            status.connected = true;
-            status.synced = false;
-            status.error = None;
-            status.heard_ns = Some(wall);
-        });
-        self.with_core(|core, ctx| core.handle_connected(ctx, &host));
-    }
-}
-
-/// Whether a new connection takes the place of the one held. Of two that were dialled from both sides, both nodes
-/// keep the one that the node with the smaller number dialled; otherwise the newer one is the better one.
-fn replaces(held: &Link, new: &Greeted, own_node: &str) -> bool {
-    if held.connection.close_reason().is_some() || held.boot != new.hello.boot {
-        return true;
-    }
-    let first = own_node < new.hello.node.as_str();
-    let right = |connection: &Connection| connection.is_outgoing() == first;
-    !right(&held.connection) || right(&new.connection)
 }

@@ -19,6 +19,7 @@ mod join;
 pub mod limits;
 mod link;
 mod merger;
+mod peers;
 mod policy;
 mod resolve;
 mod roster;

@@ -20,8 +20,8 @@ pub(crate) enum ToStore {
 #[derive(Debug)]
 pub(crate) enum FromStore {
     Merged(String, Vec<(Entry, MergeOutcome)>),
-    /// The reading lies too far ahead and was not taken.
-    Refused(String, Timestamp),
+    /// A reading was taken; or not, since it lies too far ahead.
+    Observed(String, Timestamp, bool),
     Failed(WriteError),
 }
 
@@ -41,8 +41,7 @@ pub(crate) async fn run<B: Backend>(
                 Err(error) => FromStore::Failed(error),
             },
             ToStore::Observe(host, stamp) => match backend.observe(stamp).await {
-                Ok(true) => continue,
-                Ok(false) => FromStore::Refused(host, stamp),
+                Ok(taken) => FromStore::Observed(host, stamp, taken),
                 Err(error) => FromStore::Failed(error),
             },
         };

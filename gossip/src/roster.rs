@@ -49,7 +49,16 @@ pub(crate) async fn publish_self(
     };
     let founder = !first.is_empty() || daemon.holds_authority();
     let write_line = match &held {
-        None => founder,
+        None => {
+            if !founder {
+                tracing::error!(
+                    host,
+                    "this node has a certificate but no roster: its store is new or was emptied; \
+                     remove the identity folder and join the cluster again"
+                );
+            }
+            founder
+        }
         Some(held) if !first.is_empty() => *held != record,
         Some(held) if held.state == NodeState::Left => {
             tracing::error!(

@@ -1,7 +1,7 @@
 //! Getting connections: accepting and dialling, up to the greetings.
 
-use crate::JoinHandler;
 use crate::link::{Greeted, Spawner, greet};
+use crate::{Backend, JoinHandler};
 use mars_gossip_net::{Alpn, CloseCode, Endpoint, KeyHash};
 use mars_gossip_proto::Hello;
 use mars_lamport::Timestamp;
@@ -24,26 +24,29 @@ pub(crate) enum Fresh {
 }
 
 /// What is needed to greet peers that dialled us.
-pub(crate) struct Greeter {
+pub(crate) struct Greeter<B> {
+    pub(crate) backend: B,
     pub(crate) hello: Hello,
     pub(crate) spawner: Spawner,
     pub(crate) to_driver: mpsc::Sender<Fresh>,
 }
 
 /// Until the endpoint is closed.
-pub(crate) async fn accept_all(
+pub(crate) async fn accept_all<B: Backend>(
     endpoint: Endpoint,
     joins: Option<Arc<dyn JoinHandler>>,
-    greeter: Greeter,
+    greeter: Greeter<B>,
 ) {
     let joining = Arc::new(Semaphore::new(crate::limits::JOINS_MAX));
     while let Some(connection) = endpoint.accept().await {
         match (connection.alpn(), &joins) {
             (Alpn::Gossip, _) => {
-                let (hello, to_driver) = (greeter.hello.clone(), greeter.to_driver.clone());
+                let (mut hello, to_driver) = (greeter.hello.clone(), greeter.to_driver.clone());
+                let (wall, stamp) = greeter.backend.clock();
+                hello.wall = wall;
                 (greeter.spawner)(Box::pin(async move {
                     let from = connection.remote_addr();
-                    match greet(connection, &hello, Timestamp::ZERO).await {
+                    match greet(connection, &hello, stamp).await {
                         // The driver may be gone.
                         Ok(greeted) => {
                             let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;
@@ -77,8 +80,7 @@ pub(crate) struct Target {
 /// Tries all addresses of a peer once.
 pub(crate) async fn dial(
     endpoint: Endpoint,
-    hello: Hello,
-    stamp: Timestamp,
+    (hello, stamp): (Hello, Timestamp),
     target: Target,
     to_driver: mpsc::Sender<Fresh>,
 ) {

@@ -68,12 +68,16 @@ impl Status {
         self.synced.send_replace(true);
     }
 
+    /// Changes what is shown of a known peer.
     pub(crate) fn update(&self, host: &str, change: impl FnOnce(&mut PeerStatus)) {
-        let mut peers = self.lock();
-        match peers.get_mut(host) {
-            Some(peer) => change(peer),
-            None => change(peers.entry(host.to_owned()).or_default()),
+        if let Some(peer) = self.lock().get_mut(host) {
+            change(peer);
         }
+    }
+
+    /// A peer that shall be shown from now on.
+    pub(crate) fn know(&self, host: &str) {
+        self.lock().entry(host.to_owned()).or_default();
     }
 
     /// Forgets peers that are not neighbours any more.

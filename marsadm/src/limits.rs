@@ -16,6 +16,8 @@ pub const RESOURCE_SIZE_UNIT: u64 = 4096;
 pub const LOG_NUMBER_JUMP: u64 = 100_000;
 /// How often answers are asked for again where there is nothing to watch.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How old the report that a device is in use may be: observations travel at most once a second.
+pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 /// Largest configuration or token file in bytes.
 pub const SMALL_FILE_MAX: u64 = 1 << 20;
 /// Most nodes of a sandbox.

@@ -248,8 +248,7 @@ fn a_damaged_log_is_shown_and_healed_by_a_new_copy() {
         let mine = said
             .out
             .lines()
-            .filter(|l| l.contains(&format!("-{node} -> ")))
-            .next_back()?
+            .rfind(|l| l.contains(&format!("-{node} -> ")))?
             .to_owned();
         mine.split(',')
             .nth(2)

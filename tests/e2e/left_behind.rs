@@ -41,6 +41,7 @@ fn a_detached_sandbox_ends_with_down_or_with_its_folder() {
             String::from_utf8_lossy(&up.stderr)
         );
         assert!(processes_of(&dir).len() >= 2, "a supervisor and a daemon");
+        let state = std::fs::read_to_string(dir.join("sandbox.json")).unwrap();
         let again = marsadm()
             .args(["sandbox", "up", "--dir"])
             .arg(&dir)
@@ -58,6 +59,9 @@ fn a_detached_sandbox_ends_with_down_or_with_its_folder() {
             std::fs::remove_file(dir.join("sandbox.json")).unwrap();
         }
         wait_gone(&dir);
+        for socket in state.split('"').filter(|word| word.ends_with(".sock")) {
+            assert!(!std::path::Path::new(socket).exists(), "{socket} stayed");
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! Tests with real processes: nodes of a sandbox, joined by real QUIC over a relay that can cut them off.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
 
 mod bad_input;
 mod clients;
@@ -11,5 +16,6 @@ mod metadata;
 mod nbd;
 mod oracle;
 mod replicas;
+mod resource;
 mod roles;
 mod world;

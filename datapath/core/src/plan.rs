@@ -146,6 +146,8 @@ pub struct Observed {
     pub replayed_all: bool,
     /// A member that knows of more log than is here.
     pub behind: Option<String>,
+    /// The host that wrote the newest log, if neither its close mark is here nor its own word that this is all.
+    pub unfinished: Option<String>,
 }
 
 /// What shall run.
@@ -182,6 +184,12 @@ pub enum Waiting {
     /// The log is not complete here.
     #[error("host {0} knows of more log than has been replayed here")]
     Behind(String),
+    /// The newest log may go on where it was written.
+    #[error(
+        "the log of host {0} is not closed here: more of it may follow; if that host is lost, run 'marsadm disconnect' \
+         and 'marsadm primary --force'"
+    )]
+    Unfinished(String),
     /// Local log bytes are not replayed yet.
     #[error("the local log is not replayed to its end yet")]
     Replaying,
@@ -246,7 +254,9 @@ fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
     if let Some(host) = wish.other_primaries.first() {
         return Some(Waiting::OtherPrimary(host.clone()));
     }
-    seen.behind.clone().map(Waiting::Behind)
+    // A key of another host may be outdated; the close mark in the log itself cannot.
+    let behind = seen.behind.clone().map(Waiting::Behind);
+    behind.or_else(|| seen.unfinished.clone().map(Waiting::Unfinished))
 }
 
 #[cfg(test)]
@@ -306,6 +316,7 @@ mod tests {
             consistent: true,
             replayed_all: true,
             behind: None,
+            unfinished: None,
         }
     }
 
@@ -345,6 +356,12 @@ mod tests {
         let mut late = seen(Role::Secondary);
         late.behind = Some("b".to_owned());
         assert_eq!(decide(&me, &late).1, Some(Waiting::Behind("b".to_owned())));
+        let mut open = seen(Role::Secondary);
+        open.unfinished = Some("b".to_owned());
+        assert_eq!(
+            decide(&me, &open).1,
+            Some(Waiting::Unfinished("b".to_owned()))
+        );
         late.replayed_all = false;
         assert_eq!(decide(&me, &late).1, Some(Waiting::Replaying));
         late.consistent = false;
@@ -376,6 +393,7 @@ mod tests {
         ];
         let mut behind = seen(Role::Secondary);
         behind.behind = Some("b".to_owned());
+        behind.unfinished = Some("b".to_owned());
         assert_eq!(decide(&forced, &behind), (Target::Primary, None));
         behind.consistent = false;
         assert_eq!(

@@ -1,3 +1,5 @@
+//! A connection from handshake to end, over a pipe in memory.
+
 use tokio::io::{DuplexStream, duplex, split};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};

@@ -1,3 +1,5 @@
+//! The handshake, byte by byte.
+
 use std::sync::Arc;
 
 use super::super::testing::{MemTarget, StaticExports};

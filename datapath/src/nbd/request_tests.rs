@@ -1,3 +1,5 @@
+//! Requests: what is refused, and with which number.
+
 use super::*;
 
 const SIZE: u64 = 1 << 20;

@@ -1,3 +1,5 @@
+//! Encodings against bytes written down by hand.
+
 use super::*;
 
 fn hex(text: &str) -> Vec<u8> {

@@ -242,6 +242,10 @@ impl Driver {
                 .find(|(_, known)| **known > end)
                 .map(|(host, _)| host.clone())
         });
+        let unfinished = match &self.mode {
+            Mode::Secondary(secondary) => secondary.unfinished(&intent.others),
+            Mode::Detached | Mode::Primary(_) => None,
+        };
         let was_primary = self.was_primary && replayed_all;
         Observed {
             role,
@@ -250,6 +254,7 @@ impl Driver {
             consistent,
             replayed_all,
             behind,
+            unfinished,
         }
     }
 

@@ -266,23 +266,15 @@ impl World {
         self.set(&[("resource-r/userspace/flush-request", &token)])
             .await;
         let done = format!("resource-r/actual-{primary}/flush-done");
-        self.until("the flush request", |w| {
-            w.get(&done).as_deref() == Some(&token)
-        })
-        .await;
-        let newest = self.meta.with_table(|table| {
-            table
-                .scan_after("resource-r/version-", None)
-                .filter(|e| e.key.as_str().ends_with(primary))
-                .filter_map(|e| {
-                    e.text()?
-                        .parse::<mars_datapath_core::version::VersionValue>()
-                        .ok()
-                })
-                .map(|v| v.at)
-                .max_by_key(|at| at.pos())
-                .unwrap()
-        });
+        let answer = |w: &Self| {
+            let text = w.get(&done)?;
+            let end: mars_datapath_core::version::LogEnd =
+                text.strip_prefix(&token)?.strip_prefix(',')?.parse().ok()?;
+            Some(end)
+        };
+        self.until("the flush request", |w| answer(w).is_some())
+            .await;
+        let newest = answer(self).unwrap();
         for host in hosts {
             self.until(&format!("{host} at {newest}"), |w| {
                 let synced =

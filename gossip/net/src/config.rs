@@ -100,7 +100,9 @@ impl EndpointConfig {
     pub fn bulk(identity: Identity, listen: SocketAddr, policy: Arc<dyn PeerPolicy>) -> Self {
         let mut config = Self::metadata(identity, listen, policy);
         config.alpns = vec![Alpn::Data];
-        config.keep_alive = Some(Duration::from_secs(5));
+        // A silent fetch shall notice soon that its source was restarted.
+        config.keep_alive = Some(Duration::from_secs(2));
+        config.idle_timeout = Duration::from_secs(15);
         config.windows = Windows {
             stream_receive: 32 << 20,
             receive: 64 << 20,

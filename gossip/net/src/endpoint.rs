@@ -15,10 +15,10 @@ use crate::close::{CloseCode, reason_bytes};
 use crate::config::{EndpointConfig, Seed, Simulated, system_time};
 use crate::connection::{Connection, Registry};
 use crate::identity::Identity;
-use crate::lasting;
 use crate::limits::{
     ACCEPT_BACKLOG, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, MAX_HANDSHAKES, SOCKET_RECEIVE_BUFFER,
 };
+use crate::restart;
 use crate::seeded::{self, WallClock};
 use crate::tls::{self, TlsError};
 
@@ -94,11 +94,11 @@ impl Endpoint {
         let transport = config.dialing()?;
         let server = server_config(&config, &time, seed.as_ref())?;
         let serves = server.is_some();
-        let settings = seed
-            .as_ref()
-            .map(seeded::endpoint_config)
-            .or_else(|| lasting::endpoint_config(&config))
-            .unwrap_or_default();
+        let settings = match (&seed, &config.identity) {
+            (Some(seed), _) => seeded::endpoint_config(seed),
+            (None, Some(identity)) => restart::endpoint_config(identity.key()),
+            (None, None) => quinn::EndpointConfig::default(),
+        };
         let addr = config.listen;
         let quic =
             quinn::Endpoint::new_with_abstract_socket(settings, server, socket, runtime.clone())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _};
-use ring::{digest, hmac};
+use ring::digest;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -214,17 +214,17 @@ impl NodeKey {
         Ok(csr.der().to_vec())
     }
 
+    /// A secret of its own for one `purpose`, the same in every life of the node.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.pkcs8);
+        let mut out = Zeroizing::new([0; 32]);
+        out.copy_from_slice(ring::hmac::sign(&key, purpose).as_ref());
+        out
+    }
+
     pub(crate) fn pair(&self) -> Result<KeyPair, rcgen::Error> {
         let der = PrivatePkcs8KeyDer::from(self.pkcs8.as_slice());
         KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519)
-    }
-
-    /// A secret of its own for `purpose`, the same each time.
-    pub(crate) fn derive(&self, purpose: &[u8]) -> [u8; 32] {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.pkcs8);
-        let mut out = [0; 32];
-        out.copy_from_slice(hmac::sign(&key, purpose).as_ref());
-        out
     }
 
     /// For rustls, which keeps a copy of its own.

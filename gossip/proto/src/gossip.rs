@@ -1,12 +1,11 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
-use crate::limits::{BATCH_BYTES, BATCH_ENTRIES_MAX, PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
+use crate::limits::{PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
 use crate::peer::Peer;
 use crate::topology::{Neighbour, Topology};
 use crate::{Body, Config, Ctx, Event, MergeOutcome, Message, ScopeIndex, fingerprint};
 use mars_lamport::Timestamp;
-use mars_meta_model::{Entry, Key, Merge, Scope, encoded_len, is_volatile, scope_of};
-use std::cmp::Ordering;
+use mars_meta_model::{Entry, Key, Merge, Scope, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
@@ -106,16 +105,8 @@ impl Gossip {
         self.heard.insert(host.to_owned(), ctx.wall);
         match message.body {
             Body::Hello(_) => {}
-            Body::Push(entries, skipped) | Body::Entries(entries, skipped) => {
-                if skipped > 0 {
-                    let peer = host.to_owned();
-                    self.event(Event::Skipped {
-                        peer,
-                        count: skipped,
-                    });
-                }
-                self.take_entries(ctx, host, entries);
-            }
+            Body::Push(entries, skipped) => self.received(ctx, host, (entries, skipped), false),
+            Body::Entries(entries, skipped) => self.received(ctx, host, (entries, skipped), true),
             Body::Digest(digest) => self.on_digest(ctx, host, &digest),
             Body::Ranges(ranges) => self.on_ranges(ctx, host, ranges),
             Body::Items(sets) => self.on_items(ctx, host, sets),
@@ -127,7 +118,19 @@ impl Gossip {
         }
     }
 
-    fn take_entries(&mut self, ctx: &Ctx<'_>, host: &str, entries: Vec<Entry>) {
+    fn received(
+        &mut self,
+        ctx: &Ctx<'_>,
+        host: &str,
+        (entries, skipped): (Vec<Entry>, u32),
+        repair: bool,
+    ) {
+        if skipped > 0 {
+            self.event(Event::Skipped {
+                peer: host.to_owned(),
+                count: skipped,
+            });
+        }
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
@@ -139,7 +142,8 @@ impl Gossip {
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
                 Merge::Apply => {
-                    peer.incoming.insert(entry.key.clone(), fingerprint(&entry));
+                    let print = fingerprint(&entry);
+                    peer.incoming.insert(entry.key.clone(), (print, repair));
                     fresh.push(entry);
                 }
                 Merge::Duplicate => peer.accept(&entry.key),
@@ -212,63 +216,6 @@ impl Gossip {
         self.flush_volatile(ctx.now);
     }
 
-    /// Notes a change and queues it for all whom it concerns, except where it came from. What counts is what the
-    /// store holds now, which may be newer than `entry`.
-    fn note(&mut self, ctx: &Ctx<'_>, entry: &Entry, from: Option<&str>) {
-        let key = &entry.key;
-        let scope = scope_of(key);
-        let held = ctx.view.entry(key);
-        let own = held.is_some_and(|held| is_volatile(held) && held.origin == self.config.node);
-        if own {
-            self.own_volatile.insert(key.clone());
-            self.queue_volatile(key);
-        } else {
-            self.own_volatile.remove(key);
-        }
-        let Some(held) = held.filter(|held| !is_volatile(held)) else {
-            if let Some(index) = self.index.get_mut(&scope) {
-                index.remove(key);
-            }
-            return;
-        };
-        let print = fingerprint(held);
-        let index = self.index.entry(scope.clone()).or_default();
-        let known = index.get(key).is_some_and(|item| item.print == print);
-        if !known {
-            index.put(held);
-        }
-        let same = held.cmp_version(entry) == Ordering::Equal;
-        for (host, peer) in &mut self.peers {
-            let sent_it = same && from == Some(host.as_str());
-            if sent_it || peer.incoming.get(key) == Some(&print) {
-                peer.push.remove(key);
-                peer.repair.remove(key);
-            } else if !known && self.topology.includes(&scope, host) {
-                peer.push(key);
-            }
-        }
-    }
-
-    fn queue_volatile(&mut self, key: &Key) {
-        let scope = scope_of(key);
-        for (host, peer) in &mut self.peers {
-            if self.topology.includes(&scope, host) {
-                peer.volatile.insert(key.clone());
-            }
-        }
-    }
-
-    fn flush_volatile(&mut self, now: u64) {
-        for peer in self.peers.values_mut() {
-            if now >= peer.volatile_next && !peer.volatile.is_empty() {
-                for key in std::mem::take(&mut peer.volatile) {
-                    peer.push(&key);
-                }
-                peer.volatile_next = now.saturating_add(self.config.volatile_interval_ns);
-            }
-        }
-    }
-
     /// A message that [`Gossip::poll_transmit`] had handed out for `host` has left the process.
     pub fn handle_sent(&mut self, host: &str) {
         if let Some(peer) = self.peers.get_mut(host) {
@@ -334,27 +281,6 @@ impl Gossip {
                 let stamp = ctx.stamp;
                 return Some((host, Message { stamp, body }));
             }
-        }
-        None
-    }
-
-    fn next_body(&mut self, ctx: &Ctx<'_>, host: &str) -> Option<Body> {
-        let topology = &self.topology;
-        let peer = self.peers.get_mut(host)?;
-        if let Some(body) = peer.next_control() {
-            return Some(body);
-        }
-        let batch = take_batch(ctx, topology, host, &mut peer.push);
-        if !batch.is_empty() {
-            return Some(Body::Push(batch, 0));
-        }
-        let batch = take_batch(ctx, topology, host, &mut peer.repair);
-        if !batch.is_empty() {
-            peer.touch(ctx.now);
-            return Some(Body::Entries(batch, 0));
-        }
-        if peer.is_drained() && std::mem::replace(&mut peer.dirty, false) {
-            return self.digest(host, false).map(Body::Digest);
         }
         None
     }
@@ -431,33 +357,4 @@ impl Gossip {
         let base = self.config.digest_interval_ns;
         base - base / 10 + z % (base / 5).max(1)
     }
-}
-
-/// Takes as many entries as one message holds.
-fn take_batch(
-    ctx: &Ctx<'_>,
-    topology: &Topology,
-    host: &str,
-    queue: &mut BTreeSet<Key>,
-) -> Vec<Entry> {
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    while batch.len() < BATCH_ENTRIES_MAX {
-        let Some(key) = queue.pop_first() else {
-            break;
-        };
-        let Some(entry) = ctx.view.entry(&key) else {
-            continue;
-        };
-        if !topology.includes(&scope_of(&key), host) {
-            continue;
-        }
-        bytes += encoded_len(entry);
-        if bytes > BATCH_BYTES && !batch.is_empty() {
-            queue.insert(key);
-            break;
-        }
-        batch.push(entry.clone());
-    }
-    batch
 }

@@ -17,6 +17,7 @@ pub mod limits;
 mod peer;
 mod reader;
 mod recon;
+mod spread;
 mod topology;
 mod wire;
 

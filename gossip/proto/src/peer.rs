@@ -37,8 +37,8 @@ pub(crate) struct Peer {
     pub(crate) repair_at: Option<u64>,
     /// Resources shared with it.
     pub(crate) shared: BTreeSet<Scope>,
-    /// Fingerprints of entries received from it and not yet merged.
-    pub(crate) incoming: BTreeMap<Key, u128>,
+    /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
+    pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
     refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
 }
 
@@ -80,8 +80,13 @@ impl Peer {
     }
 
     /// A repair is going on: compare again when it has become quiet.
-    pub(crate) fn touch(&mut self, now: u64) {
+    pub(crate) const fn touch(&mut self, now: u64) {
         self.repair_at = Some(now);
+        self.recheck(now);
+    }
+
+    /// Compare again soon, without taking part in a repair: what differs may be under way already.
+    pub(crate) const fn recheck(&mut self, now: u64) {
         if self.fast_rounds < FAST_ROUNDS_MAX {
             self.quick_due = Some(now.saturating_add(REPAIR_QUIET_NS));
         }

@@ -32,6 +32,7 @@ impl Gossip {
             resources: u32::try_from(peer.shared.len()).unwrap_or(u32::MAX),
             reply,
             busy: self.busy(host),
+            unsettled: !peer.synced,
         })
     }
 
@@ -64,9 +65,9 @@ impl Gossip {
                 self.event(Event::Synced {
                     peer: host.to_owned(),
                 });
-                if !theirs.reply {
-                    self.send_digest(host, true);
-                }
+            }
+            if theirs.unsettled {
+                self.send_digest(host, true);
             }
             return;
         }
@@ -88,8 +89,11 @@ impl Gossip {
             let whole = whole.collect();
             send_ranges(peer, whole);
             peer.touch(ctx.now);
-        } else if !begins && !theirs.reply {
-            self.send_digest(host, true);
+        } else if !begins {
+            peer.recheck(ctx.now);
+            if !theirs.reply {
+                self.send_digest(host, true);
+            }
         }
         if news {
             self.event(Event::Diverged {
@@ -99,10 +103,15 @@ impl Gossip {
     }
 
     pub(crate) fn on_ranges(&mut self, ctx: &Ctx<'_>, host: &str, ranges: Vec<RangeSum>) {
+        let busy = self.busy(host);
         let (index, topology) = (&self.index, &self.topology);
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
+        if busy && peer.repair_at.is_none() {
+            // Others are at it; what is missing comes from them, and the next digest shows what is left.
+            return;
+        }
         let (mut parts, mut sets) = (Vec::new(), Vec::new());
         for theirs in ranges {
             if topology.shares(&theirs.scope, host) {
@@ -167,10 +176,14 @@ impl Gossip {
         self.event(Event::TopologyChanged);
         let own = self.config.host.clone();
         let joined = new_scopes(&old, &self.topology, &own);
+        let left = new_scopes(&self.topology, &old, &own);
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
             let entered = new_scopes(&old, &self.topology, &host);
-            self.push_uncompared(ctx, &host, |scope| entered.contains(scope));
+            // What this node wrote into a scope before it learnt that it had left is in no comparison any more.
+            self.push_uncompared(ctx, &host, |scope| {
+                entered.contains(scope) || left.contains(scope)
+            });
             let shared = self.topology.shared(&host);
             let Some(peer) = self.peers.get_mut(&host) else {
                 continue;
@@ -216,7 +229,7 @@ impl Gossip {
     }
 }
 
-/// The resources that `host` has become a member of.
+/// The resources that `host` is a member of in `new` but not in `old`.
 fn new_scopes(old: &Topology, new: &Topology, host: &str) -> BTreeSet<Scope> {
     let before = old.scopes_of(host);
     let mut now = new.scopes_of(host);

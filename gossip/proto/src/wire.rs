@@ -13,6 +13,7 @@ use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 const BODY_VERSION: u8 = 1;
 const DIGEST_REPLY: u8 = 1;
 const DIGEST_BUSY: u8 = 2;
+const DIGEST_UNSETTLED: u8 = 4;
 
 /// A message. Every one carries a reading of the sender's Lamport clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Digest {
     pub reply: bool,
     /// Whether the sender wants no repair to begin now.
     pub busy: bool,
+    /// Whether the sender does not know that both agree: if they do, it is to be told.
+    pub unsettled: bool,
 }
 
 /// Fingerprint of a range of key hashes, both ends included.
@@ -269,7 +272,12 @@ fn get_entries(reader: &mut Reader<'_>) -> Result<(Vec<Entry>, u32), DecodeError
 fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
     let reply = if digest.reply { DIGEST_REPLY } else { 0 };
     let busy = if digest.busy { DIGEST_BUSY } else { 0 };
-    out.push(reply | busy);
+    let unsettled = if digest.unsettled {
+        DIGEST_UNSETTLED
+    } else {
+        0
+    };
+    out.push(reply | busy | unsettled);
     out.extend_from_slice(&digest.global.to_le_bytes());
     out.extend_from_slice(&digest.shared.to_le_bytes());
     out.extend_from_slice(&digest.resources.to_le_bytes());
@@ -280,6 +288,7 @@ fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
     Ok(Digest {
         reply: flags & DIGEST_REPLY != 0,
         busy: flags & DIGEST_BUSY != 0,
+        unsettled: flags & DIGEST_UNSETTLED != 0,
         global: reader.u128()?,
         shared: reader.u128()?,
         resources: reader.u32()?,
@@ -369,207 +378,4 @@ fn get_item_set(reader: &mut Reader<'_>) -> Result<ItemSet, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use mars_meta_model::testing::entry;
-    use proptest::prelude::*;
-
-    fn message(body: Body) -> Message {
-        Message {
-            stamp: Timestamp::from_nanos(0x0102_0304_0506_0708),
-            body,
-        }
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
-    }
-
-    fn resource() -> Scope {
-        Scope::Resource("r".into())
-    }
-
-    fn samples() -> Vec<Body> {
-        vec![
-            Body::Hello(Hello {
-                wire_min: 1,
-                wire_max: 1,
-                features: 0,
-                cluster: "c".into(),
-                host: "hosta".into(),
-                node: "n".into(),
-                boot: 7,
-                wall: 8,
-            }),
-            Body::Push(vec![entry("a", Some("1"), 1, 1), entry("b", None, 2, 1)], 0),
-            Body::Digest(Digest {
-                global: 1,
-                shared: 2,
-                resources: 3,
-                reply: true,
-                busy: false,
-            }),
-            Body::Ranges(vec![RangeSum {
-                scope: resource(),
-                lo: 0,
-                hi: u64::MAX,
-                count: 5,
-                print: 6,
-            }]),
-            Body::Items(vec![ItemSet {
-                scope: Scope::Global,
-                lo: 1,
-                hi: 9,
-                items: vec![(2, 0, Timestamp::from_nanos(3), 4)],
-            }]),
-            Body::Want(vec![Want {
-                scope: resource(),
-                hashes: vec![1, 2],
-            }]),
-            Body::Entries(vec![], 0),
-            Body::Bye("stops".into()),
-        ]
-    }
-
-    #[test]
-    fn golden_bytes() {
-        let bodies: Vec<String> = samples()
-            .into_iter()
-            .map(|body| {
-                let (kind, bytes) = encode(&message(body));
-                format!("{kind} {}", hex(&bytes))
-            })
-            .collect();
-        let digest = "3 01080706050403020101\
-                      01000000000000000000000000000000\
-                      02000000000000000000000000000000\
-                      03000000";
-        let ranges = "4 010807060504030201\
-                      0100\
-                      0172\
-                      0000000000000000ffffffffffffffff\
-                      05000000\
-                      06000000000000000000000000000000";
-        let items = "5 010807060504030201\
-                     0100\
-                     00\
-                     01000000000000000900000000000000\
-                     0100\
-                     02000000000000000000030000000000\
-                     00000400000000000000";
-        let want = "6 010807060504030201\
-                    0100\
-                    0172\
-                    0200\
-                    01000000000000000200000000000000";
-        assert_eq!(bodies[2], digest);
-        assert_eq!(bodies[3], ranges);
-        assert_eq!(bodies[4], items);
-        assert_eq!(bodies[5], want);
-        let spec = include_str!("../../../docs/spec/gossip.md").replace([' ', '\n'], "");
-        for at in [2, 3, 4, 5, 7] {
-            let body = bodies[at].split_once(' ').unwrap().1;
-            assert!(spec.contains(body), "{body} is not in the specification");
-        }
-        assert_eq!(bodies[7], "8 010807060504030201050073746f7073");
-        assert!(bodies[1].starts_with("2 01080706050403020102002c000100"));
-    }
-
-    #[test]
-    fn all_messages_read_back_and_no_prefix_is_taken() {
-        for body in samples() {
-            let sent = message(body);
-            let (kind, mut bytes) = encode(&sent);
-            for cut in 0..bytes.len() {
-                assert!(
-                    decode(kind, &bytes[..cut]).is_err(),
-                    "type {kind} cut at {cut}"
-                );
-            }
-            if kind != 1 {
-                // Room for later fields.
-                bytes.push(0xaa);
-            }
-            assert_eq!(decode(kind, &bytes), Ok(Some(sent)));
-        }
-    }
-
-    #[test]
-    fn unknown_types_are_skipped_and_other_versions_refused() {
-        assert_eq!(decode(0, b"?"), Ok(None));
-        assert_eq!(decode(9, b"?"), Ok(None));
-        let (kind, mut bytes) = encode(&message(Body::Bye(String::new())));
-        bytes[0] = 2;
-        assert_eq!(decode(kind, &bytes), Err(DecodeError::Version(2)));
-    }
-
-    #[test]
-    fn an_entry_that_cannot_be_read_does_not_take_the_others_with_it() {
-        let good = entry("a", Some("1"), 1, 1);
-        let (kind, mut bytes) = encode(&message(Body::Push(vec![good.clone(), good.clone()], 0)));
-        bytes[13] = 99;
-        assert_eq!(
-            decode(kind, &bytes).unwrap().unwrap().body,
-            Body::Push(vec![good], 1)
-        );
-    }
-
-    #[test]
-    fn an_unknown_field_of_a_greeting_is_ignored() {
-        #[derive(serde::Serialize)]
-        struct Later {
-            wire_min: u16,
-            wire_max: u16,
-            cluster: &'static str,
-            host: &'static str,
-            node: &'static str,
-            boot: u64,
-            wall: u64,
-            colour: &'static str,
-        }
-        let mut bytes = vec![1; 9];
-        let later = Later {
-            wire_min: 1,
-            wire_max: 2,
-            cluster: "c",
-            host: "h",
-            node: "n",
-            boot: 1,
-            wall: 2,
-            colour: "red",
-        };
-        bytes.extend(rmp_serde::to_vec_named(&later).unwrap());
-        let Ok(Some(Message {
-            body: Body::Hello(hello),
-            ..
-        })) = decode(1, &bytes)
-        else {
-            panic!("no greeting");
-        };
-        assert_eq!((hello.wire_max, hello.features), (2, 0));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(
-            kind in 0u8..12, bytes in proptest::collection::vec(any::<u8>(), 0..400), versioned in any::<bool>()
-        ) {
-            let mut bytes = bytes;
-            if versioned && !bytes.is_empty() {
-                bytes[0] = 1;
-            }
-            if let Ok(Some(message)) = decode(kind, &bytes) {
-                let (again, _) = encode(&message);
-                prop_assert_eq!(again, kind);
-            }
-        }
-
-        #[test]
-        fn damaged_messages_never_panic(which in 0usize..8, at in any::<usize>(), byte in any::<u8>()) {
-            let (kind, mut bytes) = encode(&message(samples().swap_remove(which)));
-            let at = at % bytes.len();
-            bytes[at] = byte;
-            let _ = decode(kind, &bytes);
-        }
-    }
-}
+mod tests;

@@ -1,3 +1,5 @@
+//! Whole metadata daemons: create, join, exchange, restart.
+
 use crate::node::{Node, config};
 use mars_gossip::{RunError, run};
 use mars_meta_api::{ErrorCode, Request, Response, Secret};

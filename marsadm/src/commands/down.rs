@@ -5,6 +5,7 @@ use super::switches::switch;
 use crate::context::{Changes, Ctx};
 use crate::error::{Error, Kind, Result};
 use crate::keys::Res;
+use crate::limits::CLOSING_GRACE;
 use crate::wait::Step;
 
 /// Release the disk; waits until that is done. Refused while the device is in use. --force skips check and wait.
@@ -39,6 +40,10 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
         Verb::Detach => "detach",
     };
     each(ctx, word, &args.resource, async |host, res| {
+        if !ctx.opts.force {
+            own_table(ctx, host, res).await?;
+            grace_for_closing(ctx, host, res).await?;
+        }
         let table = own_table(ctx, host, res).await?;
         let opened = Res::new(&table, res)
             .number(&format!("actual-{host}/open-count"))
@@ -69,6 +74,27 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
         .await
     })
     .await
+}
+
+/// Gives a device that was closed just now the time to be reported as closed.
+pub(super) async fn grace_for_closing(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    let own = format!("resource-{res}/actual-{host}/");
+    let prefixes = [own.as_str()];
+    let closed = ctx.wait_for(&prefixes, |table| {
+        let opened = Res::new(table, res)
+            .number(&format!("actual-{host}/open-count"))
+            .unwrap_or(0);
+        if opened == 0 {
+            Step::Ready(())
+        } else {
+            Step::Waiting(format!("for the device of {res} on {host} to be closed"))
+        }
+    });
+    match tokio::time::timeout(CLOSING_GRACE, closed).await {
+        Ok(result) => result,
+        // The caller looks again and refuses with a reason.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Waits until none of the observed flags is set.

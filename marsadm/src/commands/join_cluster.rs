@@ -16,7 +16,7 @@ use std::path::Path;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// A node of the cluster as HOST[:PORT]; left out: the address in the token
+    /// A node of the cluster as `HOST[:PORT]`; left out: the address in the token
     pub host: Option<String>,
     /// File with the token, or - for stdin
     #[arg(long, value_name = "FILE")]

@@ -1,5 +1,6 @@
 //! `primary`: planned handover to this host, or failover with `--force`.
 
+use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::roles::{designate, old_primary};
 use super::up::{switch_on, up};
@@ -36,6 +37,12 @@ pub struct Args {
 /// A precondition with its reason (nothing was changed), or what did not come about in time.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "primary", &args.resource, async |host, res| {
+        if !ctx.opts.force {
+            let table = own_table(ctx, host, res).await?;
+            if let Some(old) = old_primary(&Res::new(&table, res)) {
+                grace_for_closing(ctx, old, res).await?;
+            }
+        }
         let table = own_table(ctx, host, res).await?;
         let view = Res::new(&table, res);
         let designated = view.primary() == Some(host);

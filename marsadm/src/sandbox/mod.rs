@@ -1,7 +1,10 @@
 //! A cluster of several nodes on this machine: real daemons, joined by a relay that can cut a node off.
 
 mod control;
+mod demo;
 mod handle;
+mod image;
+mod nbd_client;
 mod node;
 mod place;
 mod relay;
@@ -67,6 +70,8 @@ enum Command {
     },
     /// Show the nodes and their processes
     Status,
+    /// Show what MARS does on three nodes, and check it
+    Demo(demo::Args),
     /// Stop everything and remove the folder
     Down {
         /// Leave the folder with its logs
@@ -100,6 +105,7 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
             handle::tell(&dir, control::Request::Kill { node }).await,
         ),
         Command::Start { node } => ("start", handle::start(ctx, &dir, &node).await),
+        Command::Demo(demo) => ("demo", demo::run(ctx, &dir, &demo).await),
         Command::Status => ("status", handle::status(ctx, &dir).await),
         Command::Down { keep } => ("down", handle::down(ctx, &dir, keep).await),
         Command::Supervise => ("supervise", supervisor::process(&dir).await),

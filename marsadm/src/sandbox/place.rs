@@ -59,6 +59,16 @@ fn io(what: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::new(kind, format!("{what} {}: {error}", path.display()))
 }
 
+/// What is not there need not be removed.
+fn gone(result: std::io::Result<()>, path: &Path) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io("cannot remove", path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Place {
     /// Makes the folder of a new sandbox with its state file.
     pub(super) fn create(dir: &Path, nodes: usize) -> Result<Self> {
@@ -183,22 +193,22 @@ impl Place {
         self.control.exists() && self.dir.join(STATE_FILE).exists()
     }
 
-    /// Removes what [`Place::create`] and the supervisor made, and nothing else.
-    pub(super) fn remove(&self) -> Result<()> {
-        let gone = |result: std::io::Result<()>, path: &Path| match result {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(io("cannot remove", path, &error))
+    /// Removes the folder of short socket paths, if there is one.
+    pub(super) fn remove_sockets(&self) -> Result<()> {
+        match &self.short_dir {
+            Some(short) if short.to_string_lossy().starts_with(SHORT_PREFIX) => {
+                gone(fs::remove_dir_all(short), short)
             }
             _ => Ok(()),
-        };
+        }
+    }
+
+    /// Removes what [`Place::create`] and the supervisor made, and nothing else.
+    pub(super) fn remove(&self) -> Result<()> {
         for node in &self.nodes {
             gone(fs::remove_dir_all(&node.dir), &node.dir)?;
         }
-        if let Some(short) = &self.short_dir
-            && short.to_string_lossy().starts_with(SHORT_PREFIX)
-        {
-            gone(fs::remove_dir_all(short), short)?;
-        }
+        self.remove_sockets()?;
         for file in [
             &self.control,
             &self.supervisor_log(),

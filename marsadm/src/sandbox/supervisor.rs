@@ -128,6 +128,10 @@ impl Supervisor {
         for node in &mut self.nodes {
             node.processes.stop().await;
         }
+        if !self.place.exists() {
+            // Nobody can ask for it any more.
+            self.place.remove_sockets()?;
+        }
         // Whoever sees the socket gone may remove the folder.
         let _ = std::fs::remove_file(&self.place.control);
         if let Some(mut stream) = last_word {

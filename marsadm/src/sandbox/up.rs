@@ -18,7 +18,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 /// The resource that `--size` makes.
-const RESOURCE: &str = "mydata";
+pub(super) const RESOURCE: &str = "mydata";
 /// How long the supervisor and each daemon may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long joining and meeting may take.
@@ -100,7 +100,7 @@ pub(super) async fn run(ctx: &Ctx, dir: &Path, args: &Args) -> Result<()> {
 }
 
 /// Runs supervisor and steps together; the steps' failure ends the supervisor, which ends all processes.
-async fn in_foreground(
+pub(super) async fn in_foreground(
     supervisor: Supervisor,
     steps: impl Future<Output = Result<()>>,
     stop: impl Future<Output = ()>,
@@ -145,7 +145,7 @@ fn spawn_supervisor(place: &Place) -> Result<()> {
 }
 
 /// From a supervisor that is about to start to a cluster.
-async fn steps(ctx: &Ctx, place: &Place, size: Option<u64>) -> Result<()> {
+pub(super) async fn steps(ctx: &Ctx, place: &Place, size: Option<u64>) -> Result<()> {
     let waiting = tokio::time::timeout(START_LIMIT, async {
         while call(&place.control, &Request::Status).await.is_err() {
             tokio::time::sleep(POLL_INTERVAL / 4).await;

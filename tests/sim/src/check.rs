@@ -119,10 +119,11 @@ fn same(host: &str, want: &Entry, found: Option<&Entry>) -> Result<(), Broken> {
     match found {
         Some(found) if found.cmp_version(want) == Ordering::Equal => Ok(()),
         found => Err(format!(
-            "{host}: {} should be {:?} of {}, but is {:?}",
+            "{host}: {} should be {:?} of {} by {}, but is {:?}",
             want.key,
             want.cell,
             want.stamp,
+            want.origin.0,
             found.map(|found| (&found.cell, found.stamp))
         )),
     }

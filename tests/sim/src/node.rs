@@ -93,6 +93,11 @@ impl SimNode {
         committed.unwrap();
     }
 
+    /// Sets the system clock ahead of virtual time; takes effect with the next start.
+    pub const fn set_clock(&mut self, ahead_ns: u64) {
+        self.wall.ahead_ns = ahead_ns;
+    }
+
     /// Starts the process: a new life over the same disk.
     pub fn start(&mut self, net: &Net) {
         assert!(self.life.is_none(), "{} runs already", self.host);

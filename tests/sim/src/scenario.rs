@@ -71,7 +71,9 @@ async fn play(scenario: Scenario) -> Result<Outcome, String> {
         dup: rng.random_range(0.0..0.05),
     };
     let count = rng.random_range(3..=4);
-    let skew = rng.random_range(0..5_000_000_000);
+    // Within the drift bound of 60 s; in some histories near it.
+    let most = if rng.random_bool(0.2) { 50 } else { 5 };
+    let skew = rng.random_range(0..most * 1_000_000_000);
     let mut world = World::new(scenario.seed, count, quality, skew);
     if let Some(broken) = scenario.broken_node {
         world.nodes[broken].rule = MergeRule::ArrivalOrder;

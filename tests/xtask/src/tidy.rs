@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 700;
 /// The only folder with code that the compiler cannot check.
 const UNSAFE_FOLDER: &str = "datapath/io/";
-/// Folders that are not looked into.
+/// Folders that are not looked into (`.git` may be a file).
 const SKIPPED: &[&str] = &["target", ".git", ".library"];
 
 /// Checks all files below `root`.
@@ -53,10 +53,11 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>, findings: &mut Findings) {
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name();
+        if SKIPPED.iter().any(|skipped| name == *skipped) {
+            continue;
+        }
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && !SKIPPED.iter().any(|skipped| name == *skipped) => {
-                collect(&path, files, findings);
-            }
+            Ok(kind) if kind.is_dir() => collect(&path, files, findings),
             Ok(kind) if kind.is_file() => files.push(path),
             _ => {}
         }

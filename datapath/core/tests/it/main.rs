@@ -5,6 +5,8 @@ mod format;
 #[cfg(test)]
 mod logger;
 #[cfg(test)]
+mod logger_steps;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod superblock;

@@ -400,7 +400,12 @@ impl Primary {
         self.flush_waits = waits;
         if let Some((token, _)) = ready.into_iter().next_back() {
             self.show();
-            shared.update(|status| status.flush_done = Some(token));
+            // The position in the same key: nobody pairs the answer with an older version value.
+            let answer = match self.place(durable).filter(|_| !emergency) {
+                Some((end, _)) => format!("{token},{end}"),
+                None => token,
+            };
+            shared.update(|status| status.flush_done = Some(answer));
         }
         let failed = self.logger.failure().is_some() || emergency;
         for (at, reply) in std::mem::take(&mut self.end_waits) {

@@ -159,6 +159,20 @@ impl Secondary {
         self.durable
     }
 
+    /// The host that wrote the newest log, unless that log was closed, or the host itself says (in `known`) that it
+    /// goes no further.
+    pub(crate) fn unfinished(
+        &self,
+        known: &std::collections::BTreeMap<String, LogPos>,
+    ) -> Option<String> {
+        let (end, context) = (self.durable, &self.replica.context);
+        let writer = &self.fetched.log.origin;
+        let link = context.shared.chain.link(end.segment);
+        let closed = link.is_some_and(|link| link.end == Some(end.position));
+        let settled = closed || *writer == context.host || known.get(writer.as_str()) == Some(&end);
+        (!settled).then(|| writer.as_str().to_owned())
+    }
+
     /// Recorded replay position.
     pub(crate) fn applied(&self) -> LogPos {
         self.replica.state.applied.pos()

@@ -1,3 +1,5 @@
+//! How changes spread, and how what was missed is repaired.
+
 use crate::net::{Net, SEC};
 use mars_gossip_proto::Event;
 use mars_meta_model::{NodeId, Scope};
@@ -281,4 +283,41 @@ fn observations_that_came_before_the_membership_was_known_are_asked_for_again() 
     net.write("c", &[("directory/s/member-c", Some("storage"))]);
     net.pass(SEC);
     assert_eq!(net.text("c", "resource-s/size").as_deref(), Some("5"));
+}
+
+#[test]
+fn what_a_member_wrote_before_it_learnt_that_it_was_removed_is_not_lost() {
+    let mut net = three();
+    net.write("c", &[("directory/r/member-c", Some("guest"))]);
+    net.pass(SEC);
+    net.disconnect("c", "a");
+    net.disconnect("c", "b");
+    net.write("b", &[("directory/r/member-c", None)]);
+    net.write("c", &[("resource-r/todo-a/attach", Some("1"))]);
+    net.connect_all();
+    net.pass(SEC);
+    for host in ["a", "b"] {
+        let text = net.text(host, "resource-r/todo-a/attach");
+        assert_eq!(text.as_deref(), Some("1"), "{host}");
+    }
+}
+
+#[test]
+fn a_new_node_is_not_filled_by_all_others_at_once() {
+    let hosts = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "z"];
+    let mut net = Net::new(&hosts);
+    for i in 0..500 {
+        net.write("a", &[(&format!("userspace/k{i}"), Some("v"))]);
+    }
+    let table = net.nodes["a"].table.clone();
+    for (i, host) in hosts.iter().enumerate().take(9).skip(1) {
+        net.start(host, NodeId(i as u128 + 1), table.clone());
+    }
+    net.connect_all();
+    net.pass(20 * SEC);
+    net.assert_equal(&hosts, &Scope::Global);
+    for peer in &hosts[..9] {
+        assert!(net.nodes["z"].core.is_synced(peer), "{peer}");
+    }
+    assert!(net.entries <= 5 * 500, "{}", net.entries);
 }

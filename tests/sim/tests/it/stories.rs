@@ -6,15 +6,19 @@ use mars_sim::{LinkQuality, World, change, check, in_virtual_time};
 use std::time::Duration;
 
 fn world(seed: u64) -> World {
+    let mut world = stopped(seed);
+    world.start_all();
+    world
+}
+
+fn stopped(seed: u64) -> World {
     let quality = LinkQuality {
         one_way: Duration::from_millis(25),
         jitter: Duration::from_millis(5),
         loss: 0.05,
         dup: 0.01,
     };
-    let mut world = World::new(seed, 3, quality, 2_000_000_000);
-    world.start_all();
-    world
+    World::new(seed, 3, quality, 2_000_000_000)
 }
 
 fn text(world: &World, node: usize, key: &str) -> Option<String> {
@@ -80,5 +84,114 @@ fn both_sides_of_a_partition_go_on_and_agree_afterwards() {
         world.pass(Duration::from_secs(45)).await;
         check::converged(&world).unwrap();
         check::all_synced(&world).unwrap();
+    });
+}
+
+#[test]
+fn an_empty_node_is_filled_with_many_entries_over_a_bad_line() {
+    in_virtual_time(async {
+        let mut world = world(4);
+        let net = world.net.clone();
+        world.nodes[2].crash(&net);
+        for batch in 0..20 {
+            let changes =
+                (0..500).map(|i| change(&format!("userspace/{batch}/k{i}"), Some("some value")));
+            world.write(batch % 2, changes.collect());
+        }
+        world.pass(Duration::from_secs(60)).await;
+        world.start_all();
+        world.pass(Duration::from_secs(90)).await;
+        check::converged(&world).unwrap();
+        check::all_synced(&world).unwrap();
+        // 10,000 entries of some 80 bytes: sent by each of the two peers at most, not over and over.
+        let before = net.stats().bytes;
+        world.pass(Duration::from_secs(60)).await;
+        let idle = net.stats().bytes - before;
+        assert!(idle < 30_000, "{idle} bytes in a quiet minute");
+        assert!(before < 8_000_000, "{before} bytes in all");
+    });
+}
+
+#[test]
+fn a_node_whose_clock_is_far_ahead_harms_nobody_and_is_shown() {
+    in_virtual_time(async {
+        let mut world = stopped(5);
+        world.nodes[0].set_clock(600_000_000_000);
+        world.start_all();
+        world.pass(Duration::from_secs(5)).await;
+        // Not promised: nobody may take it yet.
+        world.nodes[0].write(vec![change("userspace/future", Some("1"))]);
+        world.write(1, vec![change("userspace/now", Some("1"))]);
+        world.pass(Duration::from_secs(30)).await;
+        assert_eq!(text(&world, 1, "userspace/future"), None);
+        for node in 0..3 {
+            let found = text(&world, node, "userspace/now");
+            assert_eq!(found.as_deref(), Some("1"), "node {node}");
+        }
+        let peers = world.nodes[1].status().unwrap().peers();
+        assert_eq!(peers["hosta"].refused, 1);
+        assert!(peers["hosta"].refused_stamp.is_some());
+        let (wall, lamport) = {
+            use mars_gossip::Backend as _;
+            world.nodes[1].store().unwrap().clock()
+        };
+        assert!(
+            lamport.as_nanos() < wall + 61_000_000_000,
+            "the clock of the others is not carried away"
+        );
+        // No repair rounds over what is refused: a quiet minute stays quiet.
+        let before = world.net.stats().bytes;
+        world.pass(Duration::from_secs(60)).await;
+        let idle = world.net.stats().bytes - before;
+        assert!(idle < 30_000, "{idle} bytes in a quiet minute");
+        world.pass(Duration::from_secs(600)).await;
+        assert_eq!(text(&world, 2, "userspace/future").as_deref(), Some("1"));
+    });
+}
+
+#[test]
+fn a_node_that_is_removed_from_the_roster_is_cut_off() {
+    in_virtual_time(async {
+        let mut world = world(6);
+        world.pass(Duration::from_secs(5)).await;
+        let line = text(&world, 0, "roster/hostc").unwrap();
+        let left = line.replace("state=active", "state=left");
+        assert_ne!(line, left);
+        world.write(0, vec![change("roster/hostc", Some(&left))]);
+        world.pass(Duration::from_secs(5)).await;
+        world.write(1, vec![change("userspace/secret", Some("1"))]);
+        world.pass(Duration::from_secs(60)).await;
+        assert_eq!(text(&world, 0, "userspace/secret").as_deref(), Some("1"));
+        assert_eq!(text(&world, 2, "userspace/secret"), None);
+        assert!(
+            !world.nodes[0]
+                .status()
+                .unwrap()
+                .peers()
+                .contains_key("hostc")
+        );
+        let peers = world.nodes[2].status().unwrap().peers();
+        assert!(peers.values().all(|peer| !peer.connected), "{peers:?}");
+    });
+}
+
+#[test]
+fn ten_nodes_form_a_mesh_and_a_write_reaches_all() {
+    in_virtual_time(async {
+        let quality = LinkQuality {
+            one_way: Duration::from_millis(10),
+            jitter: Duration::from_millis(10),
+            loss: 0.02,
+            dup: 0.0,
+        };
+        let mut world = World::new(7, 10, quality, 0);
+        world.start_all();
+        world.pass(Duration::from_secs(20)).await;
+        check::all_synced(&world).unwrap();
+        for node in 0..10 {
+            world.write(node, vec![change(&format!("userspace/k{node}"), Some("1"))]);
+        }
+        world.pass(Duration::from_secs(2)).await;
+        check::converged(&world).unwrap();
     });
 }

@@ -1,0 +1,166 @@
+//! The driver's part that has to do with peers: whom to be connected with, links up and down, events.
+
+use crate::driver::Link;
+use crate::link::{Greeted, LinkIo, LinkReport, start};
+use crate::session::Fresh;
+use crate::{Backend, Driver};
+use mars_gossip_net::{CloseCode, Connection};
+use mars_gossip_proto::Event;
+
+impl<B: Backend> Driver<B> {
+    pub(crate) fn event(&mut self, event: Event) {
+        match event {
+            Event::Synced { peer } => {
+                tracing::debug!(%peer, "all that is shared is equal");
+                self.status.update(&peer, |status| status.synced = true);
+                self.status.set_synced();
+            }
+            Event::Diverged { peer } => {
+                tracing::debug!(%peer, "contents differ; comparing");
+                self.status.update(&peer, |status| status.synced = false);
+            }
+            Event::Refused { peer, key, stamp } => {
+                let count = self.core.refused(&peer);
+                let mut first = false;
+                self.status.update(&peer, |status| {
+                    first = status.refused == 0;
+                    status.refused = count.max(1);
+                    status.refused_stamp = Some(stamp);
+                });
+                if first {
+                    tracing::warn!(%peer, %key, %stamp,
+                        "entries with stamps too far ahead are refused: compare the system clocks of both nodes");
+                }
+            }
+            Event::Skipped { peer, count } => {
+                tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
+            }
+            Event::TopologyChanged => self.refresh_targets(),
+            Event::Bye { peer, reason } => tracing::info!(%peer, reason, "the peer ends"),
+        }
+    }
+
+    /// Reads from the core whom to be connected with, and drops whom not.
+    pub(crate) fn refresh_targets(&mut self) {
+        let neighbours = self.core.neighbours();
+        let named = |host: &str| neighbours.iter().any(|n| n.host == host);
+        self.dials.retain(named);
+        self.status.retain(named);
+        for neighbour in &neighbours {
+            let record = &neighbour.record;
+            let first = self.hello.node < record.id.to_string();
+            let news = self
+                .dials
+                .want(&neighbour.host, &record.meta, record.key_hash, first);
+            self.status.know(&neighbour.host);
+            let link = self.links.get(&neighbour.host);
+            let moved = link.is_some_and(|link| {
+                let addr = link.connection.remote_addr();
+                link.connection.is_outgoing() && !self.dials.is_current(&neighbour.host, addr)
+            });
+            if news && moved {
+                self.drop_link(&neighbour.host, CloseCode::Done, "the address has changed");
+            }
+        }
+        let gone: Vec<String> = self.links.keys().filter(|h| !named(h)).cloned().collect();
+        for host in gone {
+            self.drop_link(&host, CloseCode::NotAllowed, "your node left our roster");
+        }
+        self.endpoint.enforce_policy();
+    }
+
+    fn drop_link(&mut self, host: &str, code: CloseCode, reason: &str) {
+        if let Some(link) = self.links.remove(host) {
+            link.connection.close(code, reason);
+            self.core.handle_disconnected(host);
+            self.status.update(host, |status| {
+                status.connected = false;
+                status.synced = false;
+                status.error = Some(reason.to_owned());
+            });
+        }
+    }
+
+    pub(crate) fn report(&mut self, host: &str, number: u64, report: LinkReport) {
+        if self
+            .links
+            .get(host)
+            .is_none_or(|link| link.number != number)
+        {
+            return;
+        }
+        match report {
+            LinkReport::Sent => self.core.handle_sent(host),
+            LinkReport::Down(reason) => {
+                tracing::info!(peer = host, reason, "connection lost");
+                self.drop_link(host, CloseCode::Done, &reason);
+                self.dials.ended(host);
+            }
+        }
+    }
+
+    pub(crate) fn fresh(&mut self, fresh: Fresh) {
+        match fresh {
+            Fresh::Greeted(greeted) => self.up(*greeted),
+            Fresh::DialFailed { host, reason } => {
+                self.dials.ended(&host);
+                if !self.links.contains_key(&host) {
+                    tracing::debug!(peer = host, reason, "no connection");
+                    self.status
+                        .update(&host, |status| status.error = Some(reason));
+                }
+            }
+        }
+    }
+
+    fn up(&mut self, greeted: Greeted) {
+        let host = greeted.host.clone();
+        self.dials.succeeded(&host);
+        if let Some(held) = self.links.get(&host) {
+            if !replaces(held, &greeted, &self.hello.node) {
+                greeted.connection.close(CloseCode::Duplicate, "");
+                return;
+            }
+            self.drop_link(&host, CloseCode::Duplicate, "");
+        }
+        self.next_number += 1;
+        let number = self.next_number;
+        let boot = greeted.hello.boot;
+        let io = LinkIo {
+            number,
+            host: host.clone(),
+            reports: self.reports.clone(),
+            messages: self.messages.clone(),
+        };
+        let outgoing = greeted.connection.is_outgoing();
+        let (out, connection) = start(&self.spawner, greeted, io);
+        tracing::info!(peer = %host, addr = %connection.remote_addr(), outgoing, "connected");
+        let link = Link {
+            number,
+            boot,
+            connection,
+            out,
+        };
+        self.links.insert(host.clone(), link);
+        self.status.know(&host);
+        let wall = self.backend.clock().0;
+        self.status.update(&host, |status| {
+            status.connected = true;
+            status.synced = false;
+            status.error = None;
+            status.heard_ns = Some(wall);
+        });
+        self.with_core(|core, ctx| core.handle_connected(ctx, &host));
+    }
+}
+
+/// Whether a new connection takes the place of the one held. Of two that were dialled from both sides, both nodes
+/// keep the one that the node with the smaller number dialled; otherwise the newer one is the better one.
+fn replaces(held: &Link, new: &Greeted, own_node: &str) -> bool {
+    if held.connection.close_reason().is_some() || held.boot != new.hello.boot {
+        return true;
+    }
+    let first = own_node < new.hello.node.as_str();
+    let right = |connection: &Connection| connection.is_outgoing() == first;
+    !right(&held.connection) || right(&new.connection)
+}
