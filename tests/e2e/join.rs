@@ -130,3 +130,17 @@ fn only_a_good_token_and_a_free_name_let_a_node_in() {
     assert!(said.err.contains("has that name"), "{said:?}");
     assert!(second.run(&["view"]).out.contains("no cluster yet"));
 }
+
+#[test]
+fn an_expired_token_is_refused() {
+    let w = World::new(1);
+    let file = w.tmp.path().join("token");
+    std::fs::write(&file, w.ok("hosta", "join-token --ttl 1s")).unwrap();
+    let x = Loose::start(w.tmp.path(), "hostx");
+    // Its time runs out, however long all else takes.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let said = x.run(&["join-cluster", "--token", file.to_str().unwrap()]);
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("next: "), "{said:?}");
+    assert!(x.run(&["view"]).out.contains("no cluster yet"));
+}

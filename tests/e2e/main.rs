@@ -7,8 +7,15 @@
     reason = "helpers of tests"
 )]
 
+mod bad_input;
+mod clients;
+mod crash;
 mod join;
 mod left_behind;
 mod metadata;
+mod nbd;
+mod oracle;
+mod replicas;
 mod resource;
+mod roles;
 mod world;

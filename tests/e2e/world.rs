@@ -44,6 +44,11 @@ pub(crate) fn marsadm() -> Command {
 impl World {
     /// A sandbox in the foreground of a process of its own.
     pub(crate) fn new(nodes: usize) -> Self {
+        Self::with(nodes, &[])
+    }
+
+    /// The same with further words for `sandbox up`.
+    pub(crate) fn with(nodes: usize, words: &[&str]) -> Self {
         let tmp = tempfile::tempdir().unwrap();
         let mut process = marsadm()
             .args([
@@ -54,6 +59,7 @@ impl World {
                 "--nodes",
             ])
             .arg(nodes.to_string())
+            .args(words)
             .arg("--dir")
             .arg(tmp.path().join("sb"))
             .stdin(Stdio::piped())

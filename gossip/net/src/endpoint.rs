@@ -96,7 +96,7 @@ impl Endpoint {
         let serves = server.is_some();
         let settings = match (&seed, &config.identity) {
             (Some(seed), _) => seeded::endpoint_config(seed),
-            (None, Some(identity)) => restart::endpoint_config(identity.key()),
+            (None, Some(identity)) => restart::endpoint_config(identity.key(), &config.alpns),
             (None, None) => quinn::EndpointConfig::default(),
         };
         let addr = config.listen;

@@ -3,7 +3,7 @@
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::roles::{designate, old_primary};
-use super::up::up;
+use super::up::{switch_on, up};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Kind, Result};
 use crate::keys::Res;
@@ -48,11 +48,12 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let designated = view.primary() == Some(host);
         if !designated {
             check_replica(&view, host)?;
-            if ctx.opts.force {
-                check_failover(&view, host)?;
-            } else {
+            if !ctx.opts.force {
                 check_planned(&view, host, args.ignore_sync)?;
             }
+        }
+        if ctx.opts.force && !view.actual(host, "is-primary") {
+            check_failover(&view, host)?;
         }
         match old_primary(&view).filter(|old| *old != host) {
             Some(old) if !designated && !ctx.opts.force => {
@@ -68,6 +69,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ));
         if ctx.opts.dry_run {
             return Ok(());
+        }
+        if ctx.opts.force {
+            // Fetching stays off until this host has taken over: with it on, the data plane waits for an old
+            // primary that may never answer again.
+            switch_on(ctx, host, res, &["attach", "allow-replay"]).await?;
+            wait_device(ctx, host, res).await?;
+            return up(ctx, host, res).await;
         }
         up(ctx, host, res).await?;
         wait_device(ctx, host, res).await

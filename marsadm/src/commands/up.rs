@@ -31,10 +31,21 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
 
 /// Switches on what is off; a sync without a source stays off with a message.
 pub(super) async fn up(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    switch_on(
+        ctx,
+        host,
+        res,
+        &["attach", "connect", "sync", "allow-replay"],
+    )
+    .await
+}
+
+/// The same for some of the switches.
+pub(super) async fn switch_on(ctx: &Ctx, host: &str, res: &str, names: &[&str]) -> Result<()> {
     let table = own_table(ctx, host, res).await?;
     let view = Res::new(&table, res);
     let mut changes = Changes::new();
-    for name in ["attach", "connect", "sync", "allow-replay"] {
+    for name in names.iter().copied() {
         if view.todo(host, name) {
             continue;
         }

@@ -177,6 +177,43 @@ async fn failover_wants_fetching_off() {
 }
 
 #[tokio::test]
+async fn failover_fetches_nothing_until_the_role_is_taken() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.ok("pause-fetch r").await;
+    // hostb is dead: what it last reported stays. The data plane takes its time, and looks at the switch then.
+    let double = w.double.clone();
+    let later = tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        double.play(|table| {
+            let text = |key: &str| table.text(key);
+            if text("resource-r/primary") != Some("hosta")
+                || text("resource-r/todo-hosta/connect") != Some("0")
+            {
+                return vec![];
+            }
+            ["is-primary", "if-on"]
+                .map(|flag| (format!("resource-r/actual-hosta/{flag}"), "1".to_owned()))
+                .to_vec()
+        });
+    });
+    w.ok("primary --force r --timeout 20").await;
+    later.await.unwrap();
+    let fetch = w.double.get("resource-r/todo-hosta/connect");
+    assert_eq!(fetch.as_deref(), Some("1"));
+
+    // Designated, but not primary yet: fetching must be off as well.
+    w.double.play(|_| vec![]);
+    w.double.put(&[("resource-r/actual-hosta/is-primary", "0")]);
+    w.fails(
+        "primary --force r",
+        Kind::Refused,
+        "fetching of r is not switched off",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn uptodate_asks_the_primary_first() {
     let w = World::new(&["hosta", "hostb", "hostc"]);
     two_replicas(&w);
