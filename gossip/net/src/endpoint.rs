@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::limits::{
     ACCEPT_BACKLOG, INCOMING_BUFFER, INCOMING_BUFFER_TOTAL, MAX_HANDSHAKES, SOCKET_RECEIVE_BUFFER,
 };
+use crate::restart;
 use crate::seeded::{self, WallClock};
 use crate::tls::{self, TlsError};
 
@@ -93,10 +94,11 @@ impl Endpoint {
         let transport = config.dialing()?;
         let server = server_config(&config, &time, seed.as_ref())?;
         let serves = server.is_some();
-        let settings = seed
-            .as_ref()
-            .map(seeded::endpoint_config)
-            .unwrap_or_default();
+        let settings = match (&seed, &config.identity) {
+            (Some(seed), _) => seeded::endpoint_config(seed),
+            (None, Some(identity)) => restart::endpoint_config(identity, &config.alpns),
+            (None, None) => quinn::EndpointConfig::default(),
+        };
         let addr = config.listen;
         let quic =
             quinn::Endpoint::new_with_abstract_socket(settings, server, socket, runtime.clone())

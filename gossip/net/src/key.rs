@@ -148,6 +148,11 @@ impl NodeKey {
         }
     }
 
+    /// The key itself (PKCS #8), to derive other secrets from.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
     /// Hash of the public half.
     #[must_use]
     pub const fn key_hash(&self) -> KeyHash {

@@ -45,16 +45,20 @@ fn derive(seed: &Seed, purpose: &[u8]) -> [u8; 32] {
 pub(crate) fn endpoint_config(seed: &Seed) -> quinn::EndpointConfig {
     let reset = hmac::Key::new(hmac::HMAC_SHA256, &derive(seed, b"reset"));
     let mut config = quinn::EndpointConfig::new(Arc::new(reset));
+    config.rng_seed(Some(derive(seed, b"rng")));
+    set_cids(&mut config, seed);
+    config
+}
+
+/// Connection ids drawn from the seed; packets with any others are answered too (with a stateless reset).
+pub(crate) fn set_cids(config: &mut quinn::EndpointConfig, seed: &Seed) {
     let cids = derive(seed, b"cid");
-    config
-        .rng_seed(Some(derive(seed, b"rng")))
-        .cid_generator(move || {
-            Box::new(SeededCids {
-                key: hmac::Key::new(hmac::HMAC_SHA256, &cids),
-                next: 0,
-            })
-        });
-    config
+    config.cid_generator(move || {
+        Box::new(SeededCids {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &cids),
+            next: 0,
+        })
+    });
 }
 
 /// The key of address validation tokens.

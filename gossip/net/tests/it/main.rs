@@ -13,6 +13,8 @@ mod identity;
 #[cfg(test)]
 mod joining;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod rogue;
 #[cfg(test)]
 mod simulated;
