@@ -89,7 +89,7 @@ pub(super) async fn run(ctx: &Ctx, dir: Option<PathBuf>, args: Args) -> Result<(
         }
         let result = perform(&mut stage, &dir, size, &args, seed);
         match &result {
-            Ok(()) => stage.summary(),
+            Ok(()) => stage.summary(args.keep.then_some(&*dir)),
             Err(_) => stage.failure(&dir),
         }
         result

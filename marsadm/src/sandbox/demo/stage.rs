@@ -135,13 +135,16 @@ impl Stage {
     }
 
     /// The last words, if all went well.
-    pub(super) fn summary(&self) {
+    pub(super) fn summary(&self, kept: Option<&Path>) {
         self.ui.line("");
         self.ui.line("What was checked (step. check):");
         for check in &self.checks {
             self.ui.line(&format!("  {check}"));
         }
         self.ui.line("");
+        if let Some(dir) = kept {
+            self.ui.line(&format!("Kept: {}", dir.display()));
+        }
         self.ui.line(&format!(
             "DEMO PASSED: {} checks in {} steps held; {} bytes ({}) and {} keys were compared; {}",
             self.checks.len(),

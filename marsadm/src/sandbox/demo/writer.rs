@@ -1,6 +1,6 @@
 //! The application of the demonstration: writes random blocks through the device and knows what must be there.
 
-use super::stage::{RESOURCE, io, wrong};
+use super::stage::{LIMIT, RESOURCE, io, wrong};
 use crate::error::{Error, Result};
 use crate::sandbox::nbd_client::{NbdClient, Request};
 use std::collections::BTreeMap;
@@ -220,26 +220,30 @@ impl Writer {
 
     /// Ends with a flush and closes the device.
     pub(super) fn pause(self) -> Result<Model> {
-        let (model, result) = self.end(true)?;
+        let (model, result) = self.end()?;
         result.map_err(io("the writer failed"))?;
         Ok(model)
     }
 
     /// Waits until the connection is lost.
     pub(super) fn lost(self) -> Result<Model> {
-        let (model, result) = self.end(false)?;
+        let begin = Instant::now();
+        while !self.thread.is_finished() && begin.elapsed() < LIMIT {
+            std::thread::sleep(PACE);
+        }
+        let (model, result) = self.end()?;
         match result {
             Err(_) => Ok(model),
-            Ok(()) => Err(Error::internal(
-                "the writer ended although it was not asked to",
+            Ok(()) => Err(wrong(
+                "killing the primary breaks the connection to its device",
+                "an error",
+                "the writer writes on",
             )),
         }
     }
 
-    fn end(self, ask: bool) -> Result<(Model, std::io::Result<()>)> {
-        if ask {
-            self.stop.store(true, Ordering::SeqCst);
-        }
+    fn end(self) -> Result<(Model, std::io::Result<()>)> {
+        self.stop.store(true, Ordering::SeqCst);
         self.thread
             .join()
             .map_err(|_| Error::internal("the writer's thread broke"))
