@@ -3,7 +3,6 @@
 mod control;
 mod demo;
 mod handle;
-mod image;
 mod nbd_client;
 mod node;
 mod place;
@@ -17,6 +16,9 @@ use clap::Subcommand;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// Where a sandbox is if `--dir` does not say.
+const DEFAULT_DIR: &str = "./mars-sandbox";
+
 /// A cluster of several nodes on this machine, for trying and testing. Needs no root and changes nothing outside of DIR.
 ///
 /// Example: marsadm sandbox up --nodes 3 --size 256M
@@ -26,14 +28,9 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Folder of the sandbox
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        default_value = "./mars-sandbox"
-    )]
-    dir: PathBuf,
+    /// Folder of the sandbox; default: ./mars-sandbox, for demo one in the folder for temporary files
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,13 +67,19 @@ enum Command {
     },
     /// Show the nodes and their processes
     Status,
-    /// Show what MARS does on three nodes, and check it
-    Demo(demo::Args),
     /// Stop everything and remove the folder
     Down {
         /// Leave the folder with its logs
         #[arg(long)]
         keep: bool,
+    },
+    /// Show all at work, and check it
+    Demo(demo::Args),
+    /// Run the nodes of the demo (used by demo)
+    #[command(hide = true)]
+    DemoNodes {
+        /// Size of the resource in bytes
+        size: u64,
     },
     /// Run the supervisor (used by up)
     #[command(hide = true)]
@@ -88,7 +91,8 @@ enum Command {
 /// # Errors
 /// What could not be done, with the next step.
 pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
-    let dir = args.dir;
+    let given = args.dir.clone();
+    let dir = args.dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR));
     let (word, work): (&str, _) = match args.command {
         Command::Up(up) => ("up", up::run(ctx, &dir, &up).await),
         Command::Exec { node, args } => ("exec", handle::exec(&dir, &node, &args)),
@@ -105,9 +109,10 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
             handle::tell(&dir, control::Request::Kill { node }).await,
         ),
         Command::Start { node } => ("start", handle::start(ctx, &dir, &node).await),
-        Command::Demo(demo) => ("demo", demo::run(ctx, &dir, &demo).await),
         Command::Status => ("status", handle::status(ctx, &dir).await),
         Command::Down { keep } => ("down", handle::down(ctx, &dir, keep).await),
+        Command::Demo(args) => ("demo", demo::run(ctx, given, args).await),
+        Command::DemoNodes { size } => ("demo-nodes", demo::sweep::run(&ctx.ui, &dir, size)),
         Command::Supervise => ("supervise", supervisor::process(&dir).await),
     };
     work.map_err(|error: Error| error.about(&format!("sandbox {word}")))

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo`.
+//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work).
 
 #![forbid(unsafe_code)]
 
@@ -143,10 +143,16 @@ fn demo(args: &[String]) -> Findings {
     let Some(target) = target else {
         return vec!["cargo metadata names no target directory".to_owned()];
     };
-    run(
-        "marsadm sandbox demo",
-        Command::new(target.join("debug/marsadm"))
-            .args(["sandbox", "demo"])
-            .args(args),
-    )
+    let program = target.join("debug/marsadm");
+    let mut command = Command::new(&program);
+    command.args(["sandbox", "demo"]);
+    // The project's own sources are a tree that is always there.
+    if !args
+        .iter()
+        .any(|arg| arg == "--tree" || arg.starts_with("--tree="))
+    {
+        command.arg("--tree").arg(root());
+    }
+    say(&format!("xtask: {} sandbox demo", program.display()));
+    run("the demonstration", command.args(args))
 }
