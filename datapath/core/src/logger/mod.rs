@@ -236,6 +236,29 @@ impl Logger {
         }
     }
 
+    /// A logger that starts without room for a segment: every request goes past the log, which ended at `end`.
+    ///
+    /// The superblock must already say durably that the log is not to be replayed beyond `end`, and the disk must
+    /// contain, flushed, everything up to there. Only a new logger on a new segment ends this.
+    #[must_use]
+    pub fn past_the_log(device_size: u64, end: LogPos, next_sequence: u64) -> Self {
+        let nothing = OpenSegment {
+            number: end.segment,
+            generation: 0,
+            alignment: 0,
+        };
+        Self {
+            mode: Mode::PassThrough,
+            segment: None,
+            position: end,
+            appended: end,
+            durable: end,
+            written_back: end,
+            published: end,
+            ..Self::new(device_size, nothing, next_sequence)
+        }
+    }
+
     /// Answers a read: what the log knows newer than the disk, and what to read there.
     ///
     /// A miss may be read from the disk at any later time: what is written back meanwhile is concurrent to

@@ -154,3 +154,31 @@ fn a_flush_that_waits_while_the_log_runs_full_still_means_the_log() {
     assert_eq!(drain(&mut logger), [Effect::Complete { id: flush }]);
     assert!(logger.is_drained() && logger.is_emergency());
 }
+
+#[test]
+fn a_logger_without_room_for_a_segment_passes_everything_to_the_disk() {
+    let mut logger = Logger::past_the_log(1 << 40, LogPos::new(3, 640), 17);
+    assert!(logger.is_emergency() && logger.is_drained());
+    logger
+        .handle_write(RequestId(1), 0, Bytes::from_static(b"x"), false)
+        .unwrap();
+    assert!(matches!(
+        drain(&mut logger)[..],
+        [Effect::PassThrough {
+            id: RequestId(1),
+            ..
+        }]
+    ));
+    logger.handle_passed_through(RequestId(1));
+    assert_eq!(drain(&mut logger), [Effect::Complete { id: RequestId(1) }]);
+    logger.handle_flush(RequestId(2)).unwrap();
+    assert_eq!(
+        drain(&mut logger),
+        [Effect::FlushDisk],
+        "a flush means the disk now"
+    );
+    logger.handle_disk_flushed();
+    assert_eq!(drain(&mut logger), [Effect::Complete { id: RequestId(2) }]);
+    assert!(logger.is_drained());
+    assert_eq!(logger.appended(), LogPos::new(3, 640));
+}

@@ -58,6 +58,10 @@ pub(crate) enum LeaveState {
     Failed,
 }
 
+/// What the administrator reads while writes go past the log.
+const EMERGENCY: &str = "the log's filesystem is full: writes go past the log, secondaries get outdated; \
+     free space, then run 'marsadm invalidate' on each secondary";
+
 /// A running primary.
 pub(crate) struct Primary {
     replica: Replica,
@@ -69,7 +73,8 @@ pub(crate) struct Primary {
     replies: BTreeMap<RequestId, Reply>,
     next_id: u64,
     current: LogEnd,
-    file: Arc<File>,
+    /// The open segment's file; `None` while writes go past the log since the start.
+    file: Option<Arc<File>>,
     /// Version values of the segments that are not written back yet: number to value of the one before it.
     previous: BTreeMap<u64, (LogName, String)>,
     appends: usize,
@@ -114,15 +119,22 @@ impl Primary {
         let Begun {
             replica,
             current,
-            file,
-            open,
-            append,
+            log,
         } = begun;
-        workers.append(append).map_err(|error| BeginError::Io {
-            what: "cannot open the log",
-            error: io::Error::other(error),
-        })?;
-        let logger = Logger::new(replica.size, open, next_sequence);
+        let past_the_log = log.is_none();
+        let (file, logger) = match log {
+            Some((file, open, append)) => {
+                workers.append(append).map_err(|error| BeginError::Io {
+                    what: "cannot open the log",
+                    error: io::Error::other(error),
+                })?;
+                (Some(file), Logger::new(replica.size, open, next_sequence))
+            }
+            None => (
+                None,
+                Logger::past_the_log(replica.size, current.pos(), next_sequence),
+            ),
+        };
         let previous = BTreeMap::from([(
             current.log.number,
             (current.log.clone(), replica.state.previous_version.clone()),
@@ -134,12 +146,15 @@ impl Primary {
             status.replaying = false;
             status.copying = false;
             status.syncing = false;
-            status.emergency = false;
+            status.emergency = past_the_log;
             status.replay_code = 1;
         });
-        for key in ["inf-fetch", "inf-sync", "err-replay-stop", "err-emergency"] {
+        for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
             context.shared.message(key, None);
         }
+        context
+            .shared
+            .message("err-emergency", past_the_log.then_some(EMERGENCY));
         let this = Self {
             replica,
             logger,
@@ -317,10 +332,14 @@ impl Primary {
                     parts: batch.parts,
                 })
             }
-            Effect::Sync { upto } => self.workers.sync(SyncJob {
-                file: Arc::clone(&self.file),
-                upto,
-            }),
+            Effect::Sync { upto } => match &self.file {
+                Some(file) => self.workers.sync(SyncJob {
+                    file: Arc::clone(file),
+                    upto,
+                }),
+                // A logger without a segment has nothing to sync.
+                None => Ok(()),
+            },
             Effect::Complete { id } => {
                 if let Some(reply) = self.replies.remove(&id) {
                     let _ = reply.send(Ok(()));

@@ -3,7 +3,7 @@
 use super::super::driver::Context;
 use super::super::replica::Replica;
 use super::super::workers::AppendJob;
-use super::{BeginError, Primary};
+use super::{BeginError, EMERGENCY, Primary};
 use crate::limits::{EMERGENCY_HOLE, RESUME_FREE_BYTES};
 use crate::segments::ChainLink;
 use bytes::Bytes;
@@ -49,7 +49,7 @@ impl Primary {
             self.logger.next_sequence(),
         )?;
         self.workers.append(made.append).map_err(io::Error::other)?;
-        self.file = made.file;
+        self.file = Some(made.file);
         self.current = LogEnd {
             log: made.name.clone(),
             position: 0,
@@ -78,11 +78,10 @@ impl Primary {
                     .context
                     .shared
                     .update(|status| status.emergency = true);
-                self.replica.context.shared.message(
-                    "err-emergency",
-                    Some("the log's filesystem is full: writes go past the log, secondaries get outdated; \
-                          free space, then run 'marsadm invalidate' on each secondary"),
-                );
+                self.replica
+                    .context
+                    .shared
+                    .message("err-emergency", Some(EMERGENCY));
             }
             Err(error) => self.fail("cannot write the superblock", &error),
         }
@@ -114,7 +113,7 @@ impl Primary {
                 state.flags.primary = true;
             })?;
             self.workers.append(made.append).map_err(io::Error::other)?;
-            self.file = made.file;
+            self.file = Some(made.file);
             self.current = LogEnd {
                 log: made.name.clone(),
                 position: 0,
@@ -216,9 +215,8 @@ fn random_u64() -> u64 {
 pub(super) struct Begun {
     pub(super) replica: Replica,
     pub(super) current: LogEnd,
-    pub(super) file: Arc<File>,
-    pub(super) open: OpenSegment,
-    pub(super) append: AppendJob,
+    /// The open segment; `None` if there was no room for one.
+    pub(super) log: Option<(Arc<File>, OpenSegment, AppendJob)>,
 }
 
 /// Begins the first segment of a new life as primary, behind what was replayed, and records the role.
@@ -246,8 +244,25 @@ pub(super) fn begin_segment(
             version.clone(),
         )
     };
-    let made = make_segment(&context, before, number, next_sequence)
-        .map_err(|error| BeginError::Segment(number, error.to_string()))?;
+    let made = match make_segment(&context, before, number, next_sequence) {
+        Ok(made) => made,
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::error!(resource = %context.shared.name, "no room for a log segment: writes go past the log");
+            replica
+                .record(|state| {
+                    state.flags.primary = true;
+                    state.flags.clean = false;
+                    state.flags.emergency = true;
+                })
+                .map_err(io_error("cannot write the superblock"))?;
+            return Ok(Begun {
+                replica,
+                current: applied,
+                log: None,
+            });
+        }
+        Err(error) => return Err(BeginError::Segment(number, error.to_string())),
+    };
     let current = LogEnd {
         log: made.name.clone(),
         position: 0,
@@ -262,14 +277,10 @@ pub(super) fn begin_segment(
             state.flags.emergency = false;
         })
         .map_err(io_error("cannot write the superblock"))?;
-    let MadeSegment {
-        file, open, append, ..
-    } = made;
+    let log = Some((made.file, made.open, made.append));
     Ok(Begun {
         replica,
         current,
-        file,
-        open,
-        append,
+        log,
     })
 }
