@@ -59,101 +59,103 @@ pub struct Global {
 /// All commands.
 #[derive(Debug, Subcommand)]
 #[command(next_display_order = None)]
+// A doc comment on a variant would replace the long help that stands with the command's arguments.
+#[expect(missing_docs, reason = "the about text of each command documents it")]
 pub enum Command {
-    /// Make this node the first of a new cluster
+    #[command(about = "Make this node the first of a new cluster")]
     CreateCluster(c::create_cluster::Args),
-    /// Print a token by which other nodes may join this cluster
+    #[command(about = "Print a token by which other nodes may join this cluster")]
     JoinToken(c::join_token::Args),
-    /// Join the cluster of another node
+    #[command(about = "Join the cluster of another node")]
     JoinCluster(c::join_cluster::Args),
-    /// Wait until all nodes were heard of
+    #[command(about = "Wait until all nodes were heard of")]
     WaitCluster(c::wait_cluster::Args),
-    /// Create a resource on a disk of this host, which becomes its primary
+    #[command(about = "Create a resource on a disk of this host, which becomes its primary")]
     CreateResource(c::create_resource::Args),
-    /// Add a replica of a resource on a disk of this host
+    #[command(about = "Add a replica of a resource on a disk of this host")]
     JoinResource(c::join_resource::Args),
-    /// Give up this host's replica of a resource
+    #[command(about = "Give up this host's replica of a resource")]
     LeaveResource(c::leave_resource::Args),
-    /// Take the disk into use and switch fetch, replay and sync on
+    #[command(about = "Take the disk into use and switch fetch, replay and sync on")]
     Up(c::up::Args),
-    /// Switch fetch, replay and sync off and release the disk
+    #[command(about = "Switch fetch, replay and sync off and release the disk")]
     Down(c::down::Args),
-    /// Take the disk into use
+    #[command(about = "Take the disk into use")]
     Attach(c::switches::WaitingArgs),
-    /// Release the disk
+    #[command(about = "Release the disk")]
     Detach(c::down::Args),
-    /// Fetch logs from the primary
+    #[command(about = "Fetch logs from the primary")]
     #[command(
         visible_alias = "connect",
         alias = "connect-local",
         alias = "resume-fetch-local"
     )]
     ResumeFetch(c::switches::Args),
-    /// Stop fetching logs
+    #[command(about = "Stop fetching logs")]
     #[command(
         visible_alias = "disconnect",
         alias = "disconnect-local",
         alias = "pause-fetch-local"
     )]
     PauseFetch(c::switches::Args),
-    /// Apply fetched logs to the disk
+    #[command(about = "Apply fetched logs to the disk")]
     #[command(alias = "resume-replay-local")]
     ResumeReplay(c::switches::Args),
-    /// Stop applying logs: the disk keeps its present state
+    #[command(about = "Stop applying logs: the disk keeps its present state")]
     #[command(alias = "pause-replay-local")]
     PauseReplay(c::switches::Args),
-    /// Copy the primary's disk where it differs
+    #[command(about = "Copy the primary's disk where it differs")]
     #[command(alias = "resume-sync-local")]
     ResumeSync(c::switches::Args),
-    /// Stop copying
+    #[command(about = "Stop copying")]
     #[command(alias = "pause-sync-local")]
     PauseSync(c::switches::Args),
-    /// resume-fetch on all members
+    #[command(about = "resume-fetch on all members")]
     #[command(alias = "connect-global")]
     ResumeFetchGlobal(c::switches::Args),
-    /// pause-fetch on all members
+    #[command(about = "pause-fetch on all members")]
     #[command(alias = "disconnect-global")]
     PauseFetchGlobal(c::switches::Args),
-    /// resume-replay on all members
+    #[command(about = "resume-replay on all members")]
     ResumeReplayGlobal(c::switches::Args),
-    /// pause-replay on all members
+    #[command(about = "pause-replay on all members")]
     PauseReplayGlobal(c::switches::Args),
-    /// resume-sync on all members
+    #[command(about = "resume-sync on all members")]
     ResumeSyncGlobal(c::switches::Args),
-    /// pause-sync on all members
+    #[command(about = "pause-sync on all members")]
     PauseSyncGlobal(c::switches::Args),
-    /// Make this host the primary
+    #[command(about = "Make this host the primary")]
     Primary(c::primary::Args),
-    /// Leave the resource without a primary
+    #[command(about = "Leave the resource without a primary")]
     Secondary(c::secondary::Args),
-    /// Throw this host's replica away and sync it anew
+    #[command(about = "Throw this host's replica away and sync it anew")]
     Invalidate(c::invalidate::Args),
-    /// Wait until a condition holds for this host's replica
+    #[command(about = "Wait until a condition holds for this host's replica")]
     WaitResource(c::wait_resource::Args),
-    /// Show nodes and resources
+    #[command(about = "Show nodes and resources")]
     View(c::view::Args),
-    /// Print the value of keys
+    #[command(about = "Print the value of keys")]
     GetLink(c::get_link::Args),
-    /// Write keys
+    #[command(about = "Write keys")]
     SetLink(c::set_link::Args),
-    /// Delete keys
+    #[command(about = "Delete keys")]
     DeleteFile(c::delete_file::Args),
-    /// Print keys, values and stamps
+    #[command(about = "Print keys, values and stamps")]
     ListLinks(c::list_links::Args),
-    /// Print the system clock and the Lamport clock
+    #[command(about = "Print the system clock and the Lamport clock")]
     Clock(c::clock::Args),
-    /// Take over the keys of a legacy MARS tree
+    #[command(about = "Take over the keys of a legacy MARS tree")]
     ImportTree(c::import_tree::Args),
-    /// Logfiles of the original: list, check, convert them
+    #[command(about = "Logfiles of the original: list, check, convert them")]
     #[command(subcommand)]
     Log(c::log_file::Command),
-    /// Print each node with its address
+    #[command(about = "Print each node with its address")]
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
-    /// A cluster of several nodes on this machine, for trying and testing
+    #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
-    /// Print the version
+    #[command(about = "Print the version")]
     Version,
-    /// Print this help
+    #[command(about = "Print this help")]
     Help,
 }
 

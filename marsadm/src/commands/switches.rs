@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::keys::Res;
 use crate::wait::Step;
 
-/// Switch it for this host's replica. Does not wait: see wait-resource.
+/// Change a switch of this host's replica (of all members: the commands ending in -global). Does not wait: see wait-resource.
 ///
 /// Example: marsadm pause-fetch mydata
 #[derive(Debug, clap::Args)]
