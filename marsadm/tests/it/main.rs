@@ -4,6 +4,7 @@
 
 mod cluster;
 mod double;
+mod golden;
 mod raw;
 mod resources;
 mod roles;
