@@ -38,7 +38,9 @@ pub const SNAPSHOT_VALUE_MAX: usize = 4095;
 pub const MACRO_BRACES_MAX: usize = 20;
 /// Deepest nesting of macros that call each other.
 pub const MACRO_DEPTH_MAX: usize = 64;
-/// Most calls, loop turns and characters' worth of work of one evaluation (see `docs/macros.md`).
+/// Most questions to the state in one evaluation of a macro.
+pub const MACRO_ASKS_MAX: u64 = 20_000;
+/// Most calls and loop turns of one evaluation of a macro.
 pub const MACRO_STEPS_MAX: u64 = 1_000_000;
 /// Largest text that a macro may produce or hold in a variable, in bytes.
 pub const MACRO_TEXT_MAX: usize = 4 << 20;
@@ -47,6 +49,8 @@ pub const MACRO_COPIED_MAX: usize = 256 << 20;
 /// Largest template file in bytes.
 pub const MACRO_FILE_MAX: u64 = 1 << 20;
 /// Largest compiled regular expression of a macro, in bytes.
-pub const MACRO_REGEX_MAX: usize = 1 << 20;
+pub const MACRO_REGEX_MAX: usize = 256 << 10;
+/// Most different regular expressions that one evaluation may compile.
+pub const MACRO_REGEXES_MAX: usize = 1000;
 /// Largest width or precision in a format and of a progress bar.
 pub const MACRO_WIDTH_MAX: usize = 10_000;

@@ -1,10 +1,15 @@
 //! The evaluator: an explicit environment, bounded work.
 
 use super::facts::Facts;
+use super::functions::compile;
 use super::library::Library;
 use super::parse::{Node, parse};
 use super::{functions, primitives};
-use crate::limits::{MACRO_COPIED_MAX, MACRO_DEPTH_MAX, MACRO_STEPS_MAX, MACRO_TEXT_MAX};
+use crate::limits::{
+    MACRO_ASKS_MAX, MACRO_COPIED_MAX, MACRO_DEPTH_MAX, MACRO_REGEXES_MAX, MACRO_STEPS_MAX,
+    MACRO_TEXT_MAX,
+};
+use regex::Regex;
 use std::collections::BTreeMap;
 
 /// Why an evaluation does not go on. The text is what was produced so far.
@@ -69,7 +74,9 @@ pub(crate) struct Machine<'a> {
     pub(crate) library: &'a mut Library,
     /// Warnings for stderr.
     pub(crate) warnings: Vec<String>,
+    regexes: BTreeMap<(String, String), Regex>,
     steps: u64,
+    asks: u64,
     copied: usize,
     depth: usize,
 }
@@ -84,7 +91,9 @@ impl<'a> Machine<'a> {
             facts,
             library,
             warnings: Vec::new(),
+            regexes: BTreeMap::new(),
             steps: 0,
+            asks: 0,
             copied: 0,
             depth: 0,
         }
@@ -109,6 +118,39 @@ impl<'a> Machine<'a> {
             return die("the macro produces too much text");
         }
         Ok(())
+    }
+
+    /// Accounts for a question to the state.
+    pub(crate) fn charge_ask(&mut self) -> Result<(), Stop> {
+        self.asks += 1;
+        if self.asks > MACRO_ASKS_MAX {
+            return die(format!(
+                "the macro asks the state more than {MACRO_ASKS_MAX} times"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A pattern, compiled, for use on a text of `bytes` bytes.
+    pub(crate) fn regex(
+        &mut self,
+        pattern: &str,
+        options: &str,
+        bytes: usize,
+    ) -> Result<Regex, Stop> {
+        self.charge(bytes)?;
+        let key = (pattern.to_owned(), options.to_owned());
+        if let Some(regex) = self.regexes.get(&key) {
+            return Ok(regex.clone());
+        }
+        if self.regexes.len() >= MACRO_REGEXES_MAX {
+            return die(format!(
+                "the macro uses more than {MACRO_REGEXES_MAX} different patterns"
+            ));
+        }
+        let regex = compile(pattern, options)?;
+        self.regexes.insert(key, regex.clone());
+        Ok(regex)
     }
 
     /// The variables with which the evaluation of a macro begins.
@@ -268,7 +310,7 @@ impl<'a> Machine<'a> {
         let values = self.values(args, 0, scope)?;
         match primitives::call(self, plain, &values, scope) {
             Some(result) => result,
-            None => die(format!("there is no macro `%{name}{{}}`")),
+            None => die(format!("there is no macro `{plain}`")),
         }
     }
 

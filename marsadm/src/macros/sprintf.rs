@@ -1,7 +1,7 @@
 //! Formats in the manner of C's `printf`.
 
 use super::number::{Num, exponent_suffix, general};
-use crate::limits::MACRO_WIDTH_MAX;
+use crate::limits::{MACRO_TEXT_MAX, MACRO_WIDTH_MAX};
 
 #[derive(Default)]
 struct Spec {
@@ -20,7 +20,8 @@ pub(crate) fn sprintf(format: &str, args: &[String]) -> String {
     let mut args = args.iter();
     let mut out = String::new();
     let mut at = 0;
-    while at < chars.len() {
+    // What is longer than any text may be is refused by the caller.
+    while at < chars.len() && out.len() <= MACRO_TEXT_MAX {
         if chars[at] != '%' {
             out.push(chars[at]);
             at += 1;

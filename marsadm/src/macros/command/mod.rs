@@ -5,7 +5,7 @@ mod raw;
 mod show;
 mod view;
 
-use super::facts::Facts;
+use super::facts::{Facts, Sets};
 use super::library::Library;
 use crate::snapshot::Snapshot;
 use options::Line;
@@ -73,7 +73,7 @@ pub fn answer(argv: &[String], snapshot: &Snapshot, template_dirs: &[PathBuf]) -
     })
 }
 
-fn dispatch(argv: &[String], snapshot: &Snapshot, library: Library) -> Answer {
+fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answer {
     let mut answer = Answer::default();
     let line = match options::parse(argv, &snapshot.header.host) {
         Ok(line) => line,
@@ -82,9 +82,11 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, library: Library) -> Answer {
             return answer;
         }
     };
+    let sets = Sets::new(snapshot);
     let facts = Facts {
         snap: snapshot,
         opts: &line.options,
+        sets: &sets,
     };
     let Some(command) = line.words.first().cloned() else {
         answer.refuse(EXIT_FAILED, "a command is missing; see `marsadm --help`");
@@ -97,7 +99,9 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, library: Library) -> Answer {
     match command.as_str() {
         "view" => view::view(&mut answer, &facts, library, &line, "default", args),
         "show" => show::show(&mut answer, &facts, args),
-        "role" | "state" | "show-state" | "mars-state" => show::role(&mut answer, &facts, args),
+        "role" | "state" | "show-state" | "mars-state" => {
+            show::role(&mut answer, &facts, &mut library, args)
+        }
         "show-errors" => view::view(&mut answer, &facts, library, &line, "resource-errors", args),
         "show-info" | "mars-info" => show::info(&mut answer, &facts, args),
         "get-link" => raw::get_link(&mut answer, &facts, args),
@@ -112,7 +116,7 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, library: Library) -> Answer {
             } else if let Some(name) = other.strip_prefix("pretty") {
                 let name = name.strip_prefix("print").unwrap_or(name);
                 view::source(&mut answer, library, name.trim_start_matches('-'));
-            } else if !show::get(&mut answer, &facts, other, args) {
+            } else if !show::get(&mut answer, &facts, &mut library, other, args) {
                 answer.refuse(
                     EXIT_FAILED,
                     &format!(

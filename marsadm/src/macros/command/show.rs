@@ -2,6 +2,7 @@
 
 use super::{Answer, EXIT_REFUSED, failed, is_id_list};
 use crate::macros::facts::{Facts, natural, truth};
+use crate::macros::library::Library;
 use crate::macros::time::local_times;
 
 /// Prints the keys that bear on this host: `key=value`.
@@ -43,10 +44,19 @@ fn expand(facts: &Facts<'_>, which: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
+/// The line above a resource, unless a single one was asked for.
+fn head(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, which: &str, res: &str) {
+    if which == "all" || which.contains(',') {
+        answer.line(&super::view::title(facts, library, res));
+    }
+}
+
 /// What this host is and who should be primary.
-pub(super) fn role(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
+pub(super) fn role(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, args: &[String]) {
     let host = &facts.opts.host;
-    for res in expand(facts, args.first().map_or("all", String::as_str)) {
+    let which = args.first().map_or("all", String::as_str);
+    for res in expand(facts, which) {
+        head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {
             failed(answer, "role", &res, "there is no such resource");
             continue;
@@ -74,7 +84,13 @@ pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
 }
 
 /// Settings: `get-...`. Whether `command` is one of them.
-pub(super) fn get(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: &[String]) -> bool {
+pub(super) fn get(
+    answer: &mut Answer,
+    facts: &Facts<'_>,
+    library: &mut Library,
+    command: &str,
+    args: &[String],
+) -> bool {
     let host = &facts.opts.host;
     match command {
         "get-global-sync-limit-value" | "get-sync-limit-value" => {
@@ -97,6 +113,7 @@ pub(super) fn get(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: &
         return true;
     }
     for res in expand(facts, which) {
+        head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {
             failed(answer, command, &res, "there is no such resource");
             continue;

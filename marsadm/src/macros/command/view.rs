@@ -5,6 +5,7 @@ use super::{Answer, EXIT_REFUSED, failed, is_id_list};
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::Library;
 use crate::macros::machine::{Machine, Stop};
+use crate::macros::number::{seconds, truncate};
 
 struct View<'a, 'b> {
     answer: &'b mut Answer,
@@ -51,7 +52,7 @@ pub(super) fn view(
         }
         res => view.one(res),
     }
-    if line.options.ignore_deleted >= 2 {
+    if line.options.ignore_deleted >= 2 || name == "default" {
         view.dead_peers();
     }
 }
@@ -80,14 +81,8 @@ impl View<'_, '_> {
 
     /// A resource of a list, with the line above it.
     fn headed(&mut self, res: &str) {
-        let host = &self.line.options.host;
-        let member = self.facts.takes_part(res, host, Part::Member);
-        let word = if member { "resource" } else { "guest" };
-        let text = self.library.source("default-resource").unwrap_or_default();
-        let title = self.evaluate("default-resource", &text, res, &[]);
-        let title = title.unwrap_or_else(|_| res.to_owned());
-        let title = title.strip_suffix('\n').unwrap_or(&title);
-        self.answer.line(&format!("--------- {word} {title}"));
+        let title = title(self.facts, &mut self.library, res);
+        self.answer.line(&title);
         self.one(res);
     }
 
@@ -95,6 +90,9 @@ impl View<'_, '_> {
         if !res.is_empty() && !self.name.contains("global") && !self.facts.has_resource(res) {
             failed(self.answer, &self.command, res, "there is no such resource");
             return;
+        }
+        if self.name == "default" && !res.is_empty() {
+            self.split_brain(res);
         }
         let given = self.line.macro_text.clone();
         let text = given.map(|text| crate::macros::parse::strip(&text, true));
@@ -132,13 +130,37 @@ impl View<'_, '_> {
     }
 
     fn dead_peers(&mut self) {
-        for host in self.facts.total_peers() {
-            if !self.facts.is_alive(&host) {
+        let all = self.facts.total_peers().into_iter();
+        for host in all.filter(|host| !self.facts.is_deleted_peer(host)) {
+            let age = self.facts.alive_age(&host);
+            if age.is_none_or(|age| truncate(age) > self.line.options.window) {
+                let age = age.map_or_else(|| seconds(""), |age| seconds(&age.to_string()));
                 self.answer
-                    .note(&format!("WARNING: host `{host}` sends no metadata"));
+                    .note(&format!("WARNING: no metadata of host `{host}` for {age}"));
             }
         }
     }
+
+    fn split_brain(&mut self, res: &str) {
+        if let Some(split) = self.facts.split(res) {
+            self.answer.note(&format!("WARNING: {}", split.report(res)));
+        }
+    }
+}
+
+/// The line above a resource of a list.
+pub(super) fn title(facts: &Facts<'_>, library: &mut Library, res: &str) -> String {
+    let member = facts.takes_part(res, &facts.opts.host, Part::Member);
+    let word = if member { "resource" } else { "guest" };
+    let text = library.source("default-resource").unwrap_or_default();
+    let mut machine = Machine::new(*facts, library);
+    let mut scope = machine.scope("default-resource", res, &[]);
+    let title = machine.run(&text, &mut scope);
+    let title = title.unwrap_or_else(|_| res.to_owned());
+    format!(
+        "--------- {word} {}",
+        title.strip_suffix('\n').unwrap_or(&title)
+    )
 }
 
 /// Prints the source of a complex macro.

@@ -1,6 +1,7 @@
 //! Sets of hosts and of resources.
 
 use super::{Facts, natural, truth};
+use crate::snapshot::Snapshot;
 use std::collections::BTreeSet;
 
 /// How a host takes part in a resource.
@@ -14,17 +15,45 @@ pub(crate) enum Part {
     Guest,
 }
 
+/// All hosts and resources of a snapshot, found once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sets {
+    resources: Vec<String>,
+    peers: Vec<String>,
+}
+
+impl Sets {
+    /// Finds them.
+    pub(crate) fn new(snap: &Snapshot) -> Self {
+        let after = |prefix: &'static str| {
+            let paths = snap.items.range(prefix.to_owned()..);
+            paths.map_while(move |(path, item)| Some((path.strip_prefix(prefix)?, item)))
+        };
+        let mut resources = BTreeSet::new();
+        let mut peers: BTreeSet<String> =
+            after("ips/ip-").map(|(host, _)| host.to_owned()).collect();
+        for (path, item) in after("resource-") {
+            let (res, name) = path.split_once('/').unwrap_or((path, ""));
+            if !resources.contains(res) {
+                resources.insert(res.to_owned());
+            }
+            let kinds = ["device-", "data-", "replay-"];
+            let host = kinds.iter().find_map(|kind| name.strip_prefix(kind));
+            if let Some(host) = host.filter(|host| !host.contains('/') && item.live().is_some()) {
+                peers.insert(host.to_owned());
+            }
+        }
+        Self {
+            resources: sorted(resources),
+            peers: sorted(peers),
+        }
+    }
+}
+
 impl Facts<'_> {
     /// All resources of the tree, in natural order.
     pub(crate) fn resources(&self) -> Vec<String> {
-        let mut found = BTreeSet::new();
-        for path in self.snap.items.range("resource-".to_owned()..).map(|e| e.0) {
-            let Some(rest) = path.strip_prefix("resource-") else {
-                break;
-            };
-            found.insert(rest.split('/').next().unwrap_or_default().to_owned());
-        }
-        sorted(found)
+        self.sets.resources.clone()
     }
 
     /// Whether the tree has this resource.
@@ -41,23 +70,11 @@ impl Facts<'_> {
 
     /// Every host that has an address, even a deleted one, or part in a resource.
     pub(crate) fn total_peers(&self) -> Vec<String> {
-        let mut found = BTreeSet::new();
-        for path in self.snap.items.range("ips/ip-".to_owned()..).map(|e| e.0) {
-            let Some(host) = path.strip_prefix("ips/ip-") else {
-                break;
-            };
-            found.insert(host.to_owned());
-        }
-        for res in self.resources() {
-            for kind in ["device", "data", "replay"] {
-                let names = self.names(&format!("resource-{res}/{kind}-"));
-                found.extend(names.into_iter().map(str::to_owned));
-            }
-        }
+        let mut found = self.sets.peers.clone();
         if self.opts.ignore_deleted >= 2 {
             found.retain(|host| !self.is_deleted_peer(host));
         }
-        sorted(found)
+        found
     }
 
     /// The hosts whose address is known.

@@ -7,7 +7,7 @@ mod positions;
 mod split;
 
 pub(crate) use features::{Mask, names_of};
-pub(crate) use hosts::Part;
+pub(crate) use hosts::{Part, Sets};
 pub(crate) use messages::Filter;
 pub(crate) use positions::Series;
 
@@ -47,6 +47,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) snap: &'a Snapshot,
     /// What was asked for.
     pub(crate) opts: &'a Options,
+    /// All hosts and resources.
+    pub(crate) sets: &'a Sets,
 }
 
 impl<'a> Facts<'a> {
@@ -157,7 +159,10 @@ impl<'a> Facts<'a> {
 
     /// When `host` last gave a sign of life, as the key says.
     pub(crate) fn alive_time(&self, host: &str) -> Option<String> {
-        self.get_some(&format!("actual-{host}/time"))
+        self.get_some(&format!("actual-{host}/time")).or_else(|| {
+            let stamp = self.stamp(&format!("actual-{host}/alive"))?;
+            Some(stamp.to_string())
+        })
     }
 
     /// How many seconds ago `host` gave a sign of life.
@@ -209,7 +214,15 @@ impl<'a> Facts<'a> {
 
     /// Whether `host` exports the device.
     pub(crate) fn device_present(&self, res: &str, host: &str) -> bool {
-        match self.actual(res, host, "if-on") {
+        // The second name is that of old data planes; the newer one of both counts.
+        let path = |name: &str| format!("resource-{res}/actual-{host}/{name}");
+        let (new, old) = (path("if-on"), path(&format!("device-{host}")));
+        let newest = if self.stamp(&old) > self.stamp(&new) {
+            self.get(&old)
+        } else {
+            self.get(&new)
+        };
+        match newest {
             Some(value) => truth(&value),
             None => {
                 let here = self.is_real(host).then(|| self.device(res, host)).flatten();

@@ -19,6 +19,20 @@ pub(crate) struct Split {
     pub(crate) point: Option<String>,
 }
 
+impl Split {
+    /// A sentence for whoever has to mend it.
+    pub(crate) fn report(&self, res: &str) -> String {
+        let hosts = match self.hosts.as_slice() {
+            [] => String::new(),
+            hosts => format!(" between {}", hosts.join(" and ")),
+        };
+        match &self.point {
+            Some(point) => format!("split brain of resource `{res}`{hosts} after `{point}`"),
+            None => format!("split brain of resource `{res}`{hosts}: no common past is known"),
+        }
+    }
+}
+
 enum Walk {
     Same,
     Parted(Option<String>),
@@ -76,7 +90,7 @@ impl Facts<'_> {
         let mut parted = false;
         for _ in 0..WALK_MAX {
             if pa == pb {
-                let split = parted || (da > 0 && db > 0 && !self.agree(res, a, b, pa.0));
+                let split = parted || (da > 0 && db > 0);
                 return if split {
                     Walk::Parted(Some(show(&pa)))
                 } else {
@@ -109,15 +123,6 @@ impl Facts<'_> {
             }
         }
         Walk::Parted(None)
-    }
-
-    /// Whether both histories say the same of a log, as far as both say anything.
-    fn agree(&self, res: &str, a: &str, b: &str, nr: u64) -> bool {
-        let version = |host: &str| self.of(res, &format!("version-{nr:09}-{host}"));
-        match (version(a), version(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        }
     }
 
     /// Where a log's predecessor ended, as `host` tells it.

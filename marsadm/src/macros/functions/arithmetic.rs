@@ -1,6 +1,6 @@
 //! Numbers, comparisons and logic.
 
-use super::{boolean, pattern};
+use super::boolean;
 use crate::macros::facts::truth;
 use crate::macros::machine::{Machine, Scope, Stop, die};
 use crate::macros::number::Num;
@@ -142,7 +142,9 @@ fn matches(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Res
         _ => machine.arg(args, 2, scope)?,
     };
     Ok(boolean(
-        pattern::compile(&pattern, &options)?.is_match(&text),
+        machine
+            .regex(&pattern, &options, text.len())?
+            .is_match(&text),
     ))
 }
 

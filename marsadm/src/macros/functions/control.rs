@@ -113,7 +113,7 @@ fn foreach(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Res
     let text = machine.arg(args, 1, scope)?;
     let delim = machine.arg(args, 2, scope)?;
     let mut out = String::new();
-    for part in split(&text, &delim)? {
+    for part in split(machine, &text, &delim)? {
         machine.charge(out.len() / 64)?;
         machine.assign(scope, name.clone(), part)?;
         let result = machine.arg(args, 3, scope);

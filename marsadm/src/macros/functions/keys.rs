@@ -38,6 +38,7 @@ fn inside(path: &str) -> &str {
 }
 
 fn found(machine: &mut Machine<'_>, pattern: &str) -> Result<Vec<String>, Stop> {
+    machine.charge_ask()?;
     let absolute = pattern.starts_with("/mars/");
     let pattern = inside(pattern);
     let start = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());

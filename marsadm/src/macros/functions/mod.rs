@@ -10,6 +10,7 @@ mod variables;
 use super::machine::{Machine, Scope, Stop};
 
 pub(crate) use keys::glob;
+pub(crate) use pattern::compile;
 
 /// A family: `None` if the name is not one of its functions.
 type Family = fn(&mut Machine<'_>, &str, &[String], &mut Scope) -> Option<Result<String, Stop>>;

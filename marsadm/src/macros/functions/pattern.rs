@@ -1,7 +1,7 @@
 //! Regular expressions and splitting.
 
 use crate::limits::MACRO_REGEX_MAX;
-use crate::macros::machine::{Stop, die};
+use crate::macros::machine::{Machine, Stop, die};
 use regex::{Regex, RegexBuilder};
 
 /// Compiles a pattern with options as in Perl; `g` is the caller's matter.
@@ -24,13 +24,18 @@ pub(crate) fn compile(pattern: &str, options: &str) -> Result<Regex, Stop> {
 }
 
 /// Splits by a pattern; a single blank stands for any run of white space. Empty parts at the end go.
-pub(crate) fn split(text: &str, delim: &str) -> Result<Vec<String>, Stop> {
+pub(crate) fn split(
+    machine: &mut Machine<'_>,
+    text: &str,
+    delim: &str,
+) -> Result<Vec<String>, Stop> {
+    machine.charge(text.len())?;
     let mut parts: Vec<String> = if delim == " " {
         text.split_whitespace().map(str::to_owned).collect()
     } else if delim.is_empty() {
         text.chars().map(String::from).collect()
     } else {
-        let pattern = compile(delim, "m")?;
+        let pattern = machine.regex(delim, "m", text.len())?;
         pattern.split(text).map(str::to_owned).collect()
     };
     while parts.last().is_some_and(String::is_empty) {

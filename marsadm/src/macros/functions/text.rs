@@ -58,7 +58,7 @@ fn subst(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Resul
         0..=3 => "m".to_owned(),
         _ => machine.arg(args, 3, scope)?,
     };
-    let regex = pattern::compile(&pattern, &options)?;
+    let regex = machine.regex(&pattern, &options, text.len())?;
     let by = pattern::replacement(&by);
     // Every match may grow by the replacement.
     let matches = if options.contains('g') {

@@ -46,7 +46,7 @@ fn read(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Result
     if values.len() < 2 {
         return Ok(text);
     }
-    let parts = split(&text, value(1))?;
+    let parts = split(machine, &text, value(1))?;
     let index = match value(2) {
         "" | "*" => parts.len().checked_sub(1),
         index => usize::try_from(Num::read(index).int()).ok(),
@@ -97,7 +97,7 @@ fn set(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Result<
     let delim = machine.arg(args, 1, scope)?;
     let index = machine.arg(args, 2, scope)?;
     let value = machine.arg(args, 3, scope)?;
-    let mut parts = split(scope.var(&name), &delim)?;
+    let mut parts = split(machine, scope.var(&name), &delim)?;
     if matches!(index.as_str(), "" | "*") {
         parts.push(value);
     } else {

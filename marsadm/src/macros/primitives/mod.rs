@@ -84,6 +84,9 @@ pub(crate) fn call(
     values: &[String],
     scope: &Scope,
 ) -> Answer {
+    if let Err(stop) = machine.charge_ask() {
+        return Some(Err(stop));
+    }
     let normal: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
     let mut ask = Ask {
         facts: machine.facts,

@@ -27,11 +27,7 @@ pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
         "issplitbrain" => {
             let split = facts.split(res);
             if let Some(split) = &split {
-                ask.warnings.push(format!(
-                    "split brain of resource `{res}` between {} after log `{}`",
-                    split.hosts.join(" and "),
-                    split.point.as_deref().unwrap_or_default()
-                ));
+                ask.warnings.push(split.report(res));
             }
             flag(split.is_some())
         }

@@ -8,5 +8,5 @@
   %if{%{verbose}}{  usable: "%usable-digests{}"\n  disabled: "%disabled-log-digests{}"\n}\
   used-net-digest="%used-net-digest{}"\n\
   %if{%{verbose}}{  usable: "%usable-digests{}"\n  disabled: "%disabled-net-digests{}"\n}\
-}\
-%if{%global-sync-limit-value{}}{   HINT: the global-sync-limit-value is set to "%global-sync-limit-value{}"\n}
+  %if{%global-sync-limit-value{}}{   HINT: the global-sync-limit-value is set to "%global-sync-limit-value{}"\n}\
+}
