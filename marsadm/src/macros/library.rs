@@ -95,13 +95,16 @@ impl Library {
     fn read(&mut self, name: &str) -> Option<String> {
         for dir in &self.dirs {
             let path = dir.join(format!("{name}.tpl"));
+            // Asked first, because opening a pipe would wait for its other end.
+            if !std::fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
+                continue;
+            }
             let Ok(file) = std::fs::File::open(&path) else {
                 continue;
             };
             let mut text = String::new();
-            let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
             let read = file.take(MACRO_FILE_MAX).read_to_string(&mut text);
-            if is_file && read.is_ok() {
+            if read.is_ok() {
                 if TEMPLATES.iter().any(|entry| entry.0 == name) {
                     self.note = Some(format!("the macro file {} is used", path.display()));
                 }

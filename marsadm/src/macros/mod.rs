@@ -1,6 +1,6 @@
 //! The macro language of `view`, and the reading commands answered from a snapshot (`docs/macros.md`).
 //!
-//! The language: [`parse`] -> `machine` with `functions`; what macros ask: `facts` -> `primitives`; what is printed by
+//! The language: `parse` -> `machine` with `functions`; what macros ask: `facts` -> `primitives`; what is printed by
 //! default: `templates/*.tpl` in the `library`; the commands: `command`.
 
 mod command;

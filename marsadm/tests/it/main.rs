@@ -5,6 +5,7 @@
 mod cluster;
 mod double;
 mod golden;
+mod golden_macros;
 mod raw;
 mod resources;
 mod roles;

@@ -5,7 +5,7 @@ mod raw;
 mod show;
 mod view;
 
-use super::facts::{Facts, Sets};
+use super::facts::{Facts, Sets, natural};
 use super::library::Library;
 use crate::snapshot::Snapshot;
 use options::Line;
@@ -100,7 +100,7 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         "view" => view::view(&mut answer, &facts, library, &line, "default", args),
         "show" => show::show(&mut answer, &facts, args),
         "role" | "state" | "show-state" | "mars-state" => {
-            show::role(&mut answer, &facts, &mut library, args)
+            show::role(&mut answer, &facts, &mut library, args);
         }
         "show-errors" => view::view(&mut answer, &facts, library, &line, "resource-errors", args),
         "show-info" | "mars-info" => show::info(&mut answer, &facts, args),
@@ -147,6 +147,17 @@ fn known_host(facts: &Facts<'_>, line: &Line, answer: &mut Answer) -> bool {
 fn is_id_list(text: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "_-,".contains(c);
     !text.is_empty() && !text.starts_with(['-', ',']) && text.chars().all(good)
+}
+
+/// The resources that a word stands for: those of this host for `all`, else the parts of a list in natural order.
+fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
+    if which == "all" {
+        return facts.all_here();
+    }
+    let names = which.split(',').filter(|name| !name.is_empty());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort_by_cached_key(|name| natural(name));
+    names
 }
 
 /// Reports a failure of one resource.

@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, EXIT_REFUSED, failed, is_id_list};
+use super::{Answer, EXIT_REFUSED, failed, is_id_list, resources};
 use crate::macros::facts::{Facts, natural, truth};
 use crate::macros::library::Library;
 use crate::macros::time::local_times;
@@ -10,7 +10,7 @@ pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
     let which = args.first().map_or("all", String::as_str);
     let host = &facts.opts.host;
     line(answer, facts, &format!("ips/ip-{host}"));
-    for res in expand(facts, which) {
+    for res in resources(facts, which) {
         let dir = format!("resource-{res}");
         for name in ["primary".to_owned(), "size".to_owned()]
             .into_iter()
@@ -35,15 +35,6 @@ fn line(answer: &mut Answer, facts: &Facts<'_>, path: &str) {
     }
 }
 
-/// The resources that a word stands for.
-fn expand(facts: &Facts<'_>, which: &str) -> Vec<String> {
-    if which == "all" {
-        return facts.all_here();
-    }
-    let names = which.split(',').filter(|name| !name.is_empty());
-    names.map(str::to_owned).collect()
-}
-
 /// The line above a resource, unless a single one was asked for.
 fn head(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, which: &str, res: &str) {
     if which == "all" || which.contains(',') {
@@ -55,7 +46,7 @@ fn head(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, which: &s
 pub(super) fn role(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, args: &[String]) {
     let host = &facts.opts.host;
     let which = args.first().map_or("all", String::as_str);
-    for res in expand(facts, which) {
+    for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {
             failed(answer, "role", &res, "there is no such resource");
@@ -75,7 +66,7 @@ pub(super) fn role(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library
 /// The status file of the original's kernel module.
 pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
     let host = &facts.opts.host;
-    for res in expand(facts, args.first().map_or("all", String::as_str)) {
+    for res in resources(facts, args.first().map_or("all", String::as_str)) {
         let path = format!("resource-{res}/logstatus-{host}.status");
         if let Some(text) = facts.content(&path) {
             answer.text(&local_times(text, true));
@@ -112,7 +103,7 @@ pub(super) fn get(
         );
         return true;
     }
-    for res in expand(facts, which) {
+    for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {
             failed(answer, command, &res, "there is no such resource");

@@ -1,7 +1,7 @@
 //! `view`, `view-MACRO`, and the macros' sources.
 
 use super::options::Line;
-use super::{Answer, EXIT_REFUSED, failed, is_id_list};
+use super::{Answer, EXIT_REFUSED, failed, is_id_list, resources};
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::Library;
 use crate::macros::machine::{Machine, Stop};
@@ -45,8 +45,7 @@ pub(super) fn view(
         "" => view.one(""),
         "all" => view.all(),
         list if list.contains(',') => {
-            let names = list.split(',').filter(|name| !name.is_empty());
-            for name in names.map(str::to_owned).collect::<Vec<_>>() {
+            for name in resources(facts, list) {
                 view.headed(&name);
             }
         }

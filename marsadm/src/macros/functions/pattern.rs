@@ -23,7 +23,8 @@ pub(crate) fn compile(pattern: &str, options: &str) -> Result<Regex, Stop> {
         .map_err(|error| Stop::Die(format!("the pattern `{pattern}` is wrong: {error}")))
 }
 
-/// Splits by a pattern; a single blank stands for any run of white space. Empty parts at the end go.
+/// Splits by a pattern; a single blank stands for any run of white space, any other single character for itself. Empty
+/// parts at the end go.
 pub(crate) fn split(
     machine: &mut Machine<'_>,
     text: &str,
@@ -32,6 +33,9 @@ pub(crate) fn split(
     machine.charge(text.len())?;
     let mut parts: Vec<String> = if delim == " " {
         text.split_whitespace().map(str::to_owned).collect()
+    } else if delim.chars().count() == 1 {
+        // As a pattern, `|` or `.` alone would be of no use.
+        text.split(delim).map(str::to_owned).collect()
     } else if delim.is_empty() {
         text.chars().map(String::from).collect()
     } else {

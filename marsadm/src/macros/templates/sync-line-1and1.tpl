@@ -1,2 +1,2 @@
-/* The sync in numbers. */\
-\       > sync: %human-numbers{}{}{}{%sync-pos{}}{%sync-size{}} rate: %human-number{}{}{}{%sync-rate{}}/sec  remaining: %human-seconds{%sync-remain{}} hrs\n
+/* As in the newer layout. */\
+%sync-line{}
