@@ -64,6 +64,9 @@ fn split(args: &[OsString]) -> Option<Result<(PathBuf, Vec<String>), Error>> {
             None => argv.push(text.to_owned()),
         }
     }
+    if argv.first().is_some_and(|word| word == "help") {
+        return None;
+    }
     file.map(|file| Ok((file, argv)))
 }
 

@@ -144,6 +144,28 @@ fn nothing_is_written_or_waited_for() {
 }
 
 #[test]
+fn raw_keys() {
+    let snapshot = state("dead-peer-left.hosta");
+    let shown = |words: &[&str]| run(&snapshot, words).stdout;
+    assert_eq!(
+        shown(&["list-links", "/mars/ips/"]),
+        "ips/ip-hosta -> 10.0.0.1 (1691000000.111111111)\n"
+    );
+    assert!(shown(&["list-links", "ips/", "--deleted"]).contains("ips/ip-hostb deleted (16"));
+    assert_eq!(shown(&["get-link", "/mars/ips/ip-hosta"]), "10.0.0.1\n");
+    let missing = run(&snapshot, &["get-link", "ips/ip-hostb"]);
+    assert_eq!((missing.exit, missing.stdout.as_str()), (3, ""));
+    assert_eq!(
+        shown(&["clock"]),
+        "CURRENT_TIME=1700000000.000000000\nlamport_now=1700000000.123456789\n"
+    );
+    assert_eq!(
+        shown(&["get-systemd-want", "all"]),
+        "--------- resource mydata 2048.000 MiB [1/1]\n\n"
+    );
+}
+
+#[test]
 fn hostile_macros_end() {
     let snapshot = state("healthy.hosta");
     let began = Instant::now();

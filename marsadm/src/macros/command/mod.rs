@@ -51,6 +51,8 @@ impl Answer {
 const EXIT_REFUSED: u8 = 25;
 /// Exit code of a command that failed for its resource: the failure and its compensation.
 const EXIT_FAILED: u8 = 2;
+/// Exit code where a key does not exist.
+const EXIT_MISSING: u8 = 3;
 /// Stack of the evaluation: enough for the deepest nesting that the limits allow.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -105,7 +107,8 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         "show-errors" => view::view(&mut answer, &facts, library, &line, "resource-errors", args),
         "show-info" | "mars-info" => show::info(&mut answer, &facts, args),
         "get-link" => raw::get_link(&mut answer, &facts, args),
-        "list-links" => raw::list_links(&mut answer, &facts, args),
+        "list-links" => raw::list_links(&mut answer, &facts, line.deleted, args),
+        "clock" => raw::clock(&mut answer, &facts),
         "cat" => raw::cat(&mut answer, &facts, args),
         "lowlevel-ls-host-ips" => raw::host_ips(&mut answer, &facts),
         "merge-cluster-list" => raw::merge_cluster_list(&mut answer, &facts),

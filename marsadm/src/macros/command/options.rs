@@ -13,6 +13,8 @@ pub(super) struct Line {
     pub(super) macro_text: Option<String>,
     /// Whether `--host` names another host than the snapshot's.
     pub(super) foreign: bool,
+    /// Whether `list-links` shows deleted keys too.
+    pub(super) deleted: bool,
     /// Words that are no options: the command first.
     pub(super) words: Vec<String>,
 }
@@ -37,6 +39,7 @@ pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, String> {
         },
         macro_text: None,
         foreign: false,
+        deleted: false,
         words: Vec::new(),
     };
     for arg in argv {
@@ -60,6 +63,7 @@ fn option(line: &mut Line, arg: &str) -> Result<(), String> {
     };
     let options = &mut line.options;
     match (name, value) {
+        ("--deleted", None) => line.deleted = true,
         ("--force" | "-f", None) => options.force = true,
         ("--dry-run" | "-d", None) => options.dry_run = true,
         ("--verbose" | "-v", None) => options.verbose += 1,

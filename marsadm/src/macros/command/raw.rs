@@ -1,10 +1,8 @@
 //! Keys and files as they are.
 
-use super::{Answer, EXIT_FAILED};
+use super::{Answer, EXIT_FAILED, EXIT_MISSING};
 use crate::macros::facts::{Facts, natural};
-use crate::macros::functions::glob;
 use crate::macros::time::local_times;
-use crate::snapshot::Body;
 
 fn inside(path: &str) -> &str {
     path.strip_prefix("/mars/").unwrap_or(path)
@@ -18,25 +16,33 @@ pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) 
     for path in args {
         match facts.get(inside(path)) {
             Some(value) => answer.line(&value),
-            None => answer.refuse(EXIT_FAILED, &format!("get-link: there is no key `{path}`")),
+            None => answer.refuse(EXIT_MISSING, &format!("get-link: there is no key `{path}`")),
         }
     }
 }
 
-/// Prints keys, values and stamps: those that fit a pattern, or all.
-pub(super) fn list_links(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
-    for (path, item) in &facts.snap.items {
-        let wanted = args.is_empty()
-            || args.iter().any(|arg| {
-                let arg = inside(arg);
-                glob(arg, path) || path.starts_with(&format!("{arg}/"))
-            });
-        if let Body::Key(value) = &item.body
-            && wanted
-        {
-            let value = String::from_utf8_lossy(value);
-            answer.line(&format!("{path} -> {value} {}", item.stamp));
+/// Prints keys with values and stamps: those that begin with the argument, or all.
+pub(super) fn list_links(answer: &mut Answer, facts: &Facts<'_>, deleted: bool, args: &[String]) {
+    let given = args.first().map(String::as_str).unwrap_or_default();
+    let prefix = inside(given);
+    for (path, item) in facts.snap.items.range(prefix.to_owned()..) {
+        if !path.starts_with(prefix) {
+            break;
         }
+        if let Some(value) = item.live() {
+            let value = String::from_utf8_lossy(value);
+            answer.line(&format!("{path} -> {value} ({})", item.stamp));
+        } else if deleted && item.is_deleted() {
+            answer.line(&format!("{path} deleted ({})", item.stamp));
+        }
+    }
+}
+
+/// Prints both clocks as they were.
+pub(super) fn clock(answer: &mut Answer, facts: &Facts<'_>) {
+    answer.line(&format!("CURRENT_TIME={}", facts.snap.header.wall));
+    if let Some(lamport) = facts.snap.header.lamport {
+        answer.line(&format!("lamport_now={lamport}"));
     }
 }
 

@@ -85,7 +85,7 @@ fn foreach_glob(
 }
 
 /// Whether a path fits a pattern of the shell: `*`, `?`, `[..]`; none of them fits a slash.
-pub(crate) fn glob(pattern: &str, path: &str) -> bool {
+fn glob(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<&str>, Vec<&str>) =
         (pattern.split('/').collect(), path.split('/').collect());
     pattern.len() == path.len()

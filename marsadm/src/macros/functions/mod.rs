@@ -9,7 +9,6 @@ mod variables;
 
 use super::machine::{Machine, Scope, Stop};
 
-pub(crate) use keys::glob;
 pub(crate) use pattern::compile;
 
 /// A family: `None` if the name is not one of its functions.
