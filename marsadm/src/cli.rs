@@ -37,6 +37,11 @@ pub struct Global {
         default_value = "/run/mars/marsd.sock"
     )]
     pub socket: PathBuf,
+    /// Answer reading commands from this file instead of the daemon, in the original's layout
+    ///
+    /// All words and options are then those of the original (view-MACRO, --host=, --macro=, ...); nothing is written.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub snapshot: Option<PathBuf>,
     /// Give up waiting after this many seconds
     #[arg(long, global = true, value_name = "SECS", default_value_t = TIMEOUT_SECS,
           value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
@@ -168,7 +173,8 @@ pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     for (i, arg) in args.into_iter().enumerate() {
         let text = arg.to_str().unwrap_or_default();
         let is_command = i > 0 && !command_seen && !takes_value && !text.starts_with('-');
-        takes_value = !command_seen && matches!(text, "--socket" | "--timeout" | "--window");
+        takes_value =
+            !command_seen && matches!(text, "--socket" | "--snapshot" | "--timeout" | "--window");
         if is_command {
             command_seen = true;
             if let Some(command) = text.strip_prefix("force-") {

@@ -30,3 +30,29 @@ pub const DATAGRAM_MAX: usize = 65_536;
 pub const LOG_TAIL_LINES: usize = 15;
 /// Largest request or answer on the sandbox's control socket in bytes.
 pub const CONTROL_LINE_MAX: usize = 64 << 10;
+/// Largest snapshot file in bytes.
+pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
+/// Longest path in a snapshot in bytes.
+pub const SNAPSHOT_PATH_MAX: usize = 4096;
+/// Longest value in a snapshot in bytes, as in the store.
+pub const SNAPSHOT_VALUE_MAX: usize = 4095;
+/// Deepest nesting of brace groups in a macro, as in the original.
+pub const MACRO_BRACES_MAX: usize = 20;
+/// Deepest nesting of macros that call each other.
+pub const MACRO_DEPTH_MAX: usize = 64;
+/// Most questions to the state in one evaluation of a macro.
+pub const MACRO_ASKS_MAX: u64 = 20_000;
+/// Most calls and loop turns of one evaluation of a macro.
+pub const MACRO_STEPS_MAX: u64 = 1_000_000;
+/// Largest text that a macro may produce or hold in a variable, in bytes.
+pub const MACRO_TEXT_MAX: usize = 4 << 20;
+/// Largest bytes that all variables' assignments and results of one evaluation may add up to.
+pub const MACRO_COPIED_MAX: usize = 256 << 20;
+/// Largest template file in bytes.
+pub const MACRO_FILE_MAX: u64 = 1 << 20;
+/// Largest compiled regular expression of a macro, in bytes.
+pub const MACRO_REGEX_MAX: usize = 256 << 10;
+/// Most different regular expressions that one evaluation may compile.
+pub const MACRO_REGEXES_MAX: usize = 1000;
+/// Largest width or precision in a format and of a progress bar.
+pub const MACRO_WIDTH_MAX: usize = 10_000;

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// Runs the command line of the process to its end.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = crate::macros::main(&args) {
+        return code;
+    }
     let cli = match Cli::try_parse_from(legacy_args(args)) {
         Ok(cli) => cli,
         Err(error) => {

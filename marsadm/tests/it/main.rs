@@ -5,6 +5,8 @@
 mod cluster;
 mod double;
 mod logs;
+mod golden;
+mod golden_macros;
 mod raw;
 mod resources;
 mod roles;

@@ -1,0 +1,171 @@
+//! `marsadm --snapshot FILE COMMAND`: the reading commands of the original, answered from a snapshot.
+
+mod options;
+mod raw;
+mod show;
+mod view;
+
+use super::facts::{Facts, Sets, natural};
+use super::library::Library;
+use crate::snapshot::Snapshot;
+use options::Line;
+use std::path::PathBuf;
+
+/// What the process prints, and how it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Exit code: 0, or the number of failures, or the code of a refusal.
+    pub exit: u8,
+    /// Data.
+    pub stdout: String,
+    /// Messages.
+    pub stderr: String,
+}
+
+impl Answer {
+    fn note(&mut self, text: &str) {
+        self.stderr.push_str(text);
+        self.stderr.push('\n');
+    }
+
+    fn line(&mut self, text: &str) {
+        self.stdout.push_str(text);
+        self.stdout.push('\n');
+    }
+
+    /// Prints a macro's result: with exactly one newline behind it, and nothing if it is empty.
+    fn text(&mut self, text: &str) {
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        if !text.is_empty() {
+            self.line(text);
+        }
+    }
+
+    fn refuse(&mut self, exit: u8, text: &str) {
+        self.exit = exit;
+        self.note(&format!("marsadm: {text}"));
+    }
+}
+
+/// The original's exit code of a refused option or identifier.
+const EXIT_REFUSED: u8 = 25;
+/// Exit code of a command that failed for its resource: the failure and its compensation.
+const EXIT_FAILED: u8 = 2;
+/// Exit code where a key does not exist.
+const EXIT_MISSING: u8 = 3;
+/// Stack of the evaluation: enough for the deepest nesting that the limits allow.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Answers a command line (without the program's name) from a snapshot.
+///
+/// `template_dirs` are the folders of the user's own macros, the first one first. Nothing is written and nothing is
+/// waited for; the only clock is the snapshot's.
+#[must_use]
+pub fn answer(argv: &[String], snapshot: &Snapshot, template_dirs: &[PathBuf]) -> Answer {
+    let run = || dispatch(argv, snapshot, Library::new(template_dirs.to_vec()));
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let answered = std::thread::scope(|scope| {
+        let handle = thread.spawn_scoped(scope, run).ok()?;
+        handle.join().ok()
+    });
+    answered.unwrap_or_else(|| {
+        let mut answer = Answer::default();
+        answer.refuse(10, "the evaluation ended by a fault of the program");
+        answer
+    })
+}
+
+fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answer {
+    let mut answer = Answer::default();
+    let line = match options::parse(argv, &snapshot.header.host) {
+        Ok(line) => line,
+        Err(why) => {
+            answer.refuse(EXIT_REFUSED, &why);
+            return answer;
+        }
+    };
+    let sets = Sets::new(snapshot);
+    let facts = Facts {
+        snap: snapshot,
+        opts: &line.options,
+        sets: &sets,
+    };
+    let Some(command) = line.words.first().cloned() else {
+        answer.refuse(EXIT_FAILED, "a command is missing; see `marsadm --help`");
+        return answer;
+    };
+    if line.foreign && !known_host(&facts, &line, &mut answer) {
+        return answer;
+    }
+    let args = &line.words[1..];
+    match command.as_str() {
+        "view" => view::view(&mut answer, &facts, library, &line, "default", args),
+        "show" => show::show(&mut answer, &facts, args),
+        "role" | "state" | "show-state" | "mars-state" => {
+            show::role(&mut answer, &facts, &mut library, args);
+        }
+        "show-errors" => view::view(&mut answer, &facts, library, &line, "resource-errors", args),
+        "show-info" | "mars-info" => show::info(&mut answer, &facts, args),
+        "get-link" => raw::get_link(&mut answer, &facts, args),
+        "list-links" => raw::list_links(&mut answer, &facts, line.deleted, args),
+        "clock" => raw::clock(&mut answer, &facts),
+        "cat" => raw::cat(&mut answer, &facts, args),
+        "lowlevel-ls-host-ips" => raw::host_ips(&mut answer, &facts),
+        "merge-cluster-list" => raw::merge_cluster_list(&mut answer, &facts),
+        "version" | "v" => answer.line(&format!("marsadm Version: {}", env!("CARGO_PKG_VERSION"))),
+        other => {
+            if let Some(name) = other.strip_prefix("view-") {
+                view::view(&mut answer, &facts, library, &line, name, args);
+            } else if let Some(name) = other.strip_prefix("pretty") {
+                let name = name.strip_prefix("print").unwrap_or(name);
+                view::source(&mut answer, library, name.trim_start_matches('-'));
+            } else if !show::get(&mut answer, &facts, &mut library, other, args) {
+                answer.refuse(
+                    EXIT_FAILED,
+                    &format!(
+                        "`{other}` cannot be answered from a snapshot, which can only be read: nothing was done"
+                    ),
+                );
+            }
+        }
+    }
+    answer
+}
+
+/// Announces whose eyes are used; a host without an address is refused.
+fn known_host(facts: &Facts<'_>, line: &Line, answer: &mut Answer) -> bool {
+    let host = &line.options.host;
+    answer.line(&format!("ATTENTION: acting as if I were host '{host}'"));
+    if facts.get(&format!("ips/ip-{host}")).is_some() || line.options.force {
+        return true;
+    }
+    answer.refuse(
+        EXIT_REFUSED,
+        &format!("host `{host}` is not in the cluster: choose one of its hosts, or add --force"),
+    );
+    false
+}
+
+/// Whether a text may name resources: one, several joined by commas, or `all`.
+fn is_id_list(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-,".contains(c);
+    !text.is_empty() && !text.starts_with(['-', ',']) && text.chars().all(good)
+}
+
+/// The resources that a word stands for: those of this host for `all`, else the parts of a list in natural order.
+fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
+    if which == "all" {
+        return facts.all_here();
+    }
+    let names = which.split(',').filter(|name| !name.is_empty());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort_by_cached_key(|name| natural(name));
+    names
+}
+
+/// Reports a failure of one resource.
+fn failed(answer: &mut Answer, command: &str, res: &str, why: &str) {
+    answer.line(&format!("FAILURE cmd='{command}' res='{res}'"));
+    answer.note(&format!("marsadm: {command} {res}: {why}"));
+    answer.exit = answer.exit.saturating_add(EXIT_FAILED);
+}

@@ -1,0 +1,143 @@
+//! The options of the original that bear on reading.
+
+use crate::limits::{TIMEOUT_SECS, WINDOW_SECS};
+use crate::macros::facts::Options;
+use crate::macros::number::{Num, truncate};
+
+/// A command line, read.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// What bears on the state.
+    pub(super) options: Options,
+    /// Text of `--macro`.
+    pub(super) macro_text: Option<String>,
+    /// Whether `--host` names another host than the snapshot's.
+    pub(super) foreign: bool,
+    /// Whether `list-links` shows deleted keys too.
+    pub(super) deleted: bool,
+    /// Words that are no options: the command first.
+    pub(super) words: Vec<String>,
+}
+
+/// Reads a command line; `host` took the snapshot.
+///
+/// # Errors
+/// Which option is wrong, and why.
+pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, String> {
+    let mut line = Line {
+        options: Options {
+            host: host.to_owned(),
+            window: i64::try_from(WINDOW_SECS).unwrap_or(i64::MAX),
+            timeout: i64::try_from(TIMEOUT_SECS).unwrap_or(i64::MAX),
+            threshold: 10 << 20,
+            stuck_seconds: 3600,
+            keep_backup_hours: 168,
+            ignore_deleted: 1,
+            verbose: 0,
+            force: false,
+            dry_run: false,
+        },
+        macro_text: None,
+        foreign: false,
+        deleted: false,
+        words: Vec::new(),
+    };
+    for arg in argv {
+        if arg.starts_with('-') && arg.len() > 1 {
+            option(&mut line, arg)?;
+        } else if let Some(rest) = arg.strip_prefix("force-").filter(|_| line.words.is_empty()) {
+            line.options.force = true;
+            line.words.push(rest.to_owned());
+        } else {
+            line.words.push(arg.clone());
+        }
+    }
+    line.foreign = line.options.host != host;
+    Ok(line)
+}
+
+fn option(line: &mut Line, arg: &str) -> Result<(), String> {
+    let (name, value) = match arg.split_once('=') {
+        Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
+        None => (arg, None),
+    };
+    let options = &mut line.options;
+    match (name, value) {
+        ("--deleted", None) => line.deleted = true,
+        ("--force" | "-f", None) => options.force = true,
+        ("--dry-run" | "-d", None) => options.dry_run = true,
+        ("--verbose" | "-v", None) => options.verbose += 1,
+        ("--verbose", Some(value)) => options.verbose = whole(name, value)?,
+        ("--window", Some(value)) => options.window = whole(name, value)?,
+        ("--timeout", Some(value)) => options.timeout = whole(name, value)?,
+        ("--stuck-seconds", Some(value)) => options.stuck_seconds = whole(name, value)?,
+        ("--keep-backup-hours" | "--keep-backups", Some(value)) => {
+            options.keep_backup_hours = whole(name, value)?;
+        }
+        ("--ignore-deleted-peers", Some(value)) => options.ignore_deleted = whole(name, value)?,
+        ("--threshold", Some(value)) => options.threshold = size(value)?,
+        ("--host", Some(value)) if !value.is_empty() => value.clone_into(&mut options.host),
+        ("--macro", Some(value)) => line.macro_text = Some(value.replace("\\n", "\n")),
+        // These steer what a snapshot has no use for.
+        ("--ignore-sync" | "--singlestep" | "--parallel" | "--no-ssh" | "--autoclean", None)
+        | (
+            "--parallel"
+            | "--error-injection-phase"
+            | "--logger"
+            | "--max-deletions"
+            | "--delete-method"
+            | "--thresh-logfiles"
+            | "--thresh-logsize"
+            | "--autoclean"
+            | "--systemd-enable"
+            | "--backup-dir"
+            | "--ip"
+            | "--ssh-port"
+            | "--ssh_port"
+            | "--ssh-opts",
+            Some(_),
+        ) => {}
+        (name, Some(_)) if name.starts_with("--ip-") => {}
+        (name, None) => return Err(format!("option `{name}` is not known, or needs `=VALUE`")),
+        (name, Some(value)) => {
+            return Err(format!("option `{name}` is not known with value `{value}`"));
+        }
+    }
+    Ok(())
+}
+
+fn whole(name: &str, value: &str) -> Result<i64, String> {
+    let seconds = value.parse::<i64>().ok();
+    seconds
+        .filter(|seconds| seconds.unsigned_abs() <= crate::limits::TIMEOUT_SECS_MAX)
+        .ok_or_else(|| format!("`{name}={value}`: this is no whole number in range"))
+}
+
+/// A size: lower-case units count 1000, upper-case ones 1024.
+fn size(value: &str) -> Result<u64, String> {
+    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let powers = |unit: &str| {
+        "kmgtp"
+            .find(unit)
+            .map(|at| i32::try_from(at + 1).unwrap_or(1))
+    };
+    let unit = &value[digits.len()..];
+    let factor = match unit {
+        "" => Some(1.0),
+        unit if unit.len() == 1 && unit == unit.to_lowercase() => {
+            powers(unit).map(|power| 1000_f64.powi(power))
+        }
+        unit if unit.len() == 1 => powers(&unit.to_lowercase()).map(|power| 1024_f64.powi(power)),
+        _ => None,
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let number = Some(Num::read(digits).float()).filter(|_| plain && !digits.is_empty());
+    match (number, factor) {
+        (Some(number), Some(factor)) => {
+            Ok(u64::try_from(truncate(number * factor)).unwrap_or(u64::MAX))
+        }
+        _ => Err(format!(
+            "`--threshold={value}`: a size is a number and perhaps one of kKmMgGtTpP"
+        )),
+    }
+}

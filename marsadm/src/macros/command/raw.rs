@@ -1,0 +1,82 @@
+//! Keys and files as they are.
+
+use super::{Answer, EXIT_FAILED, EXIT_MISSING};
+use crate::macros::facts::{Facts, natural};
+use crate::macros::time::local_times;
+
+fn inside(path: &str) -> &str {
+    path.strip_prefix("/mars/").unwrap_or(path)
+}
+
+/// Prints the value of each key.
+pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
+    if args.is_empty() {
+        answer.refuse(EXIT_FAILED, "`get-link` needs the path of a key");
+    }
+    for path in args {
+        match facts.get(inside(path)) {
+            Some(value) => answer.line(&value),
+            None => answer.refuse(EXIT_MISSING, &format!("get-link: there is no key `{path}`")),
+        }
+    }
+}
+
+/// Prints keys with values and stamps: those that begin with the argument, or all.
+pub(super) fn list_links(answer: &mut Answer, facts: &Facts<'_>, deleted: bool, args: &[String]) {
+    let given = args.first().map(String::as_str).unwrap_or_default();
+    let prefix = inside(given);
+    for (path, item) in facts.snap.items.range(prefix.to_owned()..) {
+        if !path.starts_with(prefix) {
+            break;
+        }
+        if let Some(value) = item.live() {
+            let value = String::from_utf8_lossy(value);
+            answer.line(&format!("{path} -> {value} ({})", item.stamp));
+        } else if deleted && item.is_deleted() {
+            answer.line(&format!("{path} deleted ({})", item.stamp));
+        }
+    }
+}
+
+/// Prints both clocks as they were.
+pub(super) fn clock(answer: &mut Answer, facts: &Facts<'_>) {
+    answer.line(&format!("CURRENT_TIME={}", facts.snap.header.wall));
+    if let Some(lamport) = facts.snap.header.lamport {
+        answer.line(&format!("lamport_now={lamport}"));
+    }
+}
+
+/// Prints files, with their times in words.
+pub(super) fn cat(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
+    for path in args {
+        if let Some(text) = facts.content(inside(path)) {
+            answer.text(&local_times(text, true));
+        }
+    }
+}
+
+/// Prints each host with its address.
+pub(super) fn host_ips(answer: &mut Answer, facts: &Facts<'_>) {
+    for host in sorted(facts.names("ips/ip-")) {
+        let ip = facts.get(&format!("ips/ip-{host}")).unwrap_or_default();
+        answer.line(&format!("{host} {ip}"));
+    }
+}
+
+/// Prints what another cluster needs to know before both are merged.
+pub(super) fn merge_cluster_list(answer: &mut Answer, facts: &Facts<'_>) {
+    answer.line(&format!("UUID: {}", facts.get("uuid").unwrap_or_default()));
+    answer.line("IPs:");
+    for host in sorted(facts.names("ips/ip-")) {
+        answer.line(&format!("/mars/ips/ip-{host}"));
+    }
+    answer.line("RESOURCEs:");
+    for res in facts.resources() {
+        answer.line(&format!("/mars/resource-{res}"));
+    }
+}
+
+fn sorted(mut names: Vec<&str>) -> Vec<&str> {
+    names.sort_by_cached_key(|name| natural(name));
+    names
+}

@@ -1,0 +1,171 @@
+//! `view`, `view-MACRO`, and the macros' sources.
+
+use super::options::Line;
+use super::{Answer, EXIT_REFUSED, failed, is_id_list, resources};
+use crate::macros::facts::{Facts, Part};
+use crate::macros::library::Library;
+use crate::macros::machine::{Machine, Stop};
+use crate::macros::number::{seconds, truncate};
+
+struct View<'a, 'b> {
+    answer: &'b mut Answer,
+    facts: &'b Facts<'a>,
+    library: Library,
+    line: &'b Line,
+    command: String,
+    name: &'b str,
+    args: &'b [String],
+}
+
+/// Evaluates macro `name` for what the first argument names: nothing, a resource, a list, or `all`.
+pub(super) fn view(
+    answer: &mut Answer,
+    facts: &Facts<'_>,
+    library: Library,
+    line: &Line,
+    name: &str,
+    args: &[String],
+) {
+    let which = args.first().map(String::as_str).unwrap_or_default();
+    if !which.is_empty() && !is_id_list(which) {
+        answer.refuse(EXIT_REFUSED, &format!("`{which}` is no name of a resource"));
+        return;
+    }
+    let command = line.words.first().cloned().unwrap_or_default();
+    let mut view = View {
+        answer,
+        facts,
+        library,
+        line,
+        command,
+        name,
+        args: args.get(1..).unwrap_or_default(),
+    };
+    match which {
+        "" => view.one(""),
+        "all" => view.all(),
+        list if list.contains(',') => {
+            for name in resources(facts, list) {
+                view.headed(&name);
+            }
+        }
+        res => view.one(res),
+    }
+    if line.options.ignore_deleted >= 2 || name == "default" {
+        view.dead_peers();
+    }
+}
+
+impl View<'_, '_> {
+    fn all(&mut self) {
+        self.part("header");
+        let all = self.facts.all_here();
+        if all.is_empty() {
+            self.answer.note("marsadm: this host has no resource");
+        }
+        for res in all {
+            self.headed(&res);
+        }
+        self.part("global");
+        self.part("footer");
+    }
+
+    /// The macro of the whole list, if there is one.
+    fn part(&mut self, part: &str) {
+        let name = format!("{}-{part}", self.name);
+        if let Some(text) = self.library.source(&name) {
+            self.print(&name, &text, "", &[]);
+        }
+    }
+
+    /// A resource of a list, with the line above it.
+    fn headed(&mut self, res: &str) {
+        let title = title(self.facts, &mut self.library, res);
+        self.answer.line(&title);
+        self.one(res);
+    }
+
+    fn one(&mut self, res: &str) {
+        if !res.is_empty() && !self.name.contains("global") && !self.facts.has_resource(res) {
+            failed(self.answer, &self.command, res, "there is no such resource");
+            return;
+        }
+        if self.name == "default" && !res.is_empty() {
+            self.split_brain(res);
+        }
+        let given = self.line.macro_text.clone();
+        let text = given.map(|text| crate::macros::parse::strip(&text, true));
+        let text = text.or_else(|| self.library.source(self.name));
+        // As in the original, a primitive macro gets the first argument only.
+        let text = text.unwrap_or_else(|| format!("%primitive-{}{{%{{1}}}}", self.name));
+        let args = self.args.to_vec();
+        self.print(self.name, &text, res, &args);
+    }
+
+    fn print(&mut self, name: &str, text: &str, res: &str, args: &[String]) {
+        match self.evaluate(name, text, res, args) {
+            Ok(text) => self.answer.text(&text),
+            Err(why) => failed(self.answer, &self.command, res, &why),
+        }
+    }
+
+    fn evaluate(
+        &mut self,
+        name: &str,
+        text: &str,
+        res: &str,
+        args: &[String],
+    ) -> Result<String, String> {
+        let mut machine = Machine::new(*self.facts, &mut self.library);
+        let mut scope = machine.scope(name, res, args);
+        let result = machine.run(text, &mut scope);
+        for warning in std::mem::take(&mut machine.warnings) {
+            self.answer.note(&format!("WARNING: {warning}"));
+        }
+        result.map_err(|stop| match stop {
+            Stop::Die(why) => why,
+            _ => "the macro did not end as it should".to_owned(),
+        })
+    }
+
+    fn dead_peers(&mut self) {
+        let all = self.facts.total_peers().into_iter();
+        for host in all.filter(|host| !self.facts.is_deleted_peer(host)) {
+            let age = self.facts.alive_age(&host);
+            if age.is_none_or(|age| truncate(age) > self.line.options.window) {
+                let age = age.map_or_else(|| seconds(""), |age| seconds(&age.to_string()));
+                self.answer
+                    .note(&format!("WARNING: no metadata of host `{host}` for {age}"));
+            }
+        }
+    }
+
+    fn split_brain(&mut self, res: &str) {
+        if let Some(split) = self.facts.split(res) {
+            self.answer.note(&format!("WARNING: {}", split.report(res)));
+        }
+    }
+}
+
+/// The line above a resource of a list.
+pub(super) fn title(facts: &Facts<'_>, library: &mut Library, res: &str) -> String {
+    let member = facts.takes_part(res, &facts.opts.host, Part::Member);
+    let word = if member { "resource" } else { "guest" };
+    let text = library.source("default-resource").unwrap_or_default();
+    let mut machine = Machine::new(*facts, library);
+    let mut scope = machine.scope("default-resource", res, &[]);
+    let title = machine.run(&text, &mut scope);
+    let title = title.unwrap_or_else(|_| res.to_owned());
+    format!(
+        "--------- {word} {}",
+        title.strip_suffix('\n').unwrap_or(&title)
+    )
+}
+
+/// Prints the source of a complex macro.
+pub(super) fn source(answer: &mut Answer, mut library: Library, name: &str) {
+    match library.source(name) {
+        Some(text) => answer.text(&text),
+        None => answer.refuse(2, &format!("there is no source of macro `{name}`")),
+    }
+}

@@ -1,0 +1,150 @@
+//! Sets of hosts and of resources.
+
+use super::{Facts, natural, truth};
+use crate::snapshot::Snapshot;
+use std::collections::BTreeSet;
+
+/// How a host takes part in a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// In any way: storage, guest or candidate.
+    Any,
+    /// With storage.
+    Member,
+    /// With the device only.
+    Guest,
+}
+
+/// All hosts and resources of a snapshot, found once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sets {
+    resources: Vec<String>,
+    peers: Vec<String>,
+}
+
+impl Sets {
+    /// Finds them.
+    pub(crate) fn new(snap: &Snapshot) -> Self {
+        let after = |prefix: &'static str| {
+            let paths = snap.items.range(prefix.to_owned()..);
+            paths.map_while(move |(path, item)| Some((path.strip_prefix(prefix)?, item)))
+        };
+        let mut resources = BTreeSet::new();
+        let mut peers: BTreeSet<String> =
+            after("ips/ip-").map(|(host, _)| host.to_owned()).collect();
+        for (path, item) in after("resource-") {
+            let (res, name) = path.split_once('/').unwrap_or((path, ""));
+            if !resources.contains(res) {
+                resources.insert(res.to_owned());
+            }
+            let kinds = ["device-", "data-", "replay-"];
+            let host = kinds.iter().find_map(|kind| name.strip_prefix(kind));
+            if let Some(host) = host.filter(|host| !host.contains('/') && item.live().is_some()) {
+                peers.insert(host.to_owned());
+            }
+        }
+        Self {
+            resources: sorted(resources),
+            peers: sorted(peers),
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// All resources of the tree, in natural order.
+    pub(crate) fn resources(&self) -> Vec<String> {
+        self.sets.resources.clone()
+    }
+
+    /// Whether the tree has this resource.
+    pub(crate) fn has_resource(&self, res: &str) -> bool {
+        let root = format!("resource-{res}");
+        self.snap.items.contains_key(&root) || self.paths(&format!("{root}/")).next().is_some()
+    }
+
+    /// Whether `host` has left the cluster: its address is a tombstone.
+    pub(crate) fn is_deleted_peer(&self, host: &str) -> bool {
+        let item = self.snap.items.get(&format!("ips/ip-{host}"));
+        item.is_some_and(crate::snapshot::Item::is_deleted) && !self.is_real(host)
+    }
+
+    /// Every host that has an address, even a deleted one, or part in a resource.
+    pub(crate) fn total_peers(&self) -> Vec<String> {
+        let mut found = self.sets.peers.clone();
+        if self.opts.ignore_deleted >= 2 {
+            found.retain(|host| !self.is_deleted_peer(host));
+        }
+        found
+    }
+
+    /// The hosts whose address is known.
+    pub(crate) fn configured_peers(&self) -> Vec<String> {
+        let names = self.names("ips/ip-").into_iter();
+        sorted(names.map(str::to_owned).collect())
+    }
+
+    /// How `host` takes part in a resource.
+    pub(crate) fn takes_part(&self, res: &str, host: &str, part: Part) -> bool {
+        let has = |kind: &str| self.of(res, &format!("{kind}-{host}")).is_some();
+        let member = has("data") || has("replay");
+        match part {
+            Part::Any => member || has("device"),
+            Part::Member => member,
+            Part::Guest => !member && has("device") && self.is_guest(res, host),
+        }
+    }
+
+    fn is_guest(&self, res: &str, host: &str) -> bool {
+        let marked = self.actual(res, host, "prosumer-on");
+        let exports = self.todo(res, host, "exports").unwrap_or_default();
+        marked.is_some_and(|value| truth(&value)) || exports.split('+').any(|name| name == host)
+    }
+
+    /// The hosts that take part in a resource.
+    pub(crate) fn peers_of(&self, res: &str, part: Part) -> Vec<String> {
+        let mut hosts = self.total_peers();
+        hosts.retain(|host| self.takes_part(res, host, part));
+        hosts
+    }
+
+    /// The resources in which `host` takes part.
+    pub(crate) fn resources_of(&self, host: &str, part: Part) -> Vec<String> {
+        let mut all = self.resources();
+        all.retain(|res| self.takes_part(res, host, part));
+        all
+    }
+
+    /// The resources that stand for `all`.
+    pub(crate) fn all_here(&self) -> Vec<String> {
+        self.resources_of(&self.opts.host, Part::Any)
+    }
+
+    /// The resources in which any host takes part.
+    pub(crate) fn resources_with(&self, part: Part) -> Vec<String> {
+        let mut all = self.resources();
+        all.retain(|res| !self.peers_of(res, part).is_empty());
+        all
+    }
+
+    /// How many of these hosts count: deleted ones do not unless asked for.
+    pub(crate) fn count(&self, hosts: &[String]) -> usize {
+        let counts = |host: &&String| self.opts.ignore_deleted < 1 || !self.is_deleted_peer(host);
+        hosts.iter().filter(counts).count()
+    }
+
+    /// The hosts that report to be primary.
+    pub(crate) fn reported_primaries(&self, res: &str) -> Vec<String> {
+        let mut hosts = self.peers_of(res, Part::Any);
+        hosts.retain(|host| {
+            self.actual(res, host, "is-primary")
+                .is_some_and(|value| truth(&value))
+        });
+        hosts
+    }
+}
+
+fn sorted(names: BTreeSet<String>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().collect();
+    names.sort_by_cached_key(|name| natural(name));
+    names
+}

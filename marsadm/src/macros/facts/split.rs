@@ -1,0 +1,149 @@
+//! Whether the histories of the replicas have parted.
+
+use super::Facts;
+use super::positions::log_name;
+use std::collections::BTreeSet;
+
+/// A point in a history: log number, writer, position.
+type Point = (u64, String, u64);
+
+/// How many logs a walk goes back at most.
+const WALK_MAX: usize = 100_000;
+
+/// A split brain that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// The replicas that disagree.
+    pub(crate) hosts: Vec<String>,
+    /// Up to where they agree, if known.
+    pub(crate) point: Option<String>,
+}
+
+impl Split {
+    /// A sentence for whoever has to mend it.
+    pub(crate) fn report(&self, res: &str) -> String {
+        let hosts = match self.hosts.as_slice() {
+            [] => String::new(),
+            hosts => format!(" between {}", hosts.join(" and ")),
+        };
+        match &self.point {
+            Some(point) => format!("split brain of resource `{res}`{hosts} after `{point}`"),
+            None => format!("split brain of resource `{res}`{hosts}: no common past is known"),
+        }
+    }
+}
+
+enum Walk {
+    Same,
+    Parted(Option<String>),
+}
+
+impl Facts<'_> {
+    /// The first split between two replicas, or two logs of one number.
+    pub(crate) fn split(&self, res: &str) -> Option<Split> {
+        let hosts: Vec<&str> = self
+            .names(&format!("resource-{res}/replay-"))
+            .into_iter()
+            .filter(|host| self.start(res, host).is_some())
+            .collect();
+        for (i, a) in hosts.iter().enumerate() {
+            for b in &hosts[i + 1..] {
+                if let Walk::Parted(point) = self.walk(res, a, b) {
+                    return Some(Split {
+                        hosts: vec![(*a).to_owned(), (*b).to_owned()],
+                        point,
+                    });
+                }
+            }
+        }
+        self.twin_logs(res)
+    }
+
+    /// Two log files of the same number.
+    fn twin_logs(&self, res: &str) -> Option<Split> {
+        let mut seen = BTreeSet::new();
+        for name in self.names(&format!("resource-{res}/log-")) {
+            let name = format!("log-{name}");
+            let is_file = self.file_size(&format!("resource-{res}/{name}")).is_some();
+            if let Some((nr, _)) = log_name(&name).filter(|_| is_file)
+                && !seen.insert(nr)
+            {
+                return Some(Split {
+                    hosts: Vec::new(),
+                    point: Some(format!("duplicate log number {nr}")),
+                });
+            }
+        }
+        None
+    }
+
+    fn start(&self, res: &str, host: &str) -> Option<Point> {
+        let replay = self.replay(res, host)?;
+        Some((replay.nr, replay.producer, replay.pos))
+    }
+
+    fn walk(&self, res: &str, a: &str, b: &str) -> Walk {
+        let (Some(mut pa), Some(mut pb)) = (self.start(res, a), self.start(res, b)) else {
+            return Walk::Same;
+        };
+        let (mut da, mut db) = (0_usize, 0_usize);
+        let mut parted = false;
+        for _ in 0..WALK_MAX {
+            if pa == pb {
+                let split = parted || (da > 0 && db > 0);
+                return if split {
+                    Walk::Parted(Some(show(&pa)))
+                } else {
+                    Walk::Same
+                };
+            }
+            if pa.0 == pb.0 && pa.1 == pb.1 {
+                let (shorter, depth) = if pa.2 < pb.2 { (&pa, da) } else { (&pb, db) };
+                return if parted || depth > 0 {
+                    Walk::Parted(Some(show(shorter)))
+                } else {
+                    Walk::Same
+                };
+            }
+            parted |= pa.0 == pb.0;
+            let (back_a, back_b) = (pa.0 >= pb.0, pb.0 >= pa.0);
+            if back_a {
+                match self.before(res, a, pa.0) {
+                    Some(point) => pa = point,
+                    None => return Walk::Parted(None),
+                }
+                da += 1;
+            }
+            if back_b {
+                match self.before(res, b, pb.0) {
+                    Some(point) => pb = point,
+                    None => return Walk::Parted(None),
+                }
+                db += 1;
+            }
+        }
+        Walk::Parted(None)
+    }
+
+    /// Where a log's predecessor ended, as `host` tells it.
+    fn before(&self, res: &str, host: &str, nr: u64) -> Option<Point> {
+        if let Some(value) = self.of(res, &format!("version-{nr:09}-{host}")) {
+            return point(value.split_once(':')?.1);
+        }
+        let previous = nr.checked_sub(1)?;
+        let value = self.of(res, &format!("version-{previous:09}-{host}"))?;
+        point(value.split(':').next()?)
+    }
+}
+
+/// The point in one half of a version key.
+fn point(half: &str) -> Option<Point> {
+    let mut parts = half.split(',').skip(1);
+    let (nr, producer) = log_name(parts.next()?)?;
+    let pos = parts.next()?.parse().ok()?;
+    Some((nr, producer.to_owned(), pos))
+}
+
+fn show(point: &Point) -> String {
+    format!("log-{:09}-{},{}", point.0, point.1, point.2)
+}

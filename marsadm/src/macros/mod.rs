@@ -1,0 +1,22 @@
+//! The macro language of `view`, and the reading commands answered from a snapshot (`docs/macros.md`).
+//!
+//! The language: `parse` -> `machine` with `functions`; what macros ask: `facts` -> `primitives`; what is printed by
+//! default: `templates/*.tpl` in the `library`; the commands: `command`.
+
+mod command;
+mod errno;
+mod facts;
+mod functions;
+mod library;
+mod machine;
+mod number;
+mod parse;
+mod places;
+mod primitives;
+mod process;
+mod sprintf;
+mod time;
+
+pub use command::{Answer, answer};
+pub use places::template_dirs;
+pub use process::{load, main};

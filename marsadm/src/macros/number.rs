@@ -1,0 +1,302 @@
+//! Numbers in macros: reading, arithmetic, and the forms in which they are shown.
+
+use std::fmt;
+
+/// A number: whole as long as possible, else floating point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Num {
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+}
+
+impl Num {
+    /// Reads the number at the beginning of a text; what follows it, and all from the first comma on, is ignored.
+    pub(crate) fn read(text: &str) -> Self {
+        let text = text.split(',').next().unwrap_or_default().trim_start();
+        let bytes = text.as_bytes();
+        let digits = |mut at: usize| {
+            while bytes.get(at).is_some_and(u8::is_ascii_digit) {
+                at += 1;
+            }
+            at
+        };
+        let sign = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+        let mut end = digits(sign);
+        let whole = end;
+        let mut found = end > sign;
+        if bytes.get(end) == Some(&b'.') {
+            let fraction = digits(end + 1);
+            found |= fraction > end + 1;
+            end = fraction;
+        }
+        if !found {
+            return Self::Int(0);
+        }
+        if matches!(bytes.get(end), Some(b'e' | b'E')) {
+            let from = end + 1 + usize::from(matches!(bytes.get(end + 1), Some(b'-' | b'+')));
+            let exponent = digits(from);
+            if exponent > from {
+                end = exponent;
+            }
+        }
+        if end == whole
+            && let Ok(value) = text[..end].trim_start_matches('+').parse()
+        {
+            return Self::Int(value);
+        }
+        Self::Float(text[..end].parse().unwrap_or(0.0))
+    }
+
+    /// The nearest floating point number.
+    #[expect(clippy::cast_precision_loss, reason = "that is what it is for")]
+    pub(crate) fn float(self) -> f64 {
+        match self {
+            Self::Int(value) => value as f64,
+            Self::Float(value) => value,
+        }
+    }
+
+    /// The whole part, within the range of the type.
+    pub(crate) fn int(self) -> i64 {
+        match self {
+            Self::Int(value) => value,
+            Self::Float(value) => truncate(value),
+        }
+    }
+
+    /// Applies an operator; `None` where the result is not defined (division by zero).
+    pub(crate) fn apply(self, op: char, other: Self) -> Option<Self> {
+        if let (Self::Int(a), Self::Int(b)) = (self, other) {
+            let whole = match op {
+                '+' => a.checked_add(b),
+                '-' => a.checked_sub(b),
+                '*' => a.checked_mul(b),
+                '/' if a.checked_rem(b) == Some(0) => a.checked_div(b),
+                _ => None,
+            };
+            if let Some(value) = whole {
+                return Some(Self::Int(value));
+            }
+        }
+        let (a, b) = (self.float(), other.float());
+        match op {
+            '+' => Some(Self::Float(a + b)),
+            '-' => Some(Self::Float(a - b)),
+            '*' => Some(Self::Float(a * b)),
+            '/' if b != 0.0 => Some(Self::Float(a / b)),
+            '%' => {
+                let (a, b) = (i128::from(self.int()), i128::from(other.int()));
+                if b == 0 {
+                    return None;
+                }
+                // The result has the sign of the divisor.
+                let rest = ((a % b) + b) % b;
+                i64::try_from(rest).ok().map(Self::Int)
+            }
+            _ => None,
+        }
+    }
+
+    /// Compares by value; not-a-number compares as equal to nothing.
+    pub(crate) fn compare(self, other: Self) -> Option<std::cmp::Ordering> {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => Some(a.cmp(&b)),
+            _ => self.float().partial_cmp(&other.float()),
+        }
+    }
+}
+
+impl fmt::Display for Num {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(value) => value.fmt(f),
+            Self::Float(value) => f.write_str(&general(*value, 15, false)),
+        }
+    }
+}
+
+/// The whole part of a number, at most the largest one.
+#[expect(clippy::cast_possible_truncation, reason = "saturates by definition")]
+pub(crate) fn truncate(value: f64) -> i64 {
+    value as i64
+}
+
+/// A number of bytes as floating point.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes are shown, not computed with"
+)]
+pub(crate) fn float(value: u64) -> f64 {
+    value as f64
+}
+
+/// The form `%.Ng` of C.
+pub(crate) fn general(value: f64, precision: usize, keep_zeros: bool) -> String {
+    if !value.is_finite() {
+        return if value.is_nan() {
+            "NaN".to_owned()
+        } else if value > 0.0 {
+            "Inf".to_owned()
+        } else {
+            "-Inf".to_owned()
+        };
+    }
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let precision = precision.max(1);
+    let scientific = format!("{value:.*e}", precision - 1);
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i64 = exponent.parse().unwrap_or(0);
+    let trim = |text: &str| {
+        if keep_zeros || !text.contains('.') {
+            text.to_owned()
+        } else {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+    };
+    let limit = i64::try_from(precision).unwrap_or(i64::MAX);
+    if exponent < -4 || exponent >= limit {
+        return format!("{}{}", trim(mantissa), exponent_suffix(exponent));
+    }
+    let decimals = usize::try_from(limit - 1 - exponent).unwrap_or(0);
+    trim(&format!("{value:.decimals$}"))
+}
+
+/// The exponent as C writes it: a sign and at least two digits.
+pub(crate) fn exponent_suffix(exponent: i64) -> String {
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("e{sign}{:02}", exponent.unsigned_abs())
+}
+
+const BINARY: [(&str, &str, f64); 5] = [
+    ("B", "B", 1.0),
+    ("K", "KiB", 1024.0),
+    ("M", "MiB", 1_048_576.0),
+    ("G", "GiB", 1_073_741_824.0),
+    ("T", "TiB", 1_099_511_627_776.0),
+];
+const DECIMAL: [(&str, &str, f64); 5] = [
+    ("b", "B", 1.0),
+    ("k", "KB", 1e3),
+    ("m", "MB", 1e6),
+    ("g", "GB", 1e9),
+    ("t", "TB", 1e12),
+];
+
+/// The unit in which numbers are shown whose largest is `largest`: its name and factor.
+pub(crate) fn unit(wanted: &str, largest: f64) -> (&'static str, f64) {
+    let named = BINARY.iter().chain(&DECIMAL).find(|u| u.0 == wanted);
+    let index = match largest {
+        n if n >= 9.99 * BINARY[4].2 => 4,
+        n if n >= 9.99 * BINARY[3].2 => 3,
+        n if n >= BINARY[2].2 => 2,
+        n if n >= BINARY[1].2 => 1,
+        _ => 0,
+    };
+    let (_, name, factor) = named.unwrap_or(&BINARY[index]);
+    (name, *factor)
+}
+
+/// Several numbers in one unit: `573.000/2048.000 MiB`.
+pub(crate) fn human(wanted: &str, delim: &str, unit_sep: &str, numbers: &[f64]) -> String {
+    let largest = numbers.iter().copied().fold(0.0, f64::max);
+    let (name, factor) = unit(wanted, largest);
+    let delim = if delim.is_empty() { "/" } else { delim };
+    let unit_sep = if unit_sep.is_empty() { " " } else { unit_sep };
+    let shown: Vec<String> = numbers
+        .iter()
+        .map(|n| {
+            if factor > 1.0 {
+                format!("{:.3}", n / factor)
+            } else {
+                truncate(n + 0.1).to_string()
+            }
+        })
+        .collect();
+    format!("{}{unit_sep}{name}", shown.join(delim))
+}
+
+/// Seconds as `HH:MM:SS`; unknown (empty or negative) as `--:--:--`.
+pub(crate) fn seconds(text: &str) -> String {
+    let number = Num::read(text);
+    if text.is_empty() || number.float() < 0.0 {
+        return "--:--:--".to_owned();
+    }
+    let all = number.int();
+    format!("{:02}:{:02}:{:02}", all / 3600, all / 60 % 60, all % 60)
+}
+
+/// A bar of about `width` characters: done up to `min`, known up to `mid`, of `max`.
+pub(crate) fn bar(width: usize, min: f64, mid: f64, max: f64) -> String {
+    let max = max.max(1.0);
+    let mid = mid.min(max).max(0.0);
+    let min = min.min(mid).max(0.0);
+    let total = float(u64::try_from(width).unwrap_or(0));
+    let (done, known) = (total * min / max, total * mid / max);
+    let repeat = |c: &str, count: f64| c.repeat(usize::try_from(truncate(count)).unwrap_or(0));
+    let mut out = String::from("[");
+    out.push_str(&repeat("=", done - 1.0));
+    if done < total {
+        out.push('>');
+    }
+    out.push_str(&repeat(":", known - done - 1.0));
+    out.push_str(&repeat(".", total - known));
+    out.push(']');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_from_the_beginning_of_a_text() {
+        for (text, shown) in [
+            ("", "0"),
+            ("12abc", "12"),
+            ("1,5", "1"),
+            (" -3.50x", "-3.5"),
+            ("1e3", "1000"),
+            ("e3", "0"),
+            (".5", "0.5"),
+            ("99999999999999999999", "1e+20"),
+        ] {
+            assert_eq!(Num::read(text).to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn results_print_with_fifteen_digits() {
+        let third = Num::Int(1).apply('/', Num::Int(3)).unwrap();
+        assert_eq!(third.to_string(), "0.333333333333333");
+        let sum = Num::read("0.1").apply('+', Num::read("0.2")).unwrap();
+        assert_eq!(sum.to_string(), "0.3");
+        assert_eq!(general(1e-5, 15, false), "1e-05");
+        assert!(Num::Int(1).apply('/', Num::Int(0)).is_none());
+        assert!(Num::Int(1).apply('%', Num::Int(0)).is_none());
+        assert_eq!(
+            Num::Int(-7).apply('%', Num::Int(3)).unwrap().to_string(),
+            "2"
+        );
+        assert!(Num::Int(i64::MIN).apply('/', Num::Int(-1)).is_some());
+    }
+
+    #[test]
+    fn units_change_where_documented() {
+        assert_eq!(human("", "", "", &[5.0 * 1_073_741_824.0]), "5120.000 MiB");
+        assert_eq!(human("k", "", "", &[1500.0]), "1.500 KB");
+        assert_eq!(human("", "", "", &[0.0, 1023.0]), "0/1023 B");
+        assert_eq!(seconds("3661.9"), "01:01:01");
+        assert_eq!(seconds("-1"), "--:--:--");
+    }
+
+    #[test]
+    fn bars_have_the_known_shapes() {
+        assert_eq!(bar(20, 1.0, 1.0, 1.0), "[===================]");
+        assert_eq!(bar(20, 0.0, 0.0, 0.0), "[>....................]");
+        assert_eq!(bar(20, 300.0, 900.0, 1510.0), "[==>::::::........]");
+    }
+}

@@ -1,0 +1,1 @@
+%if{%and{%disk-present{}}{%actual-primary{}}}{%actual-primary{}}{-}

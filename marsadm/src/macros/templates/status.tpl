@@ -1,0 +1,2 @@
+/* Reserved for the administrator. */\
+NYI Please override macro \%status\{\}

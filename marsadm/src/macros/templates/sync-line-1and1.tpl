@@ -1,0 +1,2 @@
+/* As in the newer layout. */\
+%sync-line{}

@@ -1,0 +1,1 @@
+%elsif{%not{%disk-present{}}}{None}{%todo-primary{}}{Primary}{Secondary}

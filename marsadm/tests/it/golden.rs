@@ -1,0 +1,138 @@
+//! Recorded runs of the original against ours, and `docs/deviations.md`.
+
+use marsadm::macros::{Answer, answer, load};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+struct Run {
+    case: String,
+    name: String,
+    argv: Vec<String>,
+    exit: i64,
+    stdout: String,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden")
+}
+
+fn cases() -> Vec<String> {
+    let mut cases: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_suffix(".expected.jsonl").map(str::to_owned)
+        })
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn runs(case: &str) -> Vec<Run> {
+    let text = std::fs::read_to_string(folder().join(format!("{case}.expected.jsonl"))).unwrap();
+    let words = |value: &Value| -> Vec<String> {
+        let words = value.as_array().unwrap().iter();
+        words
+            .map(|word| word.as_str().unwrap().to_owned())
+            .collect()
+    };
+    text.lines()
+        .skip(1)
+        .map(|line| {
+            let run: Value = serde_json::from_str(line).unwrap();
+            Run {
+                case: case.to_owned(),
+                name: run["name"].as_str().unwrap().to_owned(),
+                argv: words(&run["argv"]),
+                exit: run["exit"].as_i64().unwrap(),
+                stdout: run["stdout"].as_str().unwrap().to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// The patterns in the first column of the table.
+fn deviations() -> Vec<String> {
+    include_str!("../../../docs/deviations.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(pattern, _)| pattern.to_owned())
+        .collect()
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    if !pattern.contains('*') {
+        return rest.is_empty();
+    }
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    pattern.ends_with('*') || rest.is_empty()
+}
+
+fn same(run: &Run, ours: &Answer) -> bool {
+    run.stdout == ours.stdout && run.exit == i64::from(ours.exit)
+}
+
+#[test]
+fn recorded_runs_are_answered_as_the_original_did() {
+    let deviations = deviations();
+    let mut used: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut identical, mut deviating, mut total) = (0, 0, 0);
+    let mut different = Vec::new();
+    for case in cases() {
+        let snapshot = load(&folder().join(format!("{case}.snapshot.jsonl"))).unwrap();
+        for run in runs(&case) {
+            total += 1;
+            let ours = answer(&run.argv, &snapshot, &[]);
+            let listed = deviations.iter().find(|pattern| fits(pattern, &run.name));
+            if same(&run, &ours) {
+                identical += 1;
+            } else if let Some(pattern) = listed {
+                *used.entry(pattern).or_default() += 1;
+                deviating += 1;
+            } else {
+                different.push(format!(
+                    "{} {} {:?}\n  theirs {} {:?}\n  ours   {} {:?}",
+                    run.case, run.name, run.argv, run.exit, run.stdout, ours.exit, ours.stdout
+                ));
+            }
+        }
+    }
+    println!(
+        "{total} runs: {identical} identical, {deviating} deviating, {} different",
+        different.len()
+    );
+    assert!(total > 0, "no runs were found");
+    for pattern in &deviations {
+        assert!(
+            used.contains_key(pattern.as_str()),
+            "docs/deviations.md lists `{pattern}`, but no run differs there"
+        );
+    }
+    assert!(
+        deviating * 20 <= total,
+        "{deviating} of {total} runs are listed as deviating"
+    );
+    assert!(
+        different.is_empty(),
+        "{} runs differ, the first ones:\n{}",
+        different.len(),
+        different[..different.len().min(10)].join("\n")
+    );
+}
+
+#[test]
+fn patterns_of_the_table() {
+    assert!(fits("a-*", "a-b") && fits("a", "a") && fits("*-b", "a-b") && fits("a*c*", "abcd"));
+    assert!(!fits("a-*", "ab") && !fits("a", "ab") && !fits("*-b", "a-bc"));
+}

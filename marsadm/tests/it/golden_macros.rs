@@ -1,0 +1,327 @@
+//! The macro language and the commands on a recorded state: what no recorded run shows.
+
+use marsadm::macros::{Answer, answer, load};
+use marsadm::snapshot::{Snapshot, parse, write};
+use std::path::Path;
+use std::time::Instant;
+
+fn state(case: &str) -> Snapshot {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+    load(&folder.join(format!("{case}.snapshot.jsonl"))).unwrap()
+}
+
+fn run(snapshot: &Snapshot, words: &[&str]) -> Answer {
+    let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    answer(&argv, snapshot, &[])
+}
+
+fn text(snapshot: &Snapshot, text: &str) -> Answer {
+    run(snapshot, &[&format!("--macro={text}"), "view", "mydata"])
+}
+
+/// The state with values of keys replaced.
+fn changed(case: &str, changes: &[(&str, &str)]) -> Snapshot {
+    let mut snapshot = state(case);
+    for (key, value) in changes {
+        let item = snapshot.items.get_mut(*key);
+        let item = item.expect(key);
+        item.body = marsadm::snapshot::Body::Key(value.as_bytes().to_vec());
+    }
+    snapshot
+}
+
+#[test]
+fn spec_example() {
+    let spec = include_str!("../../../docs/spec/snapshot.md");
+    let example = spec.split("```json\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let snapshot = parse(example).unwrap();
+    assert_eq!(snapshot.items.len(), 5);
+    assert_eq!(write(&snapshot), example);
+}
+
+#[test]
+fn the_language() {
+    let snapshot = state("healthy.hosta");
+    for (macro_text, expected) in [
+        ("%let{a}{1:2:3}%{a}{:}{1}%{a}{:}{}", "23"),
+        ("%let{a}{x|y}%set{a}{\\|}{0}{z}%{a}", "z|y"),
+        ("%let{i}{5}%{++}{i}%{i}{--}%{i}", "665"),
+        (
+            "%for{%let{i}{0}}{%<{%{i}}{3}}{%{++}{i}}{[%{i}]}",
+            "[0][1][2]",
+        ),
+        (
+            "%foreach{h}{%cluster-peers{}}{ }{<%{h}:%is-alive{%{h}}>}",
+            "<hosta:1><hostb:1>",
+        ),
+        (
+            "%foreach{x}{a b c d}{ }{%if{%eq{%{x}}{b}}{%next{}}%if{%eq{%{x}}{d}}{%last{}}%{x}}",
+            "ac",
+        ),
+        ("%+{1}{2.5} %%{7}{3} %min{3}{1}{2} %&{6}{3}", "3.5 1 1 2"),
+        ("%subst{abcb}{(b)}{[$1]}{g}", "a[b]c[b]"),
+        ("%if{0}{a}{b}%if{00}{a}{b}", "ba"),
+        ("%or{}{0}{x}{y} %and{1}{}{2}", "1 0"),
+        (
+            "%call{role} %include{flags} %is_primary{}",
+            "Primary DCASFR 1",
+        ),
+        ("%let{v}{1}%tmp{%let{v}{2}}%{v}", "1"),
+        ("%protect{%{v}} %sprintf{%03d|%s}{7}{x}", "%{v} 007|x"),
+        ("%let{host}{hostb}%role{} %todo-secondary{}", "Secondary 1"),
+        (
+            "%get-glob{/mars/ips/ip-*}{}{,}",
+            "/mars/ips/ip-hosta,/mars/ips/ip-hostb",
+        ),
+        ("a%return{}b", "a"),
+    ] {
+        let ours = text(&snapshot, macro_text);
+        assert_eq!(
+            (ours.exit, ours.stdout.as_str()),
+            (0, format!("{expected}\n").as_str()),
+            "{macro_text}: {}",
+            ours.stderr
+        );
+    }
+}
+
+#[test]
+fn states_that_were_not_recorded() {
+    let todo = |name: &str| format!("resource-mydata/todo-hostb/{name}");
+    let fetch_off = changed("lagging.hostb", &[(&todo("connect"), "0")]);
+    let shown = run(&fetch_off, &["view", "mydata"]).stdout;
+    assert!(
+        shown.contains("OutDated[FR] PausedFetch dCAS-r Secondary hosta"),
+        "{shown}"
+    );
+
+    let sync_off = changed("sync-running.hostb", &[(&todo("sync"), "0")]);
+    assert_eq!(
+        run(&sync_off, &["view-replstate", "mydata"]).stdout,
+        "PausedSync\n"
+    );
+
+    let code = "resource-mydata/actual-hostb/replay-code";
+    let defective = changed("healthy.hostb", &[(code, "-74,-10101")]);
+    let shown = run(&defective, &["view-diskstate", "mydata"]).stdout;
+    assert!(
+        shown.starts_with("DefectiveLog[-74,-10101=[EBADMSG:"),
+        "{shown}"
+    );
+
+    let limited = changed("healthy.hosta", &[("defaults-hosta/sync-limit", "2")]);
+    let shown = run(&limited, &["view", "all"]).stdout;
+    assert!(
+        shown.contains("\n   HINT: the global-sync-limit-value is set to \"2\"\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn nothing_is_written_or_waited_for() {
+    let snapshot = state("healthy.hosta");
+    for words in [
+        &["primary", "mydata"][..],
+        &["set-link", "a", "/mars/userspace/b"],
+        &["wait-cluster"],
+        &["cron"],
+        &["force-leave-resource", "mydata"],
+        &["view", "mydata", "--macro=%setlink{a}{/mars/b}"],
+        &["view", "mydata", "--macro=%wait-is-attach-on{}"],
+        &["--unknown", "view"],
+        &["view", "nosuchresource"],
+        &[],
+    ] {
+        let ours = run(&snapshot, words);
+        assert_ne!(ours.exit, 0, "{words:?}");
+        assert!(
+            ours.stderr.starts_with("marsadm: "),
+            "{words:?}: {}",
+            ours.stderr
+        );
+    }
+}
+
+#[test]
+fn raw_keys() {
+    let snapshot = state("dead-peer-left.hosta");
+    let shown = |words: &[&str]| run(&snapshot, words).stdout;
+    assert_eq!(
+        shown(&["list-links", "/mars/ips/"]),
+        "ips/ip-hosta -> 10.0.0.1 (1691000000.111111111)\n"
+    );
+    assert!(shown(&["list-links", "ips/", "--deleted"]).contains("ips/ip-hostb deleted (16"));
+    assert_eq!(shown(&["get-link", "/mars/ips/ip-hosta"]), "10.0.0.1\n");
+    let missing = run(&snapshot, &["get-link", "ips/ip-hostb"]);
+    assert_eq!((missing.exit, missing.stdout.as_str()), (3, ""));
+    assert_eq!(
+        shown(&["clock"]),
+        "CURRENT_TIME=1700000000.000000000\nlamport_now=1700000000.123456789\n"
+    );
+    assert_eq!(
+        shown(&["get-systemd-want", "all"]),
+        "--------- resource mydata 2048.000 MiB [1/1]\n\n"
+    );
+}
+
+#[test]
+fn hostile_macros_end() {
+    let snapshot = state("healthy.hosta");
+    let began = Instant::now();
+    for macro_text in [
+        "%while{1}{}",
+        "%while{1}{%append{a}{xxxxxxxxxxxxxxxx}}",
+        "%let{a}{xxxxxxxx}%while{1}{%let{a}{%{a}%{a}}}",
+        "%while{1}{%is-split-brain{}}",
+        "%while{1}{%subst{aaaaaaaa}{a*}{%{i}}{g}%{++}{i}}",
+        "%while{1}{%=~{x}{%{++}{i}(a|b)*}}",
+        "%sprintf{%9999s%9999s%9999s%9999s%9999s}{}{}{}{}{}%while{1}{%sprintf{%9999s}{}}",
+        "%eval{999999999}{%{x}%protect{%{x}}}",
+        "%eval-down{%protect{x}%{callstack}%let{a}{%{a}x}%{a}}%while{1}{%tmp{x}}",
+        "%progress{99999999999}%while{1}{%progress{9999}{1}{2}{3}}",
+        "%=~{x}{((a{100}){100}){100}}",
+    ] {
+        let ours = text(&snapshot, macro_text);
+        assert_eq!(ours.exit, 2, "{macro_text}: {}", ours.stdout.len());
+        assert!(
+            ours.stderr.contains("marsadm: view mydata: "),
+            "{macro_text}"
+        );
+    }
+    println!("hostile macros took {:?}", began.elapsed());
+}
+
+#[test]
+fn macros_may_not_call_themselves_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("loop.tpl"), "a%call{loop}").unwrap();
+    std::fs::write(dir.path().join("ping.tpl"), "%if{1}{%pong{}}").unwrap();
+    std::fs::write(dir.path().join("pong.tpl"), "%tmp{%include{ping}}").unwrap();
+    let snapshot = state("healthy.hosta");
+    for name in ["view-loop", "view-ping"] {
+        let argv = [name, "mydata"].map(str::to_owned);
+        let ours = answer(&argv, &snapshot, &[dir.path().to_owned()]);
+        assert_eq!(ours.exit, 2);
+        assert!(ours.stderr.contains("levels deep"), "{}", ours.stderr);
+    }
+}
+
+#[test]
+fn files_replace_macros_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(format!("{name}.tpl")), text).unwrap();
+    };
+    file("diskstate", "<%primitive-is-consistent{}>");
+    file("todo-attach", "/* never */");
+    file("mine", "%{res} \\\n   %{1}/%{0}\\n");
+    file("mine-header", "head");
+    let snapshot = state("healthy.hosta");
+    let dirs = [dir.path().to_owned()];
+    let shown = |words: &[&str]| {
+        let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        answer(&argv, &snapshot, &dirs)
+    };
+    let ours = shown(&["view", "mydata"]);
+    assert!(
+        ours.stdout.contains("mydata [2/2] <1> NotStarted"),
+        "{}",
+        ours.stdout
+    );
+    assert!(
+        ours.stderr.contains("diskstate.tpl is used"),
+        "{}",
+        ours.stderr
+    );
+    let ours = shown(&["view-mine", "all", "x"]);
+    assert_eq!(
+        ours.stdout,
+        "head\n--------- resource mydata 2048.000 MiB [2/2]\nmydata x/mine\n"
+    );
+}
+
+#[test]
+fn damaged_states_are_shown_without_a_panic() {
+    let names = [
+        "view",
+        "view-1and1",
+        "view-syncinfo",
+        "view-replinfo",
+        "view-is-split-brain",
+        "view-all-pretty-msg",
+        "view-deletable-size",
+        "view-work-lag",
+        "view-device-stats",
+        "view-resource-errors",
+        "show",
+    ];
+    let values = [
+        "",
+        "(none)",
+        "-1",
+        "99999999999999999999",
+        "18446744073709551615",
+        "log-",
+        "log-000000003-hosta",
+        "log-18446744073709551615-x,18446744073709551615,18446744073709551615",
+        ",,,",
+        ":",
+        "1e999",
+        "0x",
+        "log-000000000-hosta,0,0",
+        "\u{fffd}",
+    ];
+    let original = state("lagging.hostb");
+    let keys: Vec<String> = original.items.keys().cloned().collect();
+    let mut seed = 0x9e37_79b9_u32;
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        usize::try_from(seed >> 8).unwrap() % below
+    };
+    for round in 0..300 {
+        let mut snapshot = original.clone();
+        for _ in 0..6 {
+            let key = &keys[next(keys.len())];
+            let value = values[next(values.len())];
+            snapshot.items.get_mut(key).unwrap().body =
+                marsadm::snapshot::Body::Key(value.as_bytes().to_vec());
+        }
+        let name = names[next(names.len())];
+        let ours = run(&snapshot, &[name, "mydata"]);
+        assert_ne!(ours.exit, 10, "round {round}: {name}: {}", ours.stderr);
+    }
+}
+
+#[test]
+fn the_process_needs_no_daemon() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+    let run = |file: &str, words: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_marsadm"))
+            .args(words)
+            .arg("--snapshot")
+            .arg(folder.join(file))
+            .env("MARS_PATH", "/nonexistent")
+            .env("MARS_SOCKET", "/nonexistent")
+            .output()
+            .unwrap()
+    };
+    let shown = run("split-brain.hosta.snapshot.jsonl", &["view-role", "all"]);
+    assert_eq!(shown.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8(shown.stdout).unwrap(),
+        "--------- resource mydata 2048.000 MiB [2/2]\nRemainsPrimary\n"
+    );
+    let shown = run("split-brain.hosta.snapshot.jsonl", &["view", "mydata"]);
+    let told = String::from_utf8(shown.stderr).unwrap();
+    assert!(told.contains("split brain of resource `mydata`"), "{told}");
+    let refused = run("healthy.hosta.snapshot.jsonl", &["pause-replay", "mydata"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
+    let missing = run("no-such-file", &["view"]);
+    assert_eq!(missing.status.code(), Some(3));
+    let told = String::from_utf8(missing.stderr).unwrap();
+    assert!(
+        told.contains("no-such-file") && told.contains("next: "),
+        "{told}"
+    );
+}
