@@ -3,6 +3,7 @@
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
 use crate::roster::publish_self;
+use crate::roster_copy;
 use crate::state::StateDir;
 use crate::tokens::Tokens;
 use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Status};
@@ -199,6 +200,7 @@ impl Daemon {
         } else {
             None
         };
+        roster_copy::restore(&self.state, &self.meta).await?;
         publish_self(self, &identity, addr, first).await?;
         let joins = authority.map(|ca| -> Arc<dyn crate::JoinHandler> {
             Arc::new(Issuer {
@@ -220,6 +222,12 @@ impl Daemon {
         };
         let driver = Driver::new(config, self.meta.clone(), endpoint, self.status.clone())?;
         let (stop, mut stopped) = watch::channel(false);
+        let copy = self.state.roster_copy();
+        tokio::spawn(roster_copy::follow(
+            copy,
+            self.meta.clone(),
+            stopped.clone(),
+        ));
         let failures = self.failures.clone();
         let task = tokio::spawn(async move {
             // An error means that the sender is gone, which is as good.

@@ -23,6 +23,7 @@ mod peers;
 mod policy;
 mod resolve;
 mod roster;
+mod roster_copy;
 mod session;
 mod state;
 mod status;

@@ -51,6 +51,11 @@ impl StateDir {
         self.root.join("db")
     }
 
+    /// File of the roster's copy.
+    pub(crate) fn roster_copy(&self) -> PathBuf {
+        self.root.join("roster")
+    }
+
     /// File of the join tokens that this node has issued.
     pub(crate) fn tokens(&self) -> PathBuf {
         self.root.join("tokens")

@@ -162,3 +162,27 @@ async fn a_folder_serves_one_daemon_of_one_name() {
     let bad = run(config("local", dir.path()), std::future::pending()).await;
     assert!(matches!(bad, Err(RunError::Host(_))), "{bad:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_store_is_lost_refills_from_its_peers() {
+    let (a, b, c) = three().await;
+    a.set("userspace/kept", "1").await;
+    b.sees("userspace/kept", Some("1")).await;
+    b.set("defaults-hostb/mine", "2").await;
+    c.sees("defaults-hostb/mine", Some("2")).await;
+    let host = b.host.clone();
+    let dir = b.stop().await;
+    std::fs::rename(
+        dir.path().join("state/db"),
+        dir.path().join("state/db.aside"),
+    )
+    .unwrap();
+    let b = Node::start_in(&host, dir).await;
+    b.sees("userspace/kept", Some("1")).await;
+    b.sees("defaults-hostb/mine", Some("2")).await;
+    b.set("userspace/after", "3").await;
+    a.sees("userspace/after", Some("3")).await;
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}

@@ -4,9 +4,9 @@
 
 mod cluster;
 mod double;
-mod logs;
 mod golden;
 mod golden_macros;
+mod logs;
 mod raw;
 mod resources;
 mod roles;
