@@ -104,6 +104,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         () = shutdown => {}
     }
     network.abort();
+    // It may be about to open the endpoint: only when it has ended is there no other one to close.
+    let _ = network.await;
     control.end(&closer).await;
     let _ = tokio::time::timeout(END_TIMEOUT, nbd).await;
     reporter.abort();

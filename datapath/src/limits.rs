@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// Default length of a log segment in bytes, after which the next one is begun.
-pub const SEGMENT_LEN_DEFAULT: u64 = 256 << 20;
 /// Most bytes of acknowledged writes that are not on the disk yet, per resource; beyond, requests wait.
 pub const DIRTY_BYTES_MAX: u64 = 64 << 20;
 /// Requests of the front ends that wait for a resource's driver.

@@ -27,6 +27,8 @@ pub(crate) struct Status {
     pub(crate) disk_error: i32,
     /// 0 running, 1 finished, 2 incomplete, negative: replay stopped with an error.
     pub(crate) replay_code: i32,
+    /// Where the local log is damaged (`LOG,POS`).
+    pub(crate) log_damage: Option<String>,
     /// Size of the backing disk.
     pub(crate) disk_size: Option<u64>,
     /// What is on the disk.
@@ -80,6 +82,10 @@ impl Status {
         put(actual("has-emergency"), flag(self.emergency));
         put(actual("disk-error"), self.disk_error.to_string());
         put(actual("replay-code"), self.replay_code.to_string());
+        put(
+            actual("log-damage"),
+            self.log_damage.clone().unwrap_or_else(|| "none".to_owned()),
+        );
         for name in MESSAGES {
             let text = self.messages.get(name).map_or("OK", String::as_str);
             put(actual(&format!("msg-{name}")), text.to_owned());

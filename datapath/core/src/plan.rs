@@ -32,6 +32,8 @@ pub struct Wish {
     pub attach: Option<bool>,
     /// Switch `connect`: fetch logs. Off on a designated primary means: go on without what is missing.
     pub fetch: bool,
+    /// Place at which a damaged log may be cut, as an administrator accepted it (`LOG,POS`).
+    pub accepted_end: Option<String>,
     /// Switch `allow-replay`.
     pub replay: bool,
     /// Switch `sync`.
@@ -97,6 +99,8 @@ impl Wish {
             size: text(view, res, "size").and_then(|t| t.parse().ok()),
             attach: switch(view, res, host, "attach"),
             fetch: on("connect"),
+            accepted_end: text(view, res, &format!("todo-{host}/accept-log-end"))
+                .map(str::to_owned),
             replay: on("allow-replay"),
             sync: on("sync"),
             designated,

@@ -185,12 +185,13 @@ async fn serve_fetch(
         loop {
             changes.borrow_and_update();
             let Some(now) = shared.chain.link(number) else {
-                return refuse(
-                    tx,
-                    code::LOG_GONE,
-                    &format!("{} was removed here", current.name),
-                )
-                .await;
+                // Detached, or removed because all have replayed it: only the latter is for good.
+                let (code, what) = if shared.status().attached {
+                    (code::LOG_GONE, "was removed")
+                } else {
+                    (code::NOT_HERE, "is detached")
+                };
+                return refuse(tx, code, &format!("{} {what} here", current.name)).await;
             };
             let durable = shared.chain.durable();
             let end = now.end.unwrap_or(if durable.segment == number {

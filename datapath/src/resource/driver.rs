@@ -210,6 +210,7 @@ impl Driver {
             Mode::Primary(primary) => primary.advance(),
             Mode::Detached => {}
         }
+        self.reopen_if_accepted();
         let Some(intent) = self.intent.take() else {
             return;
         };
@@ -220,6 +221,21 @@ impl Driver {
         self.move_to(&target, &intent);
         self.tidy(&intent);
         self.intent.get_or_insert(intent);
+    }
+
+    /// A replica that is stopped by damage is opened anew once an administrator accepted that place as the log's end.
+    fn reopen_if_accepted(&mut self) {
+        let Mode::Secondary(secondary) = &self.mode else {
+            return;
+        };
+        let damage = secondary.damage();
+        let accepted = self
+            .intent
+            .as_ref()
+            .and_then(|intent| intent.wish.accepted_end.clone());
+        if damage.is_some() && damage == accepted {
+            self.detach();
+        }
     }
 
     fn observed(&self, intent: &Intent) -> Observed {
@@ -299,9 +315,11 @@ impl Driver {
                 self.attach_after = None;
                 self.was_primary = secondary.was_primary();
                 let (size, synced) = (secondary.disk_size(), secondary.synced());
+                let damage = secondary.damage();
                 self.context.shared.update(|status| {
                     status.attached = true;
                     status.disk_error = 0;
+                    status.log_damage = damage;
                     status.disk_size = Some(size);
                     status.synced = Some(synced);
                 });

@@ -284,3 +284,63 @@ async fn leaving_a_resource_removes_its_logs_and_a_new_join_starts_over() {
     world.up_to_date("hosta", &["hostb"]).await;
     assert!(world.content(1) == image);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn damage_in_a_primarys_own_log_is_cut_only_where_it_was_accepted() {
+    let mut world = World::new(1).await;
+    world.create().await;
+    primary(&world, "hosta").await;
+    // Switched off fetching must not read as consent to anything.
+    world.set(&[("resource-r/todo-hosta/connect", "0")]).await;
+    let mut image = image();
+    let mut client = open(&world, 0);
+    scribble(&mut client, &mut image, 1, 20);
+    drop(client);
+    world.stop(0).await;
+    // As after kill -9 before anything was written back: the superblock stands at the beginning.
+    let folder = world.nodes[0].config.log_dir.join("resource-r");
+    let superblock = std::fs::read(folder.join("superblock")).unwrap();
+    let mut newest = mars_datapath_core::superblock::newest(&superblock).unwrap();
+    newest.superblock.applied.position = 0;
+    let slot =
+        mars_datapath_core::superblock::encode_slot(&newest.superblock, newest.generation + 1)
+            .unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(folder.join("superblock"))
+        .unwrap();
+    file.write_all_at(
+        &slot,
+        mars_datapath_core::superblock::slot_offset(newest.generation + 1),
+    )
+    .unwrap();
+    damage(&world, 0, "log-000000001-hosta");
+    world.start(0);
+    message(&world, "hosta", "err-replay-stop", "is damaged at 0").await;
+    assert_eq!(
+        world.get("resource-r/actual-hosta/is-primary").as_deref(),
+        Some("0")
+    );
+    let place = world.get("resource-r/actual-hosta/log-damage").unwrap();
+    assert_eq!(place, "log-000000001-hosta,0");
+    world
+        .set(&[(
+            "resource-r/todo-hosta/accept-log-end",
+            "log-000000001-hosta,64",
+        )])
+        .await;
+    world
+        .set(&[(
+            "resource-r/userspace/note",
+            "another place was not accepted",
+        )])
+        .await;
+    assert_eq!(
+        world.get("resource-r/actual-hosta/is-primary").as_deref(),
+        Some("0")
+    );
+    world
+        .set(&[("resource-r/todo-hosta/accept-log-end", &place)])
+        .await;
+    primary(&world, "hosta").await;
+}

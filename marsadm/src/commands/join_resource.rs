@@ -8,7 +8,7 @@ use crate::disk::{self, Disk};
 use crate::error::{Error, Result};
 use crate::keys::{LogPos, Res, one_resource};
 use crate::wait::Step;
-use mars_meta_model::{Membership, check_name, members};
+use mars_meta_model::{Entry, Membership, check_name, members};
 use std::path::PathBuf;
 
 /// Add a replica of a resource on a disk of this host. What is on the disk gets overwritten by the primary's data.
@@ -52,12 +52,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         match join(ctx, host, args, &disk).await {
             Err(error) if before.is_none() && !ctx.opts.dry_run => {
-                let (key, _) = membership(res, host, Membership::Guest)?;
-                // The deadline may be what failed: this one write gets a chance of its own.
-                let client = ctx.client().await?;
-                if let Err(second) = client.apply([(key.clone(), None)], false).await {
-                    ctx.ui
-                        .note(&format!("key {key} could not be deleted again: {second}"));
+                // A replica that began to sync stays; one whose disk was refused leaves nothing behind.
+                let table = ctx.client().await?.list("resource-", false).await;
+                let began = table.is_ok_and(|entries| is_attached(&entries, host, res));
+                if !began {
+                    take_back(ctx, host, res).await?;
                 }
                 Err(error)
             }
@@ -66,6 +65,50 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     };
     work.await
         .map_err(|error| error.about(&format!("join-resource {res}")))
+}
+
+/// Whether the data plane took the disk into use.
+fn is_attached(entries: &[Entry], host: &str, res: &str) -> bool {
+    let key = format!("resource-{res}/actual-{host}/is-attached");
+    entries
+        .iter()
+        .any(|entry| entry.key.as_str() == key && entry.text() == Some("1"))
+}
+
+/// Deletes what this command wrote. The deadline may be what failed: this one write gets a chance of its own.
+async fn take_back(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    let (member, _) = membership(res, host, Membership::Guest)?;
+    let client = ctx.client().await?;
+    let mut keys = vec![member];
+    let own = [
+        format!("data-{host}"),
+        format!("device-{host}"),
+        format!("syncstatus-{host}"),
+        format!("replay-{host}"),
+    ];
+    let switches = ["attach", "connect", "sync", "allow-replay"];
+    let leaves = own
+        .into_iter()
+        .chain(switches.map(|name| format!("todo-{host}/{name}")));
+    for leaf in leaves {
+        let key = crate::context::key(&format!("resource-{res}/{leaf}"))?;
+        if client
+            .get(&key)
+            .await
+            .is_ok_and(|held| held.is_some_and(|entry| !entry.is_tombstone()))
+        {
+            keys.push(key);
+        }
+    }
+    if let Err(second) = client
+        .apply(keys.into_iter().map(|key| (key, None)), false)
+        .await
+    {
+        ctx.ui.note(&format!(
+            "the keys of this replica could not be deleted again: {second}"
+        ));
+    }
+    Ok(())
 }
 
 struct Source {

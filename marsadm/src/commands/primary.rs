@@ -52,9 +52,16 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 check_planned(&view, host, args.ignore_sync)?;
             }
         }
-        if ctx.opts.force && !view.actual(host, "is-primary") {
+        let table = if ctx.opts.force && !view.actual(host, "is-primary") {
             check_failover(&view, host)?;
-        }
+            wait_not_copying(ctx, host, res).await?;
+            let table = own_table(ctx, host, res).await?;
+            accept_log_end(ctx, &Res::new(&table, res), host).await?;
+            table
+        } else {
+            table
+        };
+        let view = Res::new(&table, res);
         match old_primary(&view).filter(|old| *old != host) {
             Some(old) if !designated && !ctx.opts.force => {
                 handover(ctx, &table, res, host, old).await?;
@@ -149,13 +156,44 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool) -> Result<()> {
 
 fn check_failover(view: &Res<'_>, host: &str) -> Result<()> {
     let res = view.name;
-    if view.todo(host, "connect") || view.actual(host, "is-copying") {
+    if view.todo(host, "connect") {
         return Err(Error::refused(format!(
             "fetching of {res} is not switched off on {host}: it would go on while this host takes over"
         ))
         .hint(format!("marsadm pause-fetch {res}")));
     }
     Ok(())
+}
+
+/// Waits until a fetch that was just switched off has ended.
+async fn wait_not_copying(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
+    let own = format!("resource-{res}/actual-{host}/");
+    ctx.wait_for(&[&own], |table| {
+        if Res::new(table, res).actual(host, "is-copying") {
+            Step::Waiting(format!("for the fetch of {res} to end"))
+        } else {
+            Step::Ready(())
+        }
+    })
+    .await
+}
+
+/// Gives up what follows a damaged place in this host's own log, naming exactly that place.
+async fn accept_log_end(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
+    let damage = view.text(&format!("actual-{host}/log-damage"));
+    let Some(place) = damage.filter(|place| *place != "none") else {
+        return Ok(());
+    };
+    let res = view.name;
+    ctx.ui.note(&format!(
+        "the log of {res} is damaged at {place}: what follows it there is given up"
+    ));
+    ctx.apply(vec![set(
+        &format!("resource-{res}/todo-{host}/accept-log-end"),
+        place,
+    )?])
+    .await
+    .map(|_| ())
 }
 
 fn in_use(res: &str, old: &str) -> Error {

@@ -5,7 +5,8 @@ use crate::context::{Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::{LogPos, Res, parse_replay};
 use crate::wait::Step;
-use mars_meta_model::{NodeState, roster};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Key, NodeState, View as _, roster};
 
 /// Asks the primary to make its log durable, then waits until every replica of the roster has reached its end.
 pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
@@ -16,11 +17,12 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
         ));
         return Ok(());
     }
-    ctx.apply(vec![set(
-        &format!("resource-{res}/userspace/flush-request"),
-        &token,
-    )?])
-    .await?;
+    let stamp = ctx
+        .apply(vec![set(
+            &format!("resource-{res}/userspace/flush-request"),
+            &token,
+        )?])
+        .await?;
     let [directory, own] = prefixes(res);
     let mut end: Option<LogPos> = None;
     ctx.wait_for(&[&directory, &own, "roster/"], |table| {
@@ -33,7 +35,10 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
             );
         };
         if end.is_none() {
-            end = answered(&view, primary, &token);
+            // The key holds the last request only. One that came later covers this one, too.
+            let later = later_request(&view, stamp);
+            end = answered(&view, primary, &token)
+                .or_else(|| answered(&view, primary, later.as_deref()?));
         }
         let Some(end) = &end else {
             return Step::Waiting(format!("for {primary} to make its log of {res} durable"));
@@ -58,6 +63,14 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
         }
     })
     .await
+}
+
+/// The token of the request that the store holds, if it was written after `stamp`.
+fn later_request(view: &Res<'_>, stamp: Option<Timestamp>) -> Option<String> {
+    let key = Key::parse(&format!("resource-{}/userspace/flush-request", view.name)).ok()?;
+    let entry = view.table.entry(&key)?;
+    let text = entry.text()?;
+    (Some(entry.stamp) > stamp).then(|| text.to_owned())
 }
 
 /// The primary's end of log, once it has answered. The answer is the token, or `TOKEN,log-N-ORIGIN,POS`; the

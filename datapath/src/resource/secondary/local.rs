@@ -21,8 +21,8 @@ impl Secondary {
     /// Reads the local log from the replay position to the end of its valid prefix, over segment ends.
     ///
     /// What an interrupted append left behind is cut off. Damage is not: it stops the replica with a reason, unless
-    /// `accept` says that the administrator forced this host to go on with what is valid.
-    pub(super) fn open_chain(&mut self, accept: bool) -> Result<(), LogFileError> {
+    /// `accept` names this very place: an administrator gave up what follows it (`primary --force`).
+    pub(super) fn open_chain(&mut self, accept: Option<&str>) -> Result<(), LogFileError> {
         let shared = Arc::clone(&self.replica.context.shared);
         let names = shared.dir.list()?;
         self.open_old_links(&names)?;
@@ -64,21 +64,7 @@ impl Secondary {
                 shared.dir.truncate(&file, start)?;
             }
             let end = scan_to_end(&file, &header, start, self.replica.size)?;
-            let length = end_position(file.metadata().map_or(0, |m| m.len()));
-            match broken_at(&file, &header, &end) {
-                Some(reason) if !accept => {
-                    self.stop(
-                        -5,
-                        &format!("{name} is damaged at {}: {reason}", end.position()),
-                    );
-                }
-                Some(reason) => {
-                    tracing::warn!(resource = %shared.name, log = %name, position = end.position(), reason, "cutting a damaged log, as was forced");
-                    shared.dir.truncate(&file, end.position())?;
-                }
-                None if length > end.position() => shared.dir.truncate(&file, end.position())?,
-                None => {}
-            }
+            self.settle_end(&file, &header, &end, accept)?;
             let closed = matches!(end, ScanEnd::Closed { .. });
             let link = ChainLink {
                 name: name.clone(),
@@ -111,6 +97,48 @@ impl Secondary {
         self.durable = at.pos();
         self.fetched = at;
         shared.chain.set_durable(self.durable);
+        Ok(())
+    }
+
+    /// Cuts what an interrupted append left behind the valid prefix, and stops at damage.
+    fn settle_end(
+        &mut self,
+        file: &File,
+        header: &SegmentHeader,
+        end: &ScanEnd,
+        accept: Option<&str>,
+    ) -> Result<(), LogFileError> {
+        let shared = Arc::clone(&self.replica.context.shared);
+        let log = LogName {
+            number: header.number,
+            origin: header.origin.clone(),
+        };
+        let place = LogEnd {
+            log,
+            position: end.position(),
+        };
+        match broken_at(file, header, end) {
+            Some(reason) if accept != Some(place.to_string().as_str()) => {
+                let text = format!(
+                    "{} is damaged at {}: {reason}; if another host has a complete copy, make it primary and run \
+                     'marsadm invalidate' here; to give up what follows in the log, run 'marsadm disconnect' and \
+                     'marsadm primary --force'",
+                    place.log, place.position
+                );
+                self.stop(-5, &text);
+                self.damage = Some(place);
+            }
+            Some(reason) => {
+                tracing::error!(resource = %shared.name, log = %place, reason, "cutting a damaged log, as was accepted");
+                shared.dir.truncate(file, place.position)?;
+            }
+            None => {
+                let length = end_position(file.metadata().map_or(0, |m| m.len()));
+                if length > place.position {
+                    shared.dir.truncate(file, place.position)?;
+                }
+            }
+        }
         Ok(())
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct Secondary {
     pub(crate) next_sequence: Option<u64>,
     replay_on: bool,
     stopped: Option<String>,
+    /// Where the local log is damaged.
+    damage: Option<LogEnd>,
     fetch: Option<FetchTask>,
     fetch_after: Option<Instant>,
     sync: Option<SyncTask>,
@@ -77,9 +79,11 @@ impl Secondary {
             // A new copy begins: logs of an earlier life do not count.
             this.drop_logs()?;
         } else {
-            let forced =
-                matches!(intent.wish.designated, Some(Designated::Me)) && !intent.wish.fetch;
-            this.open_chain(forced)?;
+            this.open_chain(intent.wish.accepted_end.as_deref())?;
+            let designated = matches!(intent.wish.designated, Some(Designated::Me));
+            if this.replica.state.flags.emergency && !designated {
+                this.stop_behind_emergency();
+            }
         }
         this.show();
         Ok(this)
@@ -88,7 +92,7 @@ impl Secondary {
     /// Goes on as a secondary at the place where a primary stopped in order.
     pub(crate) fn after_primary(replica: Replica) -> Result<Self, OpenError> {
         let mut this = Self::at_position(replica, false);
-        this.open_chain(false)?;
+        this.open_chain(None)?;
         if this.replica.state.flags.emergency {
             this.stop_behind_emergency();
         }
@@ -110,6 +114,7 @@ impl Secondary {
             next_sequence: None,
             replay_on: false,
             stopped: None,
+            damage: None,
             fetch: None,
             fetch_after: None,
             sync: None,
@@ -130,6 +135,11 @@ impl Secondary {
             -85,
             "writes went past the full log on this host: run 'marsadm invalidate' for a full sync",
         );
+    }
+
+    /// Where the local log is damaged, as text: what an administrator may accept as its end.
+    pub(crate) fn damage(&self) -> Option<String> {
+        self.damage.as_ref().map(ToString::to_string)
     }
 
     /// Size of the disk.
