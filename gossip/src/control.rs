@@ -150,6 +150,6 @@ pub(crate) fn already_in_cluster(daemon: &Daemon) -> Result<(), ApiError> {
                 identity.cluster()
             ),
         )
-        .with_hint("leave it first, or use another state folder")),
+        .with_hint("a node leaves by giving up its state folder: stop both daemons, move the folder aside, start them")),
     }
 }

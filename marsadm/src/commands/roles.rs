@@ -10,7 +10,7 @@ pub(super) fn check_not_primary(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
     if view.actual(host, "is-primary") {
         return Err(
             Error::refused(format!("{host} is the actual primary of resource {res}")).hint(
-                format!("first make another host primary: marsadm primary {res} there"),
+                format!("first make another host primary: marsadm primary {res} there; the last replica: marsadm secondary {res}, marsadm down {res}"),
             ),
         );
     }
@@ -20,7 +20,7 @@ pub(super) fn check_not_primary(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
                 "{host} is the designated primary of resource {res}"
             ))
             .hint(format!(
-                "first make another host primary: marsadm primary {res} there"
+                "first make another host primary: marsadm primary {res} there; the last replica: marsadm secondary {res}, marsadm down {res}"
             )));
         }
         ctx.ui.note(&format!(

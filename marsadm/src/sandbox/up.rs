@@ -63,6 +63,7 @@ pub(super) async fn run(ctx: &Ctx, dir: &Path, args: &Args) -> Result<()> {
     let stop = stop::reasons(args.exit_with_stdin)
         .map_err(|error| Error::internal(format!("signals cannot be received: {error}")))?;
     if args.foreground {
+        end_with_parent()?;
         let supervisor = Supervisor::new(place.clone()).await?;
         let steps = async {
             let result = steps(ctx, &place, size).await;
@@ -96,6 +97,25 @@ pub(super) async fn run(ctx: &Ctx, dir: &Path, args: &Args) -> Result<()> {
         "the sandbox is up; next: marsadm sandbox exec hosta --dir {0} -- view; marsadm sandbox down --dir {0}",
         place.dir.display()
     ));
+    Ok(())
+}
+
+/// Lets the kernel end this process when its parent dies, also without a word.
+fn end_with_parent() -> Result<()> {
+    let parent = rustix::process::getppid();
+    let set = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+    set.map_err(|error| {
+        Error::new(
+            Kind::Internal,
+            format!("cannot be tied to the parent process: {error}"),
+        )
+    })?;
+    if rustix::process::getppid() != parent {
+        return Err(Error::new(
+            Kind::Negative,
+            "the parent process has ended already",
+        ));
+    }
     Ok(())
 }
 
