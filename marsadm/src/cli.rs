@@ -144,6 +144,8 @@ pub enum Command {
     Clock(c::clock::Args),
     /// Take over the keys of a legacy MARS tree
     ImportTree(c::import_tree::Args),
+    /// Write the keys as a legacy MARS tree
+    ExportTree(c::export_tree::Args),
     /// Logfiles of the original: list, check, convert them
     #[command(subcommand)]
     Log(c::log_file::Command),
