@@ -1,7 +1,7 @@
 //! Which keys have a place in a legacy tree: a function of the key and of whether it is deleted.
 
 use crate::SkipReason;
-use crate::place::{Place, parts_of, place_of};
+use crate::place::{Place, is_known_folder, parts_of, place_of};
 use mars_meta_model::{Cell, Key, check_host_name};
 use serde::Serialize;
 
@@ -30,6 +30,9 @@ pub enum LeftOut {
     /// A file that the original writes under this name: through a link it would write elsewhere.
     #[error("the original writes a file of this name, and would write through a link")]
     FileOfOriginal,
+    /// A value where the original expects a folder: it would write wherever the link leads.
+    #[error("the original expects a folder of this name, and would write wherever the link leads")]
+    FolderOfOriginal,
     /// A live `log-*` key.
     #[error("the original takes it for a transaction log; logs are not exported")]
     Log,
@@ -77,8 +80,13 @@ pub(super) fn left_out(key: &Key, cell: &Cell) -> Option<LeftOut> {
         return Some(LeftOut::TooDeep);
     }
     let leaf = parts.last().copied().unwrap_or_default();
-    if in_resource && parts.len() == 2 && leaf.starts_with(b"log-") && *cell != Cell::Tombstone {
-        return Some(LeftOut::Log);
+    if *cell != Cell::Tombstone {
+        if in_resource && parts.len() == 2 && leaf.starts_with(b"log-") {
+            return Some(LeftOut::Log);
+        }
+        if is_folder_of_original(&parts) {
+            return Some(LeftOut::FolderOfOriginal);
+        }
     }
     is_file_of_original(&parts, leaf).then_some(LeftOut::FileOfOriginal)
 }
@@ -92,6 +100,18 @@ fn of_import(reason: &SkipReason) -> LeftOut {
         SkipReason::TooDeep => LeftOut::TooDeep,
         SkipReason::Obsolete => LeftOut::Obsolete,
         _ => LeftOut::NotReplicated,
+    }
+}
+
+/// The original matches names of folders by how they begin.
+fn is_folder_of_original(parts: &[&[u8]]) -> bool {
+    const IN_RESOURCE: [&[u8]; 5] = [b"userspace", b"defaults", b"todo-", b"actual-", b"local-"];
+    match parts {
+        [name] => is_known_folder(name),
+        [res, name] if res.starts_with(b"resource-") => {
+            IN_RESOURCE.iter().any(|known| name.starts_with(known))
+        }
+        _ => false,
     }
 }
 
@@ -128,7 +148,6 @@ mod tests {
             "actual-h/alive",
             "actual-h/time",
             "userspace/x",
-            "resource-r",
             "resource-r/size",
             "resource-r/unknown",
             "resource-r/todo-h/attach",
@@ -139,6 +158,8 @@ mod tests {
         }
         let log = Key::parse("resource-r/log-000000001-h").unwrap();
         assert_eq!(left_out(&log, &Cell::Tombstone), None);
+        let folder = Key::parse("resource-r/actual-h").unwrap();
+        assert_eq!(left_out(&folder, &Cell::Tombstone), None);
     }
 
     #[test]
@@ -161,6 +182,11 @@ mod tests {
             ("resource-r/log-000000001-h", L::Log),
             ("resource-r/systemd-trigger", L::FileOfOriginal),
             ("userspace/systemd-trigger", L::FileOfOriginal),
+            ("resource-r", L::FolderOfOriginal),
+            ("ips", L::FolderOfOriginal),
+            ("actual-h", L::FolderOfOriginal),
+            ("lost+found", L::FolderOfOriginal),
+            ("resource-r/todo-h", L::FolderOfOriginal),
             ("5.total.log", L::FileOfOriginal),
             ("resource-r/0.debug.status.tmp", L::FileOfOriginal),
             ("resource-r/logstatus-h.status", L::FileOfOriginal),

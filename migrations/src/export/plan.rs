@@ -242,9 +242,9 @@ mod tests {
         assert_eq!(links, ["resource-r/x-y", "resource-r/x/y"]);
         assert_eq!(out, [clash("resource-r/x", "resource-r/x/y")]);
 
-        let (links, out) = plan(&[("userspace", Some("1")), ("userspace/a", None)]);
-        assert_eq!(links, ["userspace"]);
-        assert_eq!(out, [clash("userspace/a", "userspace")]);
+        let (links, out) = plan(&[("resource-r/x", Some("1")), ("resource-r/x/a", None)]);
+        assert_eq!(links, ["resource-r/x"]);
+        assert_eq!(out, [clash("resource-r/x/a", "resource-r/x")]);
 
         let (links, out) = plan(&[
             ("resource-r", None),
@@ -254,9 +254,9 @@ mod tests {
         assert_eq!(links, ["resource-r/x/y"]);
         assert_eq!(out.len(), 2);
 
-        // The lowest of three is deleted, the middle one has a value.
+        // The lowest and the highest of three are deleted, the middle one has a value.
         let (links, _) = plan(&[
-            ("resource-r", Some("1")),
+            ("resource-r", None),
             ("resource-r/x", Some("1")),
             ("resource-r/x/y", None),
         ]);

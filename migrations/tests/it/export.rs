@@ -421,6 +421,46 @@ fn planning_and_looking_write_nothing() {
     write(&tree, &some_plan());
 }
 
+#[test]
+fn the_example_of_the_specification() {
+    let stamped =
+        |key: &str, text, secs: u64, ns: u64| entry(key, text, secs * 1_000_000_000 + ns, 1);
+    let uuid = "hostA_1742540000.123456789";
+    let plan = plan_from(&[
+        stamped("uuid", Some(uuid), 1_742_540_000, 123_456_789),
+        stamped(
+            "resource-r/data-hostA",
+            Some("/dev/vg0/r"),
+            1_742_541_000,
+            7,
+        ),
+        stamped("resource-r/log-000000001-hostA", None, 1_742_541_002, 0),
+        stamped("directory/r/member-hostA", Some("storage"), 1, 0),
+        stamped("userspace/a/b", Some("x"), 1, 0),
+    ]);
+    let reasons: Vec<_> = plan.left_out.iter().map(|row| row.reason.clone()).collect();
+    assert_eq!(reasons, [LeftOut::Native, LeftOut::TooDeep]);
+    let tree = Tree::new();
+    write(&tree, &plan);
+    let scan = scan_tree(tree.root(), &ScanOptions::default()).unwrap();
+    let found: Vec<String> = (scan.objects.iter())
+        .filter(|object| object.path != b".mars-export")
+        .filter_map(|object| match &object.kind {
+            mars_migrations::ObjectKind::Link { value } => Some(format!(
+                "{} -> {} {}.{:09}",
+                object.path.escape_ascii(),
+                value.escape_ascii(),
+                object.mtime_ns / 1_000_000_000,
+                object.mtime_ns % 1_000_000_000
+            )),
+            _ => None,
+        })
+        .collect();
+    let spec = include_str!("../../../docs/spec/legacy-export.md");
+    let block = spec.split("```").nth(1).unwrap();
+    assert_eq!(found, block.trim().lines().collect::<Vec<_>>());
+}
+
 /// A key of any row of the schema, and some that have no place in a tree.
 fn any_key() -> impl Strategy<Value = String> {
     let name = || {
