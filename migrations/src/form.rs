@@ -1,6 +1,7 @@
 //! The two forms of a report: for humans and for programs.
 
 use crate::report::{CellKind, KeyRow, Report, Source};
+use serde::Serialize;
 use std::fmt;
 
 impl Report {
@@ -9,22 +10,27 @@ impl Report {
     /// # Errors
     /// Never for a report of this crate; the error is passed on rather than hidden.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        use fmt::Write as _;
-        let json = serde_json::to_string_pretty(self)?;
-        let mut ascii = String::with_capacity(json.len());
-        // What JSON does not escape by itself only occurs within strings, where an escape means the same.
-        for c in json.chars() {
-            if c == '\n' || (c.is_ascii() && !c.is_ascii_control()) {
-                ascii.push(c);
-                continue;
-            }
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing into a String cannot fail.
-                let _ = write!(ascii, "\\u{unit:04x}");
-            }
-        }
-        Ok(ascii)
+        ascii_json(self)
     }
+}
+
+/// JSON in which everything but ASCII is escaped.
+pub(crate) fn ascii_json(what: &impl Serialize) -> Result<String, serde_json::Error> {
+    use fmt::Write as _;
+    let json = serde_json::to_string_pretty(what)?;
+    let mut ascii = String::with_capacity(json.len());
+    // What JSON does not escape by itself only occurs within strings, where an escape means the same.
+    for c in json.chars() {
+        if c == '\n' || (c.is_ascii() && !c.is_ascii_control()) {
+            ascii.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing into a String cannot fail.
+            let _ = write!(ascii, "\\u{unit:04x}");
+        }
+    }
+    Ok(ascii)
 }
 
 impl fmt::Display for KeyRow {
@@ -111,7 +117,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn section<T>(
+pub(crate) fn section<T>(
     f: &mut fmt::Formatter<'_>,
     title: &str,
     rows: &[T],

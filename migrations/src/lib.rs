@@ -1,5 +1,7 @@
 //! Import of legacy `/mars` symlink trees into the store: `docs/spec/legacy-import.md`.
 //!
+//! The way back, from the store to such a tree, is in [`export`]: `docs/spec/legacy-export.md`.
+//!
 //! Logfiles of the original are read, written and converted by [`legacy_log`]; the rest of this page is about trees.
 //!
 //! Three steps, of which only the first touches a file system, and only to read it:
@@ -11,6 +13,7 @@
 
 mod check;
 mod derive;
+pub mod export;
 mod form;
 mod history;
 pub mod legacy_log;

@@ -15,6 +15,11 @@ pub const STAMPS_LOST_LINKS_MIN: usize = 10;
 /// Most replicas of one resource whose histories are compared, each with each.
 pub const REPLICAS_COMPARED_MAX: usize = 64;
 
+/// Most keys that are exported: as many as a scan of the export would list.
+pub const EXPORT_KEYS_MAX: usize = OBJECTS_MAX;
+/// Longest host name that the original holds without cutting it, bytes.
+pub const LEGACY_HOST_LEN_MAX: usize = 31;
+
 /// Longest record of a legacy log, bytes: its length is a signed 16-bit number.
 pub const LEGACY_RECORD_MAX: usize = 32_767;
 /// Longest payload that the writer of legacy logs puts into one record, bytes, as the original does.

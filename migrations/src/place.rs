@@ -59,6 +59,11 @@ fn begins(part: &[u8], names: &[&str]) -> bool {
     names.iter().any(|name| part.starts_with(name.as_bytes()))
 }
 
+/// A name at the root that the original has for folders, or takes for one of them.
+pub(crate) fn is_known_folder(name: &[u8]) -> bool {
+    begins(name, &REPLICATED) || begins(name, &LOCAL)
+}
+
 fn dotted(part: &[u8]) -> SkipReason {
     if part.starts_with(b".tmp") {
         SkipReason::Temporary

@@ -291,14 +291,14 @@ impl Walk {
     }
 }
 
-enum Look {
+pub(crate) enum Look {
     Plain(ObjectKind),
     Dir,
 }
 
 /// One object, without following or opening it: `O_PATH` holds on to the link itself, so that its value and
 /// its stamp belong together.
-fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Look), Errno> {
+pub(crate) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Look), Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&fd)?;
@@ -316,7 +316,7 @@ fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Look), Errno> {
     Ok((stat, look))
 }
 
-fn mtime_of(stat: &Stat) -> i128 {
+pub(crate) fn mtime_of(stat: &Stat) -> i128 {
     i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
 }
 

@@ -127,3 +127,25 @@ async fn a_legacy_tree_is_taken_over_with_its_stamps() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn the_keys_are_exported_as_a_legacy_tree() {
+    let w = World::new(&["hosta"]);
+    w.ok("set-link hello userspace/note").await;
+    let tree = w.dir.path().join("new-mars");
+    let line = format!("export-tree {}", tree.display());
+    let out = w.ok(&format!("--dry-run {line}")).await.stdout();
+    assert!(out.contains("logs are not exported"), "{out}");
+    assert!(!tree.exists());
+    w.ok(&line).await;
+    let note = tree.join("userspace/note");
+    assert_eq!(std::fs::read_link(note).unwrap().to_str(), Some("hello"));
+    assert!(!tree.join("roster").exists());
+    w.fails(&line, Kind::Refused, "holds an export already")
+        .await;
+    let json = w.ok(&format!("--force {line} --json")).await.stdout();
+    assert!(json.contains("\"made\": 0"), "{json}");
+    let busy = format!("export-tree {}", w.dir.path().display());
+    w.fails(&busy, Kind::Refused, "neither empty nor an export")
+        .await;
+}

@@ -5,17 +5,17 @@ use mars_meta_model::{Membership, NodeId, members};
 use mars_migrations::{CellKind, Source};
 use std::collections::BTreeMap;
 
-const TREE1: &str = include_str!("../data/tree1-fresh-one-node.tsv");
-const TREE2: &str = include_str!("../data/tree2-two-nodes-healthy.tsv");
-const TREE3: &str = include_str!("../data/tree3-three-nodes-splitbrain.tsv");
+pub(crate) const TREE1: &str = include_str!("../data/tree1-fresh-one-node.tsv");
+pub(crate) const TREE2: &str = include_str!("../data/tree2-two-nodes-healthy.tsv");
+pub(crate) const TREE3: &str = include_str!("../data/tree3-three-nodes-splitbrain.tsv");
 
-struct Line<'t> {
-    path: &'t str,
-    value: &'t str,
-    stamp: u64,
+pub(crate) struct Line<'t> {
+    pub(crate) path: &'t str,
+    pub(crate) value: &'t str,
+    pub(crate) stamp: u64,
 }
 
-fn lines<'t>(tsv: &'t str, kind: &'t str) -> impl Iterator<Item = Line<'t>> {
+pub(crate) fn lines<'t>(tsv: &'t str, kind: &'t str) -> impl Iterator<Item = Line<'t>> {
     tsv.lines().filter_map(move |line| {
         let fields: Vec<&str> = line.split('\t').collect();
         let stamp: mars_lamport::Timestamp = fields[3].parse().unwrap();

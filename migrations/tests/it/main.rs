@@ -6,6 +6,7 @@
     reason = "test code fails by panicking"
 )]
 
+mod export;
 mod fixtures;
 mod hostile;
 mod legacy_log;

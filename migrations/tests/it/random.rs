@@ -53,7 +53,7 @@ fn possible(links: BTreeMap<String, Link>) -> BTreeMap<String, Link> {
 }
 
 /// The same cases each time, or those of the seed in `PROPTEST_RNG_SEED`.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     let mut config = ProptestConfig {
         cases: 96,
         failure_persistence: None,

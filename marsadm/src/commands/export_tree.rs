@@ -1,0 +1,116 @@
+//! `export-tree`: the way back, a legacy `/mars` folder of the keys of the store.
+
+use crate::context::Ctx;
+use crate::error::{Error, Result};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Cell, Entry, Key, NodeId, Table, Value, check_host_name};
+use mars_migrations::export::{
+    ExportOptions, TargetState, WriteExportError, inspect_target, plan_export, write_export,
+};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Write the keys as a legacy MARS tree of symlinks, with their stamps.
+///
+/// DIR must be missing or empty; an export that was cut off is continued. Logs are not exported, because the original
+/// cannot read them: its replicas need a full sync afterwards. With --dry-run: only show what would be written.
+///
+/// With --force: renew an export that is complete already. Links with a later stamp are kept.
+///
+/// Example: marsadm export-tree /mnt/new-mars --dry-run
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The folder to make or to fill
+    pub dir: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the daemon does not answer, DIR is neither new nor empty, or cannot be written. What was written stays.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let work = async {
+        let now_ns = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|d| u64::try_from(d.as_nanos()).ok())
+            .ok_or_else(|| Error::internal("the system clock is before 1970"))?;
+        // Before the store is read: a wrong folder is a common mistake.
+        let target = inspect_target(&args.dir).map_err(refused)?;
+        if target == TargetState::Complete && !ctx.opts.force {
+            return Err(refused(WriteExportError::Exists(args.dir.clone())));
+        }
+        let mut table = ctx.table(&[""]).await?;
+        add_liveness(ctx, &mut table, now_ns).await?;
+        let entries = table.iter().cloned();
+        let mut plan = plan_export(entries, &ExportOptions::at(now_ns))
+            .map_err(|error| Error::refused(error.to_string()))?;
+        if !ctx.opts.dry_run {
+            let written = write_export(&args.dir, &plan, ctx.opts.force);
+            plan.written = Some(written.map_err(refused)?);
+        }
+        let text = if args.json {
+            let json = plan.to_json();
+            json.map_err(|error| Error::internal(error.to_string()))?
+        } else {
+            plan.to_string()
+        };
+        ctx.ui.line(text.trim_end());
+        Ok(())
+    };
+    work.await
+        .map_err(|error| error.about(&format!("export-tree {}", args.dir.display())))
+}
+
+fn refused(error: WriteExportError) -> Error {
+    use crate::error::Kind;
+    let kind = match &error {
+        WriteExportError::Io { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Kind::Denied
+        }
+        WriteExportError::Io { .. } => Kind::Internal,
+        _ => Kind::Refused,
+    };
+    Error::new(kind, error.to_string())
+}
+
+/// When each host was last heard of, where an import has left an older record of it.
+async fn add_liveness(ctx: &Ctx, table: &mut Table, now_ns: u64) -> Result<()> {
+    for peer in ctx.peers().await? {
+        let Some(heard) = peer
+            .heard_ns
+            .filter(|_| check_host_name(&peer.host).is_ok())
+        else {
+            continue;
+        };
+        let stamp = Timestamp::from_nanos(heard);
+        let window = u64::try_from(ctx.opts.window.as_nanos()).unwrap_or(u64::MAX);
+        let alive = if now_ns.saturating_sub(heard) <= window {
+            "1"
+        } else {
+            "0"
+        };
+        for (leaf, text) in [("alive", alive.to_owned()), ("time", stamp.to_string())] {
+            let key = Key::parse(&format!("actual-{}/{leaf}", peer.host));
+            if let (Ok(key), Ok(value)) = (key, Value::text(&text)) {
+                table.merge(Entry {
+                    key,
+                    cell: Cell::Live(value),
+                    epoch: 0,
+                    stamp,
+                    origin: NodeId::IMPORTED,
+                    boot: 0,
+                    forced: false,
+                    ext: Box::default(),
+                });
+            }
+        }
+    }
+    Ok(())
+}

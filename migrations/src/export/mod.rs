@@ -1,0 +1,17 @@
+//! Export of the store into a legacy `/mars` symlink tree: `docs/spec/legacy-export.md`.
+//!
+//! [`plan_export`] decides, without any IO, which entries become links and why others do not; [`write_export`]
+//! makes the links below one folder and nowhere else.
+
+mod check;
+mod form;
+mod place;
+mod plan;
+mod write;
+
+pub use check::{ExportWarning, ExportWarningKind};
+pub use place::LeftOut;
+pub use plan::{
+    ExportCounts, ExportLink, ExportOptions, ExportPlan, LeftOutRow, PlanExportError, plan_export,
+};
+pub use write::{TargetState, WriteExportError, Written, inspect_target, write_export};
