@@ -1,3 +1,5 @@
+//! Golden bytes and hostile bytes of every message.
+
 use super::*;
 use mars_meta_model::testing::entry;
 use proptest::prelude::*;
