@@ -92,38 +92,27 @@ impl Shared {
 
     /// Changes the observed state; a change of role or of a message is reported at once.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        let urgent = |status: &Status| {
+            (
+                (
+                    status.primary,
+                    status.device,
+                    status.attached,
+                    status.syncing,
+                    status.emergency,
+                ),
+                (
+                    status.replay_code,
+                    status.disk_error,
+                    status.flush_done.clone(),
+                ),
+                status.messages.len(),
+            )
+        };
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = (
-            (
-                status.primary,
-                status.device,
-                status.attached,
-                status.syncing,
-                status.emergency,
-            ),
-            (
-                status.replay_code,
-                status.disk_error,
-                status.flush_done.clone(),
-            ),
-            status.messages.len(),
-        );
+        let before = urgent(&status);
         change(&mut status);
-        let after = (
-            (
-                status.primary,
-                status.device,
-                status.attached,
-                status.syncing,
-                status.emergency,
-            ),
-            (
-                status.replay_code,
-                status.disk_error,
-                status.flush_done.clone(),
-            ),
-            status.messages.len(),
-        );
+        let after = urgent(&status);
         drop(status);
         if before != after {
             self.urgent.notify_one();
