@@ -1,5 +1,6 @@
 //! The ordered map in memory that all reads come from.
 
+use crate::collect::Ledger;
 use crate::{Entry, Key, Merge, View};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,6 +9,7 @@ use std::ops::Bound;
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     entries: BTreeMap<Key, Entry>,
+    ledger: Ledger,
 }
 
 impl Table {
@@ -29,6 +31,11 @@ impl Table {
     /// Forgets a key altogether; returns what was held.
     pub fn remove(&mut self, key: &Key) -> Option<Entry> {
         self.entries.remove(key)
+    }
+
+    /// How far tombstones were collected, to be changed by the table's owner.
+    pub const fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     /// Number of entries, tombstones included.
@@ -73,6 +80,10 @@ impl View for Table {
 
     fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
         Box::new(self.scan_after(prefix, None))
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        Some(&self.ledger)
     }
 }
 
