@@ -53,7 +53,7 @@ pub struct Learnt {
 /// Floor and slots of one scope.
 ///
 /// # Invariants
-/// * the floor never falls; slots at or below it are left out;
+/// * the floor never falls; slots below it are left out;
 /// * a foreign slot says that the own store includes what that node held at its claim: it is only taken from a node
 ///   whose store was equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl Mark {
     fn raise(&mut self, floor: Timestamp) {
         self.floor = self.floor.max(floor);
         let floor = self.floor;
-        self.slots.retain(|_, slot| slot.level > floor);
+        self.slots.retain(|_, slot| slot.level >= floor);
     }
 
     /// Check over members, voters and their claims; `None` if a voter's claim is missing.
@@ -187,8 +187,17 @@ impl Mark {
         true
     }
 
-    /// Raises the floor if all voters have voted for what is known here; returns the new floor.
-    pub fn cut(&mut self, own: &Own, voters: &Voters) -> Option<Timestamp> {
+    /// Up to when everything is known here that any voter has written: the oldest of their claims.
+    #[must_use]
+    pub fn reach(&self, own: NodeId, voters: &Voters) -> Timestamp {
+        let others = voters.voting.iter().filter(|node| **node != own);
+        let stamps = others.map(|node| self.slots.get(node).map_or(self.floor, |slot| slot.stamp));
+        stamps.min().unwrap_or(Timestamp::from_nanos(u64::MAX))
+    }
+
+    /// Raises the floor if all voters have voted for what is known here; returns the new floor. It never rises above
+    /// `reach`: up to there this node knows who the members are.
+    pub fn cut(&mut self, own: &Own, voters: &Voters, reach: Timestamp) -> Option<Timestamp> {
         if !voters.voting.contains(&own.node) || !voters.is_majority() {
             return None;
         }
@@ -198,7 +207,7 @@ impl Mark {
             let slot = self.slots.get(node).filter(|slot| slot.vote == tally)?;
             lowest = Some(lowest.map_or(slot.level, |low| low.min(slot.level)));
         }
-        let floor = lowest.filter(|floor| *floor > self.floor)?;
+        let floor = lowest.map(|low| low.min(reach)).filter(|floor| *floor > self.floor)?;
         self.raise(floor);
         Some(floor)
     }

@@ -547,6 +547,8 @@ impl World {
 
     fn collect_right(&mut self, node: usize) {
         for scope in [Scope::Global, resource()] {
+            let global = voters(self.table(node), &Scope::Global);
+            let reach = self.mark(node, &Scope::Global).reach(Self::id(node), &global);
             let voters = voters(self.table(node), &scope);
             if !voters.voting.contains(&Self::id(node)) {
                 continue;
@@ -555,7 +557,7 @@ impl World {
             let (own, level) = (self.own(node), PACES.of(&scope).level(self.wall(node)));
             mark.claim(&own, level);
             mark.vote(&own, &voters);
-            if let Some(floor) = mark.cut(&own, &voters) {
+            if let Some(floor) = mark.cut(&own, &voters, reach) {
                 self.found.cuts += 1;
                 self.say(|| format!("{node} cuts {scope:?} at {floor:?}: {mark:?} {voters:?}"));
             }
