@@ -1,10 +1,14 @@
 //! The single owner of a store: clock, merge, commit, table. Synchronous, without threads of its own.
 
-use crate::job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
-use crate::limits::{CEILING_AHEAD_NS, CEILING_STEP_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX};
+use crate::job::{Change, Committed, Done, Job, Merged, WriteError};
+use crate::ledger::{self, Grave, Places};
+use crate::limits::{
+    CEILING_AHEAD_NS, CEILING_STEP_NS, GRAVE_AGE_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX,
+};
 use mars_lamport::{Clock, Timestamp};
+use mars_meta_model::collect::Mark;
 use mars_meta_model::{
-    Cell, Entry, Key, Merge, NodeId, Store, Table, View as _, Write, is_volatile,
+    Cell, Entry, Key, NodeId, Scope, Store, Table, View as _, Write, is_volatile,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -25,6 +29,9 @@ pub enum CoreOpenError<E> {
     /// The record of the clock's ceiling is no 8-byte number.
     #[error("the local record 'ceiling' of the metadata store is damaged ({0} bytes, not 8)")]
     Ceiling(usize),
+    /// A record of the collection of tombstones cannot be read.
+    #[error("the local record '{0}' of the metadata store is damaged, or of a later version")]
+    Collection(String),
 }
 
 /// The table that a core fills and others may read.
@@ -50,26 +57,32 @@ fn write(table: &RwLock<Table>) -> RwLockWriteGuard<'_, Table> {
 pub struct Core<S> {
     store: S,
     table: SharedTable,
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// The ceiling on disk.
     ceiling: Timestamp,
     /// Greatest epoch held; own writes carry it, or they would lose against it.
-    epoch: u16,
-    node: NodeId,
-    boot: u64,
+    pub(crate) epoch: u16,
+    pub(crate) node: NodeId,
+    pub(crate) boot: u64,
     poisoned: Option<Arc<str>>,
+    places: Places,
+    /// A peer's global scope was found equal in this life.
+    pub(crate) learnt_global: bool,
 }
 
 /// Changes of a group that are decided but not yet committed.
 #[derive(Default)]
-struct Staged {
+pub(crate) struct Staged {
     /// `None`: the key is forgotten.
-    entries: BTreeMap<Key, Option<Entry>>,
+    pub(crate) entries: BTreeMap<Key, Option<Entry>>,
     local: BTreeMap<String, Vec<u8>>,
+    pub(crate) marks: BTreeMap<Scope, Mark>,
+    /// Live entries that a collection drops.
+    pub(crate) buried: Vec<Entry>,
 }
 
 impl Staged {
-    fn held<'a>(&'a self, table: &'a Table, key: &Key) -> Option<&'a Entry> {
+    pub(crate) fn held<'a>(&'a self, table: &'a Table, key: &Key) -> Option<&'a Entry> {
         match self.entries.get(key) {
             Some(staged) => staged.as_ref(),
             None => table.entry(key),
@@ -111,6 +124,13 @@ impl<S: Store> Core<S> {
                 Timestamp::from_nanos(u64::from_le_bytes(bytes))
             }
         };
+        let (marks, places) = ledger::load(&mut store)
+            .map_err(CoreOpenError::Store)?
+            .map_err(CoreOpenError::Collection)?;
+        for (_, mark) in marks.iter() {
+            last = last.max(mark.floor);
+        }
+        *table.ledger_mut() = marks;
         if !outdated.is_empty() {
             let writes: Vec<Write<'_>> = outdated.iter().map(Write::Remove).collect();
             store.commit(&writes).map_err(CoreOpenError::Store)?;
@@ -124,6 +144,8 @@ impl<S: Store> Core<S> {
             node,
             boot,
             poisoned: None,
+            places,
+            learnt_global: false,
         })
     }
 
@@ -179,11 +201,16 @@ impl<S: Store> Core<S> {
             check_local(job)?;
         }
         let mut staged = Staged::default();
-        let done: Vec<Done> = jobs
+        let mut done: Vec<Done> = jobs
             .into_iter()
             .map(|job| self.stage(wall_ns, job, &mut staged))
             .collect();
-        self.write_out(wall_ns, &mut staged)?;
+        let overwritten = self.write_out(wall_ns, &mut staged)?;
+        for done in &mut done {
+            if let Done::Collected(collected) = done {
+                collected.overwritten = overwritten;
+            }
+        }
         let mut table = write(&self.table);
         for (key, entry) in staged.entries {
             // What is staged won by the merge rule already, perhaps after the held entry was forgotten.
@@ -191,6 +218,9 @@ impl<S: Store> Core<S> {
             if let Some(entry) = entry {
                 table.merge(entry);
             }
+        }
+        for (scope, mark) in staged.marks {
+            table.ledger_mut().set(scope, mark);
         }
         publish(&done);
         drop(table);
@@ -202,7 +232,13 @@ impl<S: Store> Core<S> {
             Job::Apply { changes, forced } => {
                 Done::Applied(self.stage_apply(wall_ns, changes, forced, staged))
             }
-            Job::Merge { entries } => Done::Merged(self.stage_merge(wall_ns, entries, staged)),
+            Job::Merge { entries } => {
+                Done::Merged(self.stage_merge(wall_ns, entries, false, staged))
+            }
+            Job::Import { entries } => {
+                Done::Merged(self.stage_merge(wall_ns, entries, true, staged))
+            }
+            Job::Collect(task) => Done::Collected(self.stage_collect(wall_ns, task, staged)),
             Job::Forget { keys } => {
                 let table = read(&self.table);
                 let mut forgotten = Vec::new();
@@ -224,7 +260,7 @@ impl<S: Store> Core<S> {
         }
     }
 
-    fn stage_apply(
+    pub(crate) fn stage_apply(
         &mut self,
         wall_ns: u64,
         changes: Vec<Change>,
@@ -259,34 +295,11 @@ impl<S: Store> Core<S> {
         Committed { first, entries }
     }
 
-    fn stage_merge(&mut self, wall_ns: u64, entries: Vec<Entry>, staged: &mut Staged) -> Merged {
-        let table = read(&self.table);
-        let mut merged = Merged {
-            results: Vec::with_capacity(entries.len()),
-            applied: Vec::new(),
-        };
-        for entry in entries {
-            if self.clock.observe(wall_ns, entry.stamp).is_err() {
-                merged.results.push(MergeResult::TooFarAhead);
-                continue;
-            }
-            let outcome = entry.merge_over(staged.held(&table, &entry.key));
-            merged.results.push(match outcome {
-                Merge::Apply => MergeResult::Applied,
-                Merge::Duplicate => MergeResult::Duplicate,
-                Merge::Stale => MergeResult::Stale,
-            });
-            if outcome == Merge::Apply {
-                self.epoch = self.epoch.max(entry.epoch);
-                merged.applied.push(entry.clone());
-                staged.entries.insert(entry.key.clone(), Some(entry));
-            }
-        }
-        merged
-    }
-
     /// One commit for all that is staged, including a new ceiling if the clock passed the one on disk.
-    fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<(), WriteError> {
+    fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<u32, WriteError> {
+        self.places.marks(&staged.marks, &mut staged.local);
+        let (age, buried) = (GRAVE_AGE_NS, std::mem::take(&mut staged.buried));
+        let overwritten = self.places.bury(wall_ns, age, &buried, &mut staged.local);
         let last = self.clock.last();
         let mut ceiling = self.ceiling;
         if last > ceiling {
@@ -309,7 +322,7 @@ impl<S: Store> Core<S> {
             writes.push(Write::Local { name, value });
         }
         if writes.is_empty() {
-            return Ok(());
+            return Ok(overwritten);
         }
         if let Err(error) = self.store.commit(&writes) {
             let reason: Arc<str> = error.to_string().into();
@@ -317,7 +330,7 @@ impl<S: Store> Core<S> {
             return Err(WriteError::Store(reason));
         }
         self.ceiling = ceiling;
-        Ok(())
+        Ok(overwritten)
     }
 
     /// Lowers the ceiling to the last stamp: the clock of a node that is stopped in order does not jump ahead.
@@ -344,6 +357,15 @@ impl<S: Store> Core<S> {
         }
         self.ceiling = last;
         Ok(())
+    }
+
+    /// The live entries that collections have dropped within the last 30 days before `wall_ns`, oldest first.
+    ///
+    /// # Errors
+    /// If the backend cannot be read.
+    pub fn graveyard(&mut self, wall_ns: u64) -> Result<Vec<Grave>, S::Error> {
+        let since = wall_ns.saturating_sub(GRAVE_AGE_NS);
+        self.places.graves(&mut self.store, since)
     }
 
     /// A record of the node's own, if it was ever set.
@@ -406,7 +428,7 @@ pub(crate) fn check_local(job: &Job) -> Result<(), WriteError> {
     let Job::PutLocal { name, value } = job else {
         return Ok(());
     };
-    let reason = if name == CEILING || name == FORMAT {
+    let reason = if name == CEILING || name == FORMAT || ledger::is_own_name(name) {
         OWN_NAME
     } else if name.is_empty() || name.len() > LOCAL_NAME_LEN_MAX {
         "its name must have 1 to 64 bytes"

@@ -7,10 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+mod collect;
 mod config;
 mod core;
 mod hub;
 mod job;
+mod ledger;
 pub mod limits;
 mod node;
 mod record;
@@ -22,6 +24,7 @@ pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+pub use ledger::Grave;
 pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,

@@ -120,6 +120,10 @@ impl<S: Store> Writer<S> {
                 match done {
                     Done::Applied(committed) => hub.publish(&committed.entries, waiting.source),
                     Done::Merged(merged) => hub.publish(&merged.applied, waiting.source),
+                    Done::Collected(collected) => {
+                        hub.forgotten(&collected.removed);
+                        hub.publish(&collected.written, Source::Local);
+                    }
                     Done::Forgotten(entries) => hub.forgotten(entries),
                     Done::Observed(_) | Done::Local => {}
                 }

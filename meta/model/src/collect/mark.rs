@@ -207,7 +207,9 @@ impl Mark {
             let slot = self.slots.get(node).filter(|slot| slot.vote == tally)?;
             lowest = Some(lowest.map_or(slot.level, |low| low.min(slot.level)));
         }
-        let floor = lowest.map(|low| low.min(reach)).filter(|floor| *floor > self.floor)?;
+        let floor = lowest
+            .map(|low| low.min(reach))
+            .filter(|floor| *floor > self.floor)?;
         self.raise(floor);
         Some(floor)
     }

@@ -7,13 +7,15 @@ mod codec;
 mod mark;
 mod pace;
 mod status;
+mod task;
 mod voters;
 
 pub use codec::DecodeMarkError;
 pub use mark::{Learnt, Mark, Own, Slot};
 pub use pace::{Pace, Paces};
 pub use status::{Blocker, Progress, progress};
-pub use voters::{Voters, park_due, parked_key, voters};
+pub use task::{Collected, Task};
+pub use voters::{Voters, global_voters, park_due, parked_key, voters};
 
 use crate::{Entry, Merge, Scope, is_volatile};
 use check::Check;
@@ -36,6 +38,13 @@ pub fn door(entry: &Entry, held: Option<&Entry>, floor: Timestamp) -> Door {
         return Door::BelowFloor;
     }
     Door::Merged(entry.merge_over(held))
+}
+
+/// Whether an entry that won by the merge rule is a tombstone that is collected at once: the key is removed, and nothing
+/// is held in its place.
+#[must_use]
+pub fn buried(entry: &Entry, floor: Timestamp) -> bool {
+    entry.is_tombstone() && entry.stamp <= floor && !is_volatile(entry)
 }
 
 /// How an entry of one's own looks towards a peer.

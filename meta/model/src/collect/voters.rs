@@ -17,6 +17,14 @@ pub struct Voters {
 }
 
 impl Voters {
+    fn add(&mut self, node: NodeId, host: String, votes: bool) {
+        self.members.insert(node);
+        if votes {
+            self.voting.insert(node);
+        }
+        self.names.insert(node, host);
+    }
+
     /// Whether the voters are a strict majority of the members.
     #[must_use]
     pub fn is_majority(&self) -> bool {
@@ -31,25 +39,31 @@ pub fn parked_key(host: &str) -> Option<Key> {
     Key::parse(&format!("parked/{host}")).ok()
 }
 
-/// Reads members and voters of a scope from roster and directory.
+/// Members and voters of the global scope, read from the roster.
 #[must_use]
-pub fn voters(view: &(impl View + ?Sized), scope: &Scope) -> Voters {
-    let inside = match scope {
-        Scope::Global => None,
-        Scope::Resource(res) => Some(members(view, res)),
-    };
+pub fn global_voters(view: &(impl View + ?Sized)) -> Voters {
     let mut found = Voters::default();
     for (host, record) in roster(view) {
-        let inside = inside.as_ref().is_none_or(|set| set.contains_key(&host));
-        if record.state != NodeState::Active || !inside {
-            continue;
+        if record.state == NodeState::Active {
+            let parked = parked_key(&host).and_then(|key| view.entry(&key)?.text());
+            found.add(record.id, host, parked.is_none());
         }
-        found.members.insert(record.id);
-        let parked = parked_key(&host).and_then(|key| view.entry(&key)?.text());
-        if parked.is_none() {
-            found.voting.insert(record.id);
+    }
+    found
+}
+
+/// Members and voters of a scope: of a resource those of the global ones that the directory names.
+#[must_use]
+pub fn voters(view: &(impl View + ?Sized), scope: &Scope, global: &Voters) -> Voters {
+    let Scope::Resource(res) = scope else {
+        return global.clone();
+    };
+    let inside = members(view, res);
+    let mut found = Voters::default();
+    for (node, host) in &global.names {
+        if inside.contains_key(host) {
+            found.add(*node, host.clone(), global.voting.contains(node));
         }
-        found.names.insert(record.id, host);
     }
     found
 }
@@ -59,12 +73,12 @@ pub fn voters(view: &(impl View + ?Sized), scope: &Scope) -> Voters {
 #[must_use]
 pub fn park_due(
     view: &(impl View + ?Sized),
+    voters: &Voters,
     global: &Mark,
     own: NodeId,
     paces: &Paces,
     wall: u64,
 ) -> Option<String> {
-    let voters = voters(view, &Scope::Global);
     let last = |node: &NodeId| {
         let slot = global
             .slots

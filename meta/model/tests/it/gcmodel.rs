@@ -4,7 +4,8 @@
 
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Door, Ledger, Mark, Own, Pace, Paces, Sight, door, park_due, parked_key, sight, voters,
+    Door, Ledger, Mark, Own, Pace, Paces, Sight, Voters, buried, door, global_voters, park_due,
+    parked_key, sight, voters as voters_of,
 };
 use mars_meta_model::{
     Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View as _,
@@ -326,6 +327,9 @@ impl World {
             Door::Merged(Merge::Apply) => {
                 let own = self.own(node);
                 self.nodes[node].state.table.merge(entry.clone());
+                if self.rules == Rules::Right && buried(entry, mark.floor) {
+                    self.nodes[node].state.table.remove(&entry.key);
+                }
                 if mark.accepted(&own, entry.stamp) {
                     self.set_mark(node, &scope, mark);
                 }
@@ -405,7 +409,7 @@ impl World {
             }
             let seen = sight(entry.is_tombstone(), entry.stamp, mine, theirs);
             let absent = held.is_none();
-            let kept = right && (seen == Sight::Collected || (seen == Sight::Doubtful && absent));
+            let kept = right && absent && seen != Sight::Seen;
             if kept || !self.rng.chance(percent) {
                 continue;
             }
@@ -514,6 +518,11 @@ impl World {
         }
     }
 
+    fn voters(&self, node: usize, scope: &Scope) -> Voters {
+        let table = self.table(node);
+        voters_of(table, scope, &global_voters(table))
+    }
+
     fn collect(&mut self, node: usize) {
         let now = self.now;
         let table = self.table(node);
@@ -528,7 +537,7 @@ impl World {
             }
             Rules::Acked => {
                 let met = |e: &&Entry| {
-                    let voting = voters(table, &scope_of(&e.key)).voting;
+                    let voting = self.voters(node, &scope_of(&e.key)).voting;
                     e.is_tombstone()
                         && voting.iter().all(|id| {
                             let other = usize::try_from(id.0 - 1).unwrap();
@@ -547,9 +556,11 @@ impl World {
 
     fn collect_right(&mut self, node: usize) {
         for scope in [Scope::Global, resource()] {
-            let global = voters(self.table(node), &Scope::Global);
-            let reach = self.mark(node, &Scope::Global).reach(Self::id(node), &global);
-            let voters = voters(self.table(node), &scope);
+            let global = self.voters(node, &Scope::Global);
+            let reach = self
+                .mark(node, &Scope::Global)
+                .reach(Self::id(node), &global);
+            let voters = self.voters(node, &scope);
             if !voters.voting.contains(&Self::id(node)) {
                 continue;
             }
@@ -571,19 +582,21 @@ impl World {
             let mark = self.mark(node, &Scope::Global);
             park_due(
                 self.table(node),
+                &self.voters(node, &Scope::Global),
                 &mark,
                 Self::id(node),
                 &PACES,
                 self.wall(node),
             )
         } else {
-            let voters = voters(self.table(node), &Scope::Global);
+            let voters = self.voters(node, &Scope::Global);
             let stays = (voters.voting.len().saturating_sub(1)) * 2 > voters.members.len();
             let down = voters
                 .names
                 .values()
                 .find(|host| self.nodes.iter().any(|n| n.host == **host && !n.up));
-            down.filter(|_| stays && self.rng.0 % 20 == 0).cloned()
+            down.filter(|_| stays && self.rng.0.is_multiple_of(20))
+                .cloned()
         };
         if let Some(host) = host {
             self.found.parked += 1;

@@ -40,7 +40,9 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
     let (mut sum, mut bad) = (Found::default(), None);
     for seed in from..from + count {
         let found = play(seed, rules, dangers, false);
-        let wrong = found.resurrected + found.diverged + found.contradictions > 0;
+        // Restoring all who knew of a deletion makes a timeline without it; two such timelines contradict each other.
+        let wrong = found.resurrected > 0
+            || (!dangers.restore && found.diverged + found.contradictions > 0);
         // Nothing may be lost where nobody was restored, parked or late.
         let calm = !(dangers.restore || dangers.park || dangers.members);
         if bad.is_none() && (wrong || (calm && found.lost > 0)) {
@@ -67,7 +69,10 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
 fn nothing_deleted_comes_back() {
     for dangers in ALL {
         let (sum, bad) = campaign(0, 500, Rules::Right, dangers);
-        assert!(std::env::var("GC_GO").is_ok() || bad.is_none(), "GC_TRACE={bad:?},Right, {dangers:?}: {sum:?}");
+        assert!(
+            std::env::var("GC_GO").is_ok() || bad.is_none(),
+            "GC_TRACE={bad:?},Right, {dangers:?}: {sum:?}"
+        );
         assert!(
             sum.purged > 500 && sum.cuts > 500,
             "nothing was tried: {sum:?}"
@@ -79,7 +84,7 @@ fn nothing_deleted_comes_back() {
 fn wrong_rules_are_found_out() {
     for rules in [Rules::NoFloorRule, Rules::Ttl, Rules::Acked] {
         let (sum, _) = campaign(0, 300, rules, ALL[4]);
-        assert!(sum.resurrected > 0 || true, "{rules:?} went undetected: {sum:?}");
+        assert!(sum.resurrected > 0, "{rules:?} went undetected: {sum:?}");
         assert!(sum.purged > 0, "{rules:?} collected nothing");
     }
 }
@@ -101,6 +106,9 @@ fn long_campaign() {
     let (from, count) = (from.parse().expect("FROM"), count.parse().expect("COUNT"));
     for dangers in ALL {
         let (_, bad) = campaign(from, count, Rules::Right, dangers);
-        assert!(std::env::var("GC_GO").is_ok() || bad.is_none(), "{dangers:?}");
+        assert!(
+            std::env::var("GC_GO").is_ok() || bad.is_none(),
+            "{dangers:?}"
+        );
     }
 }
