@@ -11,6 +11,7 @@ use mars_gossip_proto::{Config, Ctx, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
 use mars_meta_model::NodeId;
+use mars_meta_model::collect::Collected;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -274,7 +275,9 @@ impl<B: Backend> Driver<B> {
     /// Carries out all that the core wants.
     fn drain(&mut self) {
         while let Ok(permit) = self.to_store.try_reserve() {
-            if let Some((host, entries)) = self.core.poll_merge() {
+            if let Some(task) = self.core.poll_collect() {
+                permit.send(ToStore::Collect(task));
+            } else if let Some((host, entries)) = self.core.poll_merge() {
                 permit.send(ToStore::Merge(host, entries));
             } else if let Some((host, stamp)) = self.observed.pop_first() {
                 permit.send(ToStore::Observe(host, stamp));
@@ -312,6 +315,11 @@ impl<B: Backend> Driver<B> {
         match result {
             FromStore::Merged(host, results) => {
                 self.with_core(|core, ctx| core.handle_merge_result(ctx, &host, &results));
+                Ok(())
+            }
+            FromStore::Collected(collected) => {
+                tell_collected(&collected);
+                self.with_core(|core, ctx| core.handle_collected(ctx, &collected));
                 Ok(())
             }
             FromStore::Observed(_, _, true) => Ok(()),
@@ -353,5 +361,28 @@ impl<B: Backend> Driver<B> {
             status.rtt_us = rtt;
         });
         self.with_core(|core, ctx| core.handle_message(ctx, host, message));
+    }
+}
+
+/// Nothing that was live goes away without a word.
+fn tell_collected(collected: &Collected) {
+    if let Some(reason) = collected.refused {
+        tracing::debug!(reason, "nothing was learnt of the collection of tombstones");
+    }
+    for entry in collected
+        .removed
+        .iter()
+        .filter(|entry| !entry.is_tombstone())
+    {
+        let value = entry.text().unwrap_or("(no text)");
+        tracing::warn!(
+            key = entry.key.as_str(),
+            value,
+            "deleted elsewhere while this node was away; it is kept in the graveyard for 30 days"
+        );
+    }
+    if collected.overwritten > 0 {
+        let count = collected.overwritten;
+        tracing::warn!(count, "the graveyard is full: its oldest entries are gone");
     }
 }

@@ -5,6 +5,7 @@ use mars_gossip_proto::MergeOutcome;
 use mars_lamport::Timestamp;
 use mars_meta::{MergeResult, WriteError};
 use mars_meta_model::Entry;
+use mars_meta_model::collect::{Collected, Task};
 use tokio::sync::mpsc;
 
 /// Something for the store.
@@ -14,6 +15,8 @@ pub(crate) enum ToStore {
     Merge(String, Vec<Entry>),
     /// A clock reading received from a host.
     Observe(String, Timestamp),
+    /// A piece of tombstone collection.
+    Collect(Task),
 }
 
 /// What became of it.
@@ -22,6 +25,8 @@ pub(crate) enum FromStore {
     Merged(String, Vec<(Entry, MergeOutcome)>),
     /// A reading was taken; or not, since it lies too far ahead.
     Observed(String, Timestamp, bool),
+    /// A piece of collection was carried out.
+    Collected(Collected),
     Failed(WriteError),
 }
 
@@ -38,6 +43,10 @@ pub(crate) async fn run<B: Backend>(
                     let outcomes = merged.results.iter().map(outcome);
                     FromStore::Merged(host, entries.into_iter().zip(outcomes).collect())
                 }
+                Err(error) => FromStore::Failed(error),
+            },
+            ToStore::Collect(task) => match backend.collect(task).await {
+                Ok(collected) => FromStore::Collected(collected),
                 Err(error) => FromStore::Failed(error),
             },
             ToStore::Observe(host, stamp) => match backend.observe(stamp).await {
@@ -57,5 +66,6 @@ const fn outcome(result: &MergeResult) -> MergeOutcome {
         MergeResult::Duplicate => MergeOutcome::Duplicate,
         MergeResult::Stale => MergeOutcome::Stale,
         MergeResult::TooFarAhead => MergeOutcome::TooFarAhead,
+        MergeResult::BelowFloor => MergeOutcome::BelowFloor,
     }
 }

@@ -64,7 +64,7 @@ impl<S: Store> Core<S> {
             });
             if outcome == Door::Merged(Merge::Apply) {
                 self.epoch = self.epoch.max(entry.epoch);
-                self.end_claim(wall_ns, &table, &entry, staged);
+                self.end_claim(wall_ns, &table, &entry, admin, staged);
                 merged.applied.push(entry.clone());
                 let stays = !buried(&entry, floor);
                 staged
@@ -76,11 +76,23 @@ impl<S: Store> Core<S> {
     }
 
     /// An entry at or below the own level was accepted: the claim no longer holds, and a new one is made with it.
-    fn end_claim(&mut self, wall_ns: u64, table: &Table, entry: &Entry, staged: &mut Staged) {
+    /// What an administrator brings comes to gossip by another way, so the claim is given up until the next tick.
+    fn end_claim(
+        &mut self,
+        wall_ns: u64,
+        table: &Table,
+        entry: &Entry,
+        admin: bool,
+        staged: &mut Staged,
+    ) {
         let scope = scope_of(&entry.key);
         let mut mark = staged.mark(table, &scope);
-        if entry.stamp <= mark.level(self.node) && !is_volatile(entry) {
-            mark.accepted(&self.own(wall_ns), entry.stamp);
+        if mark.accepted_ends(self.node, entry.stamp) && !is_volatile(entry) {
+            if admin {
+                mark.disclaim(self.node);
+            } else {
+                mark.accepted(&self.own(wall_ns), entry.stamp);
+            }
             staged.marks.insert(scope, mark);
         }
     }

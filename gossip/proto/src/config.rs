@@ -2,6 +2,7 @@
 
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::collect::Paces;
 use mars_meta_model::{Key, NodeId, View};
 use std::fmt;
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub volatile_interval_ns: u64,
     /// Drift bound of the store's clock, in ns: when a refused entry may be tried again.
     pub max_ahead_ns: u64,
+    /// How fast tombstones go; `None`: never.
+    pub collect: Option<Paces>,
 }
 
 impl Config {
@@ -30,6 +33,7 @@ impl Config {
             digest_interval_ns: DIGEST_INTERVAL_NS,
             volatile_interval_ns: VOLATILE_INTERVAL_NS,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
+            collect: Some(Paces::default()),
         }
     }
 }
@@ -68,6 +72,8 @@ pub enum MergeOutcome {
     Stale,
     /// Its stamp lies beyond the drift bound; nothing was changed.
     TooFarAhead,
+    /// Its key is absent and its stamp at or below the floor: it was deleted long ago. Nothing was changed.
+    BelowFloor,
 }
 
 /// What an observer may want to know.
@@ -98,6 +104,14 @@ pub enum Event {
         peer: String,
         /// How many.
         count: u32,
+    },
+    /// An own entry is absent at the peer, at or below the peer's floor. If the peer's floor is not above the own one, the
+    /// two stores contradict each other; otherwise the entry was deleted, or came too late.
+    Contradiction {
+        /// The peer.
+        peer: String,
+        /// The key.
+        key: Key,
     },
     /// The roster or the memberships changed: ask for the neighbours again.
     TopologyChanged,

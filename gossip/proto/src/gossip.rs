@@ -1,10 +1,13 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
+use crate::collect::Collecting;
 use crate::limits::{PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
 use crate::peer::Peer;
+use crate::recon::floor;
 use crate::topology::{Neighbour, Topology};
 use crate::{Body, Config, Ctx, Event, MergeOutcome, Message, ScopeIndex, fingerprint};
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Door, door};
 use mars_meta_model::{Entry, Key, Merge, Scope, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -32,10 +35,11 @@ pub struct Gossip {
     random: u64,
     heard: BTreeMap<String, u64>,
     merges: VecDeque<(String, Vec<Entry>)>,
-    pending_merge: usize,
+    pub(crate) pending_merge: usize,
     events: VecDeque<Event>,
     /// The peer served last, so that the next one is served next.
     turn: String,
+    pub(crate) collecting: Collecting,
 }
 
 impl Gossip {
@@ -55,6 +59,7 @@ impl Gossip {
             pending_merge: 0,
             events: VecDeque::new(),
             turn: String::new(),
+            collecting: Collecting::new(ctx),
         };
         core.handle_reload(ctx);
         core
@@ -72,6 +77,7 @@ impl Gossip {
                 self.own_volatile.insert(entry.key.clone());
             }
         }
+        self.note_marks(ctx);
         let own = self.own_volatile.clone();
         for key in &own {
             self.queue_volatile(key);
@@ -111,6 +117,9 @@ impl Gossip {
             Body::Ranges(ranges) => self.on_ranges(ctx, host, ranges),
             Body::Items(sets) => self.on_items(ctx, host, sets),
             Body::Want(wants) => self.on_want(ctx, host, &wants),
+            Body::Marks(lines) => self.on_marks(ctx, host, &lines),
+            Body::Context(context) => self.on_context(ctx, host, &context),
+            Body::Below(lines) => self.on_below(ctx, host, &lines),
             Body::Bye(reason) => self.event(Event::Bye {
                 peer: host.to_owned(),
                 reason,
@@ -135,9 +144,15 @@ impl Gossip {
             return;
         };
         let mut fresh = Vec::new();
+        let mut below = Vec::new();
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
+                continue;
+            }
+            let held = ctx.view.entry(&entry.key);
+            if door(&entry, held, floor(ctx.view, &scope)) == Door::BelowFloor {
+                below.push(entry);
                 continue;
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
@@ -158,6 +173,7 @@ impl Gossip {
             self.pending_merge += fresh.len();
             self.merges.push_back((host.to_owned(), fresh));
         }
+        self.below_floor(ctx, host, &below);
     }
 
     /// What became of entries that [`Gossip::poll_merge`] had handed out for `host`.
@@ -169,6 +185,7 @@ impl Gossip {
     ) {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
         let mut concerns = false;
+        let mut below = Vec::new();
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
                 concerns |= Topology::concerns(entry.key.as_str());
@@ -183,6 +200,7 @@ impl Gossip {
                 MergeOutcome::Applied | MergeOutcome::Duplicate => peer.accept(&entry.key),
                 MergeOutcome::Stale if answer => peer.repair(&entry.key),
                 MergeOutcome::Stale => {}
+                MergeOutcome::BelowFloor => below.push(entry.clone()),
                 MergeOutcome::TooFarAhead => {
                     if !is_volatile(entry) {
                         peer.refuse(entry);
@@ -198,6 +216,7 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(host).filter(|peer| !peer.synced) {
             peer.touch(ctx.now);
         }
+        self.below_floor(ctx, host, &below);
         if concerns {
             self.refresh_topology(ctx);
         }
@@ -226,6 +245,7 @@ impl Gossip {
     /// Time has passed; to be called when [`Gossip::poll_timeout`] is reached, harmless at any other time.
     pub fn handle_timeout(&mut self, ctx: &Ctx<'_>) {
         self.flush_volatile(ctx.now);
+        self.collect_timeout(ctx);
         let acceptable = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
@@ -240,7 +260,7 @@ impl Gossip {
             }
             if regular {
                 peer.digest_due = ctx.now.saturating_add(interval);
-                peer.release(acceptable);
+                peer.release(acceptable, |scope| floor(ctx.view, scope));
                 let limit = |at: u64| at.saturating_add(REPAIR_TIMEOUT_NS) > ctx.now;
                 peer.repair_at = peer.repair_at.filter(|at| limit(*at));
             }
@@ -258,7 +278,8 @@ impl Gossip {
             let others = [peer.quick_due, volatile].into_iter().flatten().min();
             others.map_or(peer.digest_due, |other| other.min(peer.digest_due))
         };
-        self.peers.values().map(due).min()
+        let collect = self.config.collect.map(|_| self.collecting.due);
+        self.peers.values().map(due).chain(collect).min()
     }
 
     /// The next message to send, and to whom. At most [`WINDOW`] messages of a peer are out at a time:

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod collect;
 mod config;
 mod gossip;
 mod hello;
@@ -26,4 +27,7 @@ pub use gossip::Gossip;
 pub use hello::{Hello, HelloError, WIRE_VERSION};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};
 pub use topology::Neighbour;
-pub use wire::{Body, DecodeError, Digest, ItemSet, Message, RangeSum, Want, decode, encode};
+pub use wire::{
+    BelowLine, Body, Context, DecodeError, Digest, ItemSet, MarkLine, Message, RangeSum, Want,
+    decode, encode,
+};

@@ -40,6 +40,14 @@ pub(crate) struct Peer {
     /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
     pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
     refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
+    /// It takes part in collection.
+    pub(crate) collects: bool,
+    /// Its floors, as last told: they never fall within a connection.
+    pub(crate) floors: BTreeMap<Scope, Timestamp>,
+    /// Own live entries that it lacks at or below its floor, with their fingerprints.
+    pub(crate) absent: BTreeMap<Scope, BTreeMap<(u64, Key), u128>>,
+    /// When marks may be sent again.
+    pub(crate) marks_next: u64,
 }
 
 impl Peer {
@@ -132,9 +140,15 @@ impl Peer {
     }
 
     /// Forgets the refused entries whose stamps are acceptable by now.
-    pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
-        for scope in self.refused.values_mut() {
-            scope.retain(|_, item| item.stamp > newest_acceptable);
+    pub(crate) fn release(
+        &mut self,
+        newest_acceptable: Timestamp,
+        floor: impl Fn(&Scope) -> Timestamp,
+    ) {
+        for (scope, items) in &mut self.refused {
+            // What lies below the floor is not of the future, and stays refused.
+            let floor = floor(scope);
+            items.retain(|_, item| item.stamp > newest_acceptable || item.stamp <= floor);
         }
     }
 
@@ -162,7 +176,41 @@ impl Peer {
             }
             sum.add(item.print);
         }
+        for (_, _, item) in self.left_out(index, scope, range) {
+            sum.sub(item.print);
+        }
         sum
+    }
+
+    /// Own entries that take no part in a comparison with this peer: tombstones that it has collected, and live entries
+    /// that it has shown to be absent at or below its floor.
+    pub(crate) fn left_out<'a>(
+        &'a self,
+        index: Option<&'a ScopeIndex>,
+        scope: &'a Scope,
+        range: &'a RangeInclusive<u64>,
+    ) -> impl Iterator<Item = (u64, &'a Key, Item)> {
+        let floor = self.floors.get(scope).copied().unwrap_or(Timestamp::ZERO);
+        let collected = index.into_iter().flat_map(move |i| i.tombstones(floor));
+        let absent = self.absent.get(scope).into_iter().flatten();
+        let absent = absent.map(|((hash, key), print)| (*hash, key, Some(*print)));
+        collected
+            .map(|(hash, key)| (hash, key, None))
+            .chain(absent)
+            .filter(|(hash, ..)| range.contains(hash))
+            .filter_map(move |(hash, key, print)| {
+                let item = index?.get(key)?;
+                let stands = print.map_or(item.tombstone, |print| print == item.print);
+                let refused = self.refused.get(scope);
+                let special = refused.is_some_and(|r| r.contains_key(&(hash, key.clone())));
+                (stands && !special).then_some((hash, key, item))
+            })
+    }
+
+    /// Notes that the peer lacks a live entry at or below its floor; whether that is news.
+    pub(crate) fn lacks(&mut self, scope: &Scope, hash: u64, key: &Key, print: u128) -> bool {
+        let absent = self.absent.entry(scope.clone()).or_default();
+        absent.insert((hash, key.clone()), print) != Some(print)
     }
 
     /// The items of a range as this peer is to see them, in the order of key hashes; at most `max`.
@@ -173,11 +221,16 @@ impl Peer {
         range: &RangeInclusive<u64>,
         max: usize,
     ) -> Vec<(u64, Key, Item)> {
+        let out: BTreeSet<(u64, Key)> = self
+            .left_out(index, scope, range)
+            .map(|(hash, key, _)| (hash, key.clone()))
+            .collect();
         let mut items: BTreeMap<(u64, Key), Item> = index
             .into_iter()
             .flat_map(|index| index.range(range))
-            .take(max)
             .map(|(hash, (key, item))| ((hash, key.clone()), *item))
+            .filter(|(place, _)| !out.contains(place))
+            .take(max)
             .collect();
         for (place, item) in self.overlay(scope, range) {
             items.insert(place.clone(), *item);

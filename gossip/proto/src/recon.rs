@@ -3,14 +3,16 @@
 //! Both sides answer what they receive and remember nothing between messages, so a lost or late message costs
 //! time only. Of two nodes the one with the smaller host name begins.
 
-use crate::index::Summary;
+use crate::index::{Item, Summary};
 use crate::limits::{
     BRANCH, ITEM_SETS_MAX, ITEMS_MAX, LEAF, QUEUE_KEYS_MAX, RANGES_MAX, REPAIRS_MAX,
 };
 use crate::peer::Peer;
 use crate::topology::Topology;
-use crate::{Body, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want};
-use mars_meta_model::{Key, Scope};
+use crate::{BelowLine, Body, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want};
+use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Sight, sight};
+use mars_meta_model::{Key, Scope, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -23,6 +25,7 @@ impl Gossip {
         let peer = self.peers.get(host)?;
         let print = |scope: &Scope| peer.summary(self.index.get(scope), scope, &ALL).print;
         let mut shared = 0u128;
+        let marks = self.marks_sum(host);
         for scope in &peer.shared {
             shared = shared.wrapping_add(scope_print(scope, print(scope)));
         }
@@ -33,6 +36,7 @@ impl Gossip {
             reply,
             busy: self.busy(host),
             unsettled: !peer.synced,
+            marks,
         })
     }
 
@@ -53,6 +57,7 @@ impl Gossip {
         let Some(ours) = self.digest(host, false) else {
             return;
         };
+        self.compare_marks(ctx, host, ours.marks, theirs.marks);
         let begins = self.config.host.as_str() < host;
         let (index, busy) = (&self.index, ours.busy || theirs.busy);
         let Some(peer) = self.peers.get_mut(host) else {
@@ -115,7 +120,8 @@ impl Gossip {
         let (mut parts, mut sets) = (Vec::new(), Vec::new());
         for theirs in ranges {
             if topology.shares(&theirs.scope, host) {
-                compare(index, peer, theirs, &mut parts, &mut sets);
+                let floor = floor(ctx.view, &theirs.scope);
+                compare(index, peer, floor, theirs, &mut parts, &mut sets);
             }
         }
         send_ranges(peer, parts);
@@ -128,10 +134,19 @@ impl Gossip {
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
-        let mut wants = Vec::new();
+        let (mut wants, mut below) = (Vec::new(), Vec::new());
         for set in sets {
             if topology.shares(&set.scope, host) {
-                let hashes = settle_items(index, peer, &set);
+                let floor = floor(ctx.view, &set.scope);
+                let (hashes, lower) = settle_items(index, peer, floor, &set);
+                if !lower.is_empty() && peer.collects {
+                    let (scope, hashes) = (set.scope.clone(), lower);
+                    below.push(BelowLine {
+                        scope,
+                        floor,
+                        hashes,
+                    });
+                }
                 if !hashes.is_empty() {
                     let scope = set.scope;
                     wants.push(Want { scope, hashes });
@@ -140,6 +155,9 @@ impl Gossip {
         }
         for wants in wants.chunks(ITEM_SETS_MAX) {
             peer.control(Body::Want(wants.to_vec()));
+        }
+        for lines in below.chunks(ITEM_SETS_MAX) {
+            peer.control(Body::Below(lines.to_vec()));
         }
         peer.touch(ctx.now);
     }
@@ -276,6 +294,7 @@ fn range_sum(scope: Scope, range: &RangeInclusive<u64>, sum: Summary) -> RangeSu
 fn compare(
     indexes: &Indexes,
     peer: &mut Peer,
+    floor: Timestamp,
     theirs: RangeSum,
     parts: &mut Vec<RangeSum>,
     sets: &mut Vec<ItemSet>,
@@ -287,9 +306,8 @@ fn compare(
         return;
     }
     if theirs.count == 0 {
-        let keys = index.into_iter().flat_map(|index| index.range(&range));
-        for (_, (key, _)) in keys.take(QUEUE_KEYS_MAX) {
-            peer.repair(key);
+        for (hash, key, item) in peer.items(index, &theirs.scope, &range, QUEUE_KEYS_MAX) {
+            offer(peer, &theirs.scope, floor, (hash, key, item));
         }
         return;
     }
@@ -329,11 +347,17 @@ fn divide(range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
     }
 }
 
-/// Compares a listing with our own items: queues what the peer lacks, returns the hashes of what we lack.
-fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
+/// Compares a listing with our own items: queues what the peer lacks, returns the hashes of what we lack,
+/// and of those of them that lie at or below the own floor, which are not wanted.
+fn settle_items(
+    indexes: &Indexes,
+    peer: &mut Peer,
+    floor: Timestamp,
+    set: &ItemSet,
+) -> (Vec<u64>, Vec<u64>) {
     let range = set.lo..=set.hi;
     let ours = peer.items(indexes.get(&set.scope), &set.scope, &range, QUEUE_KEYS_MAX);
-    let mut theirs: BTreeMap<u64, (u16, mars_lamport::Timestamp, u64)> = BTreeMap::new();
+    let mut theirs: BTreeMap<u64, (u16, Timestamp, u64)> = BTreeMap::new();
     for (hash, epoch, stamp, tag) in &set.items {
         if range.contains(hash) {
             theirs.insert(*hash, (*epoch, *stamp, *tag));
@@ -341,6 +365,7 @@ fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
     }
     let mut wants = Vec::new();
     let mut send: Vec<Key> = Vec::new();
+    let mut lacking = Vec::new();
     for (hash, key, item) in ours {
         match theirs.remove(&hash) {
             Some((_, _, tag)) if tag == item.tag() => {}
@@ -353,14 +378,44 @@ fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
                     wants.push(hash);
                 }
             }
-            None => send.push(key),
+            None => lacking.push((hash, key, item)),
         }
     }
-    wants.extend(theirs.into_keys());
+    let index = indexes.get(&set.scope);
+    let mut below = Vec::new();
+    for (hash, (_, stamp, _)) in theirs {
+        let held = index.is_some_and(|index| index.range(&(hash..=hash)).next().is_some());
+        if !held && stamp <= floor && floor > Timestamp::ZERO {
+            below.push(hash);
+        } else {
+            wants.push(hash);
+        }
+    }
     for key in &send {
         peer.repair(key);
     }
-    wants
+    for item in lacking {
+        offer(peer, &set.scope, floor, item);
+    }
+    (wants, below)
+}
+
+/// Queues an entry that the peer lacks, unless that means that it was deleted.
+fn offer(peer: &mut Peer, scope: &Scope, floor: Timestamp, (hash, key, item): (u64, Key, Item)) {
+    let theirs = peer.floors.get(scope).copied().unwrap_or(Timestamp::ZERO);
+    match sight(item.tombstone, item.stamp, floor, theirs) {
+        Sight::Collected => {}
+        Sight::Doubtful => {
+            peer.lacks(scope, hash, &key, item.print);
+        }
+        Sight::Seen => peer.repair(&key),
+    }
+}
+
+/// The own floor of a scope.
+pub(crate) fn floor(view: &dyn View, scope: &Scope) -> Timestamp {
+    let ledger = view.ledger();
+    ledger.map_or(Timestamp::ZERO, |ledger| ledger.floor(scope))
 }
 
 fn send_ranges(peer: &mut Peer, parts: Vec<RangeSum>) {

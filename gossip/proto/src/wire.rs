@@ -2,11 +2,12 @@
 
 use crate::Hello;
 use crate::limits::{
-    BATCH_ENTRIES_MAX, BYE_TEXT_MAX, FRAME_LEN_MAX, ITEM_SETS_MAX, ITEMS_MAX, RANGES_MAX,
-    SCOPE_NAME_MAX,
+    BATCH_ENTRIES_MAX, BYE_TEXT_MAX, FRAME_LEN_MAX, ITEM_SETS_MAX, ITEMS_MAX, MARKS_MAX,
+    RANGES_MAX, SCOPE_NAME_MAX,
 };
 use crate::reader::Reader;
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::Mark;
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
 /// Version byte in front of every body.
@@ -43,6 +44,47 @@ pub enum Body {
     Entries(Vec<Entry>, u32),
     /// The sender will close; why.
     Bye(String),
+    /// Floors of shared scopes, and checks over all that is known there.
+    Marks(Vec<MarkLine>),
+    /// All that the sender knows of the collection of one scope, with the fingerprint of the same moment.
+    Context(Context),
+    /// Keys that are absent at the sender, at or below its floor.
+    Below(Vec<BelowLine>),
+}
+
+/// How far one scope was collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkLine {
+    /// The scope.
+    pub scope: Scope,
+    /// The sender's floor.
+    pub floor: Timestamp,
+    /// Check over the sender's mark.
+    pub check: u64,
+}
+
+/// The sender's mark of one scope, and its store's fingerprint at the same moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The scope.
+    pub scope: Scope,
+    /// Sum of the fingerprints.
+    pub print: u128,
+    /// Number of keys.
+    pub count: u32,
+    /// The mark.
+    pub mark: Mark,
+}
+
+/// Keys that are absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BelowLine {
+    /// The scope.
+    pub scope: Scope,
+    /// The sender's floor.
+    pub floor: Timestamp,
+    /// Hashes of the keys.
+    pub hashes: Vec<u64>,
 }
 
 /// Fingerprints of all that two nodes share.
@@ -60,6 +102,8 @@ pub struct Digest {
     pub busy: bool,
     /// Whether the sender does not know that both agree: if they do, it is to be told.
     pub unsettled: bool,
+    /// Sum of the checks over the marks of all that is shared; `None` if the sender does not collect.
+    pub marks: Option<u64>,
 }
 
 /// Fingerprint of a range of key hashes, both ends included.
@@ -173,6 +217,31 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
+        Body::Marks(lines) => {
+            put_list(&mut out, lines, |out, line| {
+                put_scope(out, &line.scope);
+                out.extend_from_slice(&line.floor.as_nanos().to_le_bytes());
+                out.extend_from_slice(&line.check.to_le_bytes());
+            });
+            16
+        }
+        Body::Context(context) => {
+            put_scope(&mut out, &context.scope);
+            out.extend_from_slice(&context.print.to_le_bytes());
+            out.extend_from_slice(&context.count.to_le_bytes());
+            context.mark.encode(&mut out);
+            17
+        }
+        Body::Below(lines) => {
+            put_list(&mut out, lines, |out, line| {
+                put_scope(out, &line.scope);
+                out.extend_from_slice(&line.floor.as_nanos().to_le_bytes());
+                put_list(out, &line.hashes, |out, hash| {
+                    out.extend_from_slice(&hash.to_le_bytes());
+                });
+            });
+            18
+        }
     };
     (kind, out)
 }
@@ -182,7 +251,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !(1..=8).contains(&kind) {
+    if !matches!(kind, 1..=8 | 16..=18) {
         return Ok(None);
     }
     if body.len() > FRAME_LEN_MAX {
@@ -207,6 +276,32 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             let scope = get_scope(r)?;
             let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
             Ok(Want { scope, hashes })
+        })?),
+        16 => Body::Marks(get_list(r, MARKS_MAX, "marks", |r| {
+            let scope = get_scope(r)?;
+            let floor = Timestamp::from_nanos(r.u64()?);
+            let check = r.u64()?;
+            Ok(MarkLine {
+                scope,
+                floor,
+                check,
+            })
+        })?),
+        17 => Body::Context(Context {
+            scope: get_scope(r)?,
+            print: r.u128()?,
+            count: r.u32()?,
+            mark: Mark::decode(r.rest()).map_err(|_| DecodeError::Field("mark"))?,
+        }),
+        18 => Body::Below(get_list(r, ITEM_SETS_MAX, "absences", |r| {
+            let scope = get_scope(r)?;
+            let floor = Timestamp::from_nanos(r.u64()?);
+            let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
+            Ok(BelowLine {
+                scope,
+                floor,
+                hashes,
+            })
         })?),
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
         _ => {
@@ -281,6 +376,9 @@ fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
     out.extend_from_slice(&digest.global.to_le_bytes());
     out.extend_from_slice(&digest.shared.to_le_bytes());
     out.extend_from_slice(&digest.resources.to_le_bytes());
+    if let Some(marks) = digest.marks {
+        out.extend_from_slice(&marks.to_le_bytes());
+    }
 }
 
 fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
@@ -292,6 +390,9 @@ fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
         global: reader.u128()?,
         shared: reader.u128()?,
         resources: reader.u32()?,
+        marks: (reader.rest().len() >= 8)
+            .then(|| reader.u64())
+            .transpose()?,
     })
 }
 

@@ -39,6 +39,7 @@ fn samples() -> Vec<Body> {
             reply: true,
             busy: false,
             unsettled: false,
+            marks: None,
         }),
         Body::Ranges(vec![RangeSum {
             scope: resource(),

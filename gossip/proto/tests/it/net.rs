@@ -48,6 +48,9 @@ fn kind(body: &Body) -> &'static str {
         Body::Want(_) => "want",
         Body::Entries(..) => "entries",
         Body::Bye(_) => "bye",
+        Body::Marks(_) => "marks",
+        Body::Context(_) => "context",
+        Body::Below(_) => "below",
     }
 }
 

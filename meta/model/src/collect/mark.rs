@@ -93,15 +93,27 @@ impl Mark {
         news
     }
 
+    /// Whether accepting an entry of this stamp ends the claim of `node`.
+    #[must_use]
+    pub fn accepted_ends(&self, node: NodeId, stamp: Timestamp) -> bool {
+        let level = self.level(node);
+        level > Timestamp::ZERO && stamp <= level
+    }
+
     /// Takes notice of an entry that was accepted from elsewhere. At or below the own level it ends the claim, and a new
     /// one of the same level is made; whether that was so.
     pub fn accepted(&mut self, own: &Own, stamp: Timestamp) -> bool {
         let level = self.level(own.node);
-        let ends = stamp <= level;
+        let ends = self.accepted_ends(own.node, stamp);
         if ends {
             self.renew(own, level);
         }
         ends
+    }
+
+    /// Gives up the own claim, until the next one.
+    pub fn disclaim(&mut self, node: NodeId) {
+        self.slots.remove(&node);
     }
 
     fn renew(&mut self, own: &Own, level: Timestamp) {

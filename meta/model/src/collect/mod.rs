@@ -31,10 +31,15 @@ pub enum Door {
     BelowFloor,
 }
 
+/// Whether a stamp is at or below a floor. Floor zero is none.
+fn is_below(stamp: Timestamp, floor: Timestamp) -> bool {
+    stamp <= floor && floor > Timestamp::ZERO
+}
+
 /// The door of a store: the merge rule, and the floor rule where there is nothing to merge with.
 #[must_use]
 pub fn door(entry: &Entry, held: Option<&Entry>, floor: Timestamp) -> Door {
-    if held.is_none() && entry.stamp <= floor && !is_volatile(entry) {
+    if held.is_none() && is_below(entry.stamp, floor) && !is_volatile(entry) {
         return Door::BelowFloor;
     }
     Door::Merged(entry.merge_over(held))
@@ -44,7 +49,7 @@ pub fn door(entry: &Entry, held: Option<&Entry>, floor: Timestamp) -> Door {
 /// is held in its place.
 #[must_use]
 pub fn buried(entry: &Entry, floor: Timestamp) -> bool {
-    entry.is_tombstone() && entry.stamp <= floor && !is_volatile(entry)
+    entry.is_tombstone() && is_below(entry.stamp, floor) && !is_volatile(entry)
 }
 
 /// How an entry of one's own looks towards a peer.
@@ -66,7 +71,7 @@ pub fn sight(
     own_floor: Timestamp,
     peer_floor: Timestamp,
 ) -> Sight {
-    if stamp > peer_floor {
+    if !is_below(stamp, peer_floor) {
         Sight::Seen
     } else if tombstone {
         Sight::Collected
