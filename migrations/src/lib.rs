@@ -23,6 +23,7 @@ mod plan;
 mod report;
 mod scan;
 mod skip;
+mod take_over;
 pub mod testing;
 mod text;
 
@@ -33,4 +34,5 @@ pub use report::{
 };
 pub use scan::{Object, ObjectKind, Scan, ScanError, ScanOptions, scan_tree};
 pub use skip::SkipReason;
+pub use take_over::{LEGACY_END, Leg, TakeOver, TakeOverError, plan_take_over};
 pub use text::show_bytes;
