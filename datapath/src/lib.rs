@@ -13,6 +13,7 @@ mod control;
 pub mod limits;
 mod mirror;
 pub mod nbd;
+mod observe;
 mod replicate;
 mod report;
 mod resource;
