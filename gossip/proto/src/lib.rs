@@ -15,6 +15,7 @@ mod gossip;
 mod hello;
 mod index;
 pub mod limits;
+mod load;
 mod peer;
 mod reader;
 mod recon;
@@ -26,6 +27,7 @@ pub use config::{Config, Ctx, Event, MergeOutcome};
 pub use gossip::Gossip;
 pub use hello::{Hello, HelloError, WIRE_VERSION};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};
+pub use load::Load;
 pub use topology::Neighbour;
 pub use wire::{
     BelowLine, Body, Context, DecodeError, Digest, ItemSet, MarkLine, Message, RangeSum, Want,
