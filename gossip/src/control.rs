@@ -3,7 +3,7 @@
 use crate::daemon::Daemon;
 use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
 use crate::roster::CA_HOST;
-use crate::{create, join};
+use crate::{collection, create, join};
 use mars_gossip_net::{ClusterCa, JoinToken};
 use mars_meta::{Answer, Control};
 use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, Secret};
@@ -28,7 +28,19 @@ impl DaemonControl {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             meta_addr: daemon.addr().to_string(),
             data_addr: daemon.config.data_advertise.to_string(),
+            collection: self.collection(),
         }
+    }
+
+    fn collection(&self) -> Vec<String> {
+        let daemon = &self.0;
+        let Some(paces) = daemon.config.collect else {
+            return vec!["tombstones are not collected".to_owned()];
+        };
+        let own = (daemon.config.host.as_str(), daemon.meta.node());
+        let wall = daemon.meta.clock().0;
+        let look = |table: &mars_meta_model::Table| collection::lines(table, own, &paces, wall);
+        daemon.meta.with_table(look)
     }
 
     fn peer_infos(&self) -> Vec<PeerInfo> {

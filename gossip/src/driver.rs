@@ -11,7 +11,7 @@ use mars_gossip_proto::{Config, Ctx, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
 use mars_meta_model::NodeId;
-use mars_meta_model::collect::Collected;
+use mars_meta_model::collect::{Collected, Paces};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -37,6 +37,8 @@ pub struct DriverConfig {
     pub boot: u64,
     /// Drift bound of the store's clock, in ns.
     pub max_ahead_ns: u64,
+    /// How fast tombstones go; `None`: never.
+    pub collect: Option<Paces>,
     /// Varies waiting times between nodes.
     pub seed: u64,
     /// Starts tasks.
@@ -130,6 +132,7 @@ impl<B: Backend> Driver<B> {
         let (wall, stamp) = backend.clock();
         let mut proto = Config::new(&config.host, config.node);
         proto.max_ahead_ns = config.max_ahead_ns;
+        proto.collect = config.collect;
         let core = backend.with_view(|view| {
             let ctx = Ctx {
                 now: 0,

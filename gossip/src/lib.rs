@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod collection;
 mod config;
 mod control;
 mod create;

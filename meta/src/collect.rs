@@ -11,6 +11,13 @@ use mars_meta_model::{
     Entry, Key, Merge, Scope, Store, Table, Value, View as _, is_volatile, resources, scope_of,
 };
 
+/// What a piece of collection looks at.
+struct Scene<'a> {
+    wall_ns: u64,
+    table: &'a Table,
+    global: &'a Voters,
+}
+
 impl Staged {
     fn floor(&self, table: &Table, scope: &Scope) -> Timestamp {
         match self.marks.get(scope) {
@@ -114,6 +121,11 @@ impl<S: Store> Core<S> {
         let shared = self.shared_table();
         let table = read(&shared);
         let global = global_voters(&*table);
+        let scene = Scene {
+            wall_ns,
+            table: &table,
+            global: &global,
+        };
         let mut done = Collected::default();
         match task {
             Task::Tick(paces) => {
@@ -125,15 +137,14 @@ impl<S: Store> Core<S> {
                 for scope in scopes {
                     let level = paces.of(&scope).level(wall_ns);
                     let claim = (self.epoch == 0).then_some(level);
-                    self.advance(wall_ns, &table, (&scope, &global), claim, staged, &mut done);
+                    self.advance(&scene, &scope, claim, staged, &mut done);
                 }
-                self.park(wall_ns, &table, &global, &paces, staged, &mut done);
+                self.park(&scene, &paces, staged, &mut done);
             }
             Task::Learn { scope, mark, drop } => {
-                done.refused =
-                    self.learn(wall_ns, &table, (&scope, &mark), &drop, staged, &mut done);
+                done.refused = self.learn(&scene, (&scope, &mark), &drop, staged, &mut done);
                 if done.refused.is_none() {
-                    self.advance(wall_ns, &table, (&scope, &global), None, staged, &mut done);
+                    self.advance(&scene, &scope, None, staged, &mut done);
                 }
             }
         }
@@ -143,20 +154,20 @@ impl<S: Store> Core<S> {
     /// Claims, votes and cuts as far as it goes.
     fn advance(
         &mut self,
-        wall_ns: u64,
-        table: &Table,
-        (scope, global): (&Scope, &Voters),
+        scene: &Scene<'_>,
+        scope: &Scope,
         claim: Option<Timestamp>,
         staged: &mut Staged,
         done: &mut Collected,
     ) {
+        let (table, global) = (scene.table, scene.global);
         let voters = voters(table, scope, global);
         if !voters.voting.contains(&self.node) {
             return;
         }
         let before = staged.mark(table, scope);
         let mut mark = before.clone();
-        let own = self.own(wall_ns);
+        let own = self.own(scene.wall_ns);
         if let Some(level) = claim {
             mark.claim(&own, level);
         }
@@ -173,13 +184,13 @@ impl<S: Store> Core<S> {
 
     fn learn(
         &mut self,
-        wall_ns: u64,
-        table: &Table,
+        scene: &Scene<'_>,
         (scope, theirs): (&Scope, &Mark),
         drop: &[(Key, Timestamp)],
         staged: &mut Staged,
         done: &mut Collected,
     ) -> Option<&'static str> {
+        let (table, wall_ns) = (scene.table, scene.wall_ns);
         let mut mark = staged.mark(table, scope);
         if theirs.floor < mark.floor {
             return Some("its floor is lower than this node's by now");
@@ -202,7 +213,7 @@ impl<S: Store> Core<S> {
             staged.buried.push(entry.clone());
             done.removed.push(entry);
         }
-        let learnt = mark.learn(&self.own(wall_ns), theirs);
+        let learnt = mark.learn(&self.own(scene.wall_ns), theirs);
         staged.marks.insert(scope.clone(), mark);
         if learnt.floor_rose {
             purge(table, scope, staged, done);
@@ -216,13 +227,16 @@ impl<S: Store> Core<S> {
     /// Parks who was silent for too long, and takes the own mark of it away after a complete exchange.
     fn park(
         &mut self,
-        wall_ns: u64,
-        table: &Table,
-        global: &Voters,
+        scene: &Scene<'_>,
         paces: &Paces,
         staged: &mut Staged,
         done: &mut Collected,
     ) {
+        let Scene {
+            wall_ns,
+            table,
+            global,
+        } = *scene;
         let mut changes: Vec<Change> = Vec::new();
         let own = global
             .names
@@ -234,8 +248,9 @@ impl<S: Store> Core<S> {
         {
             changes.push((key, None));
         }
+        let began = *self.first_tick.get_or_insert(wall_ns);
         let mark = staged.mark(table, &Scope::Global);
-        if let Some(host) = park_due(table, global, &mark, self.node, paces, wall_ns) {
+        if let Some(host) = park_due(table, global, &mark, self.node, paces, (wall_ns, began)) {
             let by = global.names.get(&self.node).map_or("", String::as_str);
             let value = Value::text(&format!("at={} by={by}", wall_ns / 1_000_000_000));
             if let (Some(key), Ok(value)) = (parked_key(&host), value) {

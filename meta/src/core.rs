@@ -68,6 +68,8 @@ pub struct Core<S> {
     places: Places,
     /// A peer's global scope was found equal in this life.
     pub(crate) learnt_global: bool,
+    /// System clock (ns) at the first look of this life at what can be collected.
+    pub(crate) first_tick: Option<u64>,
 }
 
 /// Changes of a group that are decided but not yet committed.
@@ -146,6 +148,7 @@ impl<S: Store> Core<S> {
             poisoned: None,
             places,
             learnt_global: false,
+            first_tick: None,
         })
     }
 

@@ -9,9 +9,6 @@ use mars_lamport::Timestamp;
 use mars_meta_model::collect::{Collected, Mark, Sight, Task, sight};
 use mars_meta_model::{Entry, Key, Scope, scope_of};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
-
-const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
 /// What the core wants of the store.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ impl Collecting {
         }
     }
 
-    const fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.out > 0 || !self.tasks.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use crate::limits::{
 };
 use crate::reader::Reader;
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::Mark;
+use mars_meta_model::collect::{DecodeMarkError, Mark};
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
 /// Version byte in front of every body.
@@ -291,7 +291,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             scope: get_scope(r)?,
             print: r.u128()?,
             count: r.u32()?,
-            mark: Mark::decode(r.rest()).map_err(|_| DecodeError::Field("mark"))?,
+            mark: get_mark(r)?,
         }),
         18 => Body::Below(get_list(r, ITEM_SETS_MAX, "absences", |r| {
             let scope = get_scope(r)?;
@@ -362,6 +362,14 @@ fn get_entries(reader: &mut Reader<'_>) -> Result<(Vec<Entry>, u32), DecodeError
         }
     }
     Ok((entries, skipped))
+}
+
+fn get_mark(reader: &Reader<'_>) -> Result<Mark, DecodeError> {
+    match Mark::decode_front(reader.rest()) {
+        Ok((mark, _)) => Ok(mark),
+        Err(DecodeMarkError::Length) => Err(DecodeError::Truncated),
+        Err(_) => Err(DecodeError::Field("mark")),
+    }
 }
 
 fn put_digest(out: &mut Vec<u8>, digest: &Digest) {

@@ -4,7 +4,7 @@ use crate::context::Ctx;
 use crate::error::{Error, Result};
 use crate::keys::{Res, natural};
 use crate::size::human;
-use mars_meta_api::{NodeInfo, PeerInfo};
+use mars_meta_api::{HELD_UP, NodeInfo, PeerInfo};
 use mars_meta_model::{Membership, NodeState, Table, members, resources, roster};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,9 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
         for line in nodes(node, &peers, &table, now_ns, ctx.opts.window) {
             ctx.ui.line(&line);
+        }
+        for line in node.collection.iter().filter(|l| l.starts_with(HELD_UP)) {
+            ctx.ui.line(&format!("  deletions {line}"));
         }
         for name in &list {
             for line in resource(&table, name, &node.host) {

@@ -203,6 +203,7 @@ impl State {
                 version: "0".to_owned(),
                 meta_addr: "192.0.2.1:7900".to_owned(),
                 data_addr: "192.0.2.1:7901".to_owned(),
+                collection: Vec::new(),
             }),
             Request::Get { key } => {
                 let entry = self.table.entry(&Key::parse(&key).unwrap());

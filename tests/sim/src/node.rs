@@ -11,6 +11,7 @@ use mars_gossip::{Driver, DriverConfig, RosterPolicy, Status};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::{Change, WriteError};
+use mars_meta_model::collect::Paces;
 use mars_meta_model::{Entry, NodeId};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,8 @@ pub struct SimNode {
     pub addr: SocketAddr,
     /// What is wrong with its code; takes effect with the next start.
     pub mutation: Mutation,
+    /// How fast its tombstones go; takes effect with the next start.
+    pub collect: Option<Paces>,
     /// It left the cluster for good: it is not started again, and nothing is asked of it.
     pub gone: bool,
     pub(crate) disk: Disk,
@@ -71,6 +74,7 @@ impl SimNode {
             host,
             addr,
             mutation: Mutation::None,
+            collect: Some(Paces::default()),
             gone: false,
             disk: Disk::default(),
             wall,
@@ -196,6 +200,7 @@ impl SimNode {
             node: self.id,
             boot,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
+            collect: self.collect,
             seed: boot,
             spawner: runtime.spawner(),
             joins: None,

@@ -9,6 +9,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
+use mars_meta_model::collect::{Collected, Task};
 use mars_meta_model::{Entry, NodeId, Table, View};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -124,6 +125,18 @@ impl SimStore {
         self.lock().core.poisoned().map(str::to_owned)
     }
 
+    /// Live entries that collections have dropped.
+    ///
+    /// # Panics
+    /// Never: a disk in memory is always read.
+    #[must_use]
+    pub fn graveyard(&self) -> Vec<Entry> {
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let graves = inner.core.graveyard(wall).unwrap();
+        graves.into_iter().map(|grave| grave.entry).collect()
+    }
+
     /// Most batches that wait in one feed.
     #[must_use]
     pub fn longest_feed(&self) -> usize {
@@ -231,6 +244,22 @@ impl Backend for SimStore {
         self.lock().merging.clone_from(&entries);
         sleep(COMMIT).await;
         self.merge_now(entries)
+    }
+
+    async fn collect(&self, task: Task) -> Result<Collected, WriteError> {
+        sleep(COMMIT).await;
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let done = inner
+            .core
+            .commit_group(wall, vec![Job::Collect(task)], |_| {})?;
+        match done.into_iter().next() {
+            Some(Done::Collected(collected)) => {
+                inner.publish(collected.written.clone(), Source::Local);
+                Ok(collected)
+            }
+            _ => Err(WriteError::Closed),
+        }
     }
 
     async fn observe(&self, stamp: Timestamp) -> Result<bool, WriteError> {

@@ -25,8 +25,11 @@ fn main() -> ExitCode {
         Some("verify") => verify(),
         Some("fix") => fix(),
         Some("demo") => demo(&args[1..]),
+        Some("gcmodel") => gcmodel(&args[1..]),
         _ => vec![
-            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo]".to_owned(),
+            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | \
+             gcmodel [--seeds FROM COUNT]"
+                .to_owned(),
         ],
     };
     for finding in &findings {
@@ -126,6 +129,19 @@ fn fix() -> Findings {
     );
     findings.extend(run("cargo fmt", cargo().args(["fmt", "--all"])));
     findings
+}
+
+/// Plays many histories of tombstone collection.
+fn gcmodel(args: &[String]) -> Findings {
+    let seeds = match args {
+        [] => "0,10000".to_owned(),
+        [flag, from, count] if flag == "--seeds" => format!("{from},{count}"),
+        _ => return vec!["usage: cargo xtask gcmodel [--seeds FROM COUNT]".to_owned()],
+    };
+    let mut command = cargo();
+    command.args(["test", "-p", "mars-meta-model", "--test", "it", "--"]);
+    command.args(["long_campaign", "--ignored", "--nocapture"]);
+    run("histories of collection", command.env("GC_SEEDS", seeds))
 }
 
 fn demo(args: &[String]) -> Findings {

@@ -60,6 +60,22 @@ fn samples() -> Vec<Body> {
         }]),
         Body::Entries(vec![], 0),
         Body::Bye("stops".into()),
+        Body::Marks(vec![MarkLine {
+            scope: resource(),
+            floor: Timestamp::from_nanos(1),
+            check: 2,
+        }]),
+        Body::Context(Context {
+            scope: resource(),
+            print: 3,
+            count: 4,
+            mark: Mark::default(),
+        }),
+        Body::Below(vec![BelowLine {
+            scope: Scope::Global,
+            floor: Timestamp::from_nanos(5),
+            hashes: vec![6],
+        }]),
     ]
 }
 
@@ -99,11 +115,13 @@ fn golden_bytes() {
     assert_eq!(bodies[4], items);
     assert_eq!(bodies[5], want);
     let spec = include_str!("../../../../docs/spec/gossip.md").replace([' ', '\n'], "");
-    for at in [2, 3, 4, 5, 7] {
+    for at in [2, 3, 4, 5, 7, 8, 9, 10] {
         let body = bodies[at].split_once(' ').unwrap().1;
         assert!(spec.contains(body), "{body} is not in the specification");
     }
     assert_eq!(bodies[7], "8 010807060504030201050073746f7073");
+    assert!(bodies[8].starts_with("16 ") && bodies[9].starts_with("17 "));
+    assert!(bodies[10].starts_with("18 "));
     assert!(bodies[1].starts_with("2 01080706050403020102002c000100"));
 }
 

@@ -43,6 +43,17 @@ impl Mark {
     /// # Errors
     /// [`DecodeMarkError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeMarkError> {
+        match Self::decode_front(bytes)? {
+            (mark, []) => Ok(mark),
+            _ => Err(DecodeMarkError::Length),
+        }
+    }
+
+    /// Reads a mark from the front of `bytes`; returns what is behind it, too.
+    ///
+    /// # Errors
+    /// [`DecodeMarkError`].
+    pub fn decode_front(bytes: &[u8]) -> Result<(Self, &[u8]), DecodeMarkError> {
         let (version, rest) = bytes.split_first().ok_or(DecodeMarkError::Length)?;
         if *version != VERSION {
             return Err(DecodeMarkError::Version(*version));
@@ -53,14 +64,14 @@ impl Mark {
         if count > SLOTS_MAX {
             return Err(DecodeMarkError::Slots(count));
         }
-        if rest.len() != count * SLOT_LEN {
-            return Err(DecodeMarkError::Length);
-        }
+        let (slots, rest) = rest
+            .split_at_checked(count * SLOT_LEN)
+            .ok_or(DecodeMarkError::Length)?;
         let mut mark = Self {
             floor: Timestamp::from_nanos(u64::from_le_bytes(*floor)),
             ..Self::default()
         };
-        for bytes in rest.chunks_exact(SLOT_LEN) {
+        for bytes in slots.chunks_exact(SLOT_LEN) {
             let word = |at: usize| {
                 let mut word = [0; 8];
                 word.copy_from_slice(&bytes[at..at + 8]);
@@ -77,7 +88,7 @@ impl Mark {
             };
             mark.slots.insert(NodeId(u128::from_le_bytes(node)), slot);
         }
-        Ok(mark)
+        Ok((mark, rest))
     }
 }
 

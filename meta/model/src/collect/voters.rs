@@ -69,7 +69,8 @@ pub fn voters(view: &(impl View + ?Sized), scope: &Scope, global: &Voters) -> Vo
 }
 
 /// Which voter of the global scope is to be parked at this reading of the clocks: silent for too long, while a strict
-/// majority of the members would stay and has been heard of lately. One at a time, the longest silent first.
+/// majority of the members would stay and has been heard of lately. One at a time, the longest silent first. The
+/// numbers are the system clock now and when this node began to look: the silence of a node that never claimed counts from there.
 #[must_use]
 pub fn park_due(
     view: &(impl View + ?Sized),
@@ -77,7 +78,7 @@ pub fn park_due(
     global: &Mark,
     own: NodeId,
     paces: &Paces,
-    wall: u64,
+    (wall, began): (u64, u64),
 ) -> Option<String> {
     let last = |node: &NodeId| {
         let slot = global
@@ -90,7 +91,12 @@ pub fn park_due(
         });
         // Whose slot lies behind the floor was there when the floor rose.
         let seen = [slot, line, Some(global.floor)].into_iter().flatten();
-        seen.max().unwrap_or(Timestamp::ZERO).as_nanos()
+        let seen = seen.max().unwrap_or(Timestamp::ZERO).as_nanos();
+        if slot.is_some() {
+            seen
+        } else {
+            seen.max(began)
+        }
     };
     let older = |node: &NodeId, age: u64| wall.saturating_sub(last(node)) > age;
     let silent = voters

@@ -136,6 +136,11 @@ fn resource() -> Scope {
     Scope::Resource("r".into())
 }
 
+fn inside(key: &Key, scope: &Scope) -> bool {
+    let res = key.as_str().starts_with("resource-r/");
+    res == (*scope != Scope::Global)
+}
+
 fn key(text: &str) -> Key {
     Key::parse(text).unwrap()
 }
@@ -284,7 +289,7 @@ impl World {
         if mark.floor > before.floor {
             let gone: Vec<Key> = table
                 .iter()
-                .filter(|e| scope_of(&e.key) == *scope && e.is_tombstone() && e.stamp <= mark.floor)
+                .filter(|e| e.is_tombstone() && e.stamp <= mark.floor && inside(&e.key, scope))
                 .map(|e| e.key.clone())
                 .collect();
             self.found.purged += u32::try_from(gone.len()).unwrap();
@@ -297,7 +302,7 @@ impl World {
 
     fn entries(&self, node: usize, scope: &Scope) -> BTreeMap<Key, Entry> {
         let all = self.table(node).iter();
-        all.filter(|entry| scope_of(&entry.key) == *scope)
+        all.filter(|entry| inside(&entry.key, scope))
             .map(|entry| (entry.key.clone(), entry.clone()))
             .collect()
     }
@@ -455,7 +460,7 @@ impl World {
             ) {
                 Sight::Collected if other.is_none() => {}
                 Sight::Doubtful if other.is_none() && self.rules == Rules::Right => {
-                    doomed.push(key)
+                    doomed.push(key);
                 }
                 _ if other.is_some_and(|o| o.cmp_version(&entry).is_eq()) => count += 1,
                 _ => return,
@@ -586,7 +591,7 @@ impl World {
                 &mark,
                 Self::id(node),
                 &PACES,
-                self.wall(node),
+                (self.wall(node), 0),
             )
         } else {
             let voters = self.voters(node, &Scope::Global);

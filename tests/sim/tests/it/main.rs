@@ -1,4 +1,5 @@
 //! Histories in the simulated world.
 
+mod collect;
 mod histories;
 mod stories;
