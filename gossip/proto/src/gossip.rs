@@ -1,11 +1,12 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
-use crate::limits::{PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
-use crate::peer::Peer;
+use crate::door::{self, Verdict};
+use crate::limits::{FORCED_KEYS_MAX, PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
+use crate::peer::{Peer, Why};
 use crate::topology::{Neighbour, Topology};
 use crate::{Body, Config, Ctx, Event, MergeOutcome, Message, ScopeIndex, fingerprint};
 use mars_lamport::Timestamp;
-use mars_meta_model::{Entry, Key, Merge, Scope, is_volatile, scope_of};
+use mars_meta_model::{EPOCH_PREFIX, Entry, Key, Merge, Scope, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
@@ -135,6 +136,7 @@ impl Gossip {
             return;
         };
         let mut fresh = Vec::new();
+        let (mut events, mut forced, mut forced_count) = (Vec::new(), Vec::new(), 0);
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
@@ -142,6 +144,20 @@ impl Gossip {
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
                 Merge::Apply => {
+                    let rules = (&self.config, &self.topology);
+                    match door::judge(rules, ctx, host, &peer.incoming, &entry) {
+                        Verdict::Take => {}
+                        Verdict::TakeForced => {
+                            forced_count += 1;
+                            if forced.len() < FORCED_KEYS_MAX {
+                                forced.push(entry.key.clone());
+                            }
+                        }
+                        verdict => {
+                            deny(peer, host, &entry, verdict, &mut events);
+                            continue;
+                        }
+                    }
                     let print = fingerprint(&entry);
                     peer.incoming.insert(entry.key.clone(), (print, repair));
                     fresh.push(entry);
@@ -158,6 +174,16 @@ impl Gossip {
             self.pending_merge += fresh.len();
             self.merges.push_back((host.to_owned(), fresh));
         }
+        if forced_count > 0 {
+            self.event(Event::Forced {
+                peer: host.to_owned(),
+                keys: forced,
+                count: forced_count,
+            });
+        }
+        for event in events {
+            self.event(event);
+        }
     }
 
     /// What became of entries that [`Gossip::poll_merge`] had handed out for `host`.
@@ -168,9 +194,10 @@ impl Gossip {
         results: &[(Entry, MergeOutcome)],
     ) {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
-        let mut concerns = false;
+        let (mut concerns, mut epoch) = (false, false);
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
+                epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
                 concerns |= Topology::concerns(entry.key.as_str());
                 self.note(ctx, entry, Some(host));
             }
@@ -183,9 +210,11 @@ impl Gossip {
                 MergeOutcome::Applied | MergeOutcome::Duplicate => peer.accept(&entry.key),
                 MergeOutcome::Stale if answer => peer.repair(&entry.key),
                 MergeOutcome::Stale => {}
-                MergeOutcome::TooFarAhead => {
+                MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
+                    let stamp = *outcome == MergeOutcome::TooFarAhead;
+                    peer.refused_count += 1;
                     if !is_volatile(entry) {
-                        peer.refuse(entry);
+                        peer.refuse(entry, if stamp { Why::Stamp } else { Why::Epoch });
                     }
                     self.event(Event::Refused {
                         peer: host.to_owned(),
@@ -198,6 +227,9 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(host).filter(|peer| !peer.synced) {
             peer.touch(ctx.now);
         }
+        if epoch {
+            self.release_all(ctx, Why::Epoch);
+        }
         if concerns {
             self.refresh_topology(ctx);
         }
@@ -205,15 +237,26 @@ impl Gossip {
 
     /// Entries were applied to the store, from anywhere; the view has them already.
     pub fn handle_applied(&mut self, ctx: &Ctx<'_>, entries: &[Entry]) {
-        let mut concerns = false;
+        let (mut concerns, mut epoch) = (false, false);
         for entry in entries {
             concerns |= Topology::concerns(entry.key.as_str());
+            epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
             self.note(ctx, entry, None);
+        }
+        if epoch {
+            self.release_all(ctx, Why::Epoch);
         }
         if concerns {
             self.refresh_topology(ctx);
         }
         self.flush_volatile(ctx.now);
+    }
+
+    /// What was refused for this reason may be taken now.
+    pub(crate) fn release_all(&mut self, ctx: &Ctx<'_>, why: Why) {
+        for peer in self.peers.values_mut() {
+            peer.release_all(why, ctx.now);
+        }
     }
 
     /// A message that [`Gossip::poll_transmit`] had handed out for `host` has left the process.
@@ -333,10 +376,12 @@ impl Gossip {
         self.peers.get(host).is_some_and(|peer| peer.synced)
     }
 
-    /// Number of a peer's entries that are refused because their stamps lie too far ahead.
+    /// How many of a peer's entries were refused since the connection to it is up: for stamp or epoch, and for a rule
+    /// of trust.
     #[must_use]
-    pub fn refused(&self, host: &str) -> usize {
-        self.peers.get(host).map_or(0, Peer::refused_len)
+    pub fn refused(&self, host: &str) -> (u64, u64) {
+        let peer = self.peers.get(host);
+        peer.map_or((0, 0), |peer| (peer.refused_count, peer.denied_count))
     }
 
     /// Fingerprint and number of the durable entries of a scope, for checks and displays.
@@ -357,4 +402,30 @@ impl Gossip {
         let base = self.config.digest_interval_ns;
         base - base / 10 + z % (base / 5).max(1)
     }
+}
+
+/// Leaves an entry at its sender, and reports it.
+fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
+    let (why, overwrite) = match verdict {
+        Verdict::Refuse(why) => (why, false),
+        Verdict::Overwrite(why) => (why, true),
+        Verdict::Take | Verdict::TakeForced => return,
+    };
+    peer.denied_count += 1;
+    if !is_volatile(entry) {
+        peer.refuse(entry, Why::Rule);
+    }
+    let (key, stamp) = (entry.key.clone(), entry.stamp);
+    if overwrite {
+        events.push(Event::Forged {
+            peer: host.to_owned(),
+            key: key.clone(),
+            stamp,
+        });
+    }
+    events.push(Event::Denied {
+        peer: host.to_owned(),
+        key,
+        why,
+    });
 }

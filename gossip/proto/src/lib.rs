@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod door;
 mod gossip;
 mod hello;
 mod index;
@@ -22,6 +23,7 @@ mod topology;
 mod wire;
 
 pub use config::{Config, Ctx, Event, MergeOutcome};
+pub use door::Denial;
 pub use gossip::Gossip;
 pub use hello::{Hello, HelloError, WIRE_VERSION};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};

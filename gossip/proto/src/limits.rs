@@ -43,3 +43,6 @@ pub const VOLATILE_INTERVAL_NS: u64 = 1_000_000_000;
 pub const REPAIR_QUIET_NS: u64 = 200_000_000;
 /// A repair that moved nothing for so long is over: 30 s.
 pub const REPAIR_TIMEOUT_NS: u64 = 30_000_000_000;
+
+/// Keys named in one report of forced writes.
+pub const FORCED_KEYS_MAX: usize = 16;

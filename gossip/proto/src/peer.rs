@@ -39,7 +39,22 @@ pub(crate) struct Peer {
     pub(crate) shared: BTreeSet<Scope>,
     /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
     pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
-    refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
+    refused: BTreeMap<Scope, BTreeMap<(u64, Key), (Item, Why)>>,
+    /// Entries of it that were refused for their stamp or epoch since the connection is up.
+    pub(crate) refused_count: u64,
+    /// Entries of it that were refused for a rule of trust since the connection is up.
+    pub(crate) denied_count: u64,
+}
+
+/// Why an entry is refused, hence when it may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its stamp: until time has caught up.
+    Stamp,
+    /// Its epoch: until another epoch was announced.
+    Epoch,
+    /// A rule of trust: until memberships have changed.
+    Rule,
 }
 
 impl Peer {
@@ -110,13 +125,13 @@ impl Peer {
 
     /// Remembers an entry of the peer's that was refused: towards this peer, fingerprints are reckoned as if it
     /// had been taken, so that the same entry is not asked for in every round.
-    pub(crate) fn refuse(&mut self, entry: &Entry) {
+    pub(crate) fn refuse(&mut self, entry: &Entry, why: Why) {
         if self.refused.values().map(BTreeMap::len).sum::<usize>() >= QUARANTINE_MAX {
             return;
         }
         let place = (key_hash(&entry.key), entry.key.clone());
         let scope = self.refused.entry(scope_of(&entry.key)).or_default();
-        scope.insert(place, Item::of(entry));
+        scope.insert(place, (Item::of(entry), why));
     }
 
     /// The peer's entry of this key was taken, or it has ours: it is no longer special.
@@ -134,7 +149,19 @@ impl Peer {
     /// Forgets the refused entries whose stamps are acceptable by now.
     pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
         for scope in self.refused.values_mut() {
-            scope.retain(|_, item| item.stamp > newest_acceptable);
+            scope.retain(|_, (item, why)| *why != Why::Stamp || item.stamp > newest_acceptable);
+        }
+    }
+
+    /// Forgets the entries refused for this reason; compares again if there were any.
+    pub(crate) fn release_all(&mut self, reason: Why, now: u64) {
+        let before = self.refused_len();
+        for scope in self.refused.values_mut() {
+            scope.retain(|_, (_, why)| *why != reason);
+        }
+        if self.refused_len() < before {
+            self.synced = false;
+            self.recheck(now);
         }
     }
 
@@ -146,6 +173,7 @@ impl Peer {
         let range = range.clone();
         let all = self.refused.get(scope).into_iter().flatten();
         all.filter(move |((hash, _), _)| range.contains(hash))
+            .map(|(place, (item, _))| (place, item))
     }
 
     /// The summary of a range as this peer is to see it.

@@ -1,6 +1,6 @@
 //! Who takes part in what, as read from the roster and the directory.
 
-use mars_meta_model::{NodeRecord, NodeState, Scope, View, members, resources, roster};
+use mars_meta_model::{NodeId, NodeRecord, NodeState, Scope, View, members, resources, roster};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node that this one should be connected with.
@@ -36,6 +36,16 @@ impl Topology {
             active,
             members,
         }
+    }
+
+    /// Identity of an active node.
+    pub(crate) fn id_of(&self, host: &str) -> Option<NodeId> {
+        self.active.get(host).map(|record| record.id)
+    }
+
+    /// Whether a node of this identity is active.
+    pub(crate) fn is_active(&self, id: NodeId) -> bool {
+        self.active.values().any(|record| record.id == id)
     }
 
     /// Whether keys of this text can change what was read.

@@ -337,13 +337,13 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
                 MergeResult::Applied => ImportOutcome::Taken,
                 MergeResult::Duplicate => ImportOutcome::Known,
                 MergeResult::Stale => ImportOutcome::Older,
-                MergeResult::TooFarAhead => ImportOutcome::TooFarAhead,
+                MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,
             };
             Ok(Response::Imported(
                 merged.results.iter().map(outcome).collect(),
             ))
         }
-        Done::Forgotten(_) | Done::Observed(_) | Done::Local => Ok(Response::Done),
+        Done::Forgotten(_) | Done::Observed(_) | Done::Epoch(_) | Done::Local => Ok(Response::Done),
     }
 }
 
