@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
-use mars_meta_api::{Client, NodeInfo, PeerInfo, Request, Response};
+use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
 use mars_meta_model::{Entry, Key, Owner, Table, Value, classify};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -183,8 +183,22 @@ impl Ctx {
         if self.opts.dry_run || changes.is_empty() {
             return Ok(None);
         }
-        let apply = self.client().await?.apply(changes, forced);
-        Ok(Some(self.bounded(NO_ANSWER, apply).await??))
+        let client = self.client().await?;
+        let again = changes.clone();
+        let first = self
+            .bounded(NO_ANSWER, client.apply(changes, forced))
+            .await?;
+        let stamp = match first {
+            // Insisting is an override, which is flagged and logged everywhere: only where it is needed.
+            Err(CallError::Refused(error))
+                if self.opts.force && !forced && error.code == ErrorCode::Refused =>
+            {
+                self.ui.note(&format!("overridden by --force: {error}"));
+                self.bounded(NO_ANSWER, client.apply(again, true)).await??
+            }
+            other => other?,
+        };
+        Ok(Some(stamp))
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Config {
     pub max_ahead_ns: u64,
     /// Process life of this node: an entry that claims to be of it and is not in the store was forged.
     pub boot: u64,
-    /// System clock when this process life began, in ns since the epoch.
+    /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
+    /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
     pub born_ns: u64,
 }
 

@@ -7,8 +7,8 @@
 use crate::topology::Topology;
 use crate::{Config, Ctx};
 use mars_meta_model::{
-    Entry, Key, NodeId, Owner, Scope, Trespass, classify, entry_trespass, member_key, scope_of,
-    was_member,
+    Entry, Key, NodeId, NodeRecord, Owner, Scope, Trespass, classify, current_epoch,
+    entry_trespass, member_key, scope_includes, scope_of, trespass, was_member,
 };
 use std::collections::BTreeMap;
 
@@ -24,6 +24,9 @@ pub enum Denial {
     /// The entry bears this node's name, but this node did not write it.
     #[error("the entry bears this node's name, but this node never wrote it")]
     Forged,
+    /// A line of the roster that cannot be read: nobody could know the node any more.
+    #[error("the line of the roster cannot be read")]
+    Roster,
     /// The key belongs to this host, and another node wrote it.
     #[error("the key belongs to this host, and node {0} wrote it")]
     Foreign(NodeId),
@@ -48,6 +51,9 @@ pub(crate) fn judge<T>(
     incoming: &BTreeMap<Key, T>,
     entry: &Entry,
 ) -> Verdict {
+    if entry.key.as_str().starts_with("roster/") && !is_readable_line(entry) {
+        return Verdict::Refuse(Denial::Roster);
+    }
     if entry.origin == config.node {
         return judge_own(config, ctx, entry);
     }
@@ -88,13 +94,35 @@ pub(crate) fn judge<T>(
 /// from the peers; otherwise it was forged.
 fn judge_own(config: &Config, ctx: &Ctx<'_>, entry: &Entry) -> Verdict {
     let held = ctx.view.entry(&entry.key);
-    let former = entry.boot != config.boot
-        && entry.stamp.as_nanos() <= config.born_ns.saturating_add(config.max_ahead_ns);
+    // The clock of another life may have been ahead of what this one remembers.
+    let lead = if entry.boot == config.boot {
+        0
+    } else {
+        config.max_ahead_ns
+    };
+    let former = entry.stamp.as_nanos() <= config.born_ns.saturating_add(lead)
+        || entry.epoch < current_epoch(ctx.view);
     // A tombstone may have been collected here already and not there.
     let collected = held.is_none() && entry.is_tombstone();
     if former || collected {
-        Verdict::Take
-    } else {
-        Verdict::Overwrite(Denial::Forged)
+        return Verdict::Take;
     }
+    let own = config.host.as_str();
+    if trespass(&entry.key, own, |res| scope_includes_host(ctx, res, own)).is_none() {
+        Verdict::Overwrite(Denial::Forged)
+    } else {
+        // Not this node's to write at all: its owner will out-vote it.
+        Verdict::Refuse(Denial::Forged)
+    }
+}
+
+fn scope_includes_host(ctx: &Ctx<'_>, res: &str, host: &str) -> bool {
+    scope_includes(ctx.view, &Scope::Resource(res.into()), host)
+}
+
+fn is_readable_line(entry: &Entry) -> bool {
+    entry.is_tombstone()
+        || entry
+            .text()
+            .is_some_and(|text| text.parse::<NodeRecord>().is_ok())
 }

@@ -93,7 +93,15 @@ impl Gossip {
         self.peers.insert(host.to_owned(), peer);
         self.push_uncompared(ctx, host, |_| true);
         self.heard.insert(host.to_owned(), ctx.wall);
+        self.send_clock(host);
         self.send_digest(host, false);
+    }
+
+    /// Tells a peer the system clock, which is read when the message leaves.
+    fn send_clock(&mut self, host: &str) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.control(Body::Clock(0));
+        }
     }
 
     /// The connection to `host` is gone.
@@ -105,7 +113,8 @@ impl Gossip {
     pub fn handle_message(&mut self, ctx: &Ctx<'_>, host: &str, message: Message) {
         self.heard.insert(host.to_owned(), ctx.wall);
         match message.body {
-            Body::Hello(_) => {}
+            // Clocks are compared by the shell, which knows how long the message was on its way.
+            Body::Hello(_) | Body::Clock(_) => {}
             Body::Push(entries, skipped) => self.received(ctx, host, (entries, skipped), false),
             Body::Entries(entries, skipped) => self.received(ctx, host, (entries, skipped), true),
             Body::Digest(digest) => self.on_digest(ctx, host, &digest),
@@ -287,6 +296,9 @@ impl Gossip {
                 let limit = |at: u64| at.saturating_add(REPAIR_TIMEOUT_NS) > ctx.now;
                 peer.repair_at = peer.repair_at.filter(|at| limit(*at));
             }
+            if regular {
+                self.send_clock(&host);
+            }
             if quick || regular {
                 self.send_digest(&host, false);
             }
@@ -316,7 +328,10 @@ impl Gossip {
             .map(|(host, _)| host.clone())
             .collect();
         for host in hosts {
-            if let Some(body) = self.next_body(ctx, &host) {
+            if let Some(mut body) = self.next_body(ctx, &host) {
+                if let Body::Clock(wall) = &mut body {
+                    *wall = ctx.wall;
+                }
                 if let Some(peer) = self.peers.get_mut(&host) {
                     peer.in_flight += 1;
                 }

@@ -39,12 +39,15 @@ pub(crate) struct Peer {
     pub(crate) shared: BTreeSet<Scope>,
     /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
     pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
-    refused: BTreeMap<Scope, BTreeMap<(u64, Key), (Item, Why)>>,
+    refused: BTreeMap<Scope, Refused>,
     /// Entries of it that were refused for their stamp or epoch since the connection is up.
     pub(crate) refused_count: u64,
     /// Entries of it that were refused for a rule of trust since the connection is up.
     pub(crate) denied_count: u64,
 }
+
+/// Refused entries of one scope by key hash and key.
+type Refused = BTreeMap<(u64, Key), (Item, Why)>;
 
 /// Why an entry is refused, hence when it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,8 @@ use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
 /// Version byte in front of every body.
 const BODY_VERSION: u8 = 1;
+/// Type of the message that carries the system clock.
+const KIND_CLOCK: u8 = 24;
 const DIGEST_REPLY: u8 = 1;
 const DIGEST_BUSY: u8 = 2;
 const DIGEST_UNSETTLED: u8 = 4;
@@ -43,6 +45,8 @@ pub enum Body {
     Entries(Vec<Entry>, u32),
     /// The sender will close; why.
     Bye(String),
+    /// The sender's system clock in ns since the epoch, read when the message was handed out.
+    Clock(u64),
 }
 
 /// Fingerprints of all that two nodes share.
@@ -173,6 +177,10 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
+        Body::Clock(wall) => {
+            out.extend_from_slice(&wall.to_le_bytes());
+            KIND_CLOCK
+        }
     };
     (kind, out)
 }
@@ -182,7 +190,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !(1..=8).contains(&kind) {
+    if !(1..=8).contains(&kind) && kind != KIND_CLOCK {
         return Ok(None);
     }
     if body.len() > FRAME_LEN_MAX {
@@ -209,6 +217,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             Ok(Want { scope, hashes })
         })?),
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
+        KIND_CLOCK => Body::Clock(r.u64()?),
         _ => {
             let len = r.count(BYE_TEXT_MAX, "bytes of text")?;
             let text = std::str::from_utf8(r.take(len)?);

@@ -5,7 +5,7 @@
 //! epoch; no other entry is the first of its epoch. Nodes take one step at a time, so nobody can exhaust the epochs at
 //! once, and a node that was away walks through the announcements in order.
 
-use crate::{Entry, Key};
+use crate::{Entry, Key, View};
 use mars_lamport::Timestamp;
 
 /// Beginning of all announcements.
@@ -26,6 +26,15 @@ pub fn announced_epoch(entry: &Entry) -> Option<u16> {
     let epoch: u16 = digits.parse().ok()?;
     let sound = epoch == entry.epoch && epoch > 0;
     (sound && Some(&entry.key) == epoch_key(epoch).as_ref()).then_some(epoch)
+}
+
+/// The greatest epoch announced; 0 if none is.
+#[must_use]
+pub fn current_epoch(view: &(impl View + ?Sized)) -> u16 {
+    view.scan(EPOCH_PREFIX)
+        .filter_map(announced_epoch)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Whether enough time lies between the announcement of an epoch and that of the one before. One before that lies beyond

@@ -8,7 +8,7 @@ use mars_gossip::{Driver, DriverConfig, RosterPolicy, Status};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta::Change;
-use mars_meta_model::{Entry, NodeId};
+use mars_meta_model::{Entry, NodeId, members, trespass};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -86,7 +86,10 @@ impl SimNode {
     }
 
     /// Puts entries on the disk of a node that does not run.
-    pub(crate) fn prepare(&mut self, entries: &[Entry]) {
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn prepare(&mut self, entries: &[Entry]) {
         assert!(self.life.is_none(), "{} runs", self.host);
         let writes: Vec<_> = entries.iter().map(mars_meta_model::Write::Put).collect();
         let committed = mars_meta_model::Store::commit(&mut self.disk, &writes);
@@ -168,7 +171,14 @@ impl SimNode {
     /// A local write. Checks that no stamp is issued twice or out of order, also over restarts.
     pub fn write(&mut self, changes: Vec<Change>) -> Vec<Entry> {
         let store = self.store().expect("a node that writes must run");
-        let entries = store.apply(changes);
+        // As the command line does: what belongs to others is written as an override.
+        let forced = store.with_table(|table| {
+            changes.iter().any(|(key, _)| {
+                let member = |res: &str| members(table, res).contains_key(&self.host);
+                trespass(key, &self.host, member).is_some()
+            })
+        });
+        let entries = store.apply(changes, forced);
         for entry in &entries {
             assert!(
                 entry.stamp > self.issued,

@@ -8,7 +8,7 @@ use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
 use mars_meta_model::testing::MemStore;
-use mars_meta_model::{Entry, NodeId, Store, Table, View, Write};
+use mars_meta_model::{Entry, Key, NodeId, Store, Table, View, Write};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -85,10 +85,10 @@ impl SimStore {
     }
 
     /// Writes one batch, durably, as a local client does; returns the entries.
-    pub fn apply(&self, changes: Vec<Change>) -> Vec<Entry> {
+    pub fn apply(&self, changes: Vec<Change>, forced: bool) -> Vec<Entry> {
         let mut inner = self.lock();
         let wall = inner.wall.ns();
-        let committed = inner.core.apply(wall, changes, false).unwrap();
+        let committed = inner.core.apply(wall, changes, forced).unwrap();
         inner.publish(committed.entries.clone(), Source::Local);
         committed.entries
     }
@@ -173,6 +173,18 @@ impl Backend for SimStore {
         let job = Job::Observe { stamp };
         let done = inner.core.commit_group(wall, vec![job], |_| {})?;
         Ok(done == [Done::Observed(true)])
+    }
+
+    async fn reassert(&self, key: Key, above: Timestamp) -> Result<(), WriteError> {
+        let mut inner = self.lock();
+        let wall = inner.wall.ns();
+        let job = Job::Reassert { key, above };
+        for done in inner.core.commit_group(wall, vec![job], |_| {})? {
+            if let Done::Applied(committed) = done {
+                inner.publish(committed.entries, Source::Local);
+            }
+        }
+        Ok(())
     }
 
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {

@@ -5,7 +5,7 @@ use mars_gossip_proto::{Body, Config, Ctx, Event, Gossip, MergeOutcome, Message,
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
     Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
-    roster_key, scope_of,
+    members, roster_key, scope_of, trespass,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -48,6 +48,7 @@ fn kind(body: &Body) -> &'static str {
         Body::Want(_) => "want",
         Body::Entries(..) => "entries",
         Body::Bye(_) => "bye",
+        Body::Clock(_) => "clock",
     }
 }
 
@@ -173,6 +174,11 @@ impl Net {
         for (key, value) in changes {
             let mut entry = mars_meta_model::testing::entry(key, *value, 0, node.id.0);
             entry.stamp = node.clock.tick(wall);
+            // As the command line does: what belongs to others is written as an override.
+            entry.forced = trespass(&entry.key, host, |res| {
+                members(&node.table, res).contains_key(host)
+            })
+            .is_some();
             assert_eq!(node.table.merge(entry.clone()), Merge::Apply);
             applied.push(entry);
         }
