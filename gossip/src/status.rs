@@ -1,6 +1,7 @@
 //! What the driver knows of its peers, for others to read.
 
 use crate::ClockVerdict;
+use mars_gossip_proto::Load;
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,7 @@ pub struct Status {
     peers: Arc<Mutex<BTreeMap<String, PeerStatus>>>,
     synced: watch::Sender<bool>,
     clock: Arc<Mutex<ClockVerdict>>,
+    load: Arc<Mutex<Load>>,
 }
 
 impl Default for Status {
@@ -54,6 +56,7 @@ impl Default for Status {
             peers: Arc::default(),
             synced: watch::Sender::new(false),
             clock: Arc::default(),
+            load: Arc::default(),
         }
     }
 }
@@ -96,6 +99,16 @@ impl Status {
         let new = ClockVerdict::of(offsets, max_ahead_ns);
         let mut held = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         (std::mem::replace(&mut *held, new), new)
+    }
+
+    /// What waits in the protocol core, as of its last turn.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_load(&self, load: Load) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
     pub(crate) fn set_synced(&self) {

@@ -4,6 +4,7 @@
 //! exceptions: it must be a member of the resource, it must not speak in the receiver's own name, and nobody but the
 //! receiver writes the receiver's own keys.
 
+use crate::limits::FORMER_LIFE_LEAD_NS;
 use crate::topology::Topology;
 use crate::{Config, Ctx};
 use mars_meta_model::{
@@ -98,7 +99,7 @@ fn judge_own(config: &Config, ctx: &Ctx<'_>, entry: &Entry) -> Verdict {
     let lead = if entry.boot == config.boot {
         0
     } else {
-        config.max_ahead_ns
+        FORMER_LIFE_LEAD_NS
     };
     let former = entry.stamp.as_nanos() <= config.born_ns.saturating_add(lead)
         || entry.epoch < current_epoch(ctx.view);

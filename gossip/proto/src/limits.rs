@@ -46,3 +46,6 @@ pub const REPAIR_TIMEOUT_NS: u64 = 30_000_000_000;
 
 /// Keys named in one report of forced writes.
 pub const FORCED_KEYS_MAX: usize = 16;
+/// How far an entry of this node's earlier lives may be stamped behind the beginning of the present one, in ns: 1 hour. A
+/// store that was lost or restored, and a system clock that was set back, must not make own entries look forged.
+pub const FORMER_LIFE_LEAD_NS: u64 = 3_600_000_000_000;
