@@ -1,4 +1,5 @@
 //! Leaving, removal, names used again, merging, and the authority on another node.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use crate::node::{Node, eventually};
 use mars_gossip_net::{ClusterCa, NodeKey};

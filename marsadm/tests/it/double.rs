@@ -249,6 +249,24 @@ impl State {
                 lamport: 6_000_000_002,
             },
             Request::Peers => Response::Peers(self.peers.clone()),
+            Request::Import { entries } => {
+                let merged = entries.unpack().unwrap().into_iter();
+                Response::Imported(
+                    merged
+                        .map(|entry| match self.table.merge(entry) {
+                            Merge::Apply => ImportOutcome::Taken,
+                            Merge::Duplicate => ImportOutcome::Known,
+                            Merge::Stale => ImportOutcome::Older,
+                        })
+                        .collect(),
+                )
+            }
+            other => self.about_cluster(other),
+        }
+    }
+
+    fn about_cluster(&mut self, request: Request) -> Response {
+        match request {
             Request::CreateCluster if self.cluster.is_some() => Response::Error(
                 ApiError::new(
                     ErrorCode::AlreadyInCluster,
@@ -276,21 +294,7 @@ impl State {
                 resources: vec!["s".to_owned()],
                 conflicts: self.conflicts.clone(),
             }),
-            Request::Import { entries } => {
-                let merged = entries.unpack().unwrap().into_iter();
-                Response::Imported(
-                    merged
-                        .map(|entry| match self.table.merge(entry) {
-                            Merge::Apply => ImportOutcome::Taken,
-                            Merge::Duplicate => ImportOutcome::Known,
-                            Merge::Stale => ImportOutcome::Older,
-                        })
-                        .collect(),
-                )
-            }
-            Request::Watch { .. } => {
-                Response::Error(ApiError::new(ErrorCode::Unsupported, "not known here"))
-            }
+            _ => Response::Error(ApiError::new(ErrorCode::Unsupported, "not known here")),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Epochs of the clock: the repair of a store that was poisoned with stamps of the future.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use mars_lamport::Timestamp;
 use mars_meta::{Core, Done, EpochRefusal, Job, MergeResult};
@@ -53,7 +54,7 @@ fn a_poisoned_store_is_repaired_and_nodes_that_were_away_follow() {
     );
     let bad = set(&mut a, NOW + YEAR, "userspace/x", "poisoned");
     assert_eq!(
-        merge(&mut b, NOW + YEAR, &[bad.clone()]),
+        merge(&mut b, NOW + YEAR, std::slice::from_ref(&bad)),
         [MergeResult::Applied]
     );
     let mut c = open(MemStore::default(), 3, 1);
@@ -70,7 +71,7 @@ fn a_poisoned_store_is_repaired_and_nodes_that_were_away_follow() {
 
     // Who has not heard of the epoch takes nothing of it; in one batch the order does not matter.
     assert_eq!(
-        merge(&mut b, NOW, &[good.clone()]),
+        merge(&mut b, NOW, std::slice::from_ref(&good)),
         [MergeResult::EpochAhead]
     );
     assert_eq!(text(&b, "userspace/x").as_deref(), Some("poisoned"));
@@ -90,7 +91,7 @@ fn a_poisoned_store_is_repaired_and_nodes_that_were_away_follow() {
     assert!(c.last_stamp().as_nanos() <= NOW + 2 * SEC);
     let mut old = entry("userspace/old", Some("poisoned"), NOW + YEAR, 1);
     assert_eq!(
-        merge(&mut c, NOW + 2 * SEC, &[old.clone()]),
+        merge(&mut c, NOW + 2 * SEC, std::slice::from_ref(&old)),
         [MergeResult::Applied]
     );
     assert!(c.last_stamp().as_nanos() <= NOW + 2 * SEC);
