@@ -17,7 +17,8 @@ use std::path::PathBuf;
     name = "marsadm",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_override_self = true
 )]
 pub struct Cli {
     /// Options of all commands.

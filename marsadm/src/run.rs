@@ -64,7 +64,9 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
             return code;
         }
     };
-    let ui = ui.with_verbose(cli.global.verbose > 0);
+    let ui = ui
+        .with_verbose(cli.global.verbose > 0)
+        .with_format(cli.global.output);
     cli.global.legacy.report(&ui);
     let dry_run = cli.global.dry_run;
     if watchdog && cli.command.is_bounded() {

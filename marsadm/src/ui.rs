@@ -156,6 +156,19 @@ impl Ui {
         Ok(())
     }
 
+    /// The same for a report that is JSON text already.
+    ///
+    /// # Errors
+    /// If the text is no JSON: a fault of this program.
+    pub fn raw_document(&self, kind: &'static str, json: &str) -> Result<()> {
+        if !self.is_structured() {
+            return Ok(());
+        }
+        let data: Value = serde_json::from_str(json)
+            .map_err(|error| Error::internal(format!("a report is no JSON: {error}")))?;
+        self.document(kind, &data)
+    }
+
     /// The same for a command whose result is a list: one document `KINDList` with all items, with `ndjson` one
     /// document per item.
     ///

@@ -1,12 +1,13 @@
 //! `log convert`: a native segment of a legacy log.
 
-use super::log_file::{Source, failed, named};
+use super::log_file::{EndJson, Source, failed, named};
 use crate::context::Ctx;
 use crate::error::{Error, Result};
 use mars_datapath_core::Name;
 use mars_lamport::Timestamp;
 use mars_migrations::legacy_log::{ConvertError, ConvertOptions, Converted, convert};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     }
     if ctx.opts.dry_run {
         let done = convert(&mut input, &mut io::sink(), &options).map_err(convert_failed)?;
-        return judge(ctx, args, &done).map(|()| show(ctx, args, &done));
+        return judge(ctx, args, &done).and_then(|()| show(ctx, args, &done));
     }
     let mut draft = args.to.clone().into_os_string();
     draft.push(".partial");
@@ -67,8 +68,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let done = convert(&mut input, &mut writer, &options).map_err(convert_failed)?;
     judge(ctx, args, &done)?;
     finish(writer, &draft.0, &args.to)?;
-    show(ctx, args, &done);
-    Ok(())
+    show(ctx, args, &done)
 }
 
 /// A file that is removed unless it was given its name.
@@ -132,7 +132,17 @@ fn judge(ctx: &Ctx, args: &Args, done: &Converted) -> Result<()> {
     )))
 }
 
-fn show(ctx: &Ctx, args: &Args, done: &Converted) {
+fn show(ctx: &Ctx, args: &Args, done: &Converted) -> Result<()> {
+    let document = json!({
+        "dry_run": ctx.opts.dry_run,
+        "records": done.taken,
+        "left_out": done.left_out,
+        "warnings": done.warned,
+        "end": EndJson::from(&done.end),
+        "position": done.position,
+        "mark": done.mark,
+    });
+    ctx.ui.document("LogConversion", &document)?;
     if !done.end.is_clean() {
         ctx.ui.note(&done.end.to_string());
     }
@@ -148,6 +158,7 @@ fn show(ctx: &Ctx, args: &Args, done: &Converted) {
     if let (Some(old), Some(new)) = (args.position, done.mark) {
         ctx.ui.line(&format!("position {old} -> {new}"));
     }
+    Ok(())
 }
 
 fn options(args: &Args) -> Result<ConvertOptions> {

@@ -7,7 +7,7 @@ use marsadm::error::Kind;
 use std::path::Path;
 
 /// A copy of a log of `migrations` as a cluster would have it.
-fn log(w: &World, vector: &str) -> String {
+pub(crate) fn log(w: &World, vector: &str) -> String {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/tests/data/legacy-logs");
     let folder = w.dir.path().join("resource-mydata");
     std::fs::create_dir_all(&folder).unwrap();

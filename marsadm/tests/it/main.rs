@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod cluster;
+mod documents;
 mod double;
 mod golden;
 mod golden_macros;
@@ -10,6 +11,7 @@ mod logs;
 mod raw;
 mod resources;
 mod roles;
+mod schema;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};
