@@ -79,8 +79,8 @@ pub struct Global {
     )]
     pub parallel: Option<usize>,
     /// Skip safety checks; each command's help says which
-    #[arg(long, short, global = true)]
-    pub force: bool,
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub force: u8,
     /// Show what would be written, write nothing and wait for nothing
     #[arg(long, short, global = true)]
     pub dry_run: bool,
@@ -317,7 +317,7 @@ mod tests {
             "marsadm --timeout 5 force-primary r",
         ] {
             let cli = parse(line);
-            assert_eq!((cli.global.timeout, cli.global.force), (5, true), "{line}");
+            assert_eq!((cli.global.timeout, cli.global.force), (5, 1), "{line}");
             assert!(matches!(cli.command, Command::Primary(_)));
         }
     }

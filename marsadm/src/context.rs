@@ -23,6 +23,8 @@ pub struct Options {
     pub window: Duration,
     /// Skip checks.
     pub force: bool,
+    /// Skip the checks of values, too.
+    pub force_values: bool,
     /// Write nothing.
     pub dry_run: bool,
     /// The host that is acted for; `None`: this one.
@@ -308,7 +310,7 @@ pub fn unexpected(response: &Response) -> Error {
 /// # Errors
 /// If the text is no key.
 pub fn key(text: &str) -> Result<Key> {
-    Key::parse(text).map_err(|error| Error::usage(error.to_string()))
+    Key::parse(text).map_err(|error| Error::of(Code::BadKey, error.to_string()))
 }
 
 /// The value `text`.

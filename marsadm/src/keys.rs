@@ -236,7 +236,9 @@ pub fn resource_list(text: &str, table: &Table, host: &str) -> Result<Vec<String
 }
 
 fn bad_name(error: mars_meta_model::NameError) -> Error {
-    Error::of(Code::BadName, error.to_string())
+    Error::of(Code::BadName, error.to_string()).hint(
+        "a resource, several joined by commas, a pattern with * or ?, or all; see marsadm view",
+    )
 }
 
 /// Whether `*` (any text) and `?` (any character) of a pattern can stand for what `name` has there.

@@ -24,4 +24,5 @@ pub mod snapshot;
 pub mod suggest;
 pub mod terminal;
 pub mod ui;
+pub mod value_rules;
 pub mod wait;

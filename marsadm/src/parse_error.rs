@@ -1,7 +1,10 @@
 //! Errors of the command line in this program's own words, in every form of output.
 
+use crate::cli::Cli;
 use crate::error::Error;
 use crate::error_code::Code;
+use crate::suggest;
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// The failure that a wrong command line is.
@@ -62,11 +65,25 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
         ContextKind::SuggestedArg,
         ContextKind::SuggestedValue,
     ];
-    let near: Vec<String> = near
+    let mut near: Vec<String> = near
         .into_iter()
         .map(text)
         .filter(|name| !name.is_empty())
         .collect();
+    if code == Code::UnknownCommand {
+        let wrong = text(ContextKind::InvalidSubcommand);
+        let command = Cli::command();
+        let known: Vec<String> = command
+            .get_subcommands()
+            .filter(|sub| !sub.is_hide_set())
+            .flat_map(|sub| std::iter::once(sub.get_name()).chain(sub.get_visible_aliases()))
+            .map(str::to_owned)
+            .collect();
+        let similar = suggest::similar(&wrong, &known);
+        if !similar.is_empty() {
+            near = similar.into_iter().map(str::to_owned).collect();
+        }
+    }
     let help = match verb {
         Some(verb) if code != Code::UnknownCommand => format!("marsadm {verb} --help"),
         _ => "marsadm --help".to_owned(),

@@ -117,7 +117,8 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
             socket: cli.global.socket,
             timeout: Duration::from_secs(timeout),
             window: Duration::from_secs(cli.global.window),
-            force: cli.global.force,
+            force: cli.global.force > 0,
+            force_values: cli.global.force > 1,
             dry_run: cli.global.dry_run,
             acting: cli.global.host,
             parallel: match cli.global.parallel {

@@ -24,7 +24,7 @@ fn distance(a: &str, b: &str) -> usize {
     last[b.len()]
 }
 
-/// The names that `wrong` may have been meant for, the best first; at most three.
+/// The names that `wrong` may have been meant for, those that are all equally like it; at most three.
 #[must_use]
 pub fn similar<'a>(wrong: &str, known: &'a [String]) -> Vec<&'a str> {
     let wrong = wrong.to_lowercase();
@@ -38,6 +38,8 @@ pub fn similar<'a>(wrong: &str, known: &'a [String]) -> Vec<&'a str> {
         })
         .collect();
     found.sort_unstable();
+    let best = found.first().map_or(0, |(far, _)| *far);
+    found.retain(|(far, _)| *far == best);
     found.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn only_near_names_are_suggested() {
         let known: Vec<String> = ["mydata", "mydata2", "web", "db"].map(String::from).into();
-        assert_eq!(similar("mydta", &known), ["mydata", "mydata2"]);
+        assert_eq!(similar("mydta", &known), ["mydata"]);
         assert_eq!(similar("WEB", &known), ["web"]);
         assert!(similar("da", &known).is_empty(), "too short to tell");
         assert!(similar("postgres", &known).is_empty());

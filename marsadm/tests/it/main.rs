@@ -8,10 +8,12 @@ mod double;
 mod golden;
 mod golden_macros;
 mod logs;
+mod options;
 mod raw;
 mod resources;
 mod roles;
 mod schema;
+mod silent;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};
