@@ -1,7 +1,9 @@
 //! Nodes, each a table and a core, and the messages between them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use mars_gossip_proto::{Body, Config, Ctx, Event, Gossip, MergeOutcome, Message, decode, encode};
+use mars_gossip_proto::{
+    Body, Config, Ctx, Ending, Event, FEATURES, Gossip, Hello, MergeOutcome, Message, decode, encode,
+};
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
     Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
@@ -20,6 +22,10 @@ pub(crate) struct Node {
     /// How far its system clock is ahead, in ns.
     pub(crate) ahead: u64,
     pub(crate) events: Vec<Event>,
+    /// Its process life.
+    pub(crate) boot: u64,
+    /// What it can read.
+    pub(crate) features: u64,
 }
 
 pub(crate) struct Net {
@@ -32,6 +38,10 @@ pub(crate) struct Net {
     /// Entries delivered in pushes and repairs.
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
+    boots: u64,
+    /// Part of the datagrams that is lost: one in so many.
+    pub(crate) lose_datagrams: Option<u64>,
+    datagrams: u64,
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -48,6 +58,10 @@ fn kind(body: &Body) -> &'static str {
         Body::Want(_) => "want",
         Body::Entries(..) => "entries",
         Body::Bye(_) => "bye",
+        Body::Links(_) => "links",
+        Body::Brief(_) => "brief",
+        Body::Prints(_) => "prints",
+        Body::Lists(_) => "lists",
     }
 }
 
@@ -79,6 +93,9 @@ impl Net {
             sent: BTreeMap::new(),
             entries: 0,
             bytes: 0,
+            boots: 0,
+            lose_datagrams: None,
+            datagrams: 0,
         };
         let mut table = Table::new();
         for (i, host) in hosts.iter().enumerate() {
@@ -107,7 +124,10 @@ impl Net {
         let clock = Clock::new(Timestamp::ZERO, DEFAULT_MAX_AHEAD);
         let ctx = Node::ctx(self.now, 0, &clock, &table);
         let seed = u64::try_from(id.0).unwrap();
-        let core = Gossip::new(Config::new(host, id), seed, &ctx);
+        self.boots += 1;
+        let mut config = Config::new(host, id);
+        config.boot = self.boots;
+        let core = Gossip::new(config, seed, &ctx);
         self.nodes.insert(
             host.to_owned(),
             Node {
@@ -117,6 +137,8 @@ impl Net {
                 clock,
                 ahead: 0,
                 events: vec![],
+                boot: self.boots,
+                features: FEATURES,
             },
         );
     }
@@ -125,7 +147,7 @@ impl Net {
     pub(crate) fn restart(&mut self, host: &str) {
         let peers: Vec<String> = self.nodes.keys().cloned().collect();
         for peer in &peers {
-            self.disconnect(host, peer);
+            self.break_link(host, peer, Ending::Farewell);
         }
         let node = self.nodes.remove(host).unwrap();
         let mut table = Table::new();
@@ -140,18 +162,47 @@ impl Net {
             return;
         }
         for (x, y) in [(a, b), (b, a)] {
+            let other = &self.nodes[y];
+            let hello = Hello {
+                wire_min: 1,
+                wire_max: 1,
+                features: other.features,
+                cluster: String::new(),
+                host: y.to_owned(),
+                node: other.id.to_string(),
+                boot: other.boot,
+                wall: 0,
+            };
             let node = self.nodes.get_mut(x).unwrap();
-            node.with(self.now, |core, ctx| core.handle_connected(ctx, y));
+            node.with(self.now, |core, ctx| core.handle_connected(ctx, y, &hello));
         }
     }
 
     pub(crate) fn disconnect(&mut self, a: &str, b: &str) {
+        self.break_link(a, b, Ending::Lost);
+    }
+
+    pub(crate) fn break_link(&mut self, a: &str, b: &str, ending: Ending) {
         if !self.up.remove(&pair(a, b)) {
             return;
         }
         self.wires.retain(|(x, y, ..)| pair(x, y) != pair(a, b));
+        let now = self.now;
         for (x, y) in [(a, b), (b, a)] {
-            self.nodes.get_mut(x).unwrap().core.handle_disconnected(y);
+            let node = self.nodes.get_mut(x).unwrap();
+            node.with(now, |core, ctx| core.handle_disconnected(ctx, y, ending));
+        }
+    }
+
+    /// Connects whom the nodes want to be connected with.
+    pub(crate) fn connect_wanted(&mut self, possible: impl Fn(&str, &str) -> bool) {
+        let hosts: Vec<String> = self.nodes.keys().cloned().collect();
+        for a in &hosts {
+            for b in self.nodes[a].core.neighbours() {
+                if possible(a, &b.host) && self.nodes.contains_key(&b.host) {
+                    self.connect(a, &b.host);
+                }
+            }
         }
     }
 
@@ -217,6 +268,14 @@ impl Net {
             node.core.handle_sent(&to);
             let (kind, bytes) = encode(&message);
             self.wires.push_back((host.to_owned(), to, kind, bytes));
+        }
+        while let Some((to, message)) = node.with(now, |core, ctx| core.poll_datagram(ctx)) {
+            self.datagrams += 1;
+            let lost = self.lose_datagrams;
+            if lost.is_none_or(|one_in| self.datagrams % one_in != 0) {
+                let (kind, bytes) = encode(&message);
+                self.wires.push_back((host.to_owned(), to, kind, bytes));
+            }
         }
         while let Some(event) = node.core.poll_event() {
             node.events.push(event);
