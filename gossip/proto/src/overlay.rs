@@ -230,8 +230,7 @@ impl Gossip {
         let newest = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
         let (own, mut news) = (self.config.node, false);
         for note in notes {
-            let gone =
-                self.topology.has_left(note.observer) || self.topology.has_left(note.node);
+            let gone = self.topology.has_left(note.observer) || self.topology.has_left(note.node);
             if gone || note.at > newest {
                 continue;
             }
@@ -380,7 +379,10 @@ impl Gossip {
             let (life, heard) = if self.peers.contains_key(host) {
                 (NodeLife::Up, direct)
             } else if tally.is_down(graph.degree(host)) {
-                (NodeLife::Down, direct.max(Some(tally.since).filter(|at| *at > 0)))
+                (
+                    NodeLife::Down,
+                    direct.max(Some(tally.since).filter(|at| *at > 0)),
+                )
             } else if way.is_none_or(|way| way.worth != UP) {
                 let life = cut.map_or(NodeLife::Unknown, |_| NodeLife::Down);
                 (life, cut)

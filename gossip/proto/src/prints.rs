@@ -3,9 +3,7 @@
 //! The same comparison as with [`Body::Ranges`] and [`Body::Items`], for peers that read it.
 
 use crate::hello::FEATURE_COMPACT;
-use crate::limits::{
-    ITEM_SETS_MAX, ITEMS_MAX, LEAF, PRINT_GROUPS_MAX, QUEUE_KEYS_MAX, WIDE_START,
-};
+use crate::limits::{ITEM_SETS_MAX, ITEMS_MAX, LEAF, PRINT_GROUPS_MAX, QUEUE_KEYS_MAX, WIDE_START};
 use crate::peer::Peer;
 use crate::recon::{ALL, Indexes};
 use crate::wire::width;

@@ -9,9 +9,7 @@ use crate::limits::{
 };
 use crate::peer::Peer;
 use crate::topology::Topology;
-use crate::{
-    Body, Brief, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want, prints,
-};
+use crate::{Body, Brief, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want, prints};
 use mars_meta_model::{Key, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

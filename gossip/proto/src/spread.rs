@@ -1,6 +1,6 @@
 //! Spreading: from a change to the queues of the peers, and from a queue to a message.
 
-use crate::limits::{BATCH_BYTES, BATCH_ENTRIES_MAX, LINK_NOTES_MAX, REPAIR_QUIET_NS, RELAYED_MAX};
+use crate::limits::{BATCH_BYTES, BATCH_ENTRIES_MAX, LINK_NOTES_MAX, RELAYED_MAX, REPAIR_QUIET_NS};
 use crate::links::LinkNote;
 use crate::peer::Peer;
 use crate::topology::Topology;

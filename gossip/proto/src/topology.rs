@@ -29,10 +29,13 @@ impl Topology {
         let (active, left): (BTreeMap<_, _>, BTreeMap<_, _>) = roster(view)
             .into_iter()
             .partition(|(_, record)| record.state == NodeState::Active);
-        let ids = active.iter().map(|(host, record)| (host.clone(), record.id));
+        let ids = active
+            .iter()
+            .map(|(host, record)| (host.clone(), record.id));
         let ids: BTreeMap<String, NodeId> = ids.collect();
         let rings = Rings::new(&ids);
-        let names: BTreeMap<NodeId, String> = ids.into_iter().map(|(host, id)| (id, host)).collect();
+        let names: BTreeMap<NodeId, String> =
+            ids.into_iter().map(|(host, id)| (id, host)).collect();
         let mut left: BTreeSet<NodeId> = left.into_values().map(|record| record.id).collect();
         left.retain(|id| !names.contains_key(id));
         let members = resources(view)

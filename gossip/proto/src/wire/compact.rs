@@ -95,7 +95,11 @@ pub(super) fn get_lists(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
 
 /// The last hash of a range whose first one is 0.
 pub(crate) const fn width(bits: u8) -> u64 {
-    if bits >= BITS_MAX { 0 } else { u64::MAX >> bits }
+    if bits >= BITS_MAX {
+        0
+    } else {
+        u64::MAX >> bits
+    }
 }
 
 /// How many leading bits all hashes of a range have in common.

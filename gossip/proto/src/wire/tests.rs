@@ -180,7 +180,12 @@ fn golden_bytes_of_the_overlay() {
 fn compact_ranges_that_cannot_be_are_refused() {
     let (kind, good) = encode(&message(samples().swap_remove(10)));
     let prefix = 13;
-    for (at, byte) in [(prefix, 65), (prefix, 8), (prefix + 2, 0xc1), (prefix + 3, 2)] {
+    for (at, byte) in [
+        (prefix, 65),
+        (prefix, 8),
+        (prefix + 2, 0xc1),
+        (prefix + 3, 2),
+    ] {
         let mut bytes = good.clone();
         bytes[at] = byte;
         let refused = decode(kind, &bytes);

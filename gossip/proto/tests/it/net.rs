@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_gossip_proto::{
-    Body, Config, Ctx, Ending, Event, FEATURES, Gossip, Hello, MergeOutcome, Message, decode, encode,
+    Body, Config, Ctx, Ending, Event, FEATURES, Gossip, Hello, MergeOutcome, Message, decode,
+    encode,
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
