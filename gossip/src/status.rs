@@ -1,6 +1,6 @@
 //! What the driver knows of its peers, for others to read.
 
-use mars_gossip_proto::NodeLife;
+use mars_gossip_proto::{Load, NodeLife};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,7 @@ pub struct PeerStatus {
 pub struct Status {
     peers: Arc<Mutex<BTreeMap<String, PeerStatus>>>,
     synced: watch::Sender<bool>,
+    load: Arc<Mutex<Load>>,
 }
 
 impl Default for Status {
@@ -43,6 +44,7 @@ impl Default for Status {
         Self {
             peers: Arc::default(),
             synced: watch::Sender::new(false),
+            load: Arc::default(),
         }
     }
 }
@@ -69,6 +71,16 @@ impl Status {
         let mut synced = self.synced.subscribe();
         // The sender lives as long as this value.
         let _ = synced.wait_for(|synced| *synced).await;
+    }
+
+    /// What waits in the protocol core, as of its last turn.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_load(&self, load: Load) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
     pub(crate) fn set_synced(&self) {

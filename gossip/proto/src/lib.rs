@@ -18,6 +18,7 @@ mod hello;
 mod index;
 pub mod limits;
 mod links;
+mod load;
 mod overlay;
 mod peer;
 mod prints;
@@ -34,6 +35,7 @@ pub use gossip::Gossip;
 pub use hello::{FEATURE_COMPACT, FEATURE_OVERLAY, FEATURES, Hello, HelloError, WIRE_VERSION};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};
 pub use links::{LinkKind, LinkNote};
+pub use load::Load;
 pub use rings::Rings;
 pub use topology::Neighbour;
 pub use wire::{
