@@ -36,6 +36,8 @@ pub(crate) struct Net {
     wires: VecDeque<(String, String, u8, Vec<u8>)>,
     /// Messages delivered, by type.
     pub(crate) sent: BTreeMap<&'static str, usize>,
+    /// The same by receiver.
+    received: BTreeMap<String, BTreeMap<&'static str, usize>>,
     /// Entries delivered in pushes and repairs.
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
@@ -92,6 +94,7 @@ impl Net {
             up: BTreeSet::new(),
             wires: VecDeque::new(),
             sent: BTreeMap::new(),
+            received: BTreeMap::new(),
             entries: 0,
             bytes: 0,
             boots: 0,
@@ -297,6 +300,8 @@ impl Net {
             self.bytes += bytes.len();
             let message: Message = decode(frame, &bytes).unwrap().unwrap();
             *self.sent.entry(kind(&message.body)).or_default() += 1;
+            let received = self.received.entry(to.clone()).or_default();
+            *received.entry(kind(&message.body)).or_default() += 1;
             if let Body::Push(entries, _) | Body::Entries(entries, _) = &message.body {
                 self.entries += entries.len();
             }
@@ -326,6 +331,24 @@ impl Net {
                 node.with(now, |core, ctx| core.handle_timeout(ctx));
             }
         }
+    }
+
+    /// The messages that a node received, by type.
+    pub(crate) fn to(&self, host: &str) -> &BTreeMap<&'static str, usize> {
+        &self.received[host]
+    }
+
+    /// Whom a node is connected with.
+    pub(crate) fn peers(&self, host: &str) -> Vec<String> {
+        let ends = self
+            .up
+            .iter()
+            .filter_map(|(a, b)| match (a == host, b == host) {
+                (true, _) => Some(b),
+                (_, true) => Some(a),
+                _ => None,
+            });
+        ends.cloned().collect()
     }
 
     pub(crate) fn text(&self, host: &str, key: &str) -> Option<String> {
