@@ -6,7 +6,7 @@ use crate::hub::{Feed, Hub, Source, Subscription};
 use crate::job::{Change, Committed, Done, Job, Merged, WriteError};
 use crate::limits::{FEED_QUEUE_LEN, REQUEST_QUEUE_LEN};
 use crate::sled_store::{SledError, SledStore};
-use crate::writer::{Request, Writer};
+use crate::writer::{Pace, Request, Writer};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, NodeId, Store, Table, View as _};
 use std::fmt;
@@ -140,6 +140,7 @@ impl Meta {
             hub,
             wall: Arc::clone(&config.wall),
             last_stamp,
+            pace: Pace::new(),
         };
         std::thread::Builder::new()
             .name("meta-writer".to_owned())
