@@ -21,6 +21,11 @@ pub const GROUP_CHANGES_MAX: usize = 4096;
 /// than a quarter of what that one took.
 pub const GATHER_MAX_US: u64 = 500;
 
+/// Entries of one part of a bulk import.
+pub const IMPORT_PART_LEN: usize = 1000;
+/// Parts of a bulk import that wait behind the one being committed; they share a commit.
+pub const IMPORT_PARTS_AHEAD: usize = 4;
+
 /// Entries of one watch event.
 pub const EVENT_LEN_MAX: usize = 512;
 /// Changes queued for a watch by default, before it is told that it lagged.

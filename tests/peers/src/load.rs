@@ -1,7 +1,6 @@
 //! The load: keys and values as a fleet of resources has them.
 
 use mars_meta_model::{Key, Value};
-use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -29,11 +28,4 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
 pub fn value(rng: &mut ChaCha8Rng, len: usize) -> Value {
     let bytes: Vec<u8> = (0..len).map(|_| rng.random_range(b'0'..=b'z')).collect();
     Value::new(bytes).unwrap()
-}
-
-/// The numbers 0 to n-1 in random order.
-pub fn shuffled(n: u64, rng: &mut ChaCha8Rng) -> Vec<u64> {
-    let mut order: Vec<u64> = (0..n).collect();
-    order.shuffle(rng);
-    order
 }
