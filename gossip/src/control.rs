@@ -4,8 +4,9 @@ use crate::daemon::Daemon;
 use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
 use crate::{authority, create, guard, join, leave, merge};
 use mars_gossip_net::JoinToken;
+use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Change, Control};
-use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret};
+use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, Secret};
 use mars_meta_model::{NodeState, current_epoch, roster};
 use std::sync::Arc;
 
@@ -15,6 +16,15 @@ pub(crate) struct DaemonControl(pub(crate) Arc<Daemon>);
 pub(crate) fn no_cluster() -> ApiError {
     ApiError::new(ErrorCode::NoCluster, "this node belongs to no cluster yet")
         .with_hint("make one with create-cluster, or join one with join-cluster")
+}
+
+const fn state(life: NodeLife) -> PeerState {
+    match life {
+        NodeLife::Up => PeerState::Up,
+        NodeLife::Suspect => PeerState::Suspect,
+        NodeLife::Down => PeerState::Down,
+        NodeLife::Unknown => PeerState::Unknown,
+    }
 }
 
 impl DaemonControl {
@@ -39,6 +49,7 @@ impl DaemonControl {
             host: daemon.config.host.clone(),
             connected: true,
             heard_ns: Some(daemon.meta.clock().0),
+            state: Some(PeerState::Up),
             ..PeerInfo::default()
         }];
         for (host, status) in daemon.status.peers() {
@@ -49,6 +60,9 @@ impl DaemonControl {
                     heard_ns: status.heard_ns,
                     rtt_us: status.rtt_us,
                     error: status.error,
+                    state: status.life.map(state),
+                    since_ns: status.since_ns,
+                    neighbour: status.neighbour,
                     offset_ns: status.offset_ns,
                     refused: status.refused,
                     refused_stamp: status.refused_stamp.map(|stamp| stamp.as_nanos()),

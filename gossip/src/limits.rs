@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Messages received from all peers that wait for the core.
-pub const INBOX_LEN: usize = 256;
+pub const INBOX_LEN: usize = 64;
 /// Reports of tasks (connections up and down, messages sent, entries merged) that wait for the core.
 pub const REPORTS_LEN: usize = 1024;
 /// Batches handed to the store that wait for it.
@@ -34,3 +34,7 @@ pub const JOINS_MAX: usize = 32;
 pub const FORGED_MAX: usize = 1024;
 /// How long a leaving node waits until the others have read so and cut it off.
 pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked up who lives, while nothing happens.
+pub const LIVES_INTERVAL: Duration = Duration::from_secs(5);
+/// How soon after something was heard about that.
+pub const LIVES_SOON: Duration = Duration::from_millis(200);

@@ -65,7 +65,10 @@ fn what_is_read_back_is_what_was_written() {
         "values and stamps are the same everywhere"
     );
     let clock = w.ok("hosta", "clock");
-    assert!(clock.starts_with("CURRENT_TIME=") && clock.contains("\nclock_epoch=0\n"), "{clock}");
+    assert!(
+        clock.starts_with("CURRENT_TIME=") && clock.contains("\nclock_epoch=0\n"),
+        "{clock}"
+    );
 
     // A legacy tree keeps its stamps.
     let tree = w.tmp.path().join("tree");

@@ -4,6 +4,7 @@ use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Result};
 use mars_lamport::Timestamp;
 use mars_meta_api::{NodeInfo, PeerInfo, Request, Response};
+use serde_json::json;
 
 /// Print the system clock and the Lamport clock of this node, in seconds since the epoch with nine decimals; then how far
 /// the neighbours' system clocks are ahead, and what was refused from them.
@@ -41,10 +42,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     }
     match ctx.call(Request::Clock).await.map_err(about)? {
         Response::Clock { wall, lamport } => {
-            ctx.ui
-                .line(&format!("CURRENT_TIME={}", Timestamp::from_nanos(wall)));
-            ctx.ui
-                .line(&format!("lamport_now={}", Timestamp::from_nanos(lamport)));
+            let (wall, lamport) = (Timestamp::from_nanos(wall), Timestamp::from_nanos(lamport));
+            ctx.ui.document(
+                "Clock",
+                &json!({ "wall": wall.to_string(), "lamport": lamport.to_string() }),
+            )?;
+            ctx.ui.line(&format!("CURRENT_TIME={wall}"));
+            ctx.ui.line(&format!("lamport_now={lamport}"));
         }
         other => return Err(about(unexpected(&other))),
     }
@@ -127,7 +131,7 @@ async fn begin_epoch(ctx: &Ctx) -> Result<()> {
     match ctx.call(Request::BeginEpoch).await? {
         Response::Epoch(epoch) => {
             ctx.ui.note(&format!(
-                "epoch {epoch} of the cluster's clock has begun; now write again what the wrong stamps hold                  (marsadm list-links shows stamps)"
+                "epoch {epoch} of the cluster's clock has begun; now write again what the wrong stamps hold (marsadm list-links shows stamps)"
             ));
             Ok(())
         }

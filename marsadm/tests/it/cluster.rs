@@ -75,6 +75,7 @@ async fn wait_cluster_names_who_is_missing() {
         host: host.to_owned(),
         connected: true,
         heard_ns: ns,
+        neighbour: true,
         ..PeerInfo::default()
     };
     // hostb was heard of long ago, hostc in the future of this call.

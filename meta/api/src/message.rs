@@ -252,6 +252,15 @@ pub struct PeerInfo {
     pub rtt_us: Option<u64>,
     /// Why there is no connection, if one was tried.
     pub error: Option<String>,
+    /// What is known of its life; `None` from a daemon that does not say.
+    #[serde(default)]
+    pub state: Option<PeerState>,
+    /// System clock (ns since the epoch) since when it is not simply up, as far as known.
+    #[serde(default)]
+    pub since_ns: Option<u64>,
+    /// Whether this node keeps a connection with it; of others it hears over its neighbours.
+    #[serde(default)]
+    pub neighbour: bool,
     /// How far its system clock is ahead of this node's, in ns.
     #[serde(default)]
     pub offset_ns: Option<i64>,
@@ -270,6 +279,19 @@ pub struct PeerInfo {
     /// How many entries it wrote in another owner's name, as an administrator's override.
     #[serde(default)]
     pub forced: u64,
+}
+
+/// What is known of a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerState {
+    /// It is heard of, directly or over other nodes.
+    Up,
+    /// Some of its neighbours have lost it.
+    Suspect,
+    /// Enough of its neighbours have lost it, it took leave, or no way leads to it any more.
+    Down,
+    /// Nothing was heard of it since this daemon started.
+    Unknown,
 }
 
 /// What became of an entry of an import.
