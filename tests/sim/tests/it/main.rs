@@ -1,4 +1,5 @@
 //! Histories in the simulated world.
 
 mod histories;
+mod overlay;
 mod stories;
