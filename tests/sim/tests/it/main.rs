@@ -1,4 +1,5 @@
 //! Histories in the simulated world.
 
+mod broken;
 mod histories;
 mod stories;
