@@ -12,6 +12,7 @@
     reason = "a simulation is a test; a broken assumption must end it"
 )]
 
+pub mod bench;
 pub mod check;
 mod clock;
 mod disk;
