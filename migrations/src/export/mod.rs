@@ -5,11 +5,13 @@
 
 mod check;
 mod form;
+mod hand_back;
 mod place;
 mod plan;
 mod write;
 
 pub use check::{ExportWarning, ExportWarningKind};
+pub use hand_back::{HandBackRow, hand_back};
 pub use place::LeftOut;
 pub use plan::{
     ExportCounts, ExportLink, ExportOptions, ExportPlan, LeftOutRow, PlanExportError, plan_export,

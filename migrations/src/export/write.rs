@@ -162,6 +162,11 @@ pub fn write_export(dir: &Path, plan: &ExportPlan, force: bool) -> Result<Writte
     };
     writer.mark(MARKER_INCOMPLETE)?;
     writer.links(&plan.links)?;
+    for row in &plan.handed_back {
+        if let Some(log) = &row.log {
+            writer.empty_log(log)?;
+        }
+    }
     writer.flush(&plan.links)?;
     writer.mark(MARKER_COMPLETE)?;
     let root = &writer.root;
@@ -316,6 +321,26 @@ impl Writer {
             self.written.made += 1;
         }
         Ok(())
+    }
+
+    /// A log of the original without a record; one that is there already must be empty.
+    fn empty_log(&mut self, path: &str) -> Result<()> {
+        let (folder, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.folder(folder)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(&folder, leaf, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| io(path, "made", errno))?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| io(path, "read", errno))?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || stat.st_size != 0 {
+            return Err(WriteExportError::InTheWay {
+                path: show_bytes(path.as_bytes()),
+                found: if is_file { "not empty" } else { "no file" },
+                wanted: "an empty log",
+            });
+        }
+        rustix::fs::fsync(file).map_err(|errno| io(path, "flushed", errno))
     }
 
     fn mark(&self, text: &[u8]) -> Result<()> {
