@@ -60,13 +60,16 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         } else {
             Vec::new()
         };
-        for row in handed
-            .iter()
-            .filter(|row| row.log.is_none() && !ctx.opts.force)
-        {
+        let unready = handed.iter().find(|row| row.log.is_none());
+        if let Some(row) = unready.filter(|_| !ctx.opts.force) {
             let why = row.not_ready.as_deref().unwrap_or("it is not at rest");
-            return Err(Error::refused(format!("resource {} cannot be handed back: {why}", row.resource))
-                .hint("without --hand-back, or with --force, it is exported all the same, and needs a full sync"));
+            return Err(Error::refused(format!(
+                "resource {} cannot be handed back: {why}",
+                row.resource
+            ))
+            .hint(
+                "without --hand-back, or with --force, it is exported all the same, and needs a full sync",
+            ));
         }
         let entries = table.iter().cloned();
         let mut plan = plan_export(entries, &ExportOptions::at(now_ns))

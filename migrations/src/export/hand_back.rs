@@ -110,6 +110,19 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, String> {
         }
     }
     let (_, at, version) = common.ok_or("it has no members")?;
+    fresh_log(table, resource, &members, &at, &version)
+}
+
+/// The keys of a resource all of whose replicas stand at `at`.
+fn fresh_log(
+    table: &Table,
+    resource: &str,
+    members: &[&str],
+    at: &LogEnd,
+    version: &str,
+) -> Result<Entries, String> {
+    let key = |leaf: &str| format!("resource-{resource}/{leaf}");
+    let text = |leaf: &str| table.text(&key(leaf));
     let number = at
         .log
         .number
@@ -117,7 +130,7 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, String> {
         .ok_or("no log number is left")?;
     let log = LogName {
         number,
-        origin: at.log.origin,
+        origin: at.log.origin.clone(),
     };
     let begin = LogEnd {
         log: log.clone(),
@@ -136,9 +149,9 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, String> {
         list.push(entry(&key(leaf), value, epoch, stamp)?);
         Ok(())
     };
-    for member in &members {
+    for member in members {
         put(&format!("replay-{member}"), Some(&format!("{begin},0")))?;
-        let chain = chain_value(&begin, &version);
+        let chain = chain_value(&begin, version);
         put(&format!("version-{number:09}-{member}"), Some(&chain))?;
         if text(&format!("syncpos-{member}")).is_some() {
             put(&format!("syncpos-{member}"), None)?;

@@ -6,9 +6,9 @@
 mod check;
 mod form;
 mod hand_back;
-mod place;
+pub(crate) mod place;
 mod plan;
-mod write;
+pub(crate) mod write;
 
 pub use check::{ExportWarning, ExportWarningKind};
 pub use hand_back::{HandBackRow, hand_back};
