@@ -89,6 +89,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Arc::clone(&mirror),
         Arc::clone(&registry),
         config.host.clone(),
+        config.log_dir.clone(),
     ));
     tracing::info!(host = config.host, nbd = %config.nbd_socket.display(), "data plane runs");
     let mut control = Control {
@@ -109,6 +110,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     control.end(&closer).await;
     let _ = tokio::time::timeout(END_TIMEOUT, nbd).await;
     reporter.abort();
+    let ended = crate::report::ended(&control.mirror, control.host.as_str());
+    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
     let _ = tokio::time::timeout(END_TIMEOUT, control.peers.close()).await;
     control.mirror.stop();
     Ok(())

@@ -15,6 +15,7 @@ mod control;
 pub mod limits;
 mod mirror;
 pub mod nbd;
+mod observe;
 mod replicate;
 mod report;
 mod resource;

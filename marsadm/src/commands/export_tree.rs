@@ -80,12 +80,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             plan.written = Some(written.map_err(refused)?);
             forget_legacy_ends(ctx, &plan).await?;
         }
+        let json = plan.to_json();
+        let json = json.map_err(|error| Error::internal(error.to_string()))?;
         let text = if args.json {
-            let json = plan.to_json();
-            json.map_err(|error| Error::internal(error.to_string()))?
+            json.clone()
         } else {
             plan.to_string()
         };
+        ctx.ui.raw_document("ExportReport", &json)?;
         ctx.ui.line(text.trim_end());
         Ok(())
     };
