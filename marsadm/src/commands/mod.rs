@@ -24,6 +24,7 @@ pub mod lowlevel_delete_host;
 pub mod lowlevel_ls_host_ips;
 pub mod lowlevel_set_host_ip;
 pub mod merge_cluster;
+pub mod mirror_tree;
 pub mod primary;
 pub mod secondary;
 pub mod set_link;
