@@ -19,6 +19,7 @@ pub mod log_dump;
 pub mod log_file;
 pub mod log_verify;
 pub mod lowlevel_ls_host_ips;
+pub mod mirror_tree;
 pub mod primary;
 pub mod secondary;
 pub mod set_link;
