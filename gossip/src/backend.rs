@@ -3,7 +3,7 @@
 use mars_lamport::Timestamp;
 use mars_meta::{Feed, FeedEvent, Merged, Meta, WriteError};
 use mars_meta_model::collect::{Collected, Task};
-use mars_meta_model::{Entry, View};
+use mars_meta_model::{Entry, Key, View};
 
 /// A store with a clock. [`Meta`] is one; a simulation has its own, in virtual time.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -19,6 +19,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Carries out a piece of tombstone collection.
     fn collect(&self, task: Task) -> impl Future<Output = Result<Collected, WriteError>> + Send;
+
+    /// Writes again what is held of a key, with a stamp above one that was forged.
+    fn reassert(
+        &self,
+        key: Key,
+        above: Timestamp,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
     /// Looks at the contents. Writes wait meanwhile.
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T;
@@ -58,6 +65,14 @@ impl Backend for Meta {
 
     fn collect(&self, task: Task) -> impl Future<Output = Result<Collected, WriteError>> + Send {
         Meta::collect(self, task)
+    }
+
+    fn reassert(
+        &self,
+        key: Key,
+        above: Timestamp,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send {
+        Meta::reassert(self, key, above)
     }
 
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {

@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod backend;
+mod clock;
 mod collection;
 mod config;
 mod control;
@@ -15,10 +17,13 @@ mod create;
 mod daemon;
 mod dial;
 mod driver;
+mod guard;
 mod issue;
 mod join;
+mod leave;
 pub mod limits;
 mod link;
+mod merge;
 mod merger;
 mod peers;
 mod policy;
@@ -31,9 +36,11 @@ mod status;
 mod tokens;
 
 pub use backend::{Backend, Changes};
+pub use clock::ClockVerdict;
 pub use config::{Config, RunError};
 pub use daemon::run;
 pub use driver::{Driver, DriverConfig, DriverError, JoinHandler};
 pub use link::Spawner;
+pub use mars_gossip_proto::NodeLife;
 pub use policy::RosterPolicy;
 pub use status::{PeerStatus, Status};

@@ -4,8 +4,8 @@ use crate::Backend;
 use mars_gossip_proto::MergeOutcome;
 use mars_lamport::Timestamp;
 use mars_meta::{MergeResult, WriteError};
-use mars_meta_model::Entry;
 use mars_meta_model::collect::{Collected, Task};
+use mars_meta_model::{Entry, Key};
 use tokio::sync::mpsc;
 
 /// Something for the store.
@@ -17,6 +17,8 @@ pub(crate) enum ToStore {
     Observe(String, Timestamp),
     /// A piece of tombstone collection.
     Collect(Task),
+    /// A key of which a forged entry with this stamp was seen.
+    Reassert(Key, Timestamp),
 }
 
 /// What became of it.
@@ -27,6 +29,7 @@ pub(crate) enum FromStore {
     Observed(String, Timestamp, bool),
     /// A piece of collection was carried out.
     Collected(Collected),
+    Reasserted,
     Failed(WriteError),
 }
 
@@ -49,6 +52,10 @@ pub(crate) async fn run<B: Backend>(
                 Ok(collected) => FromStore::Collected(collected),
                 Err(error) => FromStore::Failed(error),
             },
+            ToStore::Reassert(key, above) => match backend.reassert(key, above).await {
+                Ok(()) => FromStore::Reasserted,
+                Err(error) => FromStore::Failed(error),
+            },
             ToStore::Observe(host, stamp) => match backend.observe(stamp).await {
                 Ok(taken) => FromStore::Observed(host, stamp, taken),
                 Err(error) => FromStore::Failed(error),
@@ -67,5 +74,6 @@ const fn outcome(result: &MergeResult) -> MergeOutcome {
         MergeResult::Stale => MergeOutcome::Stale,
         MergeResult::TooFarAhead => MergeOutcome::TooFarAhead,
         MergeResult::BelowFloor => MergeOutcome::BelowFloor,
+        MergeResult::EpochAhead => MergeOutcome::EpochAhead,
     }
 }

@@ -8,7 +8,8 @@ use mars_meta_model::collect::{
     parked_key, voters,
 };
 use mars_meta_model::{
-    Entry, Key, Merge, Scope, Store, Table, Value, View as _, is_volatile, resources, scope_of,
+    EPOCH_PREFIX, Entry, Key, Merge, Scope, Store, Table, Value, View as _, announced_epoch,
+    epoch_may_follow, is_volatile, resources, scope_of,
 };
 
 /// What a piece of collection looks at.
@@ -47,39 +48,81 @@ impl<S: Store> Core<S> {
         let shared = self.shared_table();
         let table = read(&shared);
         let mut merged = Merged {
-            results: Vec::with_capacity(entries.len()),
+            results: vec![MergeResult::Stale; entries.len()],
             applied: Vec::new(),
         };
-        for mut entry in entries {
-            if self.clock.observe(wall_ns, entry.stamp).is_err() {
-                merged.results.push(MergeResult::TooFarAhead);
-                continue;
-            }
-            let scope = scope_of(&entry.key);
-            let floor = staged.floor(&table, &scope);
-            let mut outcome = door(&entry, staged.held(&table, &entry.key), floor);
-            if admin && outcome == Door::BelowFloor {
-                // An administrator brings it today: that is a new write.
-                entry.stamp = self.clock.tick(wall_ns);
-                outcome = door(&entry, None, floor);
-            }
-            merged.results.push(match outcome {
-                Door::Merged(Merge::Apply) => MergeResult::Applied,
-                Door::Merged(Merge::Duplicate) => MergeResult::Duplicate,
-                Door::Merged(Merge::Stale) => MergeResult::Stale,
-                Door::BelowFloor => MergeResult::BelowFloor,
-            });
-            if outcome == Door::Merged(Merge::Apply) {
-                self.epoch = self.epoch.max(entry.epoch);
+        // Announcements first, in order: the others may be of the epochs that they announce.
+        let mut order: Vec<(usize, Entry)> = entries.into_iter().enumerate().collect();
+        order.sort_by_key(|(index, entry)| {
+            (
+                announced_epoch(entry).map_or(u16::MAX, |epoch| epoch - 1),
+                *index,
+            )
+        });
+        let mut applied = Vec::new();
+        for (index, mut entry) in order {
+            let result = self.stage_merge_one(wall_ns, &mut entry, admin, &table, staged);
+            if result == MergeResult::Applied {
                 self.end_claim(wall_ns, &table, &entry, admin, staged);
-                merged.applied.push(entry.clone());
-                let stays = !buried(&entry, floor);
-                staged
-                    .entries
-                    .insert(entry.key.clone(), stays.then_some(entry));
+                let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
+                let held = stays.then(|| entry.clone());
+                staged.entries.insert(entry.key.clone(), held);
+                applied.push((index, entry));
+            }
+            if let Some(slot) = merged.results.get_mut(index) {
+                *slot = result;
             }
         }
+        applied.sort_by_key(|(index, _)| *index);
+        merged.applied = applied.into_iter().map(|(_, entry)| entry).collect();
         merged
+    }
+
+    fn stage_merge_one(
+        &mut self,
+        wall_ns: u64,
+        entry: &mut Entry,
+        admin: bool,
+        table: &Table,
+        staged: &mut Staged,
+    ) -> MergeResult {
+        let stray = entry.key.as_str().starts_with(EPOCH_PREFIX);
+        if stray && announced_epoch(entry).is_none() {
+            // It would take the place of an announcement, and who was away could not walk through them.
+            return MergeResult::EpochAhead;
+        }
+        if entry.epoch > self.epoch {
+            let next = announced_epoch(entry).filter(|epoch| epoch - 1 == self.epoch);
+            let began = self.epoch_began(table, staged);
+            let Some(next) = next else {
+                return MergeResult::EpochAhead;
+            };
+            if self.clock.check(wall_ns, entry.stamp).is_err() {
+                return MergeResult::TooFarAhead;
+            }
+            if !epoch_may_follow(began, entry.stamp, self.newest(wall_ns)) {
+                return MergeResult::EpochAhead;
+            }
+            self.enter_epoch(next, staged);
+        }
+        // Stamps of earlier epochs say nothing any more, however far ahead they are.
+        if entry.epoch == self.epoch && self.clock.observe(wall_ns, entry.stamp).is_err() {
+            return MergeResult::TooFarAhead;
+        }
+        let held = staged.held(table, &entry.key);
+        let mut outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
+        if admin && outcome == Door::BelowFloor {
+            // An administrator brings it today: that is a new write.
+            entry.stamp = self.clock.tick(wall_ns);
+            entry.epoch = self.epoch;
+            outcome = Door::Merged(Merge::Apply);
+        }
+        match outcome {
+            Door::Merged(Merge::Apply) => MergeResult::Applied,
+            Door::Merged(Merge::Duplicate) => MergeResult::Duplicate,
+            Door::Merged(Merge::Stale) => MergeResult::Stale,
+            Door::BelowFloor => MergeResult::BelowFloor,
+        }
     }
 
     /// An entry at or below the own level was accepted: the claim no longer holds, and a new one is made with it.

@@ -1,6 +1,6 @@
 //! The single owner of a store: clock, merge, commit, table. Synchronous, without threads of its own.
 
-use crate::job::{Change, Committed, Done, Job, Merged, WriteError};
+use crate::job::{Change, Committed, Done, EpochRefusal, Job, Merged, WriteError};
 use crate::ledger::{self, Grave, Places};
 use crate::limits::{
     CEILING_AHEAD_NS, CEILING_STEP_NS, GRAVE_AGE_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX,
@@ -8,7 +8,8 @@ use crate::limits::{
 use mars_lamport::{Clock, Timestamp};
 use mars_meta_model::collect::Mark;
 use mars_meta_model::{
-    Cell, Entry, Key, NodeId, Scope, Store, Table, View as _, Write, is_volatile,
+    Cell, Entry, Key, NodeId, Scope, Store, Table, Value, View as _, Write, announced_epoch,
+    epoch_key, epoch_may_follow, is_volatile,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -60,7 +61,8 @@ pub struct Core<S> {
     pub(crate) clock: Clock,
     /// The ceiling on disk.
     ceiling: Timestamp,
-    /// Greatest epoch held; own writes carry it, or they would lose against it.
+    max_ahead_ns: u64,
+    /// The epoch of the cluster's clock: the greatest that was announced. Own writes carry it.
     pub(crate) epoch: u16,
     pub(crate) node: NodeId,
     pub(crate) boot: u64,
@@ -81,6 +83,8 @@ pub(crate) struct Staged {
     pub(crate) marks: BTreeMap<Scope, Mark>,
     /// Live entries that a collection drops.
     pub(crate) buried: Vec<Entry>,
+    /// A new epoch begins: the ceiling of the old one is void.
+    new_epoch: bool,
 }
 
 impl Staged {
@@ -108,8 +112,8 @@ impl<S: Store> Core<S> {
         let (mut last, mut epoch) = (Timestamp::ZERO, 0);
         store
             .load(&mut |entry| {
-                last = last.max(entry.stamp);
-                epoch = epoch.max(entry.epoch);
+                // Stamps of earlier epochs are below every stamp of the present one.
+                (epoch, last) = (epoch, last).max((entry.epoch, entry.stamp));
                 if is_volatile(&entry) {
                     // Stored by a version whose schema called the key durable.
                     outdated.push(entry.key);
@@ -142,6 +146,7 @@ impl<S: Store> Core<S> {
             table: Arc::new(RwLock::new(table)),
             clock: Clock::new(last.max(ceiling), max_ahead_ns),
             ceiling,
+            max_ahead_ns,
             epoch,
             node,
             boot,
@@ -256,6 +261,10 @@ impl<S: Store> Core<S> {
                 Done::Forgotten(forgotten)
             }
             Job::Observe { stamp } => Done::Observed(self.clock.observe(wall_ns, stamp).is_ok()),
+            Job::Reassert { key, above } => {
+                Done::Applied(self.stage_reassert(wall_ns, key, above, staged))
+            }
+            Job::BeginEpoch { note } => Done::Epoch(self.stage_epoch(wall_ns, note, staged)),
             Job::PutLocal { name, value } => {
                 staged.local.insert(name, value);
                 Done::Local
@@ -298,6 +307,77 @@ impl<S: Store> Core<S> {
         Committed { first, entries }
     }
 
+    /// A forged entry is out-voted by what this node holds, or by a tombstone where it holds nothing.
+    fn stage_reassert(
+        &mut self,
+        wall_ns: u64,
+        key: Key,
+        above: Timestamp,
+        staged: &mut Staged,
+    ) -> Committed {
+        let nothing = Committed {
+            first: above,
+            entries: Vec::new(),
+        };
+        if self.clock.observe(wall_ns, above).is_err() {
+            return nothing;
+        }
+        let table = Arc::clone(&self.table);
+        let table = read(&table);
+        let value = match staged.held(&table, &key) {
+            Some(held) if held.stamp > above && held.epoch == self.epoch => return nothing,
+            held => held.and_then(|held| held.value().cloned()),
+        };
+        self.stage_apply(wall_ns, vec![(key, value)], false, staged)
+    }
+
+    fn stage_epoch(
+        &mut self,
+        wall_ns: u64,
+        note: Value,
+        staged: &mut Staged,
+    ) -> Result<Committed, EpochRefusal> {
+        let next = self
+            .epoch
+            .checked_add(1)
+            .and_then(|next| Some((next, epoch_key(next)?)));
+        let Some((next, key)) = next else {
+            return Err(EpochRefusal::Exhausted(self.epoch));
+        };
+        let table = Arc::clone(&self.table);
+        let table = read(&table);
+        if let Some(began) = self.epoch_began(&table, staged)
+            && !epoch_may_follow(
+                Some(began),
+                Timestamp::from_nanos(wall_ns),
+                self.newest(wall_ns),
+            )
+        {
+            let epoch = self.epoch;
+            return Err(EpochRefusal::TooSoon { epoch, began });
+        }
+        self.enter_epoch(next, staged);
+        Ok(self.stage_apply(wall_ns, vec![(key, Some(note))], true, staged))
+    }
+
+    pub(crate) fn enter_epoch(&mut self, epoch: u16, staged: &mut Staged) {
+        self.epoch = epoch;
+        self.clock.begin_epoch();
+        staged.new_epoch = true;
+    }
+
+    /// The newest stamp that the clock takes.
+    pub(crate) fn newest(&self, wall_ns: u64) -> Timestamp {
+        Timestamp::from_nanos(wall_ns.saturating_add(self.max_ahead_ns))
+    }
+
+    /// Stamp of the present epoch's announcement; the first epoch has none.
+    pub(crate) fn epoch_began(&self, table: &Table, staged: &Staged) -> Option<Timestamp> {
+        let key = epoch_key(self.epoch)?;
+        let held = staged.held(table, &key)?;
+        announced_epoch(held).map(|_| held.stamp)
+    }
+
     /// One commit for all that is staged, including a new ceiling if the clock passed the one on disk.
     fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<u32, WriteError> {
         self.places.marks(&staged.marks, &mut staged.local);
@@ -305,7 +385,7 @@ impl<S: Store> Core<S> {
         let overwritten = self.places.bury(wall_ns, age, &buried, &mut staged.local);
         let last = self.clock.last();
         let mut ceiling = self.ceiling;
-        if last > ceiling {
+        if last > ceiling || staged.new_epoch {
             ceiling = next_ceiling(wall_ns, last);
             let bytes = ceiling.as_nanos().to_le_bytes().to_vec();
             staged.local.insert(CEILING.to_owned(), bytes);
@@ -400,6 +480,12 @@ impl<S: Store> Core<S> {
     #[must_use]
     pub fn now(&self, wall_ns: u64) -> Timestamp {
         self.clock.now(wall_ns)
+    }
+
+    /// The epoch of the cluster's clock.
+    #[must_use]
+    pub const fn epoch(&self) -> u16 {
+        self.epoch
     }
 
     /// The node whose name own writes carry.

@@ -41,6 +41,18 @@ pub enum Job {
         /// The stamp.
         stamp: Timestamp,
     },
+    /// Write again what this node holds of a key, with a stamp above one that somebody forged.
+    Reassert {
+        /// The key.
+        key: Key,
+        /// The forged stamp; one beyond the drift bound is left alone.
+        above: Timestamp,
+    },
+    /// Begin a new epoch of the cluster's clock, announced by this value.
+    BeginEpoch {
+        /// Value of the announcement, for the human reader.
+        note: Value,
+    },
     /// Set a record of the node's own.
     PutLocal {
         /// Its name.
@@ -59,7 +71,10 @@ impl Job {
             Self::Merge { entries } | Self::Import { entries } => entries.len(),
             Self::Collect(_) => 1,
             Self::Forget { keys } => keys.len(),
-            Self::Observe { .. } | Self::PutLocal { .. } => 1,
+            Self::Observe { .. }
+            | Self::Reassert { .. }
+            | Self::BeginEpoch { .. }
+            | Self::PutLocal { .. } => 1,
         }
     }
 
@@ -92,6 +107,26 @@ pub enum MergeResult {
     TooFarAhead,
     /// Its key is absent and its stamp at or below the floor: it was deleted long ago. The table was not changed.
     BelowFloor,
+    /// It is of an epoch of the cluster's clock that was not announced; nothing was changed.
+    EpochAhead,
+}
+
+/// Why no new epoch was begun. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EpochRefusal {
+    /// The last one is too young.
+    #[error(
+        "epoch {epoch} began at {began}: the next one may begin ten minutes later, so that nobody can use them up"
+    )]
+    TooSoon {
+        /// The present epoch.
+        epoch: u16,
+        /// Stamp of its announcement.
+        began: Timestamp,
+    },
+    /// All are used up.
+    #[error("epoch {0} is the last one")]
+    Exhausted(u16),
 }
 
 /// What became of merged entries.
@@ -116,6 +151,8 @@ pub enum Done {
     Forgotten(Vec<Entry>),
     /// To `Observe`: whether the stamp was taken; `false` if it lies beyond the drift bound.
     Observed(bool),
+    /// To `BeginEpoch`: the announcement, or why there is none.
+    Epoch(Result<Committed, EpochRefusal>),
     /// To `PutLocal`.
     Local,
 }

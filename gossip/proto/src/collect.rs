@@ -1,6 +1,7 @@
 //! Collection of tombstones: what is told to peers, and learnt from them. `docs/spec/gossip.md`, *Collection*.
 
 use crate::limits::{COLLECT_INTERVAL_NS, ITEMS_MAX, MARKS_INTERVAL_NS, MARKS_MAX};
+use crate::peer::Why;
 use crate::recon::floor;
 use crate::{
     BelowLine, Body, Context, Ctx, Event, Gossip, MarkLine, ScopeIndex, Summary, key_hash,
@@ -132,6 +133,9 @@ impl Gossip {
         let known = peer.floors.entry(scope.clone()).or_insert(Timestamp::ZERO);
         let rose = theirs > *known;
         *known = theirs.max(*known);
+        if rose {
+            peer.sum.outdated(scope);
+        }
         rose && theirs > ours
     }
 
@@ -233,7 +237,7 @@ impl Gossip {
         };
         if !peer.collects {
             for entry in entries {
-                peer.refuse(entry);
+                peer.refuse(entry, Why::Floor);
             }
             return;
         }

@@ -1,5 +1,6 @@
 //! What the core is told and what it reports.
 
+use crate::Denial;
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::collect::Paces;
@@ -13,6 +14,8 @@ pub struct Config {
     pub host: String,
     /// Identity: the origin of this node's entries.
     pub node: NodeId,
+    /// Process life: goes out when this node says that it lives.
+    pub boot: u64,
     /// Time between two digests to a peer, in ns (varied by a tenth).
     pub digest_interval_ns: u64,
     /// Least time between two sendings of volatile keys to a peer, in ns.
@@ -21,6 +24,9 @@ pub struct Config {
     pub max_ahead_ns: u64,
     /// How fast tombstones go; `None`: never.
     pub collect: Option<Paces>,
+    /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
+    /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
+    pub born_ns: u64,
 }
 
 impl Config {
@@ -30,10 +36,12 @@ impl Config {
         Self {
             host: host.to_owned(),
             node,
+            boot: 0,
             digest_interval_ns: DIGEST_INTERVAL_NS,
             volatile_interval_ns: VOLATILE_INTERVAL_NS,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: Some(Paces::default()),
+            born_ns: u64::MAX,
         }
     }
 }
@@ -74,6 +82,43 @@ pub enum MergeOutcome {
     TooFarAhead,
     /// Its key is absent and its stamp at or below the floor: it was deleted long ago. Nothing was changed.
     BelowFloor,
+    /// Its epoch was not announced; nothing was changed.
+    EpochAhead,
+}
+
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It broke, or nothing was heard any more.
+    Lost,
+    /// The peer said that it stops.
+    Farewell,
+    /// One of both closed it, and the peer lives on: it was replaced, or not needed any more.
+    Orderly,
+}
+
+/// What is known of a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeLife {
+    /// It is connected, or there is a way to it on which no link is reported as lost.
+    Up,
+    /// Fewer of its neighbours have lost it than it takes to call it down.
+    Suspect,
+    /// Enough of its neighbours have lost it, it took leave, or no way leads to it any more.
+    Down,
+    /// Nothing was ever heard of it since this process began.
+    Unknown,
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// Its state.
+    pub life: NodeLife,
+    /// System clock (ns) when it was last heard of, over whomever.
+    pub heard: Option<u64>,
+    /// System clock (ns) since when it is not simply up, as far as known.
+    pub since: Option<u64>,
 }
 
 /// What an observer may want to know.
@@ -98,6 +143,34 @@ pub enum Event {
         /// Its stamp.
         stamp: Timestamp,
     },
+    /// An entry is not stored, since it breaks a rule of trust; it is left at the sender.
+    Denied {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// The rule.
+        why: Denial,
+    },
+    /// Somebody forged an entry in this node's name, or wrote a key of this host without being entitled to: this node's
+    /// own version is to be written anew.
+    Forged {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// Its stamp: the new one must be above.
+        stamp: Timestamp,
+    },
+    /// A peer's administrator wrote in another owner's name; the entries were taken.
+    Forced {
+        /// Who sent them.
+        peer: String,
+        /// Their keys, at most [`crate::limits::FORCED_KEYS_MAX`].
+        keys: Vec<Key>,
+        /// How many.
+        count: u64,
+    },
     /// Entries could not be read (of a later version, or damaged) and were left out.
     Skipped {
         /// Who sent them.
@@ -113,8 +186,13 @@ pub enum Event {
         /// The key.
         key: Key,
     },
-    /// The roster or the memberships changed: ask for the neighbours again.
+    /// The roster, the memberships or the choice of neighbours changed: ask for the neighbours again.
     TopologyChanged,
+    /// Neither side has needed the connection to this peer for a while: it may be closed.
+    Unneeded {
+        /// The peer.
+        peer: String,
+    },
     /// The peer says farewell.
     Bye {
         /// The peer.

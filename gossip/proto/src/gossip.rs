@@ -1,14 +1,22 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
+use crate::arrivals::{Arrivals, Cursors};
 use crate::collect::Collecting;
-use crate::limits::{PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
-use crate::peer::Peer;
+use crate::door::{self, Verdict};
+use crate::hello::FEATURE_OVERLAY;
+use crate::limits::{
+    CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, PENDING_MERGE_MAX, REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS,
+    WINDOW,
+};
+use crate::overlay::Overlay;
+use crate::peer::{Peer, Why};
 use crate::recon::floor;
-use crate::topology::{Neighbour, Topology};
-use crate::{Body, Config, Ctx, Event, MergeOutcome, Message, ScopeIndex, fingerprint};
+use crate::topology::Topology;
+use crate::{
+    Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, fingerprint,
+};
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Door, door};
-use mars_meta_model::{Entry, Key, Merge, Scope, is_volatile, scope_of};
+use mars_meta_model::{EPOCH_PREFIX, Entry, Key, Merge, Scope, collect, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
@@ -32,8 +40,13 @@ pub struct Gossip {
     pub(crate) topology: Topology,
     pub(crate) peers: BTreeMap<String, Peer>,
     pub(crate) own_volatile: BTreeSet<Key>,
+    pub(crate) overlay: Overlay,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) cursors: Cursors,
+    /// Foreign volatile entries that were passed on, by their fingerprints.
+    pub(crate) relayed: BTreeMap<Key, u128>,
     random: u64,
-    heard: BTreeMap<String, u64>,
+    pub(crate) heard: BTreeMap<String, u64>,
     merges: VecDeque<(String, Vec<Entry>)>,
     pub(crate) pending_merge: usize,
     events: VecDeque<Event>,
@@ -53,6 +66,10 @@ impl Gossip {
             topology,
             peers: BTreeMap::new(),
             own_volatile: BTreeSet::new(),
+            overlay: Overlay::default(),
+            arrivals: Arrivals::default(),
+            cursors: Cursors::default(),
+            relayed: BTreeMap::new(),
             random: seed,
             heard: BTreeMap::new(),
             merges: VecDeque::new(),
@@ -62,6 +79,7 @@ impl Gossip {
             collecting: Collecting::new(ctx),
         };
         core.handle_reload(ctx);
+        core.rewire(ctx);
         core
     }
 
@@ -82,35 +100,90 @@ impl Gossip {
         for key in &own {
             self.queue_volatile(key);
         }
+        // Which changes were missed is not known.
+        self.arrivals.forget();
         self.refresh_topology(ctx);
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
+            if let Some(peer) = self.peers.get_mut(&host) {
+                peer.sum.all_outdated();
+            }
             self.send_digest(&host, false);
         }
     }
 
     /// A connection to `host` is up, greetings were exchanged. A former connection to it is forgotten.
-    pub fn handle_connected(&mut self, ctx: &Ctx<'_>, host: &str) {
+    pub fn handle_connected(&mut self, ctx: &Ctx<'_>, host: &str, hello: &Hello) {
         let mut peer = Peer::default();
         peer.shared = self.topology.shared(host);
+        peer.sum.reset(&peer.shared);
         peer.volatile_next = ctx.now;
         peer.digest_due = ctx.now.saturating_add(self.interval());
+        peer.node.clone_from(&hello.node);
+        (peer.boot, peer.features, peer.keep) = (hello.boot, hello.features, true);
         self.peers.insert(host.to_owned(), peer);
-        self.push_uncompared(ctx, host, |_| true);
         self.heard.insert(host.to_owned(), ctx.wall);
-        self.send_digest(host, false);
+        self.send_clock(ctx, host);
+        self.push_uncompared(ctx, host, |_| true);
+        self.resume(ctx, host, hello);
+        self.link_up(ctx, host, hello.boot);
+    }
+
+    /// Sends a peer what has changed since all was equal with it, and compares afterwards; or, if that is not known,
+    /// compares at once.
+    fn resume(&mut self, ctx: &Ctx<'_>, host: &str, hello: &Hello) {
+        let cursor = self.cursors.get(host, &hello.node);
+        let lives_on = cursor.filter(|cursor| cursor.boot == hello.boot);
+        let volatile = lives_on.and_then(|cursor| self.arrivals.since(cursor.volatile));
+        let durable = cursor.and_then(|cursor| self.arrivals.since(cursor.durable));
+        let volatile = volatile.unwrap_or_else(|| self.relayed.keys().cloned().collect());
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        for key in &volatile {
+            // Within a resource, its origin sends it by itself.
+            if scope_of(key) == Scope::Global && self.relayed.contains_key(key) {
+                peer.push(key);
+            }
+        }
+        let mut missed = false;
+        for key in durable.iter().flatten() {
+            let scope = scope_of(key);
+            let held = self.index.get(&scope).and_then(|index| index.get(key));
+            if held.is_some() && (scope == Scope::Global || peer.shared.contains(&scope)) {
+                peer.push(key);
+                missed = true;
+            }
+        }
+        if missed {
+            peer.resumed = true;
+            peer.quick_due = Some(ctx.now.saturating_add(REPAIR_QUIET_NS));
+        } else {
+            self.send_digest(host, false);
+        }
+    }
+
+    /// Tells a peer the system clock, which is read when the message leaves.
+    fn send_clock(&mut self, ctx: &Ctx<'_>, host: &str) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.clock_due = ctx.now.saturating_add(CLOCK_INTERVAL_NS);
+            peer.control(Body::Clock(0));
+        }
     }
 
     /// The connection to `host` is gone.
-    pub fn handle_disconnected(&mut self, host: &str) {
-        self.peers.remove(host);
+    pub fn handle_disconnected(&mut self, ctx: &Ctx<'_>, host: &str, ending: Ending) {
+        if self.peers.remove(host).is_some() {
+            self.link_down(ctx, host, ending);
+        }
     }
 
     /// A message has come from a connected peer. Its stamp is not looked at: the shell gives it to the clock.
     pub fn handle_message(&mut self, ctx: &Ctx<'_>, host: &str, message: Message) {
         self.heard.insert(host.to_owned(), ctx.wall);
         match message.body {
-            Body::Hello(_) => {}
+            // Clocks are compared by the shell, which knows how long the message was on its way.
+            Body::Hello(_) | Body::Clock(_) => {}
             Body::Push(entries, skipped) => self.received(ctx, host, (entries, skipped), false),
             Body::Entries(entries, skipped) => self.received(ctx, host, (entries, skipped), true),
             Body::Digest(digest) => self.on_digest(ctx, host, &digest),
@@ -120,6 +193,10 @@ impl Gossip {
             Body::Marks(lines) => self.on_marks(ctx, host, &lines),
             Body::Context(context) => self.on_context(ctx, host, &context),
             Body::Below(lines) => self.on_below(ctx, host, &lines),
+            Body::Links(notes) => self.on_links(ctx, host, &notes),
+            Body::Brief(brief) => self.on_brief(ctx, host, &brief),
+            Body::Prints(groups) => self.on_prints(ctx, host, groups),
+            Body::Lists(sets) => self.on_items(ctx, host, sets),
             Body::Bye(reason) => self.event(Event::Bye {
                 peer: host.to_owned(),
                 reason,
@@ -145,23 +222,43 @@ impl Gossip {
         };
         let mut fresh = Vec::new();
         let mut below = Vec::new();
+        let (mut events, mut forced, mut forced_count) = (Vec::new(), Vec::new(), 0);
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
                 continue;
             }
             let held = ctx.view.entry(&entry.key);
-            if door(&entry, held, floor(ctx.view, &scope)) == Door::BelowFloor {
+            let floor = floor(ctx.view, &scope);
+            if collect::door(&entry, held, floor) == collect::Door::BelowFloor {
                 below.push(entry);
                 continue;
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
                 Merge::Apply => {
+                    let rules = (&self.config, &self.topology);
+                    match door::judge(rules, ctx, host, &peer.incoming, &entry) {
+                        Verdict::Take => {}
+                        Verdict::TakeForced => {
+                            forced_count += 1;
+                            if forced.len() < FORCED_KEYS_MAX {
+                                forced.push(entry.key.clone());
+                            }
+                        }
+                        verdict => {
+                            deny(peer, host, &entry, verdict, &mut events);
+                            continue;
+                        }
+                    }
                     let print = fingerprint(&entry);
                     peer.incoming.insert(entry.key.clone(), (print, repair));
                     fresh.push(entry);
                 }
-                Merge::Duplicate => peer.accept(&entry.key),
+                Merge::Duplicate => {
+                    peer.accept(&entry.key);
+                    peer.push.remove(&entry.key);
+                    peer.volatile.remove(&entry.key);
+                }
                 Merge::Stale if self.topology.includes(&scope, host) => peer.repair(&entry.key),
                 Merge::Stale => {}
             }
@@ -174,6 +271,16 @@ impl Gossip {
             self.merges.push_back((host.to_owned(), fresh));
         }
         self.below_floor(ctx, host, &below);
+        if forced_count > 0 {
+            self.event(Event::Forced {
+                peer: host.to_owned(),
+                keys: forced,
+                count: forced_count,
+            });
+        }
+        for event in events {
+            self.event(event);
+        }
     }
 
     /// What became of entries that [`Gossip::poll_merge`] had handed out for `host`.
@@ -184,10 +291,11 @@ impl Gossip {
         results: &[(Entry, MergeOutcome)],
     ) {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
-        let mut concerns = false;
+        let (mut concerns, mut epoch) = (false, false);
         let mut below = Vec::new();
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
+                epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
                 concerns |= Topology::concerns(entry.key.as_str());
                 self.note(ctx, entry, Some(host));
             }
@@ -201,9 +309,11 @@ impl Gossip {
                 MergeOutcome::Stale if answer => peer.repair(&entry.key),
                 MergeOutcome::Stale => {}
                 MergeOutcome::BelowFloor => below.push(entry.clone()),
-                MergeOutcome::TooFarAhead => {
+                MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
+                    let stamp = *outcome == MergeOutcome::TooFarAhead;
+                    peer.refused_count += 1;
                     if !is_volatile(entry) {
-                        peer.refuse(entry);
+                        peer.refuse(entry, if stamp { Why::Stamp } else { Why::Epoch });
                     }
                     self.event(Event::Refused {
                         peer: host.to_owned(),
@@ -217,22 +327,37 @@ impl Gossip {
             peer.touch(ctx.now);
         }
         self.below_floor(ctx, host, &below);
-        if concerns {
-            self.refresh_topology(ctx);
-        }
-    }
-
-    /// Entries were applied to the store, from anywhere; the view has them already.
-    pub fn handle_applied(&mut self, ctx: &Ctx<'_>, entries: &[Entry]) {
-        let mut concerns = false;
-        for entry in entries {
-            concerns |= Topology::concerns(entry.key.as_str());
-            self.note(ctx, entry, None);
+        if epoch {
+            self.release_all(ctx, Why::Epoch);
         }
         if concerns {
             self.refresh_topology(ctx);
         }
         self.flush_volatile(ctx.now);
+    }
+
+    /// Entries were applied to the store, from anywhere; the view has them already.
+    pub fn handle_applied(&mut self, ctx: &Ctx<'_>, entries: &[Entry]) {
+        let (mut concerns, mut epoch) = (false, false);
+        for entry in entries {
+            concerns |= Topology::concerns(entry.key.as_str());
+            epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
+            self.note(ctx, entry, None);
+        }
+        if epoch {
+            self.release_all(ctx, Why::Epoch);
+        }
+        if concerns {
+            self.refresh_topology(ctx);
+        }
+        self.flush_volatile(ctx.now);
+    }
+
+    /// What was refused for this reason may be taken now.
+    pub(crate) fn release_all(&mut self, ctx: &Ctx<'_>, why: Why) {
+        for peer in self.peers.values_mut() {
+            peer.release_all(why, ctx.now);
+        }
     }
 
     /// A message that [`Gossip::poll_transmit`] had handed out for `host` has left the process.
@@ -253,21 +378,34 @@ impl Gossip {
             let Some(peer) = self.peers.get_mut(&host) else {
                 continue;
             };
-            let quick = peer.quick_due.is_some_and(|due| ctx.now >= due);
+            let mut quick = peer.quick_due.is_some_and(|due| ctx.now >= due);
             let regular = ctx.now >= peer.digest_due;
+            if quick && peer.resumed && !peer.push.is_empty() {
+                // What it missed is still on its way.
+                peer.quick_due = Some(ctx.now.saturating_add(REPAIR_QUIET_NS));
+                quick = false;
+            }
             if quick {
+                peer.resumed = false;
                 peer.count_round();
             }
             if regular {
                 peer.digest_due = ctx.now.saturating_add(interval);
-                peer.release(acceptable, |scope| floor(ctx.view, scope));
+                peer.release(acceptable);
                 let limit = |at: u64| at.saturating_add(REPAIR_TIMEOUT_NS) > ctx.now;
                 peer.repair_at = peer.repair_at.filter(|at| limit(*at));
             }
-            if quick || regular {
+            if regular && ctx.now >= peer.clock_due {
+                peer.clock_due = ctx.now.saturating_add(CLOCK_INTERVAL_NS);
+                peer.control(Body::Clock(0));
+            }
+            let short = peer.features & FEATURE_OVERLAY != 0;
+            peer.brief |= regular && short;
+            if quick || (regular && !(short && peer.synced && !peer.doubt)) {
                 self.send_digest(&host, false);
             }
         }
+        self.check_overlay(ctx);
     }
 
     /// When [`Gossip::handle_timeout`] wants to be called, in ns of monotonic time.
@@ -278,8 +416,12 @@ impl Gossip {
             let others = [peer.quick_due, volatile].into_iter().flatten().min();
             others.map_or(peer.digest_due, |other| other.min(peer.digest_due))
         };
+        let peers = self.peers.values().map(due).min();
         let collect = self.config.collect.map(|_| self.collecting.due);
-        self.peers.values().map(due).chain(collect).min()
+        [peers, self.overlay_due(), collect]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next message to send, and to whom. At most [`WINDOW`] messages of a peer are out at a time:
@@ -294,7 +436,10 @@ impl Gossip {
             .map(|(host, _)| host.clone())
             .collect();
         for host in hosts {
-            if let Some(body) = self.next_body(ctx, &host) {
+            if let Some(mut body) = self.next_body(ctx, &host) {
+                if let Body::Clock(wall) = &mut body {
+                    *wall = ctx.wall;
+                }
                 if let Some(peer) = self.peers.get_mut(&host) {
                     peer.in_flight += 1;
                 }
@@ -304,6 +449,17 @@ impl Gossip {
             }
         }
         None
+    }
+
+    /// The next message that may get lost, and to whom: to be sent as a datagram.
+    pub fn poll_datagram(&mut self, ctx: &Ctx<'_>) -> Option<(String, Message)> {
+        let waiting = self.peers.iter_mut().find(|(_, peer)| peer.brief);
+        let (host, peer) = waiting?;
+        peer.brief = false;
+        let host = host.clone();
+        let body = Body::Brief(self.brief(&host)?);
+        let stamp = ctx.stamp;
+        Some((host, Message { stamp, body }))
     }
 
     /// The next entries to merge into the store, and from whom they came. The outcome of every one of them is to be
@@ -338,18 +494,6 @@ impl Gossip {
         self.events.push_back(event);
     }
 
-    /// The nodes to be connected with.
-    #[must_use]
-    pub fn neighbours(&self) -> Vec<Neighbour> {
-        self.topology.neighbours().collect()
-    }
-
-    /// System clock (ns) when a peer was last heard of by this process.
-    #[must_use]
-    pub fn last_heard(&self, host: &str) -> Option<u64> {
-        self.heard.get(host).copied()
-    }
-
     /// Whether there is a connection to a peer.
     #[must_use]
     pub fn is_connected(&self, host: &str) -> bool {
@@ -362,10 +506,12 @@ impl Gossip {
         self.peers.get(host).is_some_and(|peer| peer.synced)
     }
 
-    /// Number of a peer's entries that are refused because their stamps lie too far ahead.
+    /// How many of a peer's entries were refused since the connection to it is up: for stamp or epoch, and for a rule
+    /// of trust.
     #[must_use]
-    pub fn refused(&self, host: &str) -> usize {
-        self.peers.get(host).map_or(0, Peer::refused_len)
+    pub fn refused(&self, host: &str) -> (u64, u64) {
+        let peer = self.peers.get(host);
+        peer.map_or((0, 0), |peer| (peer.refused_count, peer.denied_count))
     }
 
     /// Fingerprint and number of the durable entries of a scope, for checks and displays.
@@ -386,4 +532,30 @@ impl Gossip {
         let base = self.config.digest_interval_ns;
         base - base / 10 + z % (base / 5).max(1)
     }
+}
+
+/// Leaves an entry at its sender, and reports it.
+fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
+    let (why, overwrite) = match verdict {
+        Verdict::Refuse(why) => (why, false),
+        Verdict::Overwrite(why) => (why, true),
+        Verdict::Take | Verdict::TakeForced => return,
+    };
+    peer.denied_count += 1;
+    if !is_volatile(entry) {
+        peer.refuse(entry, Why::Rule);
+    }
+    let (key, stamp) = (entry.key.clone(), entry.stamp);
+    if overwrite {
+        events.push(Event::Forged {
+            peer: host.to_owned(),
+            key: key.clone(),
+            stamp,
+        });
+    }
+    events.push(Event::Denied {
+        peer: host.to_owned(),
+        key,
+        why,
+    });
 }

@@ -4,11 +4,58 @@ use crate::index::{Item, Summary, key_hash};
 use crate::limits::{
     CONTROL_MAX, FAST_ROUNDS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
 };
+use crate::links::LinkKey;
 use crate::{Body, ScopeIndex};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
+
+/// The fingerprint over the resources shared with a peer, kept up to date scope by scope: while nothing changes,
+/// asking for it costs nothing.
+#[derive(Debug, Default)]
+pub(crate) struct SharedSum {
+    parts: BTreeMap<Scope, u128>,
+    sum: u128,
+    outdated: BTreeSet<Scope>,
+}
+
+impl SharedSum {
+    /// Begins anew with these scopes.
+    pub(crate) fn reset(&mut self, shared: &BTreeSet<Scope>) {
+        *self = Self {
+            parts: shared.iter().map(|scope| (scope.clone(), 0)).collect(),
+            sum: 0,
+            outdated: shared.clone(),
+        };
+    }
+
+    /// Something in a scope has changed.
+    pub(crate) fn outdated(&mut self, scope: &Scope) {
+        if self.parts.contains_key(scope) && !self.outdated.contains(scope) {
+            self.outdated.insert(scope.clone());
+        }
+    }
+
+    /// Everything may have changed.
+    pub(crate) fn all_outdated(&mut self) {
+        self.outdated = self.parts.keys().cloned().collect();
+    }
+
+    /// The scopes whose part is to be reckoned anew by [`SharedSum::update`].
+    pub(crate) fn take_outdated(&mut self) -> BTreeSet<Scope> {
+        std::mem::take(&mut self.outdated)
+    }
+
+    pub(crate) fn update(&mut self, scope: Scope, part: u128) {
+        let old = self.parts.insert(scope, part).unwrap_or(0);
+        self.sum = self.sum.wrapping_sub(old).wrapping_add(part);
+    }
+
+    pub(crate) const fn get(&self) -> u128 {
+        self.sum
+    }
+}
 
 /// A connected peer.
 #[derive(Debug, Default)]
@@ -37,9 +84,33 @@ pub(crate) struct Peer {
     pub(crate) repair_at: Option<u64>,
     /// Resources shared with it.
     pub(crate) shared: BTreeSet<Scope>,
+    /// The fingerprint over them.
+    pub(crate) sum: SharedSum,
+    /// Identity of the node as text, its process life, and its abilities.
+    pub(crate) node: String,
+    pub(crate) boot: u64,
+    pub(crate) features: u64,
+    /// Whether it wants to keep this connection.
+    pub(crate) keep: bool,
+    /// Since when neither side needs it.
+    pub(crate) unneeded: Option<u64>,
+    /// Observations of links that are to be sent.
+    pub(crate) links: BTreeSet<LinkKey>,
+    /// A short digest is to be sent.
+    pub(crate) brief: bool,
+    /// A short digest differed and nothing was compared since.
+    pub(crate) doubt: bool,
+    /// It is being sent what it missed while it was away: compared is afterwards.
+    pub(crate) resumed: bool,
     /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
     pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
-    refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
+    refused: BTreeMap<Scope, Refused>,
+    /// When it is told the system clock next.
+    pub(crate) clock_due: u64,
+    /// Entries of it that were refused for their stamp or epoch since the connection is up.
+    pub(crate) refused_count: u64,
+    /// Entries of it that were refused for a rule of trust since the connection is up.
+    pub(crate) denied_count: u64,
     /// It takes part in collection.
     pub(crate) collects: bool,
     /// Its floors, as last told: they never fall within a connection.
@@ -48,6 +119,22 @@ pub(crate) struct Peer {
     pub(crate) absent: BTreeMap<Scope, BTreeMap<(u64, Key), u128>>,
     /// When marks may be sent again.
     pub(crate) marks_next: u64,
+}
+
+/// Refused entries of one scope by key hash and key.
+type Refused = BTreeMap<(u64, Key), (Item, Why)>;
+
+/// Why an entry is refused, hence when it may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its stamp: until time has caught up.
+    Stamp,
+    /// Its epoch: until another epoch was announced.
+    Epoch,
+    /// A rule of trust: until memberships have changed.
+    Rule,
+    /// It lies below the floor, and the peer knows of none: as long as the connection lasts.
+    Floor,
 }
 
 impl Peer {
@@ -89,7 +176,10 @@ impl Peer {
 
     /// Whether nothing waits to be sent.
     pub(crate) fn is_drained(&self) -> bool {
-        self.push.is_empty() && self.repair.is_empty() && self.control.is_empty()
+        self.push.is_empty()
+            && self.repair.is_empty()
+            && self.control.is_empty()
+            && self.links.is_empty()
     }
 
     /// A repair is going on: compare again when it has become quiet.
@@ -115,6 +205,8 @@ impl Peer {
     pub(crate) const fn settle(&mut self) -> bool {
         let news = !self.synced;
         self.synced = true;
+        self.doubt = false;
+        self.resumed = false;
         self.repair_at = None;
         self.quick_due = None;
         self.fast_rounds = 0;
@@ -123,19 +215,21 @@ impl Peer {
 
     /// Remembers an entry of the peer's that was refused: towards this peer, fingerprints are reckoned as if it
     /// had been taken, so that the same entry is not asked for in every round.
-    pub(crate) fn refuse(&mut self, entry: &Entry) {
+    pub(crate) fn refuse(&mut self, entry: &Entry, why: Why) {
         if self.refused.values().map(BTreeMap::len).sum::<usize>() >= QUARANTINE_MAX {
             return;
         }
+        self.sum.outdated(&scope_of(&entry.key));
         let place = (key_hash(&entry.key), entry.key.clone());
         let scope = self.refused.entry(scope_of(&entry.key)).or_default();
-        scope.insert(place, Item::of(entry));
+        scope.insert(place, (Item::of(entry), why));
     }
 
     /// The peer's entry of this key was taken, or it has ours: it is no longer special.
     pub(crate) fn accept(&mut self, key: &Key) {
         if let Some(scope) = self.refused.get_mut(&scope_of(key)) {
             scope.remove(&(key_hash(key), key.clone()));
+            self.sum.outdated(&scope_of(key));
         }
     }
 
@@ -145,15 +239,30 @@ impl Peer {
     }
 
     /// Forgets the refused entries whose stamps are acceptable by now.
-    pub(crate) fn release(
-        &mut self,
-        newest_acceptable: Timestamp,
-        floor: impl Fn(&Scope) -> Timestamp,
-    ) {
-        for (scope, items) in &mut self.refused {
-            // What lies below the floor is not of the future, and stays refused.
-            let floor = floor(scope);
-            items.retain(|_, item| item.stamp > newest_acceptable || item.stamp <= floor);
+    pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
+        for (scope, held) in &mut self.refused {
+            let before = held.len();
+            held.retain(|_, (item, why)| *why != Why::Stamp || item.stamp > newest_acceptable);
+            if held.len() != before {
+                self.sum.outdated(scope);
+            }
+        }
+    }
+
+    /// Forgets the entries refused for this reason; compares again if there were any.
+    pub(crate) fn release_all(&mut self, reason: Why, now: u64) {
+        let mut released = false;
+        for (scope, held) in &mut self.refused {
+            let before = held.len();
+            held.retain(|_, (_, why)| *why != reason);
+            if held.len() != before {
+                self.sum.outdated(scope);
+                released = true;
+            }
+        }
+        if released {
+            self.synced = false;
+            self.recheck(now);
         }
     }
 
@@ -165,6 +274,7 @@ impl Peer {
         let range = range.clone();
         let all = self.refused.get(scope).into_iter().flatten();
         all.filter(move |((hash, _), _)| range.contains(hash))
+            .map(|(place, (item, _))| (place, item))
     }
 
     /// The summary of a range as this peer is to see it.
@@ -215,7 +325,11 @@ impl Peer {
     /// Notes that the peer lacks a live entry at or below its floor; whether that is news.
     pub(crate) fn lacks(&mut self, scope: &Scope, hash: u64, key: &Key, print: u128) -> bool {
         let absent = self.absent.entry(scope.clone()).or_default();
-        absent.insert((hash, key.clone()), print) != Some(print)
+        let news = absent.insert((hash, key.clone()), print) != Some(print);
+        if news {
+            self.sum.outdated(scope);
+        }
+        news
     }
 
     /// The items of a range as this peer is to see them, in the order of key hashes; at most `max`.

@@ -164,6 +164,42 @@ pub enum Request {
         /// The token's text.
         token: Secret,
     },
+    /// Leave the cluster: this node's line in the roster says so, its store is emptied, its identity is given up.
+    LeaveCluster {
+        /// Also as the last node, as the holder of the authority, or as a member of resources.
+        force: bool,
+    },
+    /// Move this node, with what its store holds, to another cluster.
+    MergeCluster {
+        /// `HOST[:PORT]`; `None`: the address in the token.
+        addr: Option<String>,
+        /// A join token of the other cluster.
+        token: Secret,
+        /// Only tell what is there and what is in the way.
+        check: bool,
+    },
+    /// Begin a new epoch of the cluster's clock.
+    BeginEpoch,
+    /// The private key of the cluster's authority, for a backup.
+    ExportAuthority,
+    /// Hold the authority of the cluster from now on.
+    ImportAuthority {
+        /// Its private key, as exported.
+        key: Secret,
+    },
+}
+
+/// What a node would find in the cluster that it asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeInfo {
+    /// Name of the other cluster (key `uuid`).
+    pub uuid: String,
+    /// Its active hosts, with their addresses.
+    pub hosts: Vec<(String, String)>,
+    /// Its resources.
+    pub resources: Vec<String>,
+    /// Why the two cannot become one; empty: they can.
+    pub conflicts: Vec<String>,
 }
 
 /// A text that is never shown: its `Debug` form hides it.
@@ -181,7 +217,7 @@ impl fmt::Debug for Secret {
 pub const HELD_UP: &str = "held up: ";
 
 /// What this node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// Configured host name.
     pub host: String,
@@ -198,10 +234,19 @@ pub struct NodeInfo {
     /// How far tombstones were collected, and who holds it up: one line for each scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collection: Vec<String>,
+    /// What the neighbours' clocks say of this node's system clock: `unknown`, `good`, `warn` or `insane`.
+    #[serde(default)]
+    pub clock: String,
+    /// Median of how far the neighbours' system clocks are ahead of this node's, in ns.
+    #[serde(default)]
+    pub clock_offset_ns: Option<i64>,
+    /// Epoch of the cluster's clock.
+    #[serde(default)]
+    pub epoch: u16,
 }
 
 /// What is known of another node (and of this one).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
     /// Host name.
     pub host: String,
@@ -213,6 +258,46 @@ pub struct PeerInfo {
     pub rtt_us: Option<u64>,
     /// Why there is no connection, if one was tried.
     pub error: Option<String>,
+    /// What is known of its life; `None` from a daemon that does not say.
+    #[serde(default)]
+    pub state: Option<PeerState>,
+    /// System clock (ns since the epoch) since when it is not simply up, as far as known.
+    #[serde(default)]
+    pub since_ns: Option<u64>,
+    /// Whether this node keeps a connection with it; of others it hears over its neighbours.
+    #[serde(default)]
+    pub neighbour: bool,
+    /// How far its system clock is ahead of this node's, in ns.
+    #[serde(default)]
+    pub offset_ns: Option<i64>,
+    /// How many of its entries were refused since this daemon started: stamps too far ahead, epochs not announced.
+    #[serde(default)]
+    pub refused: u64,
+    /// The greatest stamp that was refused so, in ns since the epoch.
+    #[serde(default)]
+    pub refused_stamp: Option<u64>,
+    /// How many of its entries were refused because they break a rule of trust.
+    #[serde(default)]
+    pub denied: u64,
+    /// Key and rule of the last of them.
+    #[serde(default)]
+    pub denied_last: Option<String>,
+    /// How many entries it wrote in another owner's name, as an administrator's override.
+    #[serde(default)]
+    pub forced: u64,
+}
+
+/// What is known of a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerState {
+    /// It is heard of, directly or over other nodes.
+    Up,
+    /// Some of its neighbours have lost it.
+    Suspect,
+    /// Enough of its neighbours have lost it, it took leave, or no way leads to it any more.
+    Down,
+    /// Nothing was heard of it since this daemon started.
+    Unknown,
 }
 
 /// What became of an entry of an import.
@@ -320,9 +405,13 @@ pub enum Response {
     },
     /// To `Peers`.
     Peers(Vec<PeerInfo>),
-    /// To `JoinToken`.
+    /// To `JoinToken` and `ExportAuthority`.
     Token(Secret),
-    /// To `Unwatch`, `CreateCluster`, `JoinCluster`.
+    /// To `MergeCluster`.
+    Merge(MergeInfo),
+    /// To `BeginEpoch`: the epoch that has begun.
+    Epoch(u16),
+    /// To `Unwatch`, `CreateCluster`, `JoinCluster`, `LeaveCluster`, `ImportAuthority`.
     Done,
     /// A refusal.
     Error(ApiError),

@@ -6,11 +6,12 @@ use crate::limits::{ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LOGGED_KEYS_MAX};
 use crate::node::Ticket;
 use crate::server::listen::Shared;
 use crate::server::{check, read_requests, watch};
-use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX};
+use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES};
 use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
-    Response, decode_request, read_body, write_frame,
+    Response, decode_request, encode_frame, read_body,
 };
+use mars_meta_model::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,30 +81,42 @@ fn denied(uid: u32) -> ApiError {
     .with_hint("run the command as root, or add the user id to the daemon's allow_uids")
 }
 
+/// What is ready leaves together: under load, one system call carries many answers.
 async fn write_answers(
     mut io: OwnedWriteHalf,
     mut queue: mpsc::Receiver<FromServer>,
     limit: Duration,
 ) -> Result<(), &'static str> {
+    let mut bytes = Vec::new();
     while let Some(answer) = queue.recv().await {
-        match timeout(limit, write_frame(&mut io, &answer)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(FrameError::TooLong(_) | FrameError::Encode(_))) => {
-                let error = ApiError::new(ErrorCode::Internal, "the answer is too long to be sent");
-                let answer = FromServer {
-                    id: answer.id,
-                    response: Response::Error(error),
-                };
-                let sent = timeout(limit, write_frame(&mut io, &answer)).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    return Err("the connection failed");
-                }
-            }
+        let mut next = Some(answer);
+        while let Some(answer) = next {
+            append_answer(&answer, &mut bytes).map_err(|_| "the connection failed")?;
+            let more = bytes.len() < WRITE_BYTES;
+            next = more.then(|| queue.try_recv().ok()).flatten();
+        }
+        match timeout(limit, io.write_all(&bytes)).await {
+            Ok(Ok(())) => bytes.clear(),
             Ok(Err(_)) => return Err("the connection failed"),
             Err(_) => return Err("it does not read its answers"),
         }
     }
     Ok(())
+}
+
+/// An answer that cannot be sent is replaced by an error that says so.
+fn append_answer(answer: &FromServer, bytes: &mut Vec<u8>) -> Result<(), FrameError> {
+    encode_frame(answer, bytes).or_else(|_| {
+        let error = ApiError::new(ErrorCode::Internal, "the answer is too long to be sent");
+        let response = Response::Error(error);
+        encode_frame(
+            &FromServer {
+                id: answer.id,
+                response,
+            },
+            bytes,
+        )
+    })
 }
 
 struct Connection {
@@ -261,8 +274,53 @@ impl Connection {
                     })
                     .await;
             }
+            request => return self.membership(id, request).await,
         };
         self.answer(id, now.unwrap_or_else(Response::Error)).await
+    }
+
+    /// Requests about the cluster as a whole.
+    async fn membership(&mut self, id: u64, request: Request) -> bool {
+        let control = Arc::clone(&self.shared.control);
+        match request {
+            Request::LeaveCluster { force } => {
+                tracing::info!(force, "a local client leaves the cluster");
+                let left = async move { control.leave_cluster(force).await };
+                self.later(id, async { left.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::MergeCluster { addr, token, check } => {
+                tracing::info!(check, "a local client merges clusters");
+                let merged = async move { control.merge_cluster(addr, token, check).await };
+                self.later(id, async { merged.await.map(Response::Merge) })
+                    .await
+            }
+            Request::ExportAuthority => {
+                tracing::warn!("a local client takes a copy of the authority's key");
+                let key = async move { control.export_authority().await };
+                self.later(id, async { key.await.map(Response::Token) })
+                    .await
+            }
+            Request::ImportAuthority { key } => {
+                tracing::warn!("a local client brings the authority's key");
+                let done = async move { control.import_authority(key).await };
+                self.later(id, async { done.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::BeginEpoch => {
+                tracing::warn!("a local client begins a new epoch of the cluster's clock");
+                let meta = self.shared.meta.clone();
+                self.later(id, async move {
+                    let name = control.node().await?.host;
+                    begin_epoch(&meta, &name).await
+                })
+                .await
+            }
+            _ => {
+                let error = ApiError::new(ErrorCode::Unsupported, "not served here");
+                self.refuse(id, error).await
+            }
+        }
     }
 
     async fn apply(&mut self, id: u64, ops: Vec<Op>, forced: bool) -> bool {
@@ -270,6 +328,9 @@ impl Connection {
             Ok(changes) => changes,
             Err(error) => return self.refuse(id, error).await,
         };
+        if let Err(error) = self.shared.control.check_write(&changes, forced) {
+            return self.refuse(id, error).await;
+        }
         if forced {
             log_forced("write", changes.iter().map(|(key, _)| key.as_str()));
         }
@@ -324,6 +385,16 @@ impl Connection {
     }
 }
 
+async fn begin_epoch(meta: &crate::Meta, host: &str) -> Result<Response, ApiError> {
+    let note =
+        Value::text(host).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    let begun = meta.begin_epoch(note).await;
+    match begun.map_err(|error| check::refusal(&error))? {
+        Ok(epoch) => Ok(Response::Epoch(epoch)),
+        Err(refusal) => Err(ApiError::new(ErrorCode::Refused, refusal.to_string())),
+    }
+}
+
 async fn written(ticket: Ticket) -> Result<Response, ApiError> {
     match ticket
         .done()
@@ -338,15 +409,17 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
                 MergeResult::Applied => ImportOutcome::Taken,
                 MergeResult::Duplicate => ImportOutcome::Known,
                 MergeResult::Stale | MergeResult::BelowFloor => ImportOutcome::Older,
-                MergeResult::TooFarAhead => ImportOutcome::TooFarAhead,
+                MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,
             };
             Ok(Response::Imported(
                 merged.results.iter().map(outcome).collect(),
             ))
         }
-        Done::Forgotten(_) | Done::Observed(_) | Done::Collected(_) | Done::Local => {
-            Ok(Response::Done)
-        }
+        Done::Forgotten(_)
+        | Done::Observed(_)
+        | Done::Collected(_)
+        | Done::Epoch(_)
+        | Done::Local => Ok(Response::Done),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work).
+//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work),
+//! `cargo xtask sim` and `bench-gossip` (many nodes in virtual time).
 
 #![forbid(unsafe_code)]
 
@@ -26,9 +27,12 @@ fn main() -> ExitCode {
         Some("fix") => fix(),
         Some("demo") => demo(&args[1..]),
         Some("gcmodel") => gcmodel(&args[1..]),
+        Some("sim") => simulate("sim", &args[1..]),
+        Some("bench-gossip") => simulate("bench", &args[1..]),
         _ => vec![
-            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | \
-             gcmodel [--seeds FROM COUNT]"
+            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] \
+             | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS] \
+             | gcmodel [--seeds FROM COUNT]"
                 .to_owned(),
         ],
     };
@@ -142,6 +146,23 @@ fn gcmodel(args: &[String]) -> Findings {
     command.args(["test", "-p", "mars-meta-model", "--test", "it", "--"]);
     command.args(["long_campaign", "--ignored", "--nocapture"]);
     run("histories of collection", command.env("GC_SEEDS", seeds))
+}
+
+/// A program of the simulator, with what follows as its arguments.
+fn simulate(program: &str, args: &[String]) -> Findings {
+    let package = [
+        "run",
+        "--quiet",
+        "--package",
+        "mars-sim",
+        "--bin",
+        program,
+        "--",
+    ];
+    run(
+        &format!("mars-sim {program}"),
+        cargo().args(package).args(args),
+    )
 }
 
 fn demo(args: &[String]) -> Findings {
