@@ -21,8 +21,6 @@ pub struct Config {
     pub volatile_interval_ns: u64,
     /// Drift bound of the store's clock, in ns: when a refused entry may be tried again.
     pub max_ahead_ns: u64,
-    /// Process life of this node: an entry that claims to be of it and is not in the store was forged.
-    pub boot: u64,
     /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
     /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
     pub born_ns: u64,
@@ -39,7 +37,6 @@ impl Config {
             digest_interval_ns: DIGEST_INTERVAL_NS,
             volatile_interval_ns: VOLATILE_INTERVAL_NS,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
-            boot: 0,
             born_ns: u64::MAX,
         }
     }
