@@ -17,6 +17,7 @@ mod metadata;
 mod migrate;
 mod nbd;
 mod oracle;
+mod partition;
 mod replicas;
 mod resource;
 mod roles;
