@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 pub mod clock;
+pub mod complete_words;
+pub mod completion;
 pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
@@ -19,6 +21,7 @@ pub mod log_dump;
 pub mod log_file;
 pub mod log_verify;
 pub mod lowlevel_ls_host_ips;
+pub mod man;
 pub mod primary;
 pub mod secondary;
 pub mod set_link;
