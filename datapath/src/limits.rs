@@ -36,3 +36,13 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RESUME_FREE_BYTES: u64 = 64 << 20;
 /// Gap in the segment numbers that an emergency leaves, as in the original.
 pub const EMERGENCY_HOLE: u64 = 10;
+/// Logs that the key `logs` lists one by one; older ones are summed up. The longest names fit a value.
+pub const LOGS_SHOWN_MAX: usize = 40;
+/// What is missing for a shorter time than this is on its way.
+pub const MISSING_GRACE_SECS: u64 = 3;
+/// Announced ends of a log that are remembered, per resource.
+pub const MISSING_SAMPLES_MAX: usize = 1024;
+/// Over which time rates are taken, and how often they are shown.
+pub const RATE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the data plane shows that it runs, and the room for logs.
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(10);

@@ -192,6 +192,10 @@ pub enum Command {
     Clock(c::clock::Args),
     #[command(about = "Take over the keys of a legacy MARS tree")]
     ImportTree(c::import_tree::Args),
+    #[command(about = "Replay the rest of the original's logs and put the disk into service")]
+    TakeOver(c::take_over::Args),
+    #[command(about = "Keep a legacy MARS tree and the keys in step")]
+    MirrorTree(c::mirror_tree::Args),
     #[command(about = "Write the keys as a legacy MARS tree")]
     ExportTree(c::export_tree::Args),
     #[command(about = "Logfiles of the original: list, check, convert them")]
@@ -218,7 +222,11 @@ impl Command {
     /// this machine alone.
     #[must_use]
     pub const fn is_bounded(&self) -> bool {
-        !matches!(self, Self::Sandbox(_) | Self::Log(_))
+        match self {
+            Self::Sandbox(_) | Self::Log(_) => false,
+            Self::MirrorTree(args) => args.once,
+            _ => true,
+        }
     }
 }
 

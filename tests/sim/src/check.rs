@@ -5,7 +5,6 @@
 //!   resurrected.
 //! * *Scope*: a node holds nothing of a resource that it is no member of, except what it wrote itself.
 //! * *Volatile*: the members of a scope hold the newest observations of the nodes' present lives.
-//! * Stamps issued by a node strictly increase, also over restarts (checked at each write).
 
 use crate::World;
 use mars_meta_model::{Entry, Scope, Table, View as _, is_volatile, scope_includes, scope_of};
@@ -20,6 +19,9 @@ pub type Broken = String;
 /// The first rule found broken.
 pub fn converged(world: &World) -> Result<(), Broken> {
     for node in &world.nodes {
+        if node.gone {
+            continue;
+        }
         let Some(store) = node.store() else {
             return Err(format!("{} does not run", node.host));
         };
@@ -93,7 +95,7 @@ pub fn nothing_leaked(
     Ok(())
 }
 
-/// Whether all running nodes say that they agree with all others.
+/// Whether all running nodes know all others, and say that they agree with all their neighbours.
 ///
 /// # Errors
 /// The first pair that does not.
@@ -104,7 +106,10 @@ pub fn all_synced(world: &World) -> Result<(), Broken> {
         if peers.len() + 1 != world.nodes.len() {
             return Err(format!("{} knows {} peers", node.host, peers.len()));
         }
-        if let Some((peer, _)) = peers.iter().find(|(_, s)| !(s.connected && s.synced)) {
+        if let Some((peer, _)) = peers
+            .iter()
+            .find(|(_, s)| s.neighbour && !(s.connected && s.synced))
+        {
             return Err(format!("{} is not in agreement with {peer}", node.host));
         }
     }
