@@ -222,9 +222,15 @@ pub enum Command {
     LowlevelSetHostIp(c::lowlevel_set_host_ip::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
-    #[command(about = "Print the version")]
+    #[command(about = "Print the completion script of a shell")]
+    Completion(c::completion::Args),
+    #[command(about = "Print what may stand at the cursor", hide = true)]
+    CompleteWords(c::complete_words::Args),
+    #[command(about = "Write the manual pages", hide = true)]
+    Man(c::man::Args),
+    #[command(about = "Print the version", after_help = "Example: marsadm version")]
     Version,
-    #[command(about = "Print this help")]
+    #[command(about = "Print this help", after_help = "Example: marsadm help")]
     Help,
 }
 
@@ -233,7 +239,11 @@ impl Command {
     /// this machine alone.
     #[must_use]
     pub const fn is_bounded(&self) -> bool {
-        !matches!(self, Self::Sandbox(_) | Self::Log(_))
+        match self {
+            Self::Sandbox(_) | Self::Log(_) => false,
+            Self::MirrorTree(args) => args.once,
+            _ => true,
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 /// By how much the clean-up of a command may exceed its deadline, before the command is ended.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
+/// How long a shell's completion waits for names that only the daemon knows.
+pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 /// How often a refreshed line on a terminal may change.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Width of a terminal that does not tell it.

@@ -2,6 +2,8 @@
 
 pub mod ca;
 pub mod clock;
+pub mod complete_words;
+pub mod completion;
 pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
@@ -24,6 +26,7 @@ pub mod lowlevel_delete_host;
 pub mod lowlevel_ls_host_ips;
 pub mod lowlevel_set_host_ip;
 pub mod merge_cluster;
+pub mod man;
 pub mod mirror_tree;
 pub mod primary;
 pub mod secondary;

@@ -9,6 +9,7 @@ mod golden;
 mod golden_macros;
 mod logs;
 mod options;
+mod people;
 mod raw;
 mod resources;
 mod roles;
