@@ -62,7 +62,7 @@ fn a_tree_and_the_store_stay_in_step() {
     );
 
     let child = mirror(&world, &dir);
-    world.ok("hosta", "set-link userspace/from-store 2");
+    world.ok("hosta", "set-link 2 userspace/from-store");
     reads(&dir, "userspace/from-store", "2");
     put(&dir, "userspace/from-tree", "3", STAMP + 1);
     world.reads("hosta", "userspace/from-tree", "3");
@@ -79,7 +79,7 @@ fn a_tree_and_the_store_stay_in_step() {
 
     // What happened meanwhile is found at the next start; then there is nothing left to do.
     put(&dir, "userspace/meanwhile", "5", STAMP);
-    world.ok("hosta", "set-link userspace/also 6");
+    world.ok("hosta", "set-link 6 userspace/also");
     let child = mirror(&world, &dir);
     reads(&dir, "userspace/also", "6");
     world.reads("hosta", "userspace/meanwhile", "5");

@@ -179,7 +179,7 @@ fn what_may_not_be_taken_over() {
 #[test]
 fn the_first_one_fixes_the_end_for_the_others() {
     let mut table = table(&[]);
-    let me = NodeId::from_bytes([7; 16]);
+    let me = NodeId(7);
     // h2 was taken over and has become primary: its keys are its own now.
     put(&mut table, LEGACY_END, Some(V3), 9, me);
     put(
