@@ -115,7 +115,7 @@ fn the_guide_leads_over_and_back() {
 
     // With its own logs only, hostb comes as far as they go.
     let said = old.guide("hostb", "take-over mydata --tree /mars");
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(said.code, Some(4), "{said:?}");
     assert!(said.err.contains("but the history goes on to"), "{said:?}");
     assert_eq!(world.content("hostb"), old.history.image(2, 20));
     // Checking changes nothing.
@@ -174,7 +174,7 @@ fn the_guide_leads_over_and_back() {
         });
     }
     let said = old.guide("hosta", "export-tree /mnt/new-mars --hand-back --dry-run");
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(said.code, Some(4), "{said:?}");
     for node in NODES {
         old.must(node, "down mydata");
     }
@@ -212,6 +212,16 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
         .map(|n| old.tree(n).display().to_string())
         .collect();
     world.ok("hosta", &format!("import-tree {}", trees.join(" ")));
+    for node in NODES {
+        let key = format!("resource-{RES}/replay-{node}");
+        let value = fs::read_link(old.tree(node).join(&key)).unwrap();
+        for reader in NODES {
+            world.reads(reader, &key, value.to_str().unwrap());
+            world.until(reader, &format!("get-link resource-{RES}/size"), |said| {
+                said.code == Some(0)
+            });
+        }
+    }
     let config = |node: &str| world.node_dir(node).join("mars.toml");
     let run = |node: &str, tree: &str, words: &str| {
         world.exec(
@@ -232,7 +242,7 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
         .unwrap();
     assert!(made.success());
     let said = run("hostb", odd.to_str().unwrap(), "");
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(said.code, Some(4), "{said:?}");
     assert!(said.err.contains("no regular file"), "{said:?}");
     let said = run("hostb", "/does/not/exist", "");
     assert_eq!(said.code, Some(3), "{said:?}");
@@ -252,7 +262,7 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
     bytes[logs[1].ends[49] + 60] ^= 1;
     fs::write(&log, &bytes).unwrap();
     let said = run("hostc", &trees[0], "");
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(said.code, Some(4), "{said:?}");
     assert!(
         said.err.contains("does not match") || said.err.contains("10101"),
         "{said:?}"
@@ -287,7 +297,7 @@ fn what_follows_damage_is_given_up_only_by_force() {
         tree.display(),
         world.node_dir("hostc").join("mars.toml").display()
     );
-    assert_eq!(world.exec("hostc", &line).code, Some(2));
+    assert_eq!(world.exec("hostc", &line).code, Some(4));
     world.ok("hostc", &format!("{line} --force"));
     assert_eq!(world.content("hostc"), old.history.image(2, 45));
     let end = format!("log-000000002-hosta,{}", logs[1].ends[44]);
