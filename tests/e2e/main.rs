@@ -18,6 +18,7 @@ mod migrate;
 mod mirror;
 mod nbd;
 mod oracle;
+mod partition;
 mod replicas;
 mod resource;
 mod roles;

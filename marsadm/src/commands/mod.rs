@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod ca;
 pub mod clock;
 pub mod create_cluster;
 pub mod create_resource;
@@ -12,13 +13,17 @@ pub mod invalidate;
 pub mod join_cluster;
 pub mod join_resource;
 pub mod join_token;
+pub mod leave_cluster;
 pub mod leave_resource;
 pub mod list_links;
 pub mod log_convert;
 pub mod log_dump;
 pub mod log_file;
 pub mod log_verify;
+pub mod lowlevel_delete_host;
 pub mod lowlevel_ls_host_ips;
+pub mod lowlevel_set_host_ip;
+pub mod merge_cluster;
 pub mod mirror_tree;
 pub mod primary;
 pub mod secondary;

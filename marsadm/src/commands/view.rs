@@ -103,6 +103,22 @@ fn nodes(
             .and_then(|p| p.error.as_deref());
         let error = error.map_or(String::new(), |error| format!(" ({error})"));
         lines.push(format!("  node {host:<12} {addr:<21} {state}{rtt}{error}"));
+        if host == node.host && matches!(node.clock.as_str(), "warn" | "insane") {
+            let offset = node
+                .clock_offset_ns
+                .map_or(String::new(), super::clock::seconds);
+            let word = if node.clock == "insane" {
+                "CLOCK INSANE, shared keys are not written here"
+            } else {
+                "clock doubtful"
+            };
+            lines.push(format!(
+                "    {word}: the neighbours' clocks are ahead by {offset}"
+            ));
+        }
+        if let Some(refused) = peer.and_then(super::clock::refusals) {
+            lines.push(format!("    {refused}"));
+        }
     }
     lines
 }
