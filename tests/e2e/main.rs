@@ -15,6 +15,7 @@ mod left_behind;
 mod legacy;
 mod metadata;
 mod migrate;
+mod mirror;
 mod nbd;
 mod oracle;
 mod partition;
