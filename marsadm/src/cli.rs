@@ -2,6 +2,7 @@
 
 use crate::commands as c;
 use crate::limits::{TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS};
+use crate::snapshot::Origin;
 use clap::{ArgAction, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,6 +43,15 @@ pub struct Global {
     /// All words and options are then those of the original (view-MACRO, --host=, --macro=, ...); nothing is written.
     #[arg(long, global = true, value_name = "FILE")]
     pub snapshot: Option<PathBuf>,
+    /// Answer reading commands from the legacy tree at DIR, without any daemon and without writing
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "snapshot")]
+    pub tree: Option<PathBuf>,
+    /// With --tree: as of this time (seconds since 1970), or of the tree's newest heartbeat (newest)
+    #[arg(long, global = true, value_name = "TIME", requires = "tree")]
+    pub at: Option<String>,
+    /// With --tree: through the eyes of this host
+    #[arg(long, global = true, value_name = "HOST", requires = "tree")]
+    pub host: Option<String>,
     /// Give up waiting after this many seconds
     #[arg(long, global = true, value_name = "SECS", default_value_t = TIMEOUT_SECS,
           value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
@@ -59,6 +69,22 @@ pub struct Global {
     /// Show what is written and waited for
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl Global {
+    /// Where reading commands look.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match (&self.snapshot, &self.tree) {
+            (Some(file), _) => Origin::Snapshot(file.clone()),
+            (None, Some(dir)) => Origin::Tree {
+                dir: dir.clone(),
+                at: self.at.clone(),
+                host: self.host.clone(),
+            },
+            (None, None) => Origin::Live,
+        }
+    }
 }
 
 /// All commands.
@@ -137,8 +163,19 @@ pub enum Command {
     Invalidate(c::invalidate::Args),
     #[command(about = "Wait until a condition holds for this host's replica")]
     WaitResource(c::wait_resource::Args),
-    #[command(about = "Show nodes and resources")]
+    #[command(about = "Show the state in the original's layouts: view, view-MACRO")]
     View(c::view::Args),
+    #[command(about = "Show what needs attention: seconds at risk, why, since when, what to do")]
+    Status(c::status::Args),
+    #[command(about = "Walk the causes of a resource's state, with the keys that tell them")]
+    Explain(c::explain::Args),
+    #[command(about = "One line for monitoring: Nagios exit codes and performance data")]
+    Check(c::check::Args),
+    #[command(about = "The status, live, on the whole screen")]
+    Top(c::top::Args),
+    #[command(about = "Keep what this node knows in a file, for --snapshot")]
+    #[command(subcommand)]
+    Snapshot(c::snapshot::Command),
     #[command(about = "Print the value of keys")]
     GetLink(c::get_link::Args),
     #[command(about = "Write keys")]
@@ -175,8 +212,11 @@ pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     for (i, arg) in args.into_iter().enumerate() {
         let text = arg.to_str().unwrap_or_default();
         let is_command = i > 0 && !command_seen && !takes_value && !text.starts_with('-');
-        takes_value =
-            !command_seen && matches!(text, "--socket" | "--snapshot" | "--timeout" | "--window");
+        takes_value = !command_seen
+            && matches!(
+                text,
+                "--socket" | "--snapshot" | "--tree" | "--at" | "--host" | "--timeout" | "--window"
+            );
         if is_command {
             command_seen = true;
             if let Some(command) = text.strip_prefix("force-") {

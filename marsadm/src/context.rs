@@ -1,6 +1,7 @@
 //! What every command works with: connection, options, deadline, and batches of changes.
 
 use crate::error::{Error, Kind, Result};
+use crate::snapshot::Origin;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
 use mars_meta_api::{Client, NodeInfo, PeerInfo, Request, Response};
@@ -23,6 +24,8 @@ pub struct Options {
     pub force: bool,
     /// Write nothing.
     pub dry_run: bool,
+    /// Where reading commands look.
+    pub origin: Origin,
 }
 
 /// One batch of changes, in the order in which they are stamped.

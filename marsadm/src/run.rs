@@ -51,6 +51,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// # Errors
 /// What the process reports; the error says what was tried.
 pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
+    let origin = cli.global.origin();
     let ctx = Ctx::new(
         ui.clone(),
         Options {
@@ -59,6 +60,7 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
             window: Duration::from_secs(cli.global.window),
             force: cli.global.force,
             dry_run: cli.global.dry_run,
+            origin,
         },
     );
     dispatch(&ctx, cli.command).await
@@ -105,6 +107,11 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Invalidate(args) => c::invalidate::run(ctx, &args).await,
         Command::WaitResource(args) => c::wait_resource::run(ctx, &args).await,
         Command::View(args) => c::view::run(ctx, &args).await,
+        Command::Status(args) => c::status::run(ctx, &args).await,
+        Command::Explain(args) => c::explain::run(ctx, &args).await,
+        Command::Check(args) => c::check::run(ctx, &args).await,
+        Command::Top(args) => c::top::run(ctx, &args).await,
+        Command::Snapshot(command) => c::snapshot::run(ctx, &command).await,
         Command::GetLink(args) => c::get_link::run(ctx, &args).await,
         Command::SetLink(args) => c::set_link::run(ctx, &args).await,
         Command::DeleteFile(args) => c::delete_file::run(ctx, &args).await,

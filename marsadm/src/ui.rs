@@ -1,6 +1,7 @@
 //! The only place that prints: data to stdout, all else to stderr.
 
 use crate::error::Error;
+use crate::shown::shown;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +37,7 @@ fn text(bytes: &Mutex<Vec<u8>>) -> String {
 pub struct Ui {
     verbose: bool,
     terminal: bool,
+    data_terminal: bool,
     capture: Option<Captured>,
 }
 
@@ -46,7 +48,45 @@ impl Ui {
         Self {
             verbose,
             terminal: std::io::stderr().is_terminal(),
+            data_terminal: std::io::stdout().is_terminal(),
             capture: None,
+        }
+    }
+
+    /// Output kept in memory, as if data went to a terminal.
+    #[must_use]
+    pub fn captured_terminal() -> (Self, Captured) {
+        let (mut ui, capture) = Self::captured();
+        ui.data_terminal = true;
+        (ui, capture)
+    }
+
+    /// Whether somebody sits at a terminal: data goes there and keys come from there.
+    #[must_use]
+    pub fn is_interactive(&self) -> bool {
+        self.data_terminal && self.capture.is_none() && std::io::stdin().is_terminal()
+    }
+
+    /// Whether data goes to a terminal.
+    #[must_use]
+    pub const fn data_terminal(&self) -> bool {
+        self.data_terminal
+    }
+
+    /// Whether data may be coloured: it goes to a terminal, and the environment variable `NO_COLOR` is not set or
+    /// empty.
+    #[must_use]
+    pub fn colour(&self) -> bool {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.data_terminal && !refused
+    }
+
+    /// Data from elsewhere, and a newline: as it is, but on a terminal as [`shown`] has it.
+    pub fn value(&self, bytes: &[u8]) {
+        if self.data_terminal {
+            self.line(&shown(&String::from_utf8_lossy(bytes)));
+        } else {
+            self.bytes(bytes);
         }
     }
 
@@ -57,6 +97,7 @@ impl Ui {
         let ui = Self {
             verbose: true,
             terminal: false,
+            data_terminal: false,
             capture: Some(capture.clone()),
         };
         (ui, capture)

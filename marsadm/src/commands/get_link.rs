@@ -3,7 +3,8 @@
 use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
 
-/// Print the value of each key, one per line, byte for byte. A missing key is an error (exit code 3).
+/// Print the value of each key, one per line, byte for byte (on a terminal, control
+/// characters are shown as escapes). A missing key is an error (exit code 3).
 ///
 /// Example: marsadm get-link /mars/userspace/note
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             None => format!("there is no key {key}"),
             Some(entry) => match entry.value() {
                 Some(value) => {
-                    ctx.ui.bytes(value.as_bytes());
+                    ctx.ui.value(value.as_bytes());
                     continue;
                 }
                 None => format!("key {key} was deleted at {}", entry.stamp),

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+pub mod check;
 pub mod clock;
 pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
 pub mod down;
+pub mod explain;
 pub mod export_tree;
 pub mod get_link;
 pub mod import_tree;
@@ -22,7 +24,10 @@ pub mod lowlevel_ls_host_ips;
 pub mod primary;
 pub mod secondary;
 pub mod set_link;
+pub mod snapshot;
+pub mod status;
 pub mod switches;
+pub mod top;
 pub mod up;
 pub mod view;
 pub mod wait_cluster;

@@ -50,6 +50,13 @@ impl Sets {
     }
 }
 
+impl Sets {
+    /// All resources, in natural order.
+    pub(crate) fn resources(&self) -> Vec<String> {
+        self.resources.clone()
+    }
+}
+
 impl Facts<'_> {
     /// All resources of the tree, in natural order.
     pub(crate) fn resources(&self) -> Vec<String> {
