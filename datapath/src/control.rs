@@ -11,7 +11,7 @@ use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{ReplayValue, VersionValue};
 use mars_datapath_core::{LogPos, Name, NameError};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity};
-use mars_meta_model::{Table, View as _, resources_of};
+use mars_meta_model::{Key, NodeId, Table, View as _, resources_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -343,6 +343,10 @@ fn read_intent(table: &Table, host: &str, res: &str) -> Intent {
         others,
         flush_request: text("userspace/flush-request").map(str::to_owned),
         replay_key: replay(host),
+        replay_imported: Key::parse(&format!("resource-{res}/replay-{host}"))
+            .ok()
+            .and_then(|key| table.entry(&key))
+            .is_some_and(|entry| entry.origin == NodeId::IMPORTED),
         sync_key: text(&format!("syncstatus-{host}")).and_then(|t| t.parse().ok()),
         wish,
     }

@@ -15,4 +15,4 @@ pub(crate) use driver::{Context, DriverHandle, Event, Intent, spawn};
 pub(crate) use registry::Registry;
 pub(crate) use replica::Replica;
 pub(crate) use shared::{DeviceView, Shared};
-pub(crate) use storage::Disk;
+pub(crate) use storage::{Disk, Found, SuperblockFile};

@@ -55,7 +55,9 @@ impl Look<'_, '_> {
         let mut parts = value.splitn(3, ' ');
         let stamp = parts.next().and_then(|stamp| stamp.split('.').next());
         let secs: Option<i64> = stamp.and_then(|secs| secs.parse().ok());
-        let age = secs.map(|secs| positive(self.facts.real_time().saturating_sub(secs)));
+        let age = secs
+            .filter(|secs| *secs > 0)
+            .map(|secs| positive(self.facts.real_time().saturating_sub(secs)));
         let text = parts.nth(1).unwrap_or(&value).to_owned();
         Some((age, text))
     }
@@ -254,7 +256,7 @@ pub(crate) fn age_of(facts: &Facts<'_>, host: &str, fresh: u64) -> Seconds {
         return Seconds::unknown();
     };
     let secs: Option<i64> = time.split('.').next().and_then(|secs| secs.parse().ok());
-    let Some(secs) = secs else {
+    let Some(secs) = secs.filter(|secs| *secs > 0) else {
         return Seconds::unknown();
     };
     let age = positive(facts.now().saturating_sub(secs));

@@ -145,7 +145,7 @@ fn bar(res: &Resource) -> String {
 fn list(screen: &Screen, status: &Status, colour: bool, room: usize) -> Vec<Line<'static>> {
     let listed = screen.listed(status);
     let mut out = vec![Line::from(format!(
-        "  {:<16} {:<16} {:>5} {:>10} {:<8} {:>9} {}",
+        "  {:<14} {:<9} {:>5} {:>8} {:<8} {:>8} {}",
         "RESOURCE", "ROLE", "GOOD", "AT RISK", "TARGET", "LOG FULL", "STATE"
     ))];
     if listed.is_empty() {
@@ -174,10 +174,10 @@ fn list(screen: &Screen, status: &Status, colour: bool, room: usize) -> Vec<Line
             None => "ok".to_owned(),
         };
         let text = format!(
-            "{} {:<16} {:<16} {:>5} {:>10} {:<8} {:>9} {state}",
+            "{} {:<14} {:<9} {:>5} {:>8} {:<8} {:>8} {state}",
             if picked { ">" } else { " " },
             res.name,
-            res.role,
+            res.role.strip_suffix("-primary").unwrap_or(res.role),
             format!("{}/{}", res.good, res.count),
             format!("{} s", risk(res.at_risk)),
             bar(res),
