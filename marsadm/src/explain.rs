@@ -9,14 +9,9 @@ use crate::snapshot::Snapshot;
 use crate::status::{Look, Seconds, Wanted, ago, fresh_secs, risk, with_facts};
 use serde::Serialize;
 
-/// Format of the JSON form: `docs/schemas/explain.v1.json`.
-pub const FORMAT: &str = "mars-explain/1";
-
-/// The causes of the state of one replica.
+/// The causes of the state of one replica; its JSON form is `docs/schemas/Explanation.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// [`FORMAT`].
-    pub format: &'static str,
     /// The resource.
     pub resource: String,
     /// Whose replica.
@@ -86,7 +81,6 @@ pub fn explain(
         };
         walk.all();
         Ok(Explanation {
-            format: FORMAT,
             resource: res.to_owned(),
             seen_from: facts.opts.host.clone(),
             steps: walk.steps,

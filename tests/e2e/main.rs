@@ -20,4 +20,5 @@ mod oracle;
 mod replicas;
 mod resource;
 mod roles;
+mod views;
 mod world;

@@ -1,10 +1,9 @@
 //! `check`: one line for Nagios and its kin.
 
-use super::status::wanted_resources;
+use super::status::{snapshot_of, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::shown::shown;
-use crate::snapshot::read;
 use crate::status::{Resource, Severity, Status, Wanted, judge, risk};
 
 /// Print one line for monitoring: the state, what is worst, and performance data. Exit codes are those of Nagios: 0 ok,
@@ -57,13 +56,15 @@ async fn assess(ctx: &Ctx, args: &Args) -> Result<Status> {
             "--warning-seconds is above --critical-seconds",
         ));
     }
-    let snapshot = read(ctx).await?;
+    let snapshot = snapshot_of(ctx).await?;
     let wanted = Wanted {
         resources: wanted_resources(&snapshot, &args.resource)?,
         target: Some(args.warning_seconds),
         window: Some(ctx.opts.window.as_secs()),
     };
-    Ok(judge(&snapshot, &wanted))
+    let status = judge(&snapshot, &wanted);
+    ctx.ui.document("Status", &status)?;
+    Ok(status)
 }
 
 /// How bad a resource is for monitoring: 0, 1 or 2.

@@ -1,10 +1,9 @@
 //! `explain`: the chain of causes.
 
-use super::status::{json, wanted_resources};
+use super::status::{snapshot_of, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{explain, lines};
-use crate::snapshot::read;
 use crate::status::Wanted;
 
 /// Walk the causes of the state of a replica, one after the other: each with the key that tells it, its value and age. The
@@ -22,9 +21,6 @@ pub struct Args {
     /// The host whose replica is asked about; by default this one
     #[arg(long, value_name = "HOST")]
     pub of: Option<String>,
-    /// Print as JSON (docs/schemas/explain.v1.json)
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Runs the command.
@@ -34,16 +30,15 @@ pub struct Args {
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
         crate::keys::one_resource(&args.resource)?;
-        let snapshot = read(ctx).await?;
+        let snapshot = snapshot_of(ctx).await?;
         wanted_resources(&snapshot, &args.resource)?;
         let wanted = Wanted {
             window: Some(ctx.opts.window.as_secs()),
             ..Wanted::default()
         };
         let told = explain(&snapshot, &wanted, &args.resource, args.of.as_deref())?;
-        if args.json {
-            ctx.ui.line(&json(&told)?);
-        } else {
+        ctx.ui.document("Explanation", &told)?;
+        if !ctx.ui.is_structured() {
             for line in lines(&told) {
                 ctx.ui.line(&line);
             }

@@ -1,8 +1,9 @@
 //! `snapshot save`: what this node knows, in a file.
 
+use super::status::snapshot_of;
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::snapshot::{read, write};
+use crate::snapshot::write;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ pub struct SaveArgs {
 pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
     let Command::Save(args) = command;
     let work = async {
-        let snapshot = read(ctx).await?;
+        let snapshot = snapshot_of(ctx).await?;
         if ctx.opts.dry_run {
             let paths = snapshot.items.len();
             ctx.ui.note(&format!(

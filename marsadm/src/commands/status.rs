@@ -4,7 +4,7 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::keys::natural;
 use crate::macros::facts::Sets;
-use crate::snapshot::{Snapshot, read};
+use crate::snapshot::{Origin, Snapshot, read};
 use crate::status::{Severity, Status, Style, Wanted, judge, lines};
 
 /// Show what needs attention, worst first: seconds of data at risk against the target, why, since when, what to do.
@@ -29,9 +29,6 @@ pub struct Args {
     /// Seconds that may be at risk; else the resource's key defaults/rpo-target, else 10
     #[arg(long, value_name = "SECS")]
     pub target: Option<u64>,
-    /// Print as JSON (docs/schemas/status.v1.json)
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Runs the command.
@@ -40,19 +37,18 @@ pub struct Args {
 /// If the state cannot be read, a resource does not exist, or something needs attention.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
-        let snapshot = read(ctx).await?;
+        let snapshot = snapshot_of(ctx).await?;
         let wanted = Wanted {
             resources: wanted_resources(&snapshot, &args.resource)?,
             target: args.target,
             window: Some(ctx.opts.window.as_secs()),
         };
         let status = judge(&snapshot, &wanted);
-        if args.json {
-            ctx.ui.line(&json(&status)?);
-        } else if !args.problems || !is_well(&status) {
+        ctx.ui.document("Status", &status)?;
+        if !ctx.ui.is_structured() && (!args.problems || !is_well(&status)) {
             let named = args.resource != "all";
             let style = Style {
-                colour: ctx.ui.colour(),
+                colour: ctx.ui.has_colors(),
                 all: args.all || named,
             };
             for line in lines(&status, style) {
@@ -64,12 +60,19 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     work.await.map_err(|error| error.about("status"))
 }
 
-/// The JSON form.
+/// What this node knows, or the file or tree that was named.
 ///
 /// # Errors
-/// A fault of the program.
-pub fn json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).map_err(|error| Error::internal(error.to_string()))
+/// That of reading it; `--host` with the running node, which knows what it knows.
+pub async fn snapshot_of(ctx: &Ctx) -> Result<Snapshot> {
+    if let (Some(host), Origin::Live) = (&ctx.opts.acting, &ctx.opts.origin) {
+        return Err(
+            Error::usage("--host: this command tells what this node knows").hint(format!(
+                "run it on {host}, or marsadm explain RES --of {host}"
+            )),
+        );
+    }
+    read(ctx).await
 }
 
 fn is_well(status: &Status) -> bool {

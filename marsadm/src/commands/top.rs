@@ -1,10 +1,10 @@
 //! `top`: the status, live, on the whole screen.
 
+use super::status::snapshot_of;
 use crate::context::Ctx;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::limits::{TOP_FRAMES_MAX, TOP_POLL};
-use crate::snapshot::read;
 use crate::status::{Wanted, judge};
 use crate::top::{Act, Mode, Press, Screen, View, draw, frame_text};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -67,7 +67,7 @@ fn wanted(ctx: &Ctx, args: &Args) -> Wanted {
 /// Asks anew; with a connection of its own, so that a daemon that was started again is found.
 async fn ask(ctx: &Ctx, args: &Args, screen: &Screen) -> Result<View> {
     let fresh = Ctx::new(ctx.ui.clone(), ctx.opts.clone());
-    let snapshot = read(&fresh).await?;
+    let snapshot = snapshot_of(&fresh).await?;
     let wanted = wanted(ctx, args);
     let status = judge(&snapshot, &wanted);
     let chosen = screen.chosen(&status).map(|res| res.name.clone());
@@ -88,6 +88,10 @@ async fn batch(ctx: &Ctx, args: &Args) -> Result<()> {
             tokio::time::sleep(Duration::from_secs(args.interval)).await;
         }
         let view = ask(ctx, args, &screen).await?;
+        if let Some(status) = view.status.as_ref().filter(|_| ctx.ui.is_structured()) {
+            ctx.ui.stream("Status", status)?;
+            continue;
+        }
         let (width, height) = BATCH_SIZE;
         let text = frame_text(&screen, &view, width, height).map_err(Error::internal)?;
         ctx.ui.line(text.trim_end());
@@ -117,7 +121,7 @@ async fn follow(ctx: &Ctx, args: &Args, terminal: &mut ratatui::DefaultTerminal)
         }
         let next = Instant::now() + Duration::from_secs(args.interval);
         loop {
-            let colour = ctx.ui.colour();
+            let colour = ctx.ui.has_colors();
             terminal
                 .draw(|frame| draw(frame, &screen, &view, colour))
                 .map_err(io)?;

@@ -27,6 +27,7 @@ pub struct Args {
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let mut argv = vec!["view".to_owned()];
     argv.extend(args.words.iter().cloned());
+    argv.extend(ctx.opts.acting.iter().map(|host| format!("--host={host}")));
     let answer = answer_from(ctx, &argv)
         .await
         .map_err(|error| error.about("view"))?;

@@ -3,7 +3,10 @@
 use super::{Answer, answer, template_dirs};
 use crate::context::{Ctx, Options};
 use crate::error::{Error, Kind, Result};
-use crate::limits::{READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, WINDOW_SECS};
+use crate::limits::{
+    READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS_MAX, WINDOW_SECS,
+};
+use crate::output::Format;
 use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read};
 use crate::ui::Ui;
 use std::ffi::OsString;
@@ -33,7 +36,9 @@ const READING: [&str; 14] = [
 /// Commands of ours that read a snapshot or tree in their own way.
 const OURS: [&str; 5] = ["status", "explain", "check", "top", "snapshot"];
 /// Options that this page reads, whose value may be the next word.
-const VALUED: [&str; 7] = [
+const VALUED: [&str; 9] = [
+    "--output",
+    "-o",
     "--snapshot",
     "--tree",
     "--at",
@@ -56,7 +61,7 @@ struct Reading {
 /// or tree; all of it then follows the original's syntax.
 #[must_use]
 pub fn main(args: &[OsString]) -> Option<ExitCode> {
-    let ui = Ui::process(false);
+    let ui = Ui::process(false).with_format(Format::wanted(args));
     let run = |reading: Reading| -> Result<u8> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -65,10 +70,19 @@ pub fn main(args: &[OsString]) -> Option<ExitCode> {
             .map_err(|error| Error::internal(format!("the runtime did not start: {error}")))?;
         runtime.block_on(reading.run(&ui))
     };
-    let code = split(args)?.and_then(run).unwrap_or_else(|error| {
-        ui.error("marsadm", &error);
-        error.kind.exit_code()
-    });
+    let result = split(args)?.and_then(run);
+    let code = match &result {
+        Ok(code) => *code,
+        Err(error) => error.kind.exit_code(),
+    };
+    let result = match result {
+        // People were told already; programs get a document of the failure.
+        Ok(code) if code != 0 && ui.is_structured() => {
+            Err(Error::refused("the command failed, see its lines"))
+        }
+        result => result.map(drop),
+    };
+    ui.finish(&result, false, code);
     Some(ExitCode::from(code))
 }
 
@@ -80,6 +94,9 @@ impl Reading {
             window: Duration::from_secs(WINDOW_SECS),
             force: false,
             dry_run: false,
+            acting: None,
+            parallel: 1,
+            force_values: false,
             origin: self.origin,
         };
         let word = self.argv.iter().find(|word| !word.starts_with('-'));
@@ -202,8 +219,15 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
             "--at" => at = Some(words),
             "--socket" => reading.socket = value.into(),
             "--host" => host = Some(words),
+            // Looked at by Format::wanted.
+            "--output" | "-o" => {}
             "--timeout" => {
                 let seconds = words.parse().ok().map(Duration::from_secs);
+                let words = if words == "-1" {
+                    TIMEOUT_SECS_MAX.to_string()
+                } else {
+                    words
+                };
                 reading.timeout = seconds.map_or(READ_TIMEOUT, |wanted| wanted.min(READ_TIMEOUT));
                 reading.argv.push(format!("--timeout={words}"));
             }

@@ -5,7 +5,7 @@ use crate::context::{Ctx, unexpected};
 use crate::error::Result;
 use crate::limits::BEAT_STALE_SECS;
 use mars_lamport::Timestamp;
-use mars_meta_api::{NodeInfo, PeerInfo, Request, Response};
+use mars_meta_api::{NodeInfo, PeerInfo, PeerState, Request, Response};
 use mars_meta_model::{Key, NodeState, Table, View as _, members, resources, roster};
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
         links.insert(
             peer.host.clone(),
             serde_json::json!({
-                "connected": peer.connected,
+                "up": peer.connected || peer.state == Some(PeerState::Up),
                 "rtt_us": peer.rtt_us,
                 "error": peer.error,
             }),
@@ -143,7 +143,6 @@ fn lives(
     let others = peers.iter().filter(|peer| peer.host != node.host);
     let others = others.map(|peer| {
         let heard = peer.heard_ns.map(|heard| clocks.on_lamport(heard));
-        // A connection that stands has been heard of within its idle timeout, which liveness follows.
         (&peer.host, heard)
     });
     for (host, heard) in own.chain(others) {
@@ -281,6 +280,9 @@ mod tests {
             heard_ns: heard_secs.map(|secs| secs * 1_000_000_000),
             rtt_us: None,
             error: None,
+            state: None,
+            since_ns: None,
+            neighbour: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::problems::problems;
 use super::replica::{Look, age_of, positive};
-use super::{FORMAT, Node, Resource, Seconds, Severity, Status, Summary};
+use super::{Node, Resource, Seconds, Severity, Status, Summary};
 use crate::limits::{RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
@@ -69,7 +69,6 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     });
     let cluster = header.extra.get("cluster").and_then(|value| value.as_str());
     Status {
-        format: FORMAT,
         host: header.host.clone(),
         cluster: cluster.map(str::to_owned).or_else(|| facts.get("uuid")),
         taken: positive(facts.real_time()),

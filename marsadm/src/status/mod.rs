@@ -14,9 +14,6 @@ pub use text::{Style, ago, lines, problem_lines, replica_line, risk};
 
 use serde::Serialize;
 
-/// Format of the JSON form: `docs/schemas/status.v1.json`.
-pub const FORMAT: &str = "mars-status/1";
-
 /// How bad something is, by its consequence. The order is from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,11 +72,9 @@ impl Seconds {
     }
 }
 
-/// The state of the cluster as one node sees it.
+/// The state of the cluster as one node sees it; its JSON form is `docs/schemas/Status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// [`FORMAT`].
-    pub format: &'static str,
     /// The node whose view this is.
     pub host: String,
     /// Name of the cluster; nothing if the node belongs to none.

@@ -195,10 +195,10 @@ impl Found<'_, '_, '_> {
     fn is_down(&self, host: &str) -> bool {
         let key = format!("actual-{host}/datapath");
         let ended = self.look.facts.get(&key).as_deref() == Some("0");
-        let connected = self
-            .connection(host, "connected")
+        let up = self
+            .connection(host, "up")
             .and_then(|value| value.as_bool());
-        ended || (connected == Some(true) && self.look.age(host).at_least)
+        ended || (up == Some(true) && self.look.age(host).at_least)
     }
 
     fn connection(&self, host: &str, field: &str) -> Option<serde_json::Value> {

@@ -3,14 +3,18 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod cluster;
+mod documents;
 mod double;
 mod golden;
 mod golden_macros;
 mod golden_tree;
 mod logs;
+mod options;
 mod raw;
 mod resources;
 mod roles;
+mod schema;
+mod silent;
 mod views;
 
 use double::Double;
@@ -62,6 +66,9 @@ impl World {
                 window: std::time::Duration::from_secs(60),
                 force: false,
                 dry_run: false,
+                acting: None,
+                parallel: 1,
+                force_values: false,
                 origin: marsadm::snapshot::Origin::Live,
             };
             let ctx = marsadm::context::Ctx::new(ui.clone(), options);

@@ -67,6 +67,9 @@ fn heard(w: &World, secs: Option<u64>) {
         heard_ns: secs.map(|secs| secs * 1_000_000_000),
         rtt_us: Some(1500),
         error: None,
+        state: None,
+        since_ns: None,
+        neighbour: true,
     }];
 }
 
@@ -137,6 +140,9 @@ async fn asked(w: &World, origin: Origin, argv: &[String]) -> Answer {
         window: std::time::Duration::from_secs(60),
         force: false,
         dry_run: false,
+        acting: None,
+        parallel: 1,
+        force_values: false,
         origin,
     };
     let ctx = marsadm::context::Ctx::new(ui, options);
@@ -349,13 +355,13 @@ async fn a_tree_is_read_without_a_daemon() {
         .await;
     assert_eq!(load(&file).unwrap().header.host, "hosta");
     w.fails(
-        "--tree /nonexistent/mars status",
+        "--tree=/nonexistent/mars status",
         Kind::NotFound,
         "does not exist",
     )
     .await;
     make("ips/ip-hostb", "192.0.2.2");
-    w.fails(&format!("--tree {at} status"), Kind::Usage, "several hosts")
+    w.fails(&format!("--tree={at} status"), Kind::Usage, "several hosts")
         .await;
     assert!(Path::new(&file).exists());
 }
