@@ -22,4 +22,5 @@ mod partition;
 mod replicas;
 mod resource;
 mod roles;
+mod views;
 mod world;

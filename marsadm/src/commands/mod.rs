@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod ca;
+pub mod check;
 pub mod clock;
 pub mod complete_words;
 pub mod completion;
@@ -8,6 +9,7 @@ pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
 pub mod down;
+pub mod explain;
 pub mod export_tree;
 pub mod get_link;
 pub mod import_tree;
@@ -31,8 +33,11 @@ pub mod mirror_tree;
 pub mod primary;
 pub mod secondary;
 pub mod set_link;
+pub mod snapshot;
+pub mod status;
 pub mod switches;
 pub mod take_over;
+pub mod top;
 pub mod up;
 pub mod view;
 pub mod wait_cluster;
