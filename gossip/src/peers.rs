@@ -106,7 +106,12 @@ impl<B: Backend> Driver<B> {
             let link = self.links.get(&neighbour.host);
             if link.is_some_and(|link| link.node != record.id.to_string()) {
                 let reason = "your name belongs to another node now";
-                self.drop_link(&neighbour.host, CloseCode::NotAllowed, reason);
+                self.drop_link(
+                    &neighbour.host,
+                    CloseCode::NotAllowed,
+                    reason,
+                    Ending::Orderly,
+                );
                 continue;
             }
             let moved = link.is_some_and(|link| {

@@ -110,6 +110,7 @@ fn ended(verb: &str, timeout: u64) -> Error {
 /// # Errors
 /// What the process reports; the error says what was tried.
 pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
+    let origin = cli.global.origin();
     let timeout = cli.global.timeout;
     let ctx = Ctx::new(
         ui.clone(),
@@ -126,6 +127,7 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
                 Some(0) => PARALLEL_MAX,
                 Some(number) => number.min(PARALLEL_MAX),
             },
+            origin,
         },
     );
     if !cli.command.is_bounded() || timeout >= TIMEOUT_SECS_MAX {
@@ -185,6 +187,11 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Invalidate(args) => c::invalidate::run(ctx, &args).await,
         Command::WaitResource(args) => c::wait_resource::run(ctx, &args).await,
         Command::View(args) => c::view::run(ctx, &args).await,
+        Command::Status(args) => c::status::run(ctx, &args).await,
+        Command::Explain(args) => c::explain::run(ctx, &args).await,
+        Command::Check(args) => c::check::run(ctx, &args).await,
+        Command::Top(args) => c::top::run(ctx, &args).await,
+        Command::Snapshot(command) => c::snapshot::run(ctx, &command).await,
         Command::GetLink(args) => c::get_link::run(ctx, &args).await,
         Command::SetLink(args) => c::set_link::run(ctx, &args).await,
         Command::DeleteFile(args) => c::delete_file::run(ctx, &args).await,
@@ -199,6 +206,9 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::ExportTree(args) => c::export_tree::run(ctx, &args).await,
         Command::Log(command) => c::log_file::run(ctx, &command),
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,
+        Command::Completion(args) => c::completion::run(ctx, &args),
+        Command::CompleteWords(args) => c::complete_words::run(ctx, &args).await,
+        Command::Man(args) => c::man::run(ctx, &args),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             ctx.ui.document("Version", &json!({ "version": version }))?;

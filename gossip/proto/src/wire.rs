@@ -1,18 +1,19 @@
 //! The messages and their bytes: `docs/spec/gossip.md`.
 
 mod compact;
+mod marks;
 mod overlay;
 
 use crate::Hello;
 use crate::limits::{
-    BATCH_ENTRIES_MAX, BYE_TEXT_MAX, FRAME_LEN_MAX, ITEM_SETS_MAX, ITEMS_MAX, MARKS_MAX,
-    RANGES_MAX, SCOPE_NAME_MAX,
+    BATCH_ENTRIES_MAX, BYE_TEXT_MAX, FRAME_LEN_MAX, ITEM_SETS_MAX, ITEMS_MAX, RANGES_MAX,
+    SCOPE_NAME_MAX,
 };
 use crate::links::LinkNote;
 use crate::reader::Reader;
 pub(crate) use compact::width;
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::{DecodeMarkError, Mark};
+use mars_meta_model::collect::Mark;
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
 /// Version byte in front of every body.
@@ -259,29 +260,16 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             8
         }
         Body::Marks(lines) => {
-            put_list(&mut out, lines, |out, line| {
-                put_scope(out, &line.scope);
-                out.extend_from_slice(&line.floor.as_nanos().to_le_bytes());
-                out.extend_from_slice(&line.check.to_le_bytes());
-            });
-            16
+            marks::put_marks(&mut out, lines);
+            marks::MARKS
         }
         Body::Context(context) => {
-            put_scope(&mut out, &context.scope);
-            out.extend_from_slice(&context.print.to_le_bytes());
-            out.extend_from_slice(&context.count.to_le_bytes());
-            context.mark.encode(&mut out);
-            17
+            marks::put_context(&mut out, context);
+            marks::CONTEXT
         }
         Body::Below(lines) => {
-            put_list(&mut out, lines, |out, line| {
-                put_scope(out, &line.scope);
-                out.extend_from_slice(&line.floor.as_nanos().to_le_bytes());
-                put_list(out, &line.hashes, |out, hash| {
-                    out.extend_from_slice(&hash.to_le_bytes());
-                });
-            });
-            18
+            marks::put_below(&mut out, lines);
+            marks::BELOW
         }
         Body::Clock(wall) => {
             out.extend_from_slice(&wall.to_le_bytes());
@@ -312,7 +300,8 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | 16..=18 | KIND_CLOCK) {
+    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | marks::MARKS..=marks::BELOW | KIND_CLOCK)
+    {
         return Ok(None);
     }
     if body.len() > FRAME_LEN_MAX {
@@ -338,32 +327,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
             Ok(Want { scope, hashes })
         })?),
-        16 => Body::Marks(get_list(r, MARKS_MAX, "marks", |r| {
-            let scope = get_scope(r)?;
-            let floor = Timestamp::from_nanos(r.u64()?);
-            let check = r.u64()?;
-            Ok(MarkLine {
-                scope,
-                floor,
-                check,
-            })
-        })?),
-        17 => Body::Context(Context {
-            scope: get_scope(r)?,
-            print: r.u128()?,
-            count: r.u32()?,
-            mark: get_mark(r)?,
-        }),
-        18 => Body::Below(get_list(r, ITEM_SETS_MAX, "absences", |r| {
-            let scope = get_scope(r)?;
-            let floor = Timestamp::from_nanos(r.u64()?);
-            let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
-            Ok(BelowLine {
-                scope,
-                floor,
-                hashes,
-            })
-        })?),
+        marks::MARKS => marks::get_marks(r)?,
+        marks::CONTEXT => marks::get_context(r)?,
+        marks::BELOW => marks::get_below(r)?,
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
         KIND_CLOCK => Body::Clock(r.u64()?),
         overlay::LINKS => overlay::get_links(r)?,
@@ -428,14 +394,6 @@ fn get_entries(reader: &mut Reader<'_>) -> Result<(Vec<Entry>, u32), DecodeError
         }
     }
     Ok((entries, skipped))
-}
-
-fn get_mark(reader: &Reader<'_>) -> Result<Mark, DecodeError> {
-    match Mark::decode_front(reader.rest()) {
-        Ok((mark, _)) => Ok(mark),
-        Err(DecodeMarkError::Length) => Err(DecodeError::Truncated),
-        Err(_) => Err(DecodeError::Field("mark")),
-    }
 }
 
 fn put_digest(out: &mut Vec<u8>, digest: &Digest) {

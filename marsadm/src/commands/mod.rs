@@ -1,11 +1,15 @@
 //! The commands, one file each.
 
 pub mod ca;
+pub mod check;
 pub mod clock;
+pub mod complete_words;
+pub mod completion;
 pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
 pub mod down;
+pub mod explain;
 pub mod export_tree;
 pub mod get_link;
 pub mod import_tree;
@@ -23,13 +27,17 @@ pub mod log_verify;
 pub mod lowlevel_delete_host;
 pub mod lowlevel_ls_host_ips;
 pub mod lowlevel_set_host_ip;
+pub mod man;
 pub mod merge_cluster;
 pub mod mirror_tree;
 pub mod primary;
 pub mod secondary;
 pub mod set_link;
+pub mod snapshot;
+pub mod status;
 pub mod switches;
 pub mod take_over;
+pub mod top;
 pub mod up;
 pub mod view;
 pub mod wait_cluster;

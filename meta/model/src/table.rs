@@ -74,7 +74,10 @@ impl Table {
         outcome
     }
 
-    #[expect(clippy::expect_used, reason = "memory ends long before 2^32 keys; documented")]
+    #[expect(
+        clippy::expect_used,
+        reason = "memory ends long before 2^32 keys; documented"
+    )]
     fn insert(&mut self, entry: Entry) {
         let (key, hash) = (entry.key.clone(), hash_of(entry.key.as_str()));
         let slot = self.free.pop().unwrap_or_else(|| {
