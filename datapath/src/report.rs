@@ -52,6 +52,7 @@ async fn report(
                 }
             }
             changes.extend(old_versions(table, res, host, status).map(|key| (key, None)));
+            changes.extend(old_logs(table, res, host, status).map(|key| (key, None)));
         }
     });
     // Positions come last: whoever reads them finds the versions that belong to them.
@@ -60,6 +61,24 @@ async fn report(
         mirror.apply(batch.to_vec()).await?;
     }
     Ok(())
+}
+
+/// Live keys of this host's logs that a primary has deleted.
+fn old_logs<'a>(
+    table: &'a mars_meta_model::Table,
+    res: &'a str,
+    host: &'a str,
+    status: &'a crate::status::Status,
+) -> impl Iterator<Item = Key> + 'a {
+    let oldest = status.logs.keys().next().copied().unwrap_or(0);
+    let prefix = format!("resource-{res}/log-");
+    let suffix = format!("-{host}");
+    let entries: Vec<&mars_meta_model::Entry> = table.scan(&prefix).collect();
+    entries.into_iter().filter_map(move |entry| {
+        let rest = entry.key.as_str().strip_prefix(&prefix)?;
+        let number: u64 = rest.strip_suffix(&suffix)?.parse().ok()?;
+        (number < oldest && !entry.is_tombstone()).then(|| entry.key.clone())
+    })
 }
 
 /// Live version keys of this host whose logs are behind everything that is still kept.

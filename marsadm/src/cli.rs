@@ -160,6 +160,8 @@ pub enum Command {
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
+    #[command(flatten)]
+    More(c::more::More),
     #[command(about = "Print the version")]
     Version,
     #[command(about = "Print this help")]

@@ -9,6 +9,7 @@ pub mod context;
 pub mod daemon;
 pub mod disk;
 pub mod error;
+pub mod gone;
 pub mod keys;
 pub mod limits;
 pub mod macros;

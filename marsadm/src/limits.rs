@@ -56,3 +56,7 @@ pub const MACRO_REGEX_MAX: usize = 256 << 10;
 pub const MACRO_REGEXES_MAX: usize = 1000;
 /// Largest width or precision in a format and of a progress bar.
 pub const MACRO_WIDTH_MAX: usize = 10_000;
+/// Default of `--thresh-logfiles`, as in the original.
+pub const LOG_ROTATE_LOGS: usize = 10;
+/// Default of `--thresh-logsize` in bytes, as in the original.
+pub const LOG_ROTATE_BYTES: u64 = 5_000_000_000;

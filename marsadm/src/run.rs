@@ -17,6 +17,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(code) = crate::macros::main(&args) {
         return code;
     }
+    if let Some(code) = crate::gone::main(&args) {
+        return code;
+    }
     let cli = match Cli::try_parse_from(legacy_args(args)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -115,6 +118,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::ExportTree(args) => c::export_tree::run(ctx, &args).await,
         Command::Log(command) => c::log_file::run(ctx, &command),
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,
+        Command::More(more) => c::more::run(ctx, more).await,
         Command::Version => {
             ctx.ui
                 .line(&format!("marsadm Version: {}", env!("CARGO_PKG_VERSION")));

@@ -3,7 +3,7 @@
 //! One pure function, [`plan`], decides for one resource on one host. **An absent key is never a wish**: where
 //! nothing was read, nothing is started, stopped, attached or demoted.
 
-use mars_meta_model::{Entry, Key, Membership, View, members, roster};
+use mars_meta_model::{Entry, Key, Membership, View, member_key, members, roster};
 use std::collections::BTreeSet;
 
 /// Who the cluster wants to be primary.
@@ -22,7 +22,7 @@ pub enum Designated {
 pub struct Wish {
     /// Backing disk, if the host is a storage member.
     pub disk: Option<String>,
-    /// The membership was deleted: there is a tombstone where the disk was named.
+    /// The membership was deleted: there is a tombstone where the disk or the member was named.
     pub departed: bool,
     /// Name of the exported device.
     pub device: String,
@@ -71,6 +71,10 @@ impl Wish {
         let leaf = |leaf: &str| Key::parse(&format!("resource-{res}/{leaf}")).ok();
         let data = leaf(&format!("data-{host}")).and_then(|key| view.entry(&key));
         let primary = leaf("primary").and_then(|key| view.entry(&key));
+        // `delete-resource --force` reaches those who are not members any more by this key only.
+        let expelled = member_key(res, host)
+            .and_then(|key| view.entry(&key))
+            .is_some_and(Entry::is_tombstone);
         let designated = primary.map(|entry| match entry.text() {
             Some(name) if name == host => Designated::Me,
             None | Some("(none)") => Designated::Nobody,
@@ -92,7 +96,7 @@ impl Wish {
         let on = |name| switch(view, res, host, name).unwrap_or(false);
         Self {
             disk: data.and_then(Entry::text).map(str::to_owned),
-            departed: data.is_some_and(Entry::is_tombstone),
+            departed: expelled || data.is_some_and(Entry::is_tombstone),
             device: text(view, res, &format!("device-{host}"))
                 .unwrap_or(res)
                 .to_owned(),

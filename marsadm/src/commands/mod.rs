@@ -1,12 +1,16 @@
 //! The commands, one file each.
 
+pub mod cat;
 pub mod clock;
 pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
+pub mod delete_resource;
 pub mod down;
 pub mod export_tree;
+pub mod features;
 pub mod get_link;
+pub mod guest;
 pub mod import_tree;
 pub mod invalidate;
 pub mod join_cluster;
@@ -18,8 +22,14 @@ pub mod log_convert;
 pub mod log_dump;
 pub mod log_file;
 pub mod log_verify;
+pub mod logs;
 pub mod lowlevel_ls_host_ips;
+pub mod more;
+pub mod parameters;
 pub mod primary;
+pub mod purge;
+pub mod repair;
+pub mod resize;
 pub mod secondary;
 pub mod set_link;
 pub mod switches;
@@ -27,8 +37,10 @@ pub mod up;
 pub mod view;
 pub mod wait_cluster;
 pub mod wait_resource;
+pub mod waits;
 
 mod each;
 mod raw;
 mod roles;
+mod since;
 mod uptodate;
