@@ -13,7 +13,7 @@ use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{ReplayValue, VersionValue};
 use mars_datapath_core::{LogPos, Name, NameError};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity};
-use mars_meta_model::{Table, View as _, resources_of};
+use mars_meta_model::{Key, NodeId, Table, View as _, resources_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -91,6 +91,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Arc::clone(&mirror),
         Arc::clone(&registry),
         config.host.clone(),
+        config.log_dir.clone(),
     ));
     tracing::info!(host = config.host, nbd = %config.nbd_socket.display(), "data plane runs");
     let mut control = Control {
@@ -112,6 +113,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     control.end(&closer).await;
     let _ = tokio::time::timeout(END_TIMEOUT, nbd).await;
     reporter.abort();
+    let ended = crate::report::ended(&control.mirror, control.host.as_str());
+    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
     let _ = tokio::time::timeout(END_TIMEOUT, control.peers.close()).await;
     control.mirror.stop();
     Ok(())
@@ -353,6 +356,10 @@ fn read_intent(table: &Table, host: &str, res: &str) -> Intent {
         others,
         flush_request: text("userspace/flush-request").map(str::to_owned),
         replay_key: replay(host),
+        replay_imported: Key::parse(&format!("resource-{res}/replay-{host}"))
+            .ok()
+            .and_then(|key| table.entry(&key))
+            .is_some_and(|entry| entry.origin == NodeId::IMPORTED),
         sync_key: text(&format!("syncstatus-{host}")).and_then(|t| t.parse().ok()),
         wish,
     }

@@ -40,3 +40,13 @@ pub const EMERGENCY_HOLE: u64 = 10;
 pub const GROW_STEP: u64 = 1 << 30;
 /// Percent of free space above its emergency limit at which a resource begins to log again.
 pub const EMERGENCY_HYSTERESIS: u64 = 1;
+/// Logs that the key `logs` lists one by one; older ones are summed up. The longest names fit a value.
+pub const LOGS_SHOWN_MAX: usize = 40;
+/// What is missing for a shorter time than this is on its way.
+pub const MISSING_GRACE_SECS: u64 = 3;
+/// Announced ends of a log that are remembered, per resource.
+pub const MISSING_SAMPLES_MAX: usize = 1024;
+/// Over which time rates are taken, and how often they are shown.
+pub const RATE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the data plane shows that it runs, and the room for logs.
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,10 +1,13 @@
 //! The reporter: brings what the drivers observe into the store, at most once a second unless a role changed.
 
-use crate::limits::PUBLISH_INTERVAL;
+use crate::limits::{BEAT_INTERVAL, PUBLISH_INTERVAL};
 use crate::mirror::Mirror;
+use crate::observe::Observer;
 use crate::resource::Registry;
+use crate::status::Status;
 use mars_meta_model::{Key, Value, View as _};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,13 +17,31 @@ const URGENT_INTERVAL: Duration = Duration::from_millis(20);
 /// Most changes in one request to the daemon.
 const BATCH_MAX: usize = 512;
 
+type Changes = Vec<(Key, Option<Value>)>;
+
 /// Runs for ever.
-pub(crate) async fn run(mirror: Arc<Mirror>, registry: Arc<Registry>, host: String) {
+pub(crate) async fn run(
+    mirror: Arc<Mirror>,
+    registry: Arc<Registry>,
+    host: String,
+    log_dir: PathBuf,
+) {
     let mut failed = false;
+    let mut observer = Observer::default();
+    let mut next_beat = Instant::now();
     loop {
-        let wanted = registry.statuses();
-        match report(&mirror, &wanted, &host).await {
-            Ok(()) => failed = false,
+        let mut changes = changes(&mirror, &registry, &host, &mut observer);
+        let beats = mirror.is_connected() && Instant::now() >= next_beat;
+        if beats {
+            changes.extend(beat(&host, &log_dir));
+        }
+        match report(&mirror, changes).await {
+            Ok(()) => {
+                failed = false;
+                if beats {
+                    next_beat = Instant::now() + BEAT_INTERVAL;
+                }
+            }
             Err(error) if !failed => {
                 tracing::warn!(%error, "observed state could not be reported; it will be again");
                 failed = true;
@@ -35,18 +56,55 @@ pub(crate) async fn run(mirror: Arc<Mirror>, registry: Arc<Registry>, host: Stri
     }
 }
 
-async fn report(
-    mirror: &Mirror,
-    wanted: &BTreeMap<String, crate::status::Status>,
-    host: &str,
-) -> Result<(), mars_meta_api::CallError> {
-    if !mirror.is_connected() {
-        return Ok(());
+/// Tells that this data plane ends in order.
+pub(crate) async fn ended(mirror: &Mirror, host: &str) {
+    let change = pair(&format!("actual-{host}/datapath"), "0");
+    if let Err(error) = report(mirror, change.into_iter().collect()).await {
+        tracing::debug!(%error, "the end of the data plane could not be reported");
     }
-    let mut changes: Vec<(Key, Option<Value>)> = Vec::new();
+}
+
+fn pair(key: &str, value: &str) -> Option<(Key, Option<Value>)> {
+    Some((Key::parse(key).ok()?, Some(Value::text(value).ok()?)))
+}
+
+/// A sign of life, and the room for logs: free and whole bytes, and both in GiB as the original has them.
+fn beat(host: &str, log_dir: &Path) -> Changes {
+    let mut facts = vec![("datapath", crate::clock::wall().to_string())];
+    if let Ok(room) = rustix::fs::statvfs(log_dir) {
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        let total = room.f_blocks.saturating_mul(room.f_frsize);
+        facts.push(("log-space", format!("{free},{total}")));
+        facts.push(("rest-space", (free >> 30).to_string()));
+        facts.push(("total-space", (total >> 30).to_string()));
+    }
+    let facts = facts.into_iter();
+    let keys = facts.filter_map(|(name, value)| pair(&format!("actual-{host}/{name}"), &value));
+    keys.collect()
+}
+
+fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Observer) -> Changes {
+    let all = registry.all();
+    let wanted: BTreeMap<String, (Arc<_>, Status)> = all
+        .into_iter()
+        .map(|shared| {
+            (
+                shared.name.as_str().to_owned(),
+                (Arc::clone(&shared), shared.status()),
+            )
+        })
+        .collect();
+    observer.keep(&wanted.keys().collect());
+    let mut changes = Changes::new();
+    if !mirror.is_connected() {
+        return changes;
+    }
+    let wall_secs = crate::clock::wall().secs();
     mirror.read(|table| {
-        for (res, status) in wanted {
-            for (key, value) in status.keys(res, host) {
+        for (res, (shared, status)) in &wanted {
+            let mut keys = status.keys(res, host);
+            keys.extend(observer.keys(shared, status, table, host, wall_secs));
+            for (key, value) in keys {
                 if table.entry(&key).and_then(|entry| entry.value()) != Some(&value) {
                     changes.push((key, Some(value)));
                 }
@@ -57,6 +115,13 @@ async fn report(
     });
     // Positions come last: whoever reads them finds the versions that belong to them.
     changes.sort_by_key(|(key, _)| key.as_str().contains("/replay-"));
+    changes
+}
+
+async fn report(mirror: &Mirror, changes: Changes) -> Result<(), mars_meta_api::CallError> {
+    if !mirror.is_connected() {
+        return Ok(());
+    }
     for batch in changes.chunks(BATCH_MAX) {
         mirror.apply(batch.to_vec()).await?;
     }
@@ -68,7 +133,7 @@ fn old_logs<'a>(
     table: &'a mars_meta_model::Table,
     res: &'a str,
     host: &'a str,
-    status: &'a crate::status::Status,
+    status: &'a Status,
 ) -> impl Iterator<Item = Key> + 'a {
     let oldest = status.logs.keys().next().copied().unwrap_or(0);
     let prefix = format!("resource-{res}/log-");
@@ -86,7 +151,7 @@ fn old_versions<'a>(
     table: &'a mars_meta_model::Table,
     res: &'a str,
     host: &'a str,
-    status: &'a crate::status::Status,
+    status: &'a Status,
 ) -> impl Iterator<Item = Key> + 'a {
     let oldest = status.versions.keys().next().copied().unwrap_or(0);
     let prefix = format!("resource-{res}/version-");

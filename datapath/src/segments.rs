@@ -293,6 +293,20 @@ impl Chain {
             .map(|(_, link)| link.clone())
     }
 
+    /// All logs that are here and how many bytes of each, counted from the log's beginning.
+    pub(crate) fn lengths(&self) -> Vec<(LogName, u64)> {
+        let durable = self.durable();
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        let length = |link: &ChainLink| {
+            let here = (durable.segment == link.name.number).then_some(durable.position);
+            link.end.or(here).unwrap_or(0).max(link.first)
+        };
+        links
+            .values()
+            .map(|link| (link.name.clone(), length(link)))
+            .collect()
+    }
+
     /// Number of the oldest segment that is here.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.links

@@ -217,6 +217,7 @@ impl<B: Backend> Driver<B> {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             self.drain();
+            self.status.set_load(self.core.load());
             let due = self.due();
             tokio::select! {
                 biased;

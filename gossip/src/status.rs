@@ -1,5 +1,6 @@
 //! What the driver knows of its peers, for others to read.
 
+use mars_gossip_proto::Load;
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ pub struct PeerStatus {
 pub struct Status {
     peers: Arc<Mutex<BTreeMap<String, PeerStatus>>>,
     synced: watch::Sender<bool>,
+    load: Arc<Mutex<Load>>,
 }
 
 impl Default for Status {
@@ -36,6 +38,7 @@ impl Default for Status {
         Self {
             peers: Arc::default(),
             synced: watch::Sender::new(false),
+            load: Arc::default(),
         }
     }
 }
@@ -62,6 +65,16 @@ impl Status {
         let mut synced = self.synced.subscribe();
         // The sender lives as long as this value.
         let _ = synced.wait_for(|synced| *synced).await;
+    }
+
+    /// What waits in the protocol core, as of its last turn.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_load(&self, load: Load) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
     pub(crate) fn set_synced(&self) {

@@ -151,6 +151,8 @@ pub enum Command {
     Clock(c::clock::Args),
     #[command(about = "Take over the keys of a legacy MARS tree")]
     ImportTree(c::import_tree::Args),
+    #[command(about = "Replay the rest of the original's logs and put the disk into service")]
+    TakeOver(c::take_over::Args),
     #[command(about = "Write the keys as a legacy MARS tree")]
     ExportTree(c::export_tree::Args),
     #[command(about = "Logfiles of the original: list, check, convert them")]

@@ -14,6 +14,10 @@ pub const RESOURCE_SIZE_MIN: u64 = 64 << 10;
 pub const RESOURCE_SIZE_UNIT: u64 = 4096;
 /// By how much the log numbers of a resource begin above those of an earlier one of the same name.
 pub const LOG_NUMBER_JUMP: u64 = 100_000;
+/// How often a long command says how far it is, on a terminal.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes that a take-over replays between two places at which it could go on after an interruption.
+pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 /// How often answers are asked for again where there is nothing to watch.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How old the report that a device is in use may be: observations travel at most once a second.

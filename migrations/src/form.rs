@@ -83,6 +83,20 @@ impl fmt::Display for Report {
                 c.clamped, c.preliminary
             )?;
         }
+        section(f, "trees", &self.trees, |tree| {
+            format!(
+                "{}: {} links, {} of them newest",
+                tree.tree, tree.links, tree.newest_links
+            )
+        })?;
+        if !self.differences.is_empty() {
+            let ties = self.differences.iter().filter(|d| d.tie).count();
+            writeln!(
+                f,
+                "the trees differ in {} keys; the later stamp counts, {ties} have equal stamps",
+                self.differences.len()
+            )?;
+        }
         section(f, "warnings", &self.warnings, |w| {
             if w.subject.is_empty() {
                 w.text.clone()
@@ -103,6 +117,22 @@ impl fmt::Display for Report {
             ToString::to_string,
         )?;
         if f.alternate() {
+            section(f, "differences between the trees", &self.differences, |d| {
+                let others: Vec<String> = d
+                    .others
+                    .iter()
+                    .map(|o| format!("{} at {} in {}", o.value, o.stamp, o.tree))
+                    .collect();
+                let kept = &d.kept;
+                format!(
+                    "{}: {} at {} in {}, not {}",
+                    d.path,
+                    kept.value,
+                    kept.stamp,
+                    kept.tree,
+                    others.join(", ")
+                )
+            })?;
             section(f, "taken", &self.taken, ToString::to_string)?;
             section(f, "derived", &self.derived, ToString::to_string)?;
             section(f, "there already", &self.known, ToString::to_string)?;

@@ -18,19 +18,23 @@ mod form;
 mod history;
 pub mod legacy_log;
 pub mod limits;
+mod merge;
 mod place;
 mod plan;
 mod report;
 mod scan;
 mod skip;
+mod take_over;
 pub mod testing;
 mod text;
 
+pub use merge::{MergeTreesError, MergedTrees, Tree, merge_trees};
 pub use plan::{ImportOptions, Plan, plan_import};
 pub use report::{
-    ApplyOutcomesError, CellKind, Counts, FileRow, KeyRow, Outcome, Report, SkippedRow, Source,
-    Warning, WarningKind,
+    ApplyOutcomesError, CellKind, Counts, Difference, FileRow, KeyRow, Outcome, Report, SkippedRow,
+    Source, TreeRow, Version, Warning, WarningKind,
 };
 pub use scan::{Object, ObjectKind, Scan, ScanError, ScanOptions, scan_tree};
 pub use skip::SkipReason;
+pub use take_over::{LEGACY_END, Leg, TakeOver, TakeOverError, plan_take_over};
 pub use text::show_bytes;

@@ -12,6 +12,9 @@ pub const PRELIMINARY_BELOW_NS: i128 = 100 * 1_000_000_000;
 pub const STAMPS_LOST_WITHIN_NS: u64 = 10 * 1_000_000_000;
 /// Fewest links from which lost stamps are concluded.
 pub const STAMPS_LOST_LINKS_MIN: usize = 10;
+/// A tree whose newest link is this much (ns) older than that of another tree of the cluster may hold keys that were
+/// deleted since and whose tombstones are gone: 7 days, as long as the original keeps them.
+pub const STALE_TREE_NS: i128 = 7 * 24 * 3_600 * 1_000_000_000;
 /// Most replicas of one resource whose histories are compared, each with each.
 pub const REPLICAS_COMPARED_MAX: usize = 64;
 

@@ -328,7 +328,7 @@ fn is_log(path: &[u8]) -> bool {
 }
 
 /// A time as `SECONDS.NANOSECONDS`, also before the epoch.
-fn sec_nsec(ns: i128) -> String {
+pub(crate) fn sec_nsec(ns: i128) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ns = ns.unsigned_abs();
     format!("{sign}{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)

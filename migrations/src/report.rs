@@ -142,6 +142,10 @@ pub enum WarningKind {
     MaxnrTooLow,
     /// A member's disk is a file in the tree, which is not imported.
     DiskInTree,
+    /// Trees hold different values of one key with the same stamp.
+    Tie,
+    /// Keys are only in a tree that is much older than the others.
+    PerhapsDeleted,
 }
 
 /// Something an administrator should look at. The import goes on all the same.
@@ -153,6 +157,48 @@ pub struct Warning {
     pub subject: String,
     /// What was found.
     pub text: String,
+}
+
+/// One of several trees that were imported together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TreeRow {
+    /// Its name.
+    pub tree: String,
+    /// Symbolic links in it.
+    pub links: usize,
+    /// Latest stamp of a link in it, ns since the epoch.
+    #[serde(rename = "newest", serialize_with = "ns_as_text")]
+    pub newest_ns: i128,
+    /// Links that were taken from it, because no other tree had a later one.
+    pub newest_links: usize,
+}
+
+fn ns_as_text<S: Serializer>(ns: &i128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&crate::plan::sec_nsec(*ns))
+}
+
+/// What one tree says about a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Version {
+    /// Name of the tree.
+    pub tree: String,
+    /// Its stamp, `SECONDS.NANOSECONDS`.
+    pub stamp: String,
+    /// Its value, escaped.
+    pub value: String,
+}
+
+/// A key about which several trees say different things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Its path, escaped.
+    pub path: String,
+    /// Whether the stamps did not decide.
+    pub tie: bool,
+    /// What counts.
+    pub kept: Version,
+    /// What the other trees that have it say, newest first.
+    pub others: Vec<Version>,
 }
 
 /// Numbers of a report.
@@ -250,6 +296,12 @@ pub struct Report {
     pub files: Vec<FileRow>,
     /// What an administrator should look at.
     pub warnings: Vec<Warning>,
+    /// The trees, if there were several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<TreeRow>,
+    /// Keys about which they say different things.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
 }
 
 impl Report {

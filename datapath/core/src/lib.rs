@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod format;
+mod joint;
 pub mod limits;
 pub mod logger;
 mod name;
@@ -18,5 +19,6 @@ pub mod scan;
 pub mod superblock;
 pub mod version;
 
+pub use joint::{Joint, JointError, joint};
 pub use name::{Name, NameError};
 pub use position::LogPos;

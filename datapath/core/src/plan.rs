@@ -228,7 +228,7 @@ pub fn plan(wish: &Wish, seen: &Observed) -> (Target, Option<Waiting>) {
         Some(Designated::Me) if seen.role == Role::Primary => (Target::Primary, None),
         Some(Designated::Me) => match not_yet_primary(wish, seen) {
             None => (Target::Primary, None),
-            Some(why) => (secondary(wish), Some(why)),
+            Some(why) => (awaiting(wish, seen), Some(why)),
         },
         None if seen.role == Role::Primary => (Target::Keep, None),
         Some(_) if closes_own_log(wish, seen) => (Target::Primary, None),
@@ -244,6 +244,19 @@ fn secondary(wish: &Wish) -> Target {
         replay: wish.replay,
         sync,
     }
+}
+
+/// A designated host goes on fetching what it waits for, also where nobody is primary any more: from the host that wrote
+/// the newest log, or knows of more.
+fn awaiting(wish: &Wish, seen: &Observed) -> Target {
+    let mut target = secondary(wish);
+    if let Target::Secondary { fetch, .. } = &mut target
+        && wish.source().is_none()
+    {
+        let from = seen.unfinished.as_ref().or(seen.behind.as_ref());
+        *fetch = from.filter(|_| wish.fetch).cloned();
+    }
+    target
 }
 
 /// Whether a host that crashed as primary takes the role once more, only to close its log in order: it was
@@ -382,6 +395,10 @@ mod tests {
             decide(&me, &open).1,
             Some(Waiting::Unfinished("b".to_owned()))
         );
+        let Target::Secondary { fetch, sync, .. } = decide(&me, &open).0 else {
+            panic!("it follows until the log is closed here");
+        };
+        assert_eq!((fetch.as_deref(), sync), (Some("b"), None));
         late.replayed_all = false;
         assert_eq!(decide(&me, &late).1, Some(Waiting::Replaying));
         late.consistent = false;

@@ -47,6 +47,7 @@ pub(crate) enum DeviceRequest {
 #[derive(Debug)]
 pub(crate) struct Exported {
     view: Arc<DeviceView>,
+    shared: Arc<Shared>,
 }
 
 struct Guard(Arc<Shared>);
@@ -72,6 +73,7 @@ impl Exported {
         Ok(OpenDevice {
             target: Arc::new(Self {
                 view: Arc::clone(view),
+                shared: Arc::clone(shared),
             }),
             closing: view.closer.subscribe(),
             guard: Box::new(guard),
@@ -82,6 +84,7 @@ impl Exported {
         &self,
         make: impl FnOnce(Reply) -> DeviceRequest + Send + 'static,
     ) -> BlockFuture<'_, ()> {
+        self.shared.requested();
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             self.view.send(make(reply)).await?;
@@ -98,6 +101,7 @@ impl BlockTarget for Exported {
     }
 
     fn read(&self, offset: u64, len: u32) -> BlockFuture<'_, Bytes> {
+        self.shared.requested();
         Box::pin(self.view.read(offset, len))
     }
 

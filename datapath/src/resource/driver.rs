@@ -38,6 +38,8 @@ pub(crate) struct Intent {
     pub(crate) flush_request: Option<String>,
     /// `replay-H` of this host as the store has it.
     pub(crate) replay_key: Option<ReplayValue>,
+    /// It comes from a legacy tree: its log is one of the original.
+    pub(crate) replay_imported: bool,
     /// `syncstatus-H` of this host as the store has it.
     pub(crate) sync_key: Option<u64>,
     /// What administrators ask for beyond the switches.

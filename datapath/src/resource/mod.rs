@@ -19,4 +19,4 @@ pub(crate) use replica::Replica;
 pub(crate) use request::Requests;
 pub(crate) use shared::{DeviceView, Shared};
 pub(crate) use slots::{SyncSlot, SyncSlots};
-pub(crate) use storage::Disk;
+pub(crate) use storage::{Disk, Found, SuperblockFile};

@@ -3,7 +3,6 @@
 use super::Shared;
 use super::device::Exported;
 use crate::block::{ExportEntry, Exports, OpenDevice, OpenError};
-use crate::status::Status;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
@@ -42,18 +41,13 @@ impl Registry {
             .cloned()
     }
 
-    fn all(&self) -> Vec<Arc<Shared>> {
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
         let resources = self
             .resources
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         resources.values().cloned().collect()
-    }
-
-    /// The observed state of all.
-    pub(crate) fn statuses(&self) -> BTreeMap<String, Status> {
-        let one = |shared: Arc<Shared>| (shared.name.as_str().to_owned(), shared.status());
-        self.all().into_iter().map(one).collect()
     }
 
     /// What drivers wake when something must be reported at once.

@@ -41,6 +41,12 @@ pub(crate) enum OpenError {
          run 'marsadm invalidate' for a full sync"
     )]
     Unknown(PathBuf),
+    /// The store has the position from a legacy tree, and the disk was not taken into service there.
+    #[error(
+        "this replica comes from a legacy tree and stands in logs of the original: \
+         run 'marsadm take-over RES --tree DIR', or 'marsadm invalidate' for a full sync"
+    )]
+    NotTakenOver,
     /// The store does not say enough.
     #[error("the store has no {0} for this host yet")]
     Incomplete(&'static str),
@@ -54,9 +60,25 @@ impl OpenError {
             Self::Log(error) => -error.error.raw_os_error().unwrap_or(5),
             Self::SuperblockFile { error, .. } => -error.raw_os_error().unwrap_or(5),
             Self::Damaged { .. } => -74,
-            Self::Unknown(_) => -61,
+            Self::Unknown(_) | Self::NotTakenOver => -61,
             Self::Incomplete(_) => -11,
         }
+    }
+}
+
+/// Whether the store has a position from a legacy tree that the superblock does not know of.
+fn is_beyond(intent: &Intent, found: &Found) -> bool {
+    let Some(key) = intent
+        .replay_key
+        .as_ref()
+        .filter(|_| intent.replay_imported)
+    else {
+        return false;
+    };
+    match found {
+        Found::Nothing => true,
+        Found::Superblock(state) => key.applied.log.number > state.applied.log.number,
+        Found::Damaged(_) => false,
     }
 }
 
@@ -92,6 +114,9 @@ impl Replica {
             Some(mars_datapath_core::plan::Designated::Me)
         );
         let starts_over = intent.sync_key == Some(0) && !designated;
+        if !starts_over && is_beyond(intent, &found) {
+            return Err(OpenError::NotTakenOver);
+        }
         let state = match found {
             Found::Superblock(state) if starts_over && state.sync.synced == state.sync.total => {
                 tracing::info!(resource = %context.shared.name, "a full sync was asked for");

@@ -7,7 +7,7 @@ use crate::status::Status;
 use bytes::Bytes;
 use mars_datapath_core::Name;
 use mars_datapath_core::version::LogEnd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     status: Mutex<Status>,
     device: RwLock<Option<Arc<DeviceView>>>,
     open_count: AtomicU32,
+    requests: AtomicU64,
     /// Woken when the reporter should not wait for its next round.
     urgent: Arc<Notify>,
 }
@@ -75,6 +76,7 @@ impl Shared {
             status: Mutex::default(),
             device: RwLock::default(),
             open_count: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
             urgent,
         }
     }
@@ -154,6 +156,16 @@ impl Shared {
     /// Connections that hold the device open.
     pub(crate) fn open_count(&self) -> u32 {
         self.open_count.load(Ordering::SeqCst)
+    }
+
+    /// Requests to the device since this process began.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// One more request to the device.
+    pub(crate) fn requested(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One more connection.

@@ -33,6 +33,11 @@ pub(crate) enum OpenDiskError {
 }
 
 impl OpenDiskError {
+    /// Whether somebody else uses the disk.
+    pub(crate) const fn is_busy(&self) -> bool {
+        matches!(self, Self::Disk(DiskError::InUse { .. }))
+    }
+
     /// Negative errno for `disk-error`.
     pub(crate) fn errno(&self) -> i32 {
         match self {

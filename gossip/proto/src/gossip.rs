@@ -297,6 +297,14 @@ impl Gossip {
         self.pending_merge < PENDING_MERGE_MAX
     }
 
+    pub(crate) const fn pending_merge(&self) -> usize {
+        self.pending_merge
+    }
+
+    pub(crate) fn pending_events(&self) -> usize {
+        self.events.len()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

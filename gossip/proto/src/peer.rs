@@ -74,6 +74,11 @@ impl Peer {
         }
     }
 
+    /// Number of keys and messages that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.push.len() + self.repair.len() + self.volatile.len() + self.control.len()
+    }
+
     /// Whether nothing waits to be sent.
     pub(crate) fn is_drained(&self) -> bool {
         self.push.is_empty() && self.repair.is_empty() && self.control.is_empty()

@@ -2,25 +2,35 @@
 
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
+use crate::limits::PROGRESS_INTERVAL;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, encoded_len};
-use mars_migrations::{ImportOptions, Outcome, Plan, ScanOptions, plan_import, scan_tree};
+use mars_migrations::{
+    ImportOptions, MergedTrees, Outcome, Plan, ScanOptions, Tree, merge_trees, plan_import,
+    scan_tree,
+};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Take over the keys of a legacy MARS tree of symlinks, with the stamps that the links have.
 ///
-/// DIR is only read. What the store holds already with a newer stamp stays. May be repeated. With --dry-run: only
-/// show what would be taken.
+/// DIR is only read. What the store holds already with a newer stamp stays. May be repeated, also after an
+/// interruption. With --dry-run: only show what would be taken.
 ///
-/// Example: marsadm import-tree /mars --dry-run
+/// Of several trees of one cluster (one of each host, or copies), the newest value of each key counts: that is the
+/// cluster's true state. The report tells where they differ.
+///
+/// With --force: trees with different uuids are merged all the same.
+///
+/// Example: marsadm import-tree /mars /tmp/mars-of-hostb --dry-run
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The legacy folder or a copy of it
-    pub dir: PathBuf,
+    /// The legacy folder or a copy of it; several of them are merged
+    #[arg(required = true)]
+    pub dir: Vec<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -37,9 +47,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             .ok()
             .and_then(|d| u64::try_from(d.as_nanos()).ok())
             .ok_or_else(|| Error::internal("the system clock is before 1970"))?;
-        let scan = scan_tree(&args.dir, &ScanOptions::default())
-            .map_err(|error| Error::refused(error.to_string()))?;
+        let mut merged = read(ctx, &args.dir)?;
+        let scan = std::mem::take(&mut merged.scan);
         let mut plan = plan_import(&scan, &ImportOptions::at(now_ns));
+        merged.add_to(&mut plan.report);
+        drop(scan);
         if !ctx.opts.dry_run {
             plan.settle(&ctx.table(&[""]).await?);
             let outcomes = send(ctx, &plan).await?;
@@ -67,12 +79,41 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         .hint("compare the system clocks of both machines, then repeat the import"))
     };
     work.await
-        .map_err(|error| error.about(&format!("import-tree {}", args.dir.display())))
+        .map_err(|error| error.about(&format!("import-tree {}", shown(&args.dir))))
+}
+
+fn shown(dirs: &[PathBuf]) -> String {
+    let all: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    all.join(" ")
+}
+
+/// Lists all trees and makes one of them.
+fn read(ctx: &Ctx, dirs: &[PathBuf]) -> Result<MergedTrees> {
+    let mut trees = Vec::new();
+    for dir in dirs {
+        let scan = scan_tree(dir, &ScanOptions::default())
+            .map_err(|error| Error::refused(error.to_string()))?;
+        let name = dir.display().to_string();
+        ctx.ui
+            .progress(&format!("{name}: {} objects", scan.objects.len()));
+        trees.push(Tree { name, scan });
+    }
+    merge_trees(trees, ctx.opts.force)
+        .map_err(|error| Error::refused(error.to_string()).hint("--force merges them all the same"))
 }
 
 async fn send(ctx: &Ctx, plan: &Plan) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
+    let mut told = Instant::now();
     for batch in batches(&plan.entries) {
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            ctx.ui.progress(&format!(
+                "{} of {} entries are stored",
+                outcomes.len(),
+                plan.entries.len()
+            ));
+        }
         let request = Request::Import {
             entries: EntryBytes::pack(batch),
         };

@@ -1,7 +1,7 @@
 //! Since when the state is that blocks a command.
 
 use crate::keys::Res;
-use crate::macros::local_times;
+use crate::macros::date_time;
 use mars_lamport::Timestamp;
 use mars_meta_model::{Key, Table, View as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +29,7 @@ pub(super) fn now() -> Timestamp {
 }
 
 fn moment(stamp: Timestamp, now: Timestamp) -> String {
-    let date = local_times(&stamp.to_string(), false);
+    let date = date_time(i64::try_from(stamp.secs()).unwrap_or(i64::MAX));
     let secs = now.secs().saturating_sub(stamp.secs());
     format!("since {date} UTC ({} ago)", age(secs))
 }

@@ -21,4 +21,4 @@ pub use command::{Answer, answer};
 pub(crate) use errno::errno_text;
 pub use places::template_dirs;
 pub use process::{load, main};
-pub(crate) use time::local_times;
+pub(crate) use time::{date_time, local_times};

@@ -10,6 +10,8 @@ mod logs;
 mod raw;
 mod resources;
 mod roles;
+mod verbs;
+mod words;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};

@@ -5,7 +5,6 @@
 //!   resurrected.
 //! * *Scope*: a node holds nothing of a resource that it is no member of, except what it wrote itself.
 //! * *Volatile*: the members of a scope hold the newest observations of the nodes' present lives.
-//! * Stamps issued by a node strictly increase, also over restarts (checked at each write).
 
 use crate::World;
 use mars_meta_model::{Entry, Scope, Table, View as _, is_volatile, scope_includes, scope_of};
@@ -20,6 +19,9 @@ pub type Broken = String;
 /// The first rule found broken.
 pub fn converged(world: &World) -> Result<(), Broken> {
     for node in &world.nodes {
+        if node.gone {
+            continue;
+        }
         let Some(store) = node.store() else {
             return Err(format!("{} does not run", node.host));
         };

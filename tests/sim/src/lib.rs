@@ -8,11 +8,15 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     reason = "a simulation is a test; a broken assumption must end it"
 )]
 
 pub mod check;
+mod clock;
+mod disk;
+mod journal;
+mod ledger;
+mod mutation;
 mod net;
 mod node;
 mod runtime;
@@ -20,9 +24,13 @@ mod scenario;
 mod store;
 mod world;
 
-pub use net::{LinkQuality, Net, NetStats};
+pub use disk::{DiskError, DiskFailure};
+pub use journal::{Event, Journal};
+pub use ledger::Ledger;
+pub use mutation::Mutation;
+pub use net::{LinkFaults, LinkQuality, Net, NetStats};
 pub use node::SimNode;
 pub use runtime::NodeRuntime;
 pub use scenario::{Outcome, Scenario, run};
-pub use store::{SimChanges, SimStore};
-pub use world::{MergeRule, World, change, in_virtual_time};
+pub use store::{FEED_LEN, SimChanges, SimStore};
+pub use world::{World, change, in_virtual_time};

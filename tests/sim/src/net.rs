@@ -1,46 +1,24 @@
-//! UDP in memory and virtual time, with loss, delay, duplication, and cuts.
+//! UDP in memory and virtual time: loss, delay, duplication, reordering, bandwidth, and cuts of either direction.
 
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, UdpPoller};
+mod link;
+mod socket;
+
+pub use link::{LinkFaults, LinkQuality, NetStats};
+
+use link::{BACKLOG_BYTES, uneven};
+use quinn::AsyncUdpSocket;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use socket::Socket;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::fmt;
-use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-
-/// How all links behave.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkQuality {
-    /// Delay in one direction.
-    pub one_way: Duration,
-    /// Further delay, drawn for each packet: so packets overtake each other.
-    pub jitter: Duration,
-    /// Part of the packets that are lost.
-    pub loss: f64,
-    /// Part of the packets that arrive twice.
-    pub dup: f64,
-}
-
-/// What has happened on the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetStats {
-    /// Packets sent.
-    pub sent: u64,
-    /// Of them lost by chance.
-    pub lost: u64,
-    /// Delivered.
-    pub delivered: u64,
-    /// Bytes sent.
-    pub bytes: u64,
-}
 
 struct Packet {
     at: Instant,
@@ -79,11 +57,16 @@ struct Mailbox {
     life: u64,
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
+    /// When all that was sent from here has left, if the bandwidth is limited.
+    clear_at: Option<Instant>,
+    sent_bytes: u64,
 }
 
 struct Inner {
+    seed: u64,
     rng: ChaCha8Rng,
     quality: LinkQuality,
+    faults: LinkFaults,
     seq: u64,
     flying: BinaryHeap<Packet>,
     boxes: BTreeMap<SocketAddr, Mailbox>,
@@ -112,8 +95,10 @@ impl Net {
     pub fn new(seed: u64, quality: LinkQuality) -> Self {
         let net = Self {
             inner: Arc::new(Mutex::new(Inner {
+                seed,
                 rng: ChaCha8Rng::seed_from_u64(seed),
                 quality,
+                faults: LinkFaults::default(),
                 seq: 0,
                 flying: BinaryHeap::new(),
                 boxes: BTreeMap::new(),
@@ -130,6 +115,13 @@ impl Net {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
+    }
+
+    /// Changes how all links behave from now on; what is under way arrives as it would have.
+    pub fn set_quality(&self, quality: LinkQuality, faults: LinkFaults) {
+        let mut inner = self.lock();
+        inner.quality = quality;
+        inner.faults = faults;
     }
 
     /// Delivers in the order of time, then of sending.
@@ -179,25 +171,50 @@ impl Net {
 
     /// Cuts or mends the way between two addresses, in both directions.
     pub fn cut(&self, a: SocketAddr, b: SocketAddr, cut: bool) {
+        self.cut_one_way(a, b, cut);
+        self.cut_one_way(b, a, cut);
+    }
+
+    /// Cuts or mends the way from one address to another; what goes the other way arrives.
+    pub fn cut_one_way(&self, from: SocketAddr, to: SocketAddr, cut: bool) {
         let mut inner = self.lock();
-        for way in [(a, b), (b, a)] {
-            if cut {
-                inner.cuts.insert(way);
-            } else {
-                inner.cuts.remove(&way);
-            }
+        if cut {
+            inner.cuts.insert((from, to));
+        } else {
+            inner.cuts.remove(&(from, to));
         }
     }
 
-    /// Mends everything.
+    /// Mends all cuts.
     pub fn heal(&self) {
         self.lock().cuts.clear();
+    }
+
+    /// Number of ways that are cut.
+    #[must_use]
+    pub fn cuts(&self) -> usize {
+        self.lock().cuts.len()
     }
 
     /// What has happened so far.
     #[must_use]
     pub fn stats(&self) -> NetStats {
         self.lock().stats
+    }
+
+    /// Bytes (UDP payload) that were sent from an address so far.
+    #[must_use]
+    pub fn sent_from(&self, addr: SocketAddr) -> u64 {
+        let inner = self.lock();
+        inner.boxes.get(&addr).map_or(0, |from| from.sent_bytes)
+    }
+
+    /// Most packets that wait in one node's socket.
+    #[must_use]
+    pub fn longest_queue(&self) -> usize {
+        let inner = self.lock();
+        let lens = inner.boxes.values().map(|mailbox| mailbox.queue.len());
+        lens.max().unwrap_or(0)
     }
 
     /// A hash over time, addresses and length of every packet delivered.
@@ -233,24 +250,34 @@ impl Inner {
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) {
+        let len = u64::try_from(data.len()).unwrap();
         self.stats.sent += 1;
-        self.stats.bytes += u64::try_from(data.len()).unwrap();
-        let quality = self.quality;
+        self.stats.bytes += len;
+        let (quality, faults) = (self.quality, self.faults);
         let lost = self.rng.random_bool(quality.loss);
         let twice = self.rng.random_bool(quality.dup);
-        if lost {
+        let too_long = faults.mtu.is_some_and(|mtu| data.len() > mtu);
+        let leaves = self.leave(from, len);
+        let Some(leaves) = leaves.filter(|_| !lost && !too_long) else {
             self.stats.lost += 1;
             return;
-        }
+        };
         let Some(life) = self.boxes.get(&to).map(|mailbox| mailbox.life) else {
             return;
         };
+        let one_way = if faults.uneven {
+            uneven(quality.one_way, self.seed, from, to)
+        } else {
+            quality.one_way
+        };
         for _ in 0..=u8::from(twice) {
-            let most = u64::try_from(quality.jitter.as_micros()).unwrap();
-            let jitter = Duration::from_micros(self.rng.random_range(0..=most));
+            let mut delay = one_way + self.draw(quality.jitter);
+            if faults.reorder > 0.0 && self.rng.random_bool(faults.reorder) {
+                delay += self.draw(faults.held_back);
+            }
             self.seq += 1;
             self.flying.push(Packet {
-                at: Instant::now() + quality.one_way + jitter,
+                at: leaves + delay,
                 seq: self.seq,
                 from,
                 to,
@@ -259,85 +286,26 @@ impl Inner {
             });
         }
     }
-}
 
-#[derive(Debug)]
-struct Socket {
-    net: Net,
-    addr: SocketAddr,
-    life: u64,
-}
-
-#[derive(Debug)]
-struct AlwaysWritable;
-
-impl UdpPoller for AlwaysWritable {
-    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncUdpSocket for Socket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(AlwaysWritable)
+    fn draw(&mut self, most: Duration) -> Duration {
+        let most = u64::try_from(most.as_micros()).unwrap();
+        Duration::from_micros(self.rng.random_range(0..=most))
     }
 
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let mut inner = self.net.lock();
-        if inner.boxes.get(&self.addr).map(|mailbox| mailbox.life) != Some(self.life) {
-            // The process is dead; its last words are not heard.
-            return Ok(());
+    /// When a packet leaves its sender; `None` if too much waits there already.
+    fn leave(&mut self, from: SocketAddr, len: u64) -> Option<Instant> {
+        let now = Instant::now();
+        let mailbox = self.boxes.get_mut(&from)?;
+        mailbox.sent_bytes += len;
+        let Some(rate) = self.faults.bandwidth else {
+            return Some(now);
+        };
+        let clear = mailbox.clear_at.map_or(now, |at| at.max(now));
+        if clear - now > Duration::from_micros(BACKLOG_BYTES * 1_000_000 / rate) {
+            return None;
         }
-        let whole = transmit.contents.len().max(1);
-        for data in transmit
-            .contents
-            .chunks(transmit.segment_size.unwrap_or(whole))
-        {
-            inner.send(self.addr, transmit.destination, data);
-        }
-        drop(inner);
-        self.net.wake.notify_one();
-        Ok(())
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let mut inner = self.net.lock();
-        let mailbox = inner.boxes.get_mut(&self.addr).unwrap();
-        if mailbox.life != self.life {
-            return Poll::Pending;
-        }
-        let mut count = 0;
-        for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()) {
-            let Some((from, data)) = mailbox.queue.pop_front() else {
-                break;
-            };
-            let len = data.len().min(buf.len());
-            buf[..len].copy_from_slice(&data[..len]);
-            *meta = RecvMeta {
-                addr: from,
-                len,
-                stride: len,
-                ..RecvMeta::default()
-            };
-            count += 1;
-        }
-        if count == 0 {
-            mailbox.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(count))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.addr)
-    }
-
-    fn may_fragment(&self) -> bool {
-        false
+        let leaves = clear + Duration::from_micros(len * 1_000_000 / rate);
+        mailbox.clear_at = Some(leaves);
+        Some(leaves)
     }
 }

@@ -1,22 +1,26 @@
 //! One simulated node: what outlives its process, and the process.
 
+use crate::clock::Wall;
+use crate::disk::{Backup, Disk, DiskFailure};
+use crate::journal::{Event, Journal};
+use crate::mutation::Mutation;
 use crate::net::Net;
-use crate::runtime::{NodeRuntime, Wall};
-use crate::store::{Disk, SimStore};
-use crate::world::MergeRule;
+use crate::runtime::NodeRuntime;
+use crate::store::{SimStore, Whose};
 use mars_gossip::{Driver, DriverConfig, RosterPolicy, Status};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
-use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
-use mars_meta::Change;
+use mars_lamport::DEFAULT_MAX_AHEAD;
+use mars_meta::{Change, WriteError};
 use mars_meta_model::{Entry, NodeId};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A process that runs.
 struct Life {
     runtime: NodeRuntime,
     store: SimStore,
     status: Status,
+    ended: Arc<Mutex<Option<String>>>,
 }
 
 /// A node.
@@ -25,18 +29,24 @@ pub struct SimNode {
     pub host: String,
     /// Its address.
     pub addr: SocketAddr,
-    /// How it merges.
-    pub rule: MergeRule,
+    /// What is wrong with its code; takes effect with the next start.
+    pub mutation: Mutation,
+    /// It left the cluster for good: it is not started again, and nothing is asked of it.
+    pub gone: bool,
+    pub(crate) disk: Disk,
+    pub(crate) wall: Wall,
+    index: usize,
     id: NodeId,
     identity: Identity,
-    disk: Disk,
-    wall: Wall,
+    journal: Journal,
+    backups: Vec<Backup>,
     lives: u64,
     seed: u64,
     life: Option<Life>,
-    /// The greatest stamp ever issued, over all lives.
-    issued: Timestamp,
 }
+
+/// Copies of a disk that are kept; then the oldest is thrown away.
+const BACKUPS_MAX: usize = 4;
 
 impl std::fmt::Debug for SimNode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,25 +59,29 @@ impl std::fmt::Debug for SimNode {
 
 impl SimNode {
     pub(crate) fn new(
-        host: String,
+        (index, host): (usize, String),
         addr: SocketAddr,
         identity: Identity,
         wall: Wall,
         seed: u64,
+        journal: Journal,
     ) -> Self {
         let id = NodeId(identity.node_uuid().as_u128());
         Self {
             host,
             addr,
-            rule: MergeRule::LastWriter,
-            id,
-            identity,
+            mutation: Mutation::None,
+            gone: false,
             disk: Disk::default(),
             wall,
+            index,
+            id,
+            identity,
+            journal,
+            backups: Vec::new(),
             lives: 0,
             seed,
             life: None,
-            issued: Timestamp::ZERO,
         }
     }
 
@@ -75,7 +89,9 @@ impl SimNode {
         &self.identity
     }
 
-    pub(crate) const fn id(&self) -> NodeId {
+    /// Its identity: the origin of its entries.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
         self.id
     }
 
@@ -93,9 +109,58 @@ impl SimNode {
         committed.unwrap();
     }
 
-    /// Sets the system clock ahead of virtual time; takes effect with the next start.
-    pub const fn set_clock(&mut self, ahead_ns: u64) {
-        self.wall.ahead_ns = ahead_ns;
+    /// Sets the system clock ahead of virtual time.
+    pub fn set_clock(&mut self, ahead_ns: u64) {
+        self.wall.set(i64::try_from(ahead_ns).unwrap(), 0);
+    }
+
+    /// Sets the system clock right up to `ahead_ns`, and lets it run too fast by so many millionths.
+    pub fn let_clock_drift(&mut self, ahead_ns: i64, ppm: i32) {
+        self.wall.set(ahead_ns, ppm);
+    }
+
+    /// Lets the system clock jump.
+    pub fn let_clock_jump(&mut self, by_ns: i64) {
+        self.wall.jump(by_ns);
+    }
+
+    /// What the system clock shows, in ns since the epoch.
+    #[must_use]
+    pub fn wall_ns(&self) -> u64 {
+        self.wall.ns()
+    }
+
+    /// Lets the next commit fail; the process will end.
+    pub fn fail_disk(&self, how: DiskFailure) {
+        self.disk.fail_next(how);
+    }
+
+    /// All that is on the disk.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Entry> {
+        self.disk.entries()
+    }
+
+    /// Keeps a copy of the disk.
+    pub fn back_up(&mut self) {
+        if self.backups.len() >= BACKUPS_MAX {
+            self.backups.remove(0);
+        }
+        self.backups.push(self.disk.back_up());
+    }
+
+    /// Number of copies of the disk.
+    #[must_use]
+    pub const fn backups(&self) -> usize {
+        self.backups.len()
+    }
+
+    /// Puts a copy in the place of the disk of a node that does not run. What is promised is not changed:
+    /// [`crate::World::restore`] does that.
+    pub(crate) fn restore(&mut self, which: usize) {
+        assert!(self.life.is_none(), "{} runs", self.host);
+        self.disk.restore(&self.backups[which]);
+        self.journal.record(|| Event::Restored(self.index));
     }
 
     /// Starts the process: a new life over the same disk.
@@ -104,13 +169,16 @@ impl SimNode {
         self.lives += 1;
         let boot = self.seed.rotate_left(17) ^ self.lives;
         let runtime = NodeRuntime::default();
-        let store = SimStore::open(
-            self.disk.clone(),
-            self.id,
+        let whose = Whose {
+            index: self.index,
+            node: self.id,
             boot,
-            DEFAULT_MAX_AHEAD,
-            (self.wall, self.rule),
-        );
+            max_ahead_ns: DEFAULT_MAX_AHEAD,
+            wall: self.wall.clone(),
+            mutation: self.mutation,
+            journal: self.journal.clone(),
+        };
+        let store = SimStore::open(self.disk.clone(), whose);
         let policy = Arc::new(RosterPolicy(store.clone()));
         let config = EndpointConfig::metadata(self.identity.clone(), self.addr, policy);
         let mut seed = [0; 32];
@@ -118,7 +186,7 @@ impl SimNode {
         let world = Simulated {
             socket: net.bind(self.addr),
             runtime: Arc::new(runtime.clone()),
-            time: Arc::new(self.wall),
+            time: Arc::new(self.wall.clone()),
             seed,
         };
         let endpoint = Endpoint::with_socket(config, world).unwrap();
@@ -133,16 +201,19 @@ impl SimNode {
             joins: None,
         };
         let driver = Driver::new(settings, store.clone(), endpoint, status.clone()).unwrap();
-        let host = self.host.clone();
+        let ended = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&ended);
         runtime.start(async move {
-            let ended = driver.run(std::future::pending()).await;
-            panic!("the driver of {host} ended: {ended:?}");
+            let result = driver.run(std::future::pending()).await;
+            *note.lock().unwrap() = Some(format!("{result:?}"));
         });
         self.life = Some(Life {
             runtime,
             store,
             status,
+            ended,
         });
+        self.journal.record(|| Event::Started(self.index));
     }
 
     /// Ends the process at once; the disk keeps what was committed.
@@ -150,7 +221,31 @@ impl SimNode {
         if let Some(life) = self.life.take() {
             net.unbind(self.addr);
             life.runtime.crash();
+            self.disk.crash();
+            self.journal.record(|| Event::Crashed(self.index));
         }
+    }
+
+    /// The same in the middle of a commit, which still reaches the disk.
+    pub fn crash_after_commit(&mut self, net: &Net) {
+        if let Some(life) = &self.life {
+            life.store.finish_commit();
+        }
+        self.crash(net);
+    }
+
+    /// How the driver ended by itself, or what a task of the process said when it panicked.
+    #[must_use]
+    pub fn ended(&self) -> Option<String> {
+        let life = self.life.as_ref()?;
+        let ended = life.ended.lock().unwrap().clone();
+        life.runtime.panicked().or(ended)
+    }
+
+    /// Whether a task of the process panicked.
+    #[must_use]
+    pub fn panicked(&self) -> Option<String> {
+        self.life.as_ref()?.runtime.panicked()
     }
 
     /// The store of the running process.
@@ -165,20 +260,32 @@ impl SimNode {
         self.life.as_ref().map(|life| &life.status)
     }
 
-    /// A local write. Checks that no stamp is issued twice or out of order, also over restarts.
+    /// A local write.
+    ///
+    /// # Panics
+    /// If the node does not run, or its disk fails.
     pub fn write(&mut self, changes: Vec<Change>) -> Vec<Entry> {
+        self.try_write(changes, false).expect("a disk that works")
+    }
+
+    /// A local write on a disk that may fail; `forced`: in another owner's name.
+    ///
+    /// # Errors
+    /// If the disk failed.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    pub fn try_write(
+        &mut self,
+        changes: Vec<Change>,
+        forced: bool,
+    ) -> Result<Vec<Entry>, WriteError> {
         let store = self.store().expect("a node that writes must run");
-        let entries = store.apply(changes);
-        for entry in &entries {
-            assert!(
-                entry.stamp > self.issued,
-                "{} issued {} after {}",
-                self.host,
-                entry.stamp,
-                self.issued
-            );
-            self.issued = entry.stamp;
-        }
-        entries
+        let entries = store.try_apply(changes, forced)?;
+        self.journal.record(|| Event::Wrote {
+            node: self.index,
+            entries: entries.clone(),
+        });
+        Ok(entries)
     }
 }

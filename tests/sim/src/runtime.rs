@@ -1,28 +1,54 @@
-//! The tasks and clocks of one simulated process.
+//! The tasks of one simulated process.
 
 use mars_gossip::Spawner;
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
-use rustls::pki_types::UnixTime;
-use rustls::time_provider::TimeProvider;
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::task::{Context, Poll};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-
-/// Where the virtual system clocks begin: seconds since the epoch.
-pub(crate) const EPOCH_SECS: u64 = 1_800_000_000;
 
 /// All tasks of one process life, so that a crash ends them at once.
 #[derive(Clone, Debug, Default)]
 pub struct NodeRuntime {
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
+    panics: Arc<Mutex<Vec<String>>>,
+}
+
+/// A task whose panic is noted instead of swallowed.
+struct Guarded<F> {
+    task: Pin<Box<F>>,
+    panics: Arc<Mutex<Vec<String>>>,
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.task.as_mut().poll(cx)));
+        polled.unwrap_or_else(|panic| {
+            self.panics.lock().unwrap().push(words(&*panic));
+            Poll::Ready(())
+        })
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
 }
 
 impl NodeRuntime {
     /// Starts a task of this process.
     pub fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = Guarded {
+            task: Box::pin(task),
+            panics: Arc::clone(&self.panics),
+        };
         let handle = tokio::spawn(task).abort_handle();
         let mut tasks = self.tasks.lock().unwrap();
         if tasks.len() > 64 {
@@ -44,6 +70,12 @@ impl NodeRuntime {
             task.abort();
         }
     }
+
+    /// What the first task that panicked said.
+    #[must_use]
+    pub fn panicked(&self) -> Option<String> {
+        self.panics.lock().unwrap().first().cloned()
+    }
 }
 
 impl Runtime for NodeRuntime {
@@ -64,22 +96,15 @@ impl Runtime for NodeRuntime {
     }
 }
 
-/// The system clock of a node: virtual time and an offset.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wall {
-    pub(crate) began: Instant,
-    pub(crate) ahead_ns: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Wall {
-    pub(crate) fn ns(&self) -> u64 {
-        let passed = u64::try_from(self.began.elapsed().as_nanos()).unwrap();
-        EPOCH_SECS * 1_000_000_000 + passed + self.ahead_ns
-    }
-}
-
-impl TimeProvider for Wall {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_nanos(self.ns())))
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_task_is_noted() {
+        let runtime = NodeRuntime::default();
+        runtime.start(async { panic!("said {}", 1) });
+        tokio::task::yield_now().await;
+        assert_eq!(runtime.panicked().as_deref(), Some("said 1"));
     }
 }

@@ -1,8 +1,9 @@
 //! Random histories from a seed.
 
 use crate::check;
+use crate::mutation::Mutation;
 use crate::net::{LinkQuality, NetStats};
-use crate::world::{MergeRule, World, change, in_virtual_time};
+use crate::world::{World, change, in_virtual_time};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
@@ -76,7 +77,7 @@ async fn play(scenario: Scenario) -> Result<Outcome, String> {
     let skew = rng.random_range(0..most * 1_000_000_000);
     let mut world = World::new(scenario.seed, count, quality, skew);
     if let Some(broken) = scenario.broken_node {
-        world.nodes[broken].rule = MergeRule::ArrivalOrder;
+        world.nodes[broken].mutation = Mutation::ArrivalOrder;
     }
     world.start_all();
     let mut player = Player {

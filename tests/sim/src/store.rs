@@ -1,56 +1,51 @@
 //! The store of a simulated node: the core of the real one over a disk in memory, in virtual time.
 
-use crate::runtime::Wall;
-use crate::world::MergeRule;
+use crate::clock::Wall;
+use crate::disk::Disk;
+use crate::journal::{Event, Journal};
+use crate::mutation::Mutation;
 use mars_gossip::{Backend, Changes};
 use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
-use mars_meta_model::testing::MemStore;
-use mars_meta_model::{Entry, NodeId, Store, Table, View, Write};
-use std::convert::Infallible;
+use mars_meta_model::{Entry, NodeId, Table, View};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How long a commit takes.
-const COMMIT: Duration = Duration::from_millis(3);
-/// Batches queued for a feed.
-const FEED_LEN: usize = 256;
-
-/// A disk that outlives the process: what was committed stays.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Mutex<MemStore>>);
-
-impl Store for Disk {
-    type Error = Infallible;
-
-    fn load(&mut self, sink: &mut dyn FnMut(Entry)) -> Result<(), Infallible> {
-        self.0.lock().unwrap().load(sink)
-    }
-
-    fn commit(&mut self, writes: &[Write<'_>]) -> Result<(), Infallible> {
-        self.0.lock().unwrap().commit(writes)
-    }
-
-    fn local(&mut self, name: &str) -> Result<Option<Vec<u8>>, Infallible> {
-        self.0.lock().unwrap().local(name)
-    }
-}
+pub(crate) const COMMIT: Duration = Duration::from_millis(3);
+/// Batches queued for a feed; what exceeds them is reported as lost.
+pub const FEED_LEN: usize = 256;
 
 struct Listener {
     queue: mpsc::Sender<FeedEvent>,
     lagged: Arc<AtomicBool>,
 }
 
+/// Whose store it is.
+#[derive(Clone)]
+pub(crate) struct Whose {
+    /// Place in the world.
+    pub(crate) index: usize,
+    pub(crate) node: NodeId,
+    pub(crate) boot: u64,
+    pub(crate) max_ahead_ns: u64,
+    pub(crate) wall: Wall,
+    pub(crate) mutation: Mutation,
+    pub(crate) journal: Journal,
+}
+
 struct Inner {
     core: Core<Disk>,
-    wall: Wall,
-    rule: MergeRule,
+    whose: Whose,
     listeners: Vec<Listener>,
+    /// What is on its way to the disk.
+    merging: Vec<Entry>,
+    writes: u64,
 }
 
 /// The store of one process life. Cheap to clone.
@@ -64,19 +59,23 @@ impl std::fmt::Debug for SimStore {
 }
 
 impl SimStore {
-    pub(crate) fn open(
-        disk: Disk,
-        node: NodeId,
-        boot: u64,
-        max_ahead_ns: u64,
-        (wall, rule): (Wall, MergeRule),
-    ) -> Self {
-        let core = Core::open(disk, node, boot, max_ahead_ns).unwrap();
+    pub(crate) fn open(disk: Disk, whose: Whose) -> Self {
+        match whose.mutation {
+            Mutation::AnswersTooEarly => disk.lie(),
+            Mutation::ForgetsCeiling => disk.forget_ceiling(),
+            _ => {}
+        }
+        let bound = match whose.mutation {
+            Mutation::TakesAnyStamp => u64::MAX,
+            _ => whose.max_ahead_ns,
+        };
+        let core = Core::open(disk, whose.node, whose.boot, bound).unwrap();
         Self(Arc::new(Mutex::new(Inner {
             core,
-            wall,
-            rule,
+            whose,
             listeners: Vec::new(),
+            merging: Vec::new(),
+            writes: 0,
         })))
     }
 
@@ -85,12 +84,27 @@ impl SimStore {
     }
 
     /// Writes one batch, durably, as a local client does; returns the entries.
+    ///
+    /// # Panics
+    /// If the disk fails.
     pub fn apply(&self, changes: Vec<Change>) -> Vec<Entry> {
+        self.try_apply(changes, false).unwrap()
+    }
+
+    /// The same on a disk that may fail; `forced`: in another owner's name.
+    ///
+    /// # Errors
+    /// If the disk failed; the process ends soon.
+    pub fn try_apply(&self, changes: Vec<Change>, forced: bool) -> Result<Vec<Entry>, WriteError> {
         let mut inner = self.lock();
-        let wall = inner.wall.ns();
-        let committed = inner.core.apply(wall, changes, false).unwrap();
-        inner.publish(committed.entries.clone(), Source::Local);
-        committed.entries
+        let wall = inner.whose.wall.ns();
+        let committed = inner.core.apply(wall, changes, forced)?;
+        inner.forget_tombstones(&committed.entries);
+        inner.writes += 1;
+        if inner.whose.mutation != Mutation::LosesReports || !inner.writes.is_multiple_of(4) {
+            inner.publish(committed.entries.clone(), Source::Local);
+        }
+        Ok(committed.entries)
     }
 
     /// All entries as they are now.
@@ -104,26 +118,77 @@ impl SimStore {
         look(&self.lock().core.table())
     }
 
-    fn merge_now(&self, entries: Vec<Entry>) -> Merged {
+    /// Why nothing can be written any more, if so.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<String> {
+        self.lock().core.poisoned().map(str::to_owned)
+    }
+
+    /// Most batches that wait in one feed.
+    #[must_use]
+    pub fn longest_feed(&self) -> usize {
+        let inner = self.lock();
+        let waiting = |l: &Listener| l.queue.max_capacity() - l.queue.capacity();
+        inner.listeners.iter().map(waiting).max().unwrap_or(0)
+    }
+
+    /// Lets what is on its way to the disk arrive there, though nobody will hear of it.
+    pub(crate) fn finish_commit(&self) {
         let mut inner = self.lock();
-        let wall = inner.wall.ns();
-        let merged = if inner.rule == MergeRule::ArrivalOrder {
-            // The fault that the checks must find: what arrived first stays.
-            let held = |entry: &Entry| inner.core.table().entry(&entry.key).is_some();
-            let (known, new): (Vec<_>, Vec<_>) = entries.into_iter().partition(held);
-            let mut merged = inner.core.merge(wall, new).unwrap();
-            let pretended = known.iter().map(|_| MergeResult::Duplicate);
-            merged.results.extend(pretended);
-            merged
-        } else {
-            inner.core.merge(wall, entries).unwrap()
+        let merging = std::mem::take(&mut inner.merging);
+        let wall = inner.whose.wall.ns();
+        // A disk that fails now makes no difference.
+        let _ = inner.core.merge(wall, merging);
+    }
+
+    /// Merges at once, as if it had been received.
+    ///
+    /// # Errors
+    /// If the disk failed.
+    pub fn merge_now(&self, entries: Vec<Entry>) -> Result<Merged, WriteError> {
+        let mut inner = self.lock();
+        inner.merging.clear();
+        let wall = inner.whose.wall.ns();
+        let merged = match inner.whose.mutation {
+            Mutation::ArrivalOrder => {
+                let held = |entry: &Entry| inner.core.table().entry(&entry.key).is_some();
+                let (known, new): (Vec<_>, Vec<_>) = entries.into_iter().partition(held);
+                let mut merged = inner.core.merge(wall, new)?;
+                let pretended = known.iter().map(|_| MergeResult::Duplicate);
+                merged.results.extend(pretended);
+                merged
+            }
+            Mutation::NeverApplies => Merged {
+                results: entries.iter().map(|_| MergeResult::Applied).collect(),
+                applied: Vec::new(),
+            },
+            _ => inner.core.merge(wall, entries)?,
         };
+        inner.forget_tombstones(&merged.applied);
+        let node = inner.whose.index;
+        inner.whose.journal.record(|| Event::Merged {
+            node,
+            at: Instant::now(),
+            wall,
+            applied: merged.applied.clone(),
+        });
         inner.publish(merged.applied.clone(), Source::Remote(0));
-        merged
+        Ok(merged)
     }
 }
 
 impl Inner {
+    fn forget_tombstones(&mut self, entries: &[Entry]) {
+        if self.whose.mutation == Mutation::ForgetsTombstones {
+            let dead = entries.iter().filter(|entry| entry.is_tombstone());
+            let keys = dead.map(|entry| (entry.key.clone(), entry.stamp)).collect();
+            let wall = self.whose.wall.ns();
+            let job = Job::Forget { keys };
+            // A disk that fails shows with the next write.
+            let _ = self.core.commit_group(wall, vec![job], |_| {});
+        }
+    }
+
     fn publish(&mut self, entries: Vec<Entry>, source: Source) {
         if entries.is_empty() {
             return;
@@ -163,13 +228,14 @@ impl Backend for SimStore {
     type Changes = SimChanges;
 
     async fn merge(&self, entries: Vec<Entry>) -> Result<Merged, WriteError> {
+        self.lock().merging.clone_from(&entries);
         sleep(COMMIT).await;
-        Ok(self.merge_now(entries))
+        self.merge_now(entries)
     }
 
     async fn observe(&self, stamp: Timestamp) -> Result<bool, WriteError> {
         let mut inner = self.lock();
-        let wall = inner.wall.ns();
+        let wall = inner.whose.wall.ns();
         let job = Job::Observe { stamp };
         let done = inner.core.commit_group(wall, vec![job], |_| {})?;
         Ok(done == [Done::Observed(true)])
@@ -181,14 +247,19 @@ impl Backend for SimStore {
 
     fn clock(&self) -> (u64, Timestamp) {
         let inner = self.lock();
-        let wall = inner.wall.ns();
+        let wall = inner.whose.wall.ns();
         (wall, inner.core.now(wall))
     }
 
     fn changes(&self) -> SimChanges {
-        let (sender, queue) = mpsc::channel(FEED_LEN);
+        let mut inner = self.lock();
+        let len = match inner.whose.mutation {
+            Mutation::UnboundedFeed => 1 << 20,
+            _ => FEED_LEN,
+        };
+        let (sender, queue) = mpsc::channel(len);
         let lagged = Arc::new(AtomicBool::new(false));
-        self.lock().listeners.push(Listener {
+        inner.listeners.push(Listener {
             queue: sender,
             lagged: Arc::clone(&lagged),
         });

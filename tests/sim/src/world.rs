@@ -1,34 +1,42 @@
 //! The whole: network, nodes, and what was promised to clients.
 
+use crate::clock::Wall;
+use crate::journal::Journal;
+use crate::ledger::{Ledger, forgive};
 use crate::net::{LinkQuality, Net};
 use crate::node::SimNode;
-use crate::runtime::Wall;
 use mars_gossip_net::{ClusterCa, Identity};
-use mars_meta::Change;
-use mars_meta_model::{Entry, Key, Merge, NodeRecord, NodeState, Table, Value, roster_key};
+use mars_meta::{Change, WriteError};
+use mars_meta_model::{
+    Entry, Key, Merge, NodeRecord, NodeState, Scope, Table, Value, View as _, is_volatile,
+    roster_key, scope_of,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
-
-/// How a node merges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MergeRule {
-    /// As it should be.
-    LastWriter,
-    /// A fault: what arrived first stays. Only there to show that the checks find it.
-    ArrivalOrder,
-}
 
 /// Nodes on a network.
 #[derive(Debug)]
 pub struct World {
     /// The network.
     pub net: Net,
-    /// The nodes, in the order of their host names.
+    /// The nodes, in the order in which they came.
     pub nodes: Vec<SimNode>,
-    /// The merge of all that was ever acknowledged to a client: what all must come to hold.
+    /// The merge of all that was ever acknowledged to a client, as far as the disks that held it still exist: what
+    /// all must come to hold.
     pub promised: Table,
+    /// All that was ever written.
+    pub ledger: Ledger,
+    /// What happened; to be switched on.
+    pub journal: Journal,
+    /// Hosts that are members of a resource for ever, by its name: the writes of other members may be lost with
+    /// them when they leave.
+    pub founders: BTreeMap<String, BTreeSet<usize>>,
+    authority: ClusterCa,
+    began: Instant,
+    seed: u64,
 }
 
 /// Runs `story` on a clock that jumps to the next timer whenever nothing else is to be done.
@@ -51,58 +59,78 @@ pub fn change(key: &str, value: Option<&str>) -> Change {
     (Key::parse(key).unwrap(), value)
 }
 
+/// `hosta` to `hostz`, then `host0027` and so on.
+fn host_name(number: u16) -> String {
+    match u8::try_from(number - 1) {
+        Ok(place @ 0..26) => format!("host{}", char::from(b'a' + place)),
+        _ => format!("host{number:04}"),
+    }
+}
+
 impl World {
     /// `count` nodes of one cluster, all in the roster, none running. `skew_ns` is the most that a node's clock may be
     /// ahead of another's.
     #[must_use]
     pub fn new(seed: u64, count: u16, quality: LinkQuality, skew_ns: u64) -> Self {
-        let began = Instant::now();
-        let net = Net::new(seed, quality);
-        let authority = ClusterCa::create(Uuid::from_u128(7), "sim").unwrap();
-        let mut nodes = Vec::new();
-        for number in 1..=count {
-            let host = format!(
-                "host{}",
-                char::from(b'a' + u8::try_from(number - 1).unwrap())
-            );
-            let key = Identity::generate_key().unwrap();
-            let uuid = Uuid::from_u128(u128::from(number));
-            let request = key.csr(uuid, &host).unwrap();
-            let cert = authority.sign_csr(&request, uuid, &host).unwrap();
-            let identity = Identity::new(key, &cert, authority.cert_der()).unwrap();
-            let addr = SocketAddr::from(([10, 0, 0, 1], number));
-            let ahead_ns = u64::from(number - 1) * skew_ns / u64::from(count);
-            let wall = Wall { began, ahead_ns };
-            nodes.push(SimNode::new(
-                host,
-                addr,
-                identity,
-                wall,
-                seed ^ (u64::from(number) << 32),
-            ));
-        }
         let mut world = Self {
-            net,
-            nodes,
+            net: Net::new(seed, quality),
+            nodes: Vec::new(),
             promised: Table::new(),
+            ledger: Ledger::default(),
+            journal: Journal::default(),
+            founders: BTreeMap::new(),
+            authority: ClusterCa::create(Uuid::from_u128(7), "sim").unwrap(),
+            began: Instant::now(),
+            seed,
         };
+        for number in 1..=count {
+            let ahead_ns = u64::from(number - 1) * skew_ns / u64::from(count);
+            world.add_node(i64::try_from(ahead_ns).unwrap());
+        }
         world.write_roster();
         world
     }
 
+    fn add_node(&mut self, ahead_ns: i64) -> usize {
+        let index = self.nodes.len();
+        let number = u16::try_from(index + 1).unwrap();
+        let host = host_name(number);
+        let key = Identity::generate_key().unwrap();
+        let uuid = Uuid::from_u128(u128::from(number));
+        let request = key.csr(uuid, &host).unwrap();
+        let cert = self.authority.sign_csr(&request, uuid, &host).unwrap();
+        let identity = Identity::new(key, &cert, self.authority.cert_der()).unwrap();
+        self.nodes.push(SimNode::new(
+            (index, host),
+            SocketAddr::from(([10, 0, 0, 1], number)),
+            identity,
+            Wall::new(self.began, ahead_ns),
+            self.seed ^ (u64::from(number) << 32),
+            self.journal.clone(),
+        ));
+        index
+    }
+
+    /// The line of a node in the roster.
+    #[must_use]
+    pub fn roster_line(&self, node: usize, state: NodeState) -> (Key, String) {
+        let node = &self.nodes[node];
+        let record = NodeRecord {
+            id: node.id(),
+            key_hash: *node.identity().key_hash().as_bytes(),
+            meta: vec![node.addr],
+            data: vec![],
+            state,
+        };
+        (roster_key(&node.host).unwrap(), record.to_string())
+    }
+
     fn write_roster(&mut self) {
         let mut lines = Vec::new();
-        for node in &self.nodes {
-            let record = NodeRecord {
-                id: node.id(),
-                key_hash: *node.identity().key_hash().as_bytes(),
-                meta: vec![node.addr],
-                data: vec![],
-                state: NodeState::Active,
-            };
-            let key = roster_key(&node.host).unwrap();
-            let text = record.to_string();
+        for node in 0..self.nodes.len() {
+            let (key, text) = self.roster_line(node, NodeState::Active);
             let line = mars_meta_model::testing::entry(key.as_str(), Some(&text), 1, 1);
+            self.ledger.note(&line);
             assert_eq!(self.promised.merge(line.clone()), Merge::Apply);
             lines.push(line);
         }
@@ -111,22 +139,53 @@ impl World {
         }
     }
 
-    /// Starts every node that does not run.
+    /// Starts every node that does not run, except those that are gone.
     pub fn start_all(&mut self) {
-        for node in &mut self.nodes {
-            if !node.is_up() {
-                node.start(&self.net);
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+    }
+
+    /// Starts one node if it does not run.
+    pub fn start(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        if !node.is_up() && !node.gone {
+            // What was written without an answer is there all the same.
+            for entry in node.stored() {
+                if entry.origin == node.id() {
+                    self.ledger.note(&entry);
+                }
             }
+            node.start(&self.net);
         }
     }
 
     /// A local write on a running node; what it acknowledges is promised.
+    ///
+    /// # Panics
+    /// If its disk fails.
     pub fn write(&mut self, node: usize, changes: Vec<Change>) -> Vec<Entry> {
-        let entries = self.nodes[node].write(changes);
+        self.try_write(node, changes, false).unwrap()
+    }
+
+    /// The same on a disk that may fail; `forced`: in another owner's name.
+    ///
+    /// # Errors
+    /// If the disk failed; nothing is promised then.
+    pub fn try_write(
+        &mut self,
+        node: usize,
+        changes: Vec<Change>,
+        forced: bool,
+    ) -> Result<Vec<Entry>, WriteError> {
+        let entries = self.nodes[node].try_write(changes, forced)?;
         for entry in &entries {
-            self.promised.merge(entry.clone());
+            self.ledger.note(entry);
+            if !self.nodes[node].gone {
+                self.promised.merge(entry.clone());
+            }
         }
-        entries
+        Ok(entries)
     }
 
     /// Cuts one node off from all others, or mends that.
@@ -134,6 +193,79 @@ impl World {
         for other in &self.nodes {
             self.net.cut(self.nodes[node].addr, other.addr, cut);
         }
+    }
+
+    /// A new node: an administrator on `admin` writes it into the roster, and it starts with a copy of the roster, as
+    /// a joiner is given it. Returns its place.
+    ///
+    /// # Errors
+    /// If the administrator's disk failed; there is no new node then.
+    pub fn join(&mut self, admin: usize, ahead_ns: i64) -> Result<usize, WriteError> {
+        let index = self.add_node(ahead_ns);
+        let (key, text) = self.roster_line(index, NodeState::Active);
+        let line = vec![(key, Some(Value::text(&text).unwrap()))];
+        if let Err(error) = self.try_write(admin, line, true) {
+            self.nodes[index].gone = true;
+            return Err(error);
+        }
+        let store = self.nodes[admin].store().unwrap();
+        let roster: Vec<Entry> = store.with_table(|table| {
+            let lines = table.scan("roster/");
+            lines.cloned().collect()
+        });
+        self.nodes[index].prepare(&roster);
+        self.start(index);
+        Ok(index)
+    }
+
+    /// Removes a node for good: an administrator on `admin` says so in the roster, and the node is switched off.
+    ///
+    /// # Errors
+    /// If the administrator's disk failed; the node stays.
+    pub fn leave(&mut self, admin: usize, node: usize) -> Result<(), WriteError> {
+        let (key, text) = self.roster_line(node, NodeState::Left);
+        let line = vec![(key, Some(Value::text(&text).unwrap()))];
+        self.try_write(admin, line, true)?;
+        let net = self.net.clone();
+        self.nodes[node].crash(&net);
+        self.nodes[node].gone = true;
+        self.forgive();
+        Ok(())
+    }
+
+    /// Puts an older copy in the place of the disk of a node that does not run. What only the lost disk held is not
+    /// promised any more.
+    pub fn restore(&mut self, node: usize, which: usize) {
+        self.nodes[node].restore(which);
+        self.forgive();
+    }
+
+    fn forgive(&mut self) {
+        let mut left = Table::new();
+        for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.gone) {
+            for entry in node.stored() {
+                let carried = match scope_of(&entry.key) {
+                    Scope::Global => true,
+                    Scope::Resource(res) => {
+                        let founders = self.founders.get(&*res);
+                        entry.origin == node.id()
+                            || founders.is_some_and(|hosts| hosts.contains(&index))
+                    }
+                };
+                if carried && !is_volatile(&entry) {
+                    left.merge(entry);
+                }
+            }
+        }
+        forgive(&mut self.promised, &left);
+    }
+
+    /// Nodes that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<usize> {
+        let all = self.nodes.iter().enumerate();
+        let up = all.filter(|(_, node)| node.is_up());
+        up.map(|(index, _)| index).collect()
     }
 
     /// Lets time pass.

@@ -1,0 +1,378 @@
+//! What only shows over several reports: since when a replica lacks something, and how fast things go; and what
+//! the logs here hold. The keys are in `docs/spec/keys-data-plane.md`.
+
+use crate::limits::{LOGS_SHOWN_MAX, MISSING_GRACE_SECS, MISSING_SAMPLES_MAX, RATE_INTERVAL};
+use crate::resource::Shared;
+use crate::status::Status;
+use mars_datapath_core::LogPos;
+use mars_datapath_core::version::{LogName, ReplayValue, VersionValue};
+use mars_meta_model::{Key, Table, Value, View as _};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tokio::time::Instant;
+
+/// The memory of the reporter.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    resources: BTreeMap<String, Seen>,
+}
+
+/// What was seen of one resource.
+#[derive(Debug, Default)]
+struct Seen {
+    missing: Missing,
+    rates: Rates,
+}
+
+impl Observer {
+    /// Forgets resources that are gone.
+    pub(crate) fn keep(&mut self, names: &BTreeSet<&String>) {
+        self.resources.retain(|name, _| names.contains(name));
+    }
+
+    /// Keys and values beside those of [`Status::keys`].
+    pub(crate) fn keys(
+        &mut self,
+        shared: &Shared,
+        status: &Status,
+        table: &Table,
+        host: &str,
+        wall_secs: u64,
+    ) -> BTreeMap<Key, Value> {
+        let res = shared.name.as_str();
+        let seen = self.resources.entry(res.to_owned()).or_default();
+        let logs = shared.chain.lengths();
+        let recorded = || own_replay(table, res, host).map(|(replay, _)| replay);
+        let replay = status.replay.clone().or_else(recorded);
+        let applied = replay.map(|replay| replay.applied.pos());
+        let durable = shared.chain.durable();
+        let fetched = applied.map_or(durable, |applied| applied.max(durable));
+        let mut out = BTreeMap::new();
+        let mut put = |leaf: &str, value: String| {
+            let key = Key::parse(&format!("resource-{res}/actual-{host}/{leaf}"));
+            if let (Ok(key), Ok(value)) = (key, Value::text(&value)) {
+                out.insert(key, value);
+            }
+        };
+        put("logs", show_logs(&logs));
+        let since = if status.primary {
+            seen.missing = Missing::default();
+            None
+        } else {
+            let announced = announced_end(table, res, host);
+            let first = || known_before(table, res, host).unwrap_or(wall_secs);
+            seen.missing.note(announced, fetched, wall_secs, first);
+            seen.missing.since(wall_secs)
+        };
+        put("missing-since", since.unwrap_or(0).to_string());
+        let counters = Counters {
+            applied: applied.unwrap_or_default(),
+            fetched,
+            synced: status.synced.unwrap_or(0),
+            requests: shared.requests(),
+            primary: status.primary,
+        };
+        for (name, rate) in seen.rates.note(Instant::now(), counters, &logs) {
+            put(name, rate.to_string());
+        }
+        out
+    }
+}
+
+/// The end of the designated primary's log as it announces it; nothing if this host is designated itself.
+fn announced_end(table: &Table, res: &str, host: &str) -> Option<LogPos> {
+    let primary = table.text(&format!("resource-{res}/primary"))?;
+    if primary == host || primary == "(none)" {
+        return None;
+    }
+    let prefix = format!("resource-{res}/version-");
+    let ends = table.scan(&prefix).filter_map(|entry| {
+        let (number, of) = entry.key.as_str().strip_prefix(&prefix)?.split_once('-')?;
+        let value: VersionValue = entry.text()?.parse().ok()?;
+        (of == primary && number.parse() == Ok(value.at.log.number)).then(|| value.at.pos())
+    });
+    ends.max()
+}
+
+/// Since when something was missing before this process began: what it told then, else when it last got on.
+fn known_before(table: &Table, res: &str, host: &str) -> Option<u64> {
+    let told = table.text(&format!("resource-{res}/actual-{host}/missing-since"));
+    if let Some(told) = told
+        .and_then(|text| text.parse().ok())
+        .filter(|told| *told > 0)
+    {
+        return Some(told);
+    }
+    own_replay(table, res, host).map(|(_, secs)| secs)
+}
+
+/// What this host recorded last, and when.
+fn own_replay(table: &Table, res: &str, host: &str) -> Option<(ReplayValue, u64)> {
+    let key = Key::parse(&format!("resource-{res}/replay-{host}")).ok()?;
+    let entry = table.entry(&key)?;
+    Some((entry.text()?.parse().ok()?, entry.stamp.secs()))
+}
+
+/// `LOG,BYTES` of each log here, in order; of many logs the oldest ones as one `LOG+COUNT,BYTES`.
+fn show_logs(logs: &[(LogName, u64)]) -> String {
+    let Some((first, _)) = logs.first() else {
+        return "none".to_owned();
+    };
+    let mut parts = Vec::new();
+    let (old, new) = logs.split_at(logs.len().saturating_sub(LOGS_SHOWN_MAX));
+    if !old.is_empty() {
+        let bytes = old.iter().fold(0_u64, |sum, log| sum.saturating_add(log.1));
+        parts.push(format!("{first}+{},{bytes}", old.len()));
+    }
+    parts.extend(new.iter().map(|(log, bytes)| format!("{log},{bytes}")));
+    parts.join(" ")
+}
+
+/// Ends that the primary announced, with the time when each was heard of, as far as they are not here yet.
+#[derive(Debug, Default)]
+struct Missing {
+    samples: VecDeque<(u64, LogPos)>,
+    last: Option<LogPos>,
+}
+
+impl Missing {
+    fn note(
+        &mut self,
+        announced: Option<LogPos>,
+        fetched: LogPos,
+        now: u64,
+        first: impl FnOnce() -> u64,
+    ) {
+        let Some(announced) = announced else {
+            *self = Self::default();
+            return;
+        };
+        if self.last != Some(announced) {
+            let heard = if self.last.is_none() {
+                first().min(now)
+            } else {
+                now
+            };
+            self.last = Some(announced);
+            if self.samples.len() >= MISSING_SAMPLES_MAX {
+                self.thin();
+            }
+            self.samples.push_back((heard, announced));
+        }
+        while self.samples.front().is_some_and(|(_, end)| *end <= fetched) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Halves the samples; what is left out counts from the earlier time.
+    fn thin(&mut self) {
+        let pairs: Vec<(u64, LogPos)> = self.samples.drain(..).collect();
+        let halves = pairs.chunks(2).filter_map(|pair| {
+            let (heard, _) = pair.first()?;
+            Some((*heard, pair.last()?.1))
+        });
+        self.samples = halves.collect();
+    }
+
+    /// Since when the oldest missing piece is known; nothing within the grace time.
+    fn since(&self, now: u64) -> Option<u64> {
+        let (heard, _) = self.samples.front()?;
+        (now.saturating_sub(*heard) >= MISSING_GRACE_SECS).then_some(*heard)
+    }
+}
+
+/// What rates are made of.
+#[derive(Clone, Copy, Debug)]
+struct Counters {
+    applied: LogPos,
+    fetched: LogPos,
+    synced: u64,
+    requests: u64,
+    primary: bool,
+}
+
+/// Rates over the last interval.
+#[derive(Debug, Default)]
+struct Rates {
+    before: Option<(Instant, Counters)>,
+    shown: BTreeMap<&'static str, u64>,
+}
+
+impl Rates {
+    fn note(
+        &mut self,
+        now: Instant,
+        counters: Counters,
+        logs: &[(LogName, u64)],
+    ) -> BTreeMap<&'static str, u64> {
+        let Some((at, before)) = self.before else {
+            self.before = Some((now, counters));
+            return self.shown.clone();
+        };
+        let passed = now.saturating_duration_since(at);
+        if passed < RATE_INTERVAL {
+            return self.shown.clone();
+        }
+        self.before = Some((now, counters));
+        let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let per_second = |count: u64| count.saturating_mul(1000) / millis;
+        // Rounded up, so that slow is not shown as nothing.
+        let kib = |bytes: u64| per_second(bytes).div_ceil(1024);
+        let log = kib(distance(before.fetched, counters.fetched, logs));
+        let (fetch, written) = if counters.primary { (0, log) } else { (log, 0) };
+        self.shown = BTreeMap::from([
+            (
+                "amount-replay_rate",
+                kib(distance(before.applied, counters.applied, logs)),
+            ),
+            ("amount-file_rate", fetch),
+            ("amount-log_rate", written),
+            (
+                "amount-sync_rate",
+                kib(counters.synced.saturating_sub(before.synced)),
+            ),
+            (
+                "ops-if_rate",
+                per_second(counters.requests.saturating_sub(before.requests)),
+            ),
+        ]);
+        self.shown.clone()
+    }
+}
+
+/// Bytes of log between two places, as far as the logs are known.
+fn distance(from: LogPos, to: LogPos, logs: &[(LogName, u64)]) -> u64 {
+    if from.segment == to.segment {
+        return to.position.saturating_sub(from.position);
+    }
+    if from.segment == 0 || from > to {
+        return 0;
+    }
+    let between = logs.iter().filter_map(|(log, bytes)| match log.number {
+        number if number == from.segment => Some(bytes.saturating_sub(from.position)),
+        number if from.segment < number && number < to.segment => Some(*bytes),
+        _ => None,
+    });
+    between.fold(to.position, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn log(number: u64, bytes: u64) -> (LogName, u64) {
+        let origin = "a".parse().unwrap();
+        (LogName { number, origin }, bytes)
+    }
+
+    #[test]
+    fn missing_counts_from_the_first_announcement_that_is_not_here() {
+        let mut missing = Missing::default();
+        let at = |position| LogPos::new(1, position);
+        missing.note(Some(at(10)), at(10), 100, || 1);
+        assert_eq!(missing.since(1000), None);
+        for (now, end) in [(200, 20), (201, 30), (202, 40)] {
+            missing.note(Some(at(end)), at(10), now, || 1);
+        }
+        assert_eq!(
+            missing.since(200 + MISSING_GRACE_SECS - 1),
+            None,
+            "within the grace time"
+        );
+        assert_eq!(missing.since(300), Some(200));
+        missing.note(Some(at(40)), at(25), 301, || 1);
+        assert_eq!(missing.since(301), Some(201));
+        missing.note(Some(at(40)), LogPos::new(2, 0), 302, || 1);
+        assert_eq!(missing.since(400), None);
+    }
+
+    #[test]
+    fn a_process_that_begins_behind_goes_on_counting() {
+        let mut missing = Missing::default();
+        missing.note(Some(LogPos::new(1, 10)), LogPos::new(1, 5), 100, || 40);
+        assert_eq!(missing.since(100), Some(40));
+        missing.note(None, LogPos::new(1, 5), 101, || 0);
+        assert_eq!(
+            missing.since(200),
+            None,
+            "without a primary nothing is missing"
+        );
+    }
+
+    #[test]
+    fn many_samples_are_thinned_to_the_cautious_side() {
+        let mut missing = Missing::default();
+        let count = 3 * MISSING_SAMPLES_MAX as u64;
+        for i in 1..=count {
+            missing.note(Some(LogPos::new(1, i)), LogPos::default(), 1000 + i, || {
+                1001
+            });
+        }
+        assert!(missing.samples.len() <= MISSING_SAMPLES_MAX);
+        assert_eq!(missing.since(9999), Some(1001));
+        for fetched in (0..count).step_by(97) {
+            missing.note(
+                Some(LogPos::new(1, count)),
+                LogPos::new(1, fetched),
+                9999,
+                || 0,
+            );
+            let since = missing.since(99_999).unwrap();
+            assert!(
+                since <= 1000 + fetched + 1,
+                "{since} is later than the truth at {fetched}"
+            );
+        }
+    }
+
+    #[test]
+    fn logs_are_listed_within_bounds() {
+        assert_eq!(show_logs(&[]), "none");
+        assert_eq!(
+            show_logs(&[log(1, 5), log(3, 6)]),
+            "log-000000001-a,5 log-000000003-a,6"
+        );
+        let many: Vec<_> = (1..=5000).map(|n| log(n, 10)).collect();
+        let text = show_logs(&many);
+        let old = 5000 - LOGS_SHOWN_MAX;
+        assert!(
+            text.starts_with(&format!("log-000000001-a+{old},{}", old * 10)),
+            "{text}"
+        );
+        assert_eq!(text.split(' ').count(), LOGS_SHOWN_MAX + 1);
+        let longest = LOGS_SHOWN_MAX * ("log-000000001-".len() + 63 + 22);
+        assert!(
+            longest < 4000,
+            "the value of a key has room for the longest names"
+        );
+    }
+
+    #[test]
+    fn rates_run_across_logs_and_never_backwards() {
+        let logs = [log(1, 1000), log(2, 500), log(4, 100)];
+        let d = |a: (u64, u64), b: (u64, u64)| {
+            distance(LogPos::new(a.0, a.1), LogPos::new(b.0, b.1), &logs)
+        };
+        assert_eq!(d((1, 900), (1, 950)), 50);
+        assert_eq!(d((1, 900), (4, 20)), 100 + 500 + 20);
+        assert_eq!(d((4, 20), (1, 900)), 0);
+        assert_eq!(d((1, 900), (1, 50)), 0);
+        assert_eq!(d((0, 0), (4, 20)), 0);
+
+        let mut rates = Rates::default();
+        let counters = |position| Counters {
+            applied: LogPos::new(1, position),
+            fetched: LogPos::new(1, 2 * position),
+            synced: 0,
+            requests: position,
+            primary: false,
+        };
+        let begin = Instant::now();
+        assert!(rates.note(begin, counters(0), &logs).is_empty());
+        let shown = rates.note(begin + Duration::from_secs(10), counters(40_960), &logs);
+        assert_eq!(shown["amount-replay_rate"], 4);
+        assert_eq!(shown["amount-file_rate"], 8);
+        assert_eq!(shown["amount-log_rate"], 0);
+        assert_eq!(shown["ops-if_rate"], 4096);
+    }
+}

@@ -1,0 +1,160 @@
+//! The way over from the original, node by node, and the way back, as `docs/migrate.md` tells it.
+
+use crate::legacy::{History, SIZE, Stand};
+use crate::nbd::Client;
+use crate::replicas::{NODES, RES};
+use crate::world::World;
+use std::fs;
+use std::path::PathBuf;
+
+const GUIDE: &str = include_str!("../../docs/migrate.md");
+
+/// A cluster of the original whose disks and trees lie in the folders of a sandbox's nodes.
+struct Old {
+    world: World,
+    history: History,
+}
+
+impl Old {
+    /// hosta has written 1 1/2 logs and is secondary again; hostb and hostc lag, each in another way.
+    fn new(seed: u64) -> Self {
+        let world = World::new(3);
+        let history = History::new(seed, &[40, 60]);
+        let old = Self { world, history };
+        let stands = [
+            ("hosta", 2, 60, 60),
+            ("hostb", 1, 11, 20),
+            ("hostc", 2, 30, 60),
+        ];
+        let disks: Vec<(&str, PathBuf)> = NODES
+            .iter()
+            .map(|node| (*node, old.world.disk_of(node)))
+            .collect();
+        for (host, log, applied, fetched) in stands {
+            let stand = Stand {
+                host,
+                log,
+                applied,
+                fetched,
+            };
+            old.history.leave(&stand, &old.tree(host), &disks);
+        }
+        old
+    }
+
+    fn tree(&self, node: &str) -> PathBuf {
+        self.world.tmp.path().join(format!("mars-{node}"))
+    }
+
+    /// A command of the guide, with the names of the guide replaced by those of the test.
+    fn guide(&self, node: &str, line: &str) -> crate::world::Said {
+        assert!(
+            GUIDE
+                .lines()
+                .any(|text| text.trim() == format!("marsadm {line}")),
+            "docs/migrate.md does not have the command: marsadm {line}"
+        );
+        let config = self.world.node_dir(node).join("mars.toml");
+        let mut line = line.to_owned();
+        for host in NODES {
+            let tree = self.tree(host);
+            line = line.replace(&format!("/tmp/mars-of-{host}"), tree.to_str().unwrap());
+        }
+        line = line.replace(" /mars", &format!(" {}", self.tree(node).display()));
+        line = line.replace(" /mnt/new-mars", &format!(" {}", self.back(node).display()));
+        if line.starts_with("take-over") || line.starts_with("hand-back") {
+            line = format!("{line} --config {}", config.display());
+        }
+        self.world.exec(node, &line)
+    }
+
+    fn back(&self, node: &str) -> PathBuf {
+        self.world.tmp.path().join(format!("back-{node}"))
+    }
+
+    fn must(&self, node: &str, line: &str) -> String {
+        let said = self.guide(node, line);
+        assert_eq!(said.code, Some(0), "{node}: {line}: {said:?}");
+        said.out
+    }
+}
+
+fn write(client: &mut Client, offset: u64, byte: u8) {
+    client.write(offset, &[byte; 4096]).unwrap();
+    client.flush().unwrap();
+}
+
+#[test]
+fn the_guide_leads_over_and_back() {
+    let old = Old::new(20_261_121);
+    let world = &old.world;
+    let last = old.history.last_image();
+
+    // All keys, from all trees; none of them alone has the positions of all.
+    let report = old.must(
+        "hostb",
+        "import-tree /mars /tmp/mars-of-hosta /tmp/mars-of-hostc",
+    );
+    assert!(report.contains("trees:"), "{report}");
+    assert!(!report.contains("warnings:"), "{report}");
+    // The data plane does not touch what it does not know to be at rest.
+    for node in NODES {
+        world.has(node, &format!("actual-{node}/disk-error"), "-61");
+        assert_eq!(world.content(node).len(), SIZE);
+    }
+    assert_eq!(world.content("hostb"), old.history.image(1, 11));
+
+    // With its own logs only, hostb comes as far as they go.
+    let said = old.guide("hostb", "take-over mydata --tree /mars");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("but the history goes on to"), "{said:?}");
+    assert_eq!(world.content("hostb"), old.history.image(2, 20));
+    // Checking changes nothing.
+    let said = old.guide(
+        "hostb",
+        "take-over mydata --tree /mars --tree /tmp/mars-of-hosta --dry-run",
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.content("hostb"), old.history.image(2, 20));
+    old.must(
+        "hostb",
+        "take-over mydata --tree /mars --tree /tmp/mars-of-hosta",
+    );
+    assert_eq!(world.content("hostb"), last);
+
+    // hostb serves while the others still stand in the old logs.
+    world.reads("hostb", "resource-mydata/actual-hostb/is-attached", "1");
+    old.must("hostb", "primary mydata");
+    let mut client = world.open("hostb");
+    write(&mut client, 0, 0xb1);
+    for node in ["hosta", "hostc"] {
+        old.must(node, "take-over mydata --tree /mars");
+    }
+    write(&mut client, 8192, 0xb2);
+    drop(client);
+    let mut expected = last.clone();
+    expected[..4096].fill(0xb1);
+    expected[8192..8192 + 4096].fill(0xb2);
+    assert_eq!(world.all_alike("hostb", &NODES), expected);
+
+    // A second run says that all is done.
+    let said = old.guide("hostc", "take-over mydata --tree /mars");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("in service already"), "{said:?}");
+
+    // The old primary takes its role back.
+    old.must("hostb", "secondary mydata");
+    old.must("hosta", "primary mydata");
+    let mut client = world.open("hosta");
+    write(&mut client, 65536, 0xa1);
+    drop(client);
+    expected[65536..65536 + 4096].fill(0xa1);
+    assert_eq!(world.all_alike("hosta", &NODES), expected);
+    for node in NODES {
+        let log = fs::read_to_string(world.node_dir(node).join("mars-datapath.log")).unwrap();
+        let synced = |line: &str| line.contains("sync") && !line.contains("take-over");
+        assert!(!log.lines().any(synced), "{node} was synced:\n{log}");
+        world.has(node, &format!("syncstatus-{node}"), &SIZE.to_string());
+    }
+    let _ = RES;
+}

@@ -1,0 +1,29 @@
+//! Deliberate faults of a node's code: each is there to show that an invariant finds it.
+
+/// What is wrong with a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mutation {
+    /// Nothing.
+    #[default]
+    None,
+    /// What arrived first stays.
+    ArrivalOrder,
+    /// A tombstone is forgotten as soon as it is stored.
+    ForgetsTombstones,
+    /// Writes are answered before they are durable.
+    AnswersTooEarly,
+    /// The bound of the clock is not found again after a restart.
+    ForgetsCeiling,
+    /// Stamps from the far future are taken.
+    TakesAnyStamp,
+    /// Others' keys are written as if they were own ones.
+    WritesForeignKeys,
+    /// The queue of changes for gossip has no end.
+    UnboundedFeed,
+    /// Received entries are said to be applied, and dropped.
+    NeverApplies,
+    /// Some local changes are not reported to gossip.
+    LosesReports,
+    /// What belongs to resources of others is kept.
+    KeepsEverything,
+}
