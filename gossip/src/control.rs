@@ -5,8 +5,9 @@ use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
 use crate::roster::CA_HOST;
 use crate::{create, join};
 use mars_gossip_net::{ClusterCa, JoinToken};
+use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Control};
-use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, Secret};
+use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, PeerState, Secret};
 use mars_meta_model::{NodeState, View as _, roster};
 use std::sync::Arc;
 
@@ -16,6 +17,15 @@ pub(crate) struct DaemonControl(pub(crate) Arc<Daemon>);
 fn no_cluster() -> ApiError {
     ApiError::new(ErrorCode::NoCluster, "this node belongs to no cluster yet")
         .with_hint("make one with create-cluster, or join one with join-cluster")
+}
+
+const fn state(life: NodeLife) -> PeerState {
+    match life {
+        NodeLife::Up => PeerState::Up,
+        NodeLife::Suspect => PeerState::Suspect,
+        NodeLife::Down => PeerState::Down,
+        NodeLife::Unknown => PeerState::Unknown,
+    }
 }
 
 impl DaemonControl {
@@ -39,6 +49,9 @@ impl DaemonControl {
             heard_ns: Some(daemon.meta.clock().0),
             rtt_us: None,
             error: None,
+            state: Some(PeerState::Up),
+            since_ns: None,
+            neighbour: false,
         }];
         for (host, status) in daemon.status.peers() {
             if host != daemon.config.host {
@@ -48,6 +61,9 @@ impl DaemonControl {
                     heard_ns: status.heard_ns,
                     rtt_us: status.rtt_us,
                     error: status.error,
+                    state: status.life.map(state),
+                    since_ns: status.since_ns,
+                    neighbour: status.neighbour,
                 });
             }
         }

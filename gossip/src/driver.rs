@@ -2,12 +2,12 @@
 
 use crate::dial::Dials;
 use crate::limits::{CLOSE_TIMEOUT, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
-use crate::link::{LinkReport, Spawner};
+use crate::link::{LinkReport, Spawner, send_datagram};
 use crate::merger::{self, FromStore, ToStore};
 use crate::session::{self, Fresh};
 use crate::{Backend, Changes, Status};
 use mars_gossip_net::{CloseCode, Connection, Endpoint};
-use mars_gossip_proto::{Config, Ctx, Gossip, Hello, Message, WIRE_VERSION};
+use mars_gossip_proto::{Body, Config, Ctx, FEATURES, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
 use mars_meta_model::NodeId;
@@ -92,6 +92,8 @@ pub struct Driver<B: Backend> {
     pub(crate) links: BTreeMap<String, Link>,
     pub(crate) next_number: u64,
     pub(crate) dials: Dials,
+    /// When it is looked up again who lives.
+    pub(crate) lives_due: Instant,
     /// The greatest clock reading of each peer that the store was not told of yet.
     observed: BTreeMap<String, Timestamp>,
     to_store: mpsc::Sender<ToStore>,
@@ -129,6 +131,7 @@ impl<B: Backend> Driver<B> {
         let (wall, stamp) = backend.clock();
         let mut proto = Config::new(&config.host, config.node);
         proto.max_ahead_ns = config.max_ahead_ns;
+        proto.boot = config.boot;
         let core = backend.with_view(|view| {
             let ctx = Ctx {
                 now: 0,
@@ -141,7 +144,7 @@ impl<B: Backend> Driver<B> {
         let hello = Hello {
             wire_min: WIRE_VERSION,
             wire_max: WIRE_VERSION,
-            features: 0,
+            features: FEATURES,
             cluster: cluster.to_string(),
             host: config.host,
             node: config.node.to_string(),
@@ -175,6 +178,7 @@ impl<B: Backend> Driver<B> {
             links: BTreeMap::new(),
             next_number: 0,
             dials: Dials::new(config.seed),
+            lives_due: Instant::now(),
             observed: BTreeMap::new(),
             to_store,
             to_driver,
@@ -268,8 +272,9 @@ impl<B: Backend> Driver<B> {
             .poll_timeout()
             .map(|at| self.began + Duration::from_nanos(at));
         let dial = self.dials.next(|host| self.links.contains_key(host));
-        let idle = Instant::now() + Duration::from_secs(3600);
-        [core, dial].into_iter().flatten().min().unwrap_or(idle)
+        let lives = Some(self.lives_due);
+        let all = [core, dial, lives].into_iter().flatten();
+        all.min().unwrap_or(self.lives_due)
     }
 
     /// Carries out all that the core wants.
@@ -283,12 +288,20 @@ impl<B: Backend> Driver<B> {
                 break;
             }
         }
-        let mut messages = Vec::new();
+        let (mut messages, mut datagrams) = (Vec::new(), Vec::new());
         self.with_core(|core, ctx| {
             while let Some(message) = core.poll_transmit(ctx) {
                 messages.push(message);
             }
+            while let Some(message) = core.poll_datagram(ctx) {
+                datagrams.push(message);
+            }
         });
+        for (host, message) in datagrams {
+            if let Some(link) = self.links.get(&host) {
+                send_datagram(&link.connection, &message);
+            }
+        }
         for (host, message) in messages {
             if let Some(link) = self.links.get(&host) {
                 // Room is promised by the core's window; a closed queue is reported by the link.
@@ -298,6 +311,7 @@ impl<B: Backend> Driver<B> {
         while let Some(event) = self.core.poll_event() {
             self.event(event);
         }
+        self.look_up_lives();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
                 self.endpoint.clone(),
@@ -353,6 +367,9 @@ impl<B: Backend> Driver<B> {
             status.heard_ns = Some(wall);
             status.rtt_us = rtt;
         });
+        if matches!(message.body, Body::Links(_)) {
+            self.lives_changed();
+        }
         self.with_core(|core, ctx| core.handle_message(ctx, host, message));
     }
 }

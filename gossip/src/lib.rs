@@ -34,5 +34,6 @@ pub use config::{Config, RunError};
 pub use daemon::run;
 pub use driver::{Driver, DriverConfig, DriverError, JoinHandler};
 pub use link::Spawner;
+pub use mars_gossip_proto::NodeLife;
 pub use policy::RosterPolicy;
 pub use status::{PeerStatus, Status};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Messages received from all peers that wait for the core.
-pub const INBOX_LEN: usize = 256;
+pub const INBOX_LEN: usize = 64;
 /// Reports of tasks (connections up and down, messages sent, entries merged) that wait for the core.
 pub const REPORTS_LEN: usize = 1024;
 /// Batches handed to the store that wait for it.
@@ -30,3 +30,7 @@ pub const TOKENS_MAX: usize = 1000;
 pub const TOKENS_FILE_MAX: u64 = 4 << 20;
 /// Joiners that are served at the same time.
 pub const JOINS_MAX: usize = 32;
+/// How often it is looked up who lives, while nothing happens.
+pub const LIVES_INTERVAL: Duration = Duration::from_secs(5);
+/// How soon after something was heard about that.
+pub const LIVES_SOON: Duration = Duration::from_millis(200);

@@ -4,7 +4,7 @@ use crate::limits::HELLO_TIMEOUT;
 use bytes::Bytes;
 use mars_gossip_net::{CloseCode, Connection, FrameReceiver, FrameSender};
 use mars_gossip_proto::limits::{FRAME_LEN_MAX, WINDOW};
-use mars_gossip_proto::{Body, Hello, Message, decode, encode};
+use mars_gossip_proto::{Body, Ending, Hello, Message, decode, encode};
 use mars_lamport::Timestamp;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +32,31 @@ pub(crate) enum LinkReport {
     /// A message left.
     Sent,
     /// The connection is of no more use.
-    Down(String),
+    Down(String, Ending),
+}
+
+/// What the end of a connection says about the peer.
+fn ending(connection: &Connection) -> Ending {
+    let code = connection.close_reason();
+    match code.and_then(|error| CloseCode::of_peer(&error)) {
+        Some(CloseCode::Shutdown) => Ending::Farewell,
+        Some(CloseCode::Done | CloseCode::Duplicate | CloseCode::NotAllowed | CloseCode::Busy) => {
+            Ending::Orderly
+        }
+        _ => Ending::Lost,
+    }
+}
+
+/// Sends a message that may get lost.
+pub(crate) fn send_datagram(connection: &Connection, message: &Message) {
+    let (kind, body) = encode(message);
+    let mut bytes = Vec::with_capacity(body.len() + 1);
+    bytes.push(kind);
+    bytes.extend_from_slice(&body);
+    if let Err(error) = connection.send_datagram(Bytes::from(bytes)) {
+        // The next one does its work, or the connection is gone.
+        tracing::trace!(%error, "a datagram was not sent");
+    }
 }
 
 fn limit() -> u32 {
@@ -145,15 +169,22 @@ pub(crate) fn start(
         greeted.connection.clone(),
         (host.clone(), number, reports.clone()),
     )));
+    spawner(Box::pin(read_datagrams(
+        greeted.connection.clone(),
+        (host.clone(), number),
+        messages.clone(),
+    )));
     spawner(Box::pin(async move {
         let reason = read_messages(greeted.receiver, &host, number, &messages).await;
         let reason = match greeted.connection.close_reason() {
             Some(error) => error.to_string(),
             None => reason,
         };
+        let ending = ending(&greeted.connection);
         greeted.connection.close(CloseCode::Protocol, &reason);
         // The driver may be gone.
-        let _ = reports.send((host, number, LinkReport::Down(reason))).await;
+        let down = LinkReport::Down(reason, ending);
+        let _ = reports.send((host, number, down)).await;
     }));
     (out, connection)
 }
@@ -173,6 +204,33 @@ async fn write_messages(
         let report = (host.clone(), number, LinkReport::Sent);
         if reports.send(report).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Hands datagrams on as long as there is room: they may get lost.
+async fn read_datagrams(
+    connection: Connection,
+    (host, number): (String, u64),
+    messages: mpsc::Sender<(String, u64, Message)>,
+) {
+    while let Ok(bytes) = connection.read_datagram().await {
+        let Some((kind, body)) = bytes.split_first() else {
+            continue;
+        };
+        match decode(*kind, body) {
+            Ok(Some(message)) => {
+                let sent = messages.try_send((host.clone(), number, message));
+                if matches!(sent, Err(mpsc::error::TrySendError::Closed(_))) {
+                    return;
+                }
+            }
+            // Of a later version.
+            Ok(None) => {}
+            Err(error) => {
+                connection.close(CloseCode::Protocol, &error.to_string());
+                return;
+            }
         }
     }
 }

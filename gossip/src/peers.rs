@@ -1,11 +1,13 @@
 //! The driver's part that has to do with peers: whom to be connected with, links up and down, events.
 
 use crate::driver::Link;
+use crate::limits::{LIVES_INTERVAL, LIVES_SOON};
 use crate::link::{Greeted, LinkIo, LinkReport, start};
 use crate::session::Fresh;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection};
-use mars_gossip_proto::Event;
+use mars_gossip_proto::{Ending, Event};
+use tokio::time::Instant;
 
 impl<B: Backend> Driver<B> {
     pub(crate) fn event(&mut self, event: Event) {
@@ -36,43 +38,89 @@ impl<B: Backend> Driver<B> {
                 tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
             }
             Event::TopologyChanged => self.refresh_targets(),
+            Event::Unneeded { peer } => {
+                tracing::debug!(%peer, "no neighbour any more");
+                self.drop_link(
+                    &peer,
+                    CloseCode::Done,
+                    "no neighbours any more",
+                    Ending::Orderly,
+                );
+            }
             Event::Bye { peer, reason } => tracing::info!(%peer, reason, "the peer ends"),
         }
     }
 
-    /// Reads from the core whom to be connected with, and drops whom not.
+    /// Reads from the core whom to be connected with, and drops who left.
     pub(crate) fn refresh_targets(&mut self) {
         let neighbours = self.core.neighbours();
-        let named = |host: &str| neighbours.iter().any(|n| n.host == host);
-        self.dials.retain(named);
+        let wanted = |host: &str| neighbours.iter().any(|n| n.host == host);
+        let others: Vec<String> = self.core.others().map(str::to_owned).collect();
+        let named = |host: &str| others.binary_search_by(|o| o.as_str().cmp(host)).is_ok();
+        self.dials.retain(wanted);
         self.status.retain(named);
+        for host in &others {
+            self.status.know(host);
+            let neighbour = wanted(host);
+            self.status.update(host, |status| {
+                status.neighbour = neighbour;
+                if !neighbour {
+                    // Nobody tries any more.
+                    status.error = None;
+                }
+            });
+        }
         for neighbour in &neighbours {
             let record = &neighbour.record;
             let first = self.hello.node < record.id.to_string();
             let news = self
                 .dials
                 .want(&neighbour.host, &record.meta, record.key_hash, first);
-            self.status.know(&neighbour.host);
             let link = self.links.get(&neighbour.host);
             let moved = link.is_some_and(|link| {
                 let addr = link.connection.remote_addr();
                 link.connection.is_outgoing() && !self.dials.is_current(&neighbour.host, addr)
             });
             if news && moved {
-                self.drop_link(&neighbour.host, CloseCode::Done, "the address has changed");
+                let reason = "the address has changed";
+                self.drop_link(&neighbour.host, CloseCode::Done, reason, Ending::Orderly);
             }
         }
         let gone: Vec<String> = self.links.keys().filter(|h| !named(h)).cloned().collect();
         for host in gone {
-            self.drop_link(&host, CloseCode::NotAllowed, "your node left our roster");
+            let reason = "your node left our roster";
+            self.drop_link(&host, CloseCode::NotAllowed, reason, Ending::Orderly);
         }
         self.endpoint.enforce_policy();
+        self.lives_changed();
     }
 
-    fn drop_link(&mut self, host: &str, code: CloseCode, reason: &str) {
+    /// Who lives is to be looked up soon.
+    pub(crate) fn lives_changed(&mut self) {
+        self.lives_due = self.lives_due.min(Instant::now() + LIVES_SOON);
+    }
+
+    /// Shows who lives, if it is time to.
+    pub(crate) fn look_up_lives(&mut self) {
+        let now = Instant::now();
+        if now < self.lives_due {
+            return;
+        }
+        self.lives_due = now + LIVES_INTERVAL;
+        for (host, found) in self.core.liveness() {
+            self.status.update(&host, |status| {
+                status.life = Some(found.life);
+                status.since_ns = found.since;
+                status.heard_ns = status.heard_ns.max(found.heard);
+            });
+        }
+    }
+
+    fn drop_link(&mut self, host: &str, code: CloseCode, reason: &str, ending: Ending) {
         if let Some(link) = self.links.remove(host) {
             link.connection.close(code, reason);
-            self.core.handle_disconnected(host);
+            self.with_core(|core, ctx| core.handle_disconnected(ctx, host, ending));
+            self.lives_changed();
             self.status.update(host, |status| {
                 status.connected = false;
                 status.synced = false;
@@ -91,9 +139,9 @@ impl<B: Backend> Driver<B> {
         }
         match report {
             LinkReport::Sent => self.core.handle_sent(host),
-            LinkReport::Down(reason) => {
+            LinkReport::Down(reason, ending) => {
                 tracing::info!(peer = host, reason, "connection lost");
-                self.drop_link(host, CloseCode::Done, &reason);
+                self.drop_link(host, CloseCode::Done, &reason, ending);
                 self.dials.ended(host);
             }
         }
@@ -121,11 +169,12 @@ impl<B: Backend> Driver<B> {
                 greeted.connection.close(CloseCode::Duplicate, "");
                 return;
             }
-            self.drop_link(&host, CloseCode::Duplicate, "");
+            self.drop_link(&host, CloseCode::Duplicate, "", Ending::Orderly);
         }
         self.next_number += 1;
         let number = self.next_number;
-        let boot = greeted.hello.boot;
+        let hello = greeted.hello.clone();
+        let boot = hello.boot;
         let io = LinkIo {
             number,
             host: host.clone(),
@@ -150,7 +199,8 @@ impl<B: Backend> Driver<B> {
             status.error = None;
             status.heard_ns = Some(wall);
         });
-        self.with_core(|core, ctx| core.handle_connected(ctx, &host));
+        self.with_core(|core, ctx| core.handle_connected(ctx, &host, &hello));
+        self.lives_changed();
     }
 }
 

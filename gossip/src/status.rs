@@ -1,6 +1,6 @@
 //! What the driver knows of its peers, for others to read.
 
-use mars_gossip_proto::Load;
+use mars_gossip_proto::{Load, NodeLife};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,13 @@ pub struct PeerStatus {
     pub connected: bool,
     /// Whether all that is shared was equal when last compared.
     pub synced: bool,
-    /// System clock (ns) when it was last heard of by this process.
+    /// Whether this node wants a connection with it; others are heard of over neighbours.
+    pub neighbour: bool,
+    /// What is known of its life; `None` before that was looked up.
+    pub life: Option<NodeLife>,
+    /// System clock (ns) since when it is not simply up.
+    pub since_ns: Option<u64>,
+    /// System clock (ns) when it was last heard of by this process, directly or over others.
     pub heard_ns: Option<u64>,
     /// Round-trip time in microseconds.
     pub rtt_us: Option<u64>,
@@ -88,12 +94,12 @@ impl Status {
         }
     }
 
-    /// A peer that shall be shown from now on.
+    /// A node that shall be shown from now on.
     pub(crate) fn know(&self, host: &str) {
         self.lock().entry(host.to_owned()).or_default();
     }
 
-    /// Forgets peers that are not neighbours any more.
+    /// Forgets nodes that left.
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.lock().retain(|host, _| keep(host));
     }

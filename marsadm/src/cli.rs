@@ -1,20 +1,24 @@
 //! The command line: options, the list of commands, and what of the original's habits is kept.
 
 use crate::commands as c;
+use crate::legacy_options::LegacyOptions;
 use crate::limits::{TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS};
-use clap::{ArgAction, Parser, Subcommand};
+use crate::output::Format;
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Administrator's command line of MARS: replication of block devices over long distances.
 ///
-/// Options may stand anywhere on the line. RES is a resource, several joined by commas, or `all`, which means all resources of this host. A command may carry the prefix force- instead of the option --force.
+/// Options may stand anywhere on the line. RES is a resource, several joined by commas, a pattern with * or ?, or `all`, which means all resources of this host. A command may carry the prefix force- instead of the option --force.
 #[derive(Debug, Parser)]
 #[command(
     name = "marsadm",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_override_self = true
 )]
 pub struct Cli {
     /// Options of all commands.
@@ -42,23 +46,60 @@ pub struct Global {
     /// All words and options are then those of the original (view-MACRO, --host=, --macro=, ...); nothing is written.
     #[arg(long, global = true, value_name = "FILE")]
     pub snapshot: Option<PathBuf>,
-    /// Give up waiting after this many seconds
+    /// Form of the output: of results and failures alike
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "MARS_OUTPUT",
+        value_name = "FORM",
+        value_enum,
+        default_value_t = Format::Table
+    )]
+    pub output: Format,
+    /// Give up after this many seconds; -1: never
     #[arg(long, global = true, value_name = "SECS", default_value_t = TIMEOUT_SECS,
-          value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
+          value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: u64,
     /// A node counts as alive if it was heard of in the last so many seconds
     #[arg(long, global = true, value_name = "SECS", default_value_t = WINDOW_SECS,
           value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
     pub window: u64,
+    /// Act for this host of the cluster, for example one that is lost; its keys are overridden
+    #[arg(long, global = true, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Work on N resources of a list or of all at once; without N: on all of them
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0"
+    )]
+    pub parallel: Option<usize>,
     /// Skip safety checks; each command's help says which
-    #[arg(long, short, global = true)]
-    pub force: bool,
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub force: u8,
     /// Show what would be written, write nothing and wait for nothing
     #[arg(long, short, global = true)]
     pub dry_run: bool,
     /// Show what is written and waited for
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+    /// Options of the original without effect.
+    #[command(flatten)]
+    pub legacy: LegacyOptions,
+}
+
+fn timeout(text: &str) -> Result<u64, String> {
+    if text == "-1" {
+        return Ok(TIMEOUT_SECS_MAX);
+    }
+    text.parse()
+        .ok()
+        .filter(|secs| *secs <= TIMEOUT_SECS_MAX)
+        .ok_or_else(|| format!("a number of seconds up to {TIMEOUT_SECS_MAX}, or -1"))
 }
 
 /// All commands.
@@ -170,26 +211,89 @@ pub enum Command {
     Help,
 }
 
-/// Rewrites what the original allows and clap does not: the prefix `force-` on the command word.
+impl Command {
+    /// Whether `--timeout` bounds the whole command: not those that run until they are stopped, nor work on files of
+    /// this machine alone.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        !matches!(self, Self::Sandbox(_) | Self::Log(_))
+    }
+}
+
+/// The options of all commands that take the next word as their value.
+fn valued_options() -> BTreeSet<String> {
+    let command = Cli::command();
+    let mut names = BTreeSet::new();
+    for arg in command.get_arguments() {
+        if arg.get_action().takes_values() && !arg.is_require_equals_set() {
+            names.extend(arg.get_short().map(|short| format!("-{short}")));
+            let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+            names.extend(long.into_iter().map(|long| format!("--{long}")));
+        }
+    }
+    names
+}
+
+/// The place of the command word.
+fn command_at(args: &[OsString]) -> Option<usize> {
+    let valued = valued_options();
+    let mut takes_value = false;
+    for (at, arg) in args.iter().enumerate().skip(1) {
+        let text = arg.to_str().unwrap_or_default();
+        if std::mem::take(&mut takes_value) {
+            continue;
+        }
+        if !text.starts_with('-') {
+            return Some(at);
+        }
+        takes_value = valued.contains(text);
+    }
+    None
+}
+
+/// The command word of a command line, also of a wrong one; without the prefix `force-`.
+#[must_use]
+pub fn verb_of(args: &[OsString]) -> Option<String> {
+    let word = args.get(command_at(args)?)?.to_str()?;
+    Some(word.strip_prefix("force-").unwrap_or(word).to_owned())
+}
+
+/// Rewrites what the original allows and clap does not: the prefix `force-` on the command word, `--verbose=N`,
+/// `--ip-HOST=ADDR` (which has no effect), blanks around `=`, and `--ignore-sync` before the command.
 #[must_use]
 pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = command_at(&args);
     let mut out: Vec<OsString> = Vec::new();
-    let mut command_seen = false;
-    let mut takes_value = false;
-    for (i, arg) in args.into_iter().enumerate() {
+    let mut moved: Vec<OsString> = Vec::new();
+    let mut only_words = false;
+    for (at, arg) in args.into_iter().enumerate() {
         let text = arg.to_str().unwrap_or_default();
-        let is_command = i > 0 && !command_seen && !takes_value && !text.starts_with('-');
-        takes_value =
-            !command_seen && matches!(text, "--socket" | "--snapshot" | "--timeout" | "--window");
-        if is_command {
-            command_seen = true;
-            if let Some(command) = text.strip_prefix("force-") {
-                out.push(command.into());
-                out.push("--force".into());
-                continue;
+        only_words |= text == "--";
+        if Some(at) == command {
+            match text.strip_prefix("force-") {
+                Some(command) => out.extend([command.into(), "--force".into()]),
+                None => out.push(arg),
             }
+            out.append(&mut moved);
+            continue;
         }
-        out.push(arg);
+        if only_words || at == 0 {
+            out.push(arg);
+            continue;
+        }
+        match text.split_once('=') {
+            Some(("--verbose", level)) => {
+                let level = level.trim().parse::<i64>().unwrap_or(1).clamp(0, 9);
+                out.extend((0..level).map(|_| OsString::from("-v")));
+            }
+            Some((name, _)) if name.starts_with("--ip-") => {}
+            Some((name, value)) if name.starts_with("--") && name.ends_with(' ') => {
+                out.push(format!("{}={}", name.trim_end(), value.trim_start()).into());
+            }
+            None if text == "--ignore-sync" && command.is_some_and(|c| at < c) => moved.push(arg),
+            _ => out.push(arg),
+        }
     }
     out
 }
@@ -197,10 +301,10 @@ pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     fn parse(line: &str) -> Cli {
-        Cli::try_parse_from(legacy_args(line.split(' ').map(OsString::from))).unwrap()
+        let words = line.split_whitespace().map(OsString::from);
+        Cli::try_parse_from(legacy_args(words)).unwrap()
     }
 
     #[test]
@@ -217,7 +321,7 @@ mod tests {
             "marsadm --timeout 5 force-primary r",
         ] {
             let cli = parse(line);
-            assert_eq!((cli.global.timeout, cli.global.force), (5, true), "{line}");
+            assert_eq!((cli.global.timeout, cli.global.force), (5, 1), "{line}");
             assert!(matches!(cli.command, Command::Primary(_)));
         }
     }
@@ -238,5 +342,38 @@ mod tests {
     fn only_the_command_word_loses_its_prefix() {
         let args = legacy_args(["marsadm", "set-link", "force-x", "k"].map(OsString::from));
         assert_eq!(args[2], "force-x");
+    }
+
+    #[test]
+    fn the_command_word_is_found_behind_any_option() {
+        let verb = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            verb_of(&args)
+        };
+        assert_eq!(
+            verb("marsadm -o json --host b force-up r").as_deref(),
+            Some("up")
+        );
+        assert_eq!(verb("marsadm --parallel down r").as_deref(), Some("down"));
+        assert_eq!(verb("marsadm --what down").as_deref(), Some("down"));
+        assert_eq!(verb("marsadm -o json"), None);
+    }
+
+    #[test]
+    fn options_of_the_original_are_accepted() {
+        let cli = parse(
+            "marsadm --logger= --max-deletions=-1 --delete-method=2 --stuck-seconds=60 --keep-backups=2 --ip=192.0.2.1 \
+             --ip-hostb=192.0.2.2 --ssh_port=22 --no-ssh --ssh-opts=-x --singlestep --error-injection-phase=0 \
+             --ignore-deleted-peers=2 --systemd-enable=0 --backup-dir=/b --verbose=2 --parallel --timeout=-1 \
+             --ignore-sync primary r",
+        );
+        assert_eq!((cli.global.verbose, cli.global.parallel), (2, Some(0)));
+        assert_eq!(cli.global.timeout, TIMEOUT_SECS_MAX);
+        assert!(matches!(cli.command, Command::Primary(args) if args.ignore_sync));
+        assert_eq!(
+            parse("marsadm --parallel=3 up all").global.parallel,
+            Some(3)
+        );
+        assert_eq!(parse("marsadm --verbose=-1 up all").global.verbose, 0);
     }
 }

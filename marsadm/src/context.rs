@@ -1,10 +1,12 @@
 //! What every command works with: connection, options, deadline, and batches of changes.
 
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
+use crate::output::{Change, value_text};
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
 use mars_meta_api::{Client, NodeInfo, PeerInfo, Request, Response};
-use mars_meta_model::{Entry, Key, Owner, Table, Value, classify};
+use mars_meta_model::{Entry, Key, NodeState, Owner, Table, Value, classify, roster};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -21,8 +23,14 @@ pub struct Options {
     pub window: Duration,
     /// Skip checks.
     pub force: bool,
+    /// Skip the checks of values, too.
+    pub force_values: bool,
     /// Write nothing.
     pub dry_run: bool,
+    /// The host that is acted for; `None`: this one.
+    pub acting: Option<String>,
+    /// On how many resources a command works at once.
+    pub parallel: usize,
 }
 
 /// One batch of changes, in the order in which they are stamped.
@@ -39,6 +47,7 @@ pub struct Ctx {
     pub deadline: Instant,
     client: OnceCell<Client>,
     node: OnceCell<NodeInfo>,
+    acting: OnceCell<String>,
 }
 
 impl Ctx {
@@ -51,6 +60,7 @@ impl Ctx {
             opts,
             client: OnceCell::new(),
             node: OnceCell::new(),
+            acting: OnceCell::new(),
         }
     }
 
@@ -108,19 +118,68 @@ impl Ctx {
             .await
     }
 
-    /// Name of this node, which must belong to a cluster.
+    /// Name of the host that the command acts for: that of `--host`, else this node, which must belong to a cluster.
     ///
     /// # Errors
-    /// If it belongs to none; as [`Ctx::call`].
+    /// If this node belongs to none, or the named host is not in it; as [`Ctx::call`].
     pub async fn host(&self) -> Result<&str> {
+        let me = self.member_host().await?;
+        match &self.opts.acting {
+            Some(other) if other != me => self
+                .acting
+                .get_or_try_init(|| self.check_acting(me, other))
+                .await
+                .map(String::as_str),
+            _ => Ok(me),
+        }
+    }
+
+    /// Name of this node for a command that works on its disks: `--host` with another name is refused.
+    ///
+    /// # Errors
+    /// As [`Ctx::host`].
+    pub async fn local_host(&self) -> Result<&str> {
+        let me = self.member_host().await?;
+        match &self.opts.acting {
+            Some(other) if other != me => Err(Error::refused(format!(
+                "this command looks at a disk, and that of {other} cannot be seen from {me}"
+            ))
+            .hint(format!("run it on {other}"))),
+            _ => Ok(me),
+        }
+    }
+
+    async fn check_acting(&self, me: &str, other: &str) -> Result<String> {
+        let table = self.table(&["roster/"]).await?;
+        let known: Vec<String> = roster(&table)
+            .into_iter()
+            .filter(|(_, node)| node.state == NodeState::Active)
+            .map(|(host, _)| host)
+            .collect();
+        if !known.iter().any(|host| host == other) && !self.opts.force {
+            return Err(Error::of(
+                Code::HostNotFound,
+                format!("node {other} does not belong to the cluster"),
+            )
+            .hint(crate::suggest::hint("nodes of the cluster", other, &known)));
+        }
+        self.ui.note(&format!(
+            "ATTENTION: acting as if I were host '{other}' (this is {me})"
+        ));
+        Ok(other.to_owned())
+    }
+
+    async fn member_host(&self) -> Result<&str> {
         let node = self.node().await?;
         if node.cluster.is_none() {
-            return Err(
-                Error::refused(format!("node {} belongs to no cluster yet", node.host)).hint(
-                    "marsadm create-cluster on the first node, \
+            return Err(Error::of(
+                Code::NoCluster,
+                format!("node {} belongs to no cluster yet", node.host),
+            )
+            .hint(
+                "marsadm create-cluster on the first node, \
                      marsadm join-cluster HOST --token FILE on the others",
-                ),
-            );
+            ));
         }
         Ok(&node.host)
     }
@@ -169,22 +228,63 @@ impl Ctx {
     pub async fn apply(&self, changes: Changes) -> Result<Option<Timestamp>> {
         let host = self.node().await?.host.clone();
         let forced = changes.iter().any(|(key, _)| is_foreign(key, &host));
+        let mut record = Vec::new();
         for (key, value) in &changes {
-            let text = match value {
-                Some(value) => format!("{key} -> {}", value.as_bytes().escape_ascii()),
-                None => format!("{key} deleted"),
+            // Only who asks for it pays for looking at the old value.
+            let old = if self.opts.dry_run || self.ui.is_structured() {
+                self.get(key).await?
+            } else {
+                None
+            };
+            let old = old.and_then(|entry| entry.value().map(|v| value_text(v.as_bytes())));
+            let change = Change {
+                key: key.to_string(),
+                old,
+                new: value.as_ref().map(|value| value_text(value.as_bytes())),
+                forced: is_foreign(key, &host),
             };
             if self.opts.dry_run {
-                self.ui.note(&format!("would write: {text}"));
+                self.ui
+                    .note(&format!("would write: {}", would_change(&change)));
             } else {
-                self.ui.detail(&format!("write: {text}"));
+                self.ui.detail(&format!("write: {}", new_value(&change)));
             }
+            record.push(change);
         }
-        if self.opts.dry_run || changes.is_empty() {
+        if self.opts.dry_run {
+            self.ui.changed(record);
+            return Ok(None);
+        }
+        if changes.is_empty() {
             return Ok(None);
         }
         let apply = self.client().await?.apply(changes, forced);
-        Ok(Some(self.bounded(NO_ANSWER, apply).await??))
+        let stamp = self.bounded(NO_ANSWER, apply).await??;
+        self.ui.changed(record);
+        Ok(Some(stamp))
+    }
+}
+
+fn new_value(change: &Change) -> String {
+    match &change.new {
+        Some(new) => format!("{} -> {new}", change.key),
+        None => format!("{} deleted", change.key),
+    }
+}
+
+/// A change with what it changes.
+fn would_change(change: &Change) -> String {
+    let new = new_value(change);
+    let forced = if change.forced {
+        ", overriding its owner"
+    } else {
+        ""
+    };
+    match &change.old {
+        Some(old) if change.new.as_ref() == Some(old) => format!("{new} (as now{forced})"),
+        Some(old) => format!("{new} (now: {old}{forced})"),
+        None if change.new.is_none() => format!("{new} (not there{forced})"),
+        None => format!("{new} (new{forced})"),
     }
 }
 
@@ -210,7 +310,7 @@ pub fn unexpected(response: &Response) -> Error {
 /// # Errors
 /// If the text is no key.
 pub fn key(text: &str) -> Result<Key> {
-    Key::parse(text).map_err(|error| Error::usage(error.to_string()))
+    Key::parse(text).map_err(|error| Error::of(Code::BadKey, error.to_string()))
 }
 
 /// The value `text`.

@@ -1,5 +1,6 @@
 //! What a command reports when it does not succeed, and the exit codes (`docs/marsadm-exit-codes.md`).
 
+use crate::error_code::Code;
 use mars_meta_api::{ApiError, CallError, ConnectError, ErrorCode};
 use std::fmt;
 
@@ -14,10 +15,14 @@ pub enum Kind {
     Refused,
     /// A key, resource or node does not exist.
     NotFound,
+    /// Somebody else changed the same thing meanwhile.
+    Conflict,
     /// Something did not come about within `--timeout`.
     Timeout,
     /// The metadata daemon of this node (or, for joining, the other node) does not answer.
     Unreachable,
+    /// Some of several resources failed, others did not.
+    Partial,
     /// The caller lacks a permission.
     Denied,
     /// A fault of the programs or of the machine.
@@ -25,15 +30,19 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The exit code of the process.
+    /// The exit code of the process, as the table for new commands and for programs has it; see
+    /// [`crate::contract`] for the original's commands.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Negative => 1,
-            Self::Usage | Self::Refused => 2,
+            Self::Usage => 2,
             Self::NotFound => 3,
+            Self::Refused => 4,
+            Self::Conflict => 5,
             Self::Timeout => 6,
             Self::Unreachable => 7,
+            Self::Partial => 8,
             Self::Denied => 9,
             Self::Internal => 10,
         }
@@ -45,6 +54,8 @@ impl Kind {
 pub struct Error {
     /// Kind of failure.
     pub kind: Kind,
+    /// Its stable name; `None`: that of the kind.
+    pub code: Option<Code>,
     /// The command and what it was about; filled in by the dispatcher if empty.
     pub what: String,
     /// The reason: lower case, no full stop.
@@ -62,10 +73,32 @@ impl Error {
     pub fn new(kind: Kind, why: impl Into<String>) -> Self {
         Self {
             kind,
+            code: None,
             what: String::new(),
             why: why.into(),
             hint: None,
         }
+    }
+
+    /// An error with a stable name of its own, and the kind that belongs to it.
+    #[must_use]
+    pub fn of(code: Code, why: impl Into<String>) -> Self {
+        Self::new(code.kind(), why).coded(code)
+    }
+
+    /// The same error with a stable name of its own.
+    #[must_use]
+    pub const fn coded(mut self, code: Code) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// The stable name.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+            .filter(|code| code.kind() == self.kind)
+            .unwrap_or_else(|| self.kind.into())
     }
 
     /// A rule forbids it.
@@ -131,6 +164,18 @@ impl From<ApiError> for Error {
             ErrorCode::Unreachable => Kind::Unreachable,
             ErrorCode::Unsupported | ErrorCode::Storage | ErrorCode::Internal => Kind::Internal,
         };
+        let code = match error.code {
+            ErrorCode::BadRequest => Code::BadRequest,
+            ErrorCode::NoCluster => Code::NoCluster,
+            ErrorCode::AlreadyInCluster => Code::AlreadyInCluster,
+            ErrorCode::Refused => Code::Refused,
+            ErrorCode::Limit => Code::Limit,
+            ErrorCode::Denied => Code::Denied,
+            ErrorCode::Unreachable => Code::Unreachable,
+            ErrorCode::Unsupported => Code::VersionSkew,
+            ErrorCode::Storage => Code::Storage,
+            ErrorCode::Internal => Code::Internal,
+        };
         let hint = error.hint.or_else(|| match error.code {
             ErrorCode::NoCluster => {
                 Some("make this node part of a cluster: create-cluster or join-cluster".to_owned())
@@ -138,10 +183,8 @@ impl From<ApiError> for Error {
             _ => None,
         });
         Self {
-            kind,
-            what: String::new(),
-            why: error.message,
             hint,
+            ..Self::new(kind, error.message).coded(code)
         }
     }
 }
@@ -150,12 +193,12 @@ impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused(error) => error.into(),
-            CallError::Disconnected => Self::new(
-                Kind::Unreachable,
+            CallError::Disconnected => Self::of(
+                Code::ConnectionLost,
                 "the metadata daemon ended the connection before it answered; whether a change was made is not known",
             )
             .hint("look at the daemon's log, then run the command again (all commands may be repeated)"),
-            CallError::Protocol(_) => Self::internal(error.to_string())
+            CallError::Protocol(_) => Self::of(Code::VersionSkew, error.to_string())
                 .hint("marsadm and marsd are of different versions: use those of one release"),
         }
     }
@@ -169,13 +212,12 @@ impl From<ConnectError> for Error {
             {
                 Self::new(Kind::Denied, error.to_string()).hint("run marsadm as root")
             }
-            ConnectError::Io { path, .. } => {
-                Self::new(Kind::Unreachable, error.to_string()).hint(format!(
+            ConnectError::Io { path, .. } => Self::of(Code::DaemonUnreachable, error.to_string())
+                .hint(format!(
                     "start marsd, or name its socket with --socket PATH (tried {})",
                     path.display()
-                ))
-            }
-            ConnectError::Protocol(_) => Self::new(Kind::Unreachable, error.to_string())
+                )),
+            ConnectError::Protocol(_) => Self::of(Code::DaemonUnreachable, error.to_string())
                 .hint("marsadm and marsd are of different versions: use those of one release"),
         }
     }
@@ -192,6 +234,8 @@ mod tests {
             (Kind::Negative, "negative answer"),
             (Kind::Usage, "usage"),
             (Kind::Refused, "refused"),
+            (Kind::Conflict, "conflict"),
+            (Kind::Partial, "partial"),
             (Kind::NotFound, "not found"),
             (Kind::Timeout, "timeout"),
             (Kind::Unreachable, "unreachable"),

@@ -1,10 +1,7 @@
 //! Commands of the original that have no place any more (`docs/marsadm.md`), and what to use instead.
 
-use crate::cli::legacy_args;
-use crate::error::{Error, Kind};
-use crate::ui::Ui;
-use std::ffi::OsString;
-use std::process::ExitCode;
+use crate::error::Error;
+use crate::error_code::Code;
 
 /// A command that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,31 +105,11 @@ pub fn find(word: &str) -> Option<&'static Gone> {
     GONE.iter().find(|gone| gone.words.contains(&word))
 }
 
-/// The failure that typing it is; it has exit code 2.
+/// The failure that typing a command word is that is gone (exit code 2); nothing if it is another one.
 #[must_use]
-pub fn error(word: &str, gone: &Gone) -> Error {
-    Error::new(Kind::Refused, format!("this command is gone: {}", gone.why))
-        .hint(format!("use instead: {}", gone.instead))
-        .about(word)
-}
-
-/// Refuses a command line whose command is gone; nothing if it is another one.
-#[must_use]
-pub fn main(args: &[OsString]) -> Option<ExitCode> {
-    let args = legacy_args(args.iter().cloned());
-    let mut skip = false;
-    let word = args.iter().skip(1).find_map(|arg| {
-        let text = arg.to_str()?;
-        if std::mem::take(&mut skip) {
-            return None;
-        }
-        skip = matches!(
-            text,
-            "--socket" | "--snapshot" | "--timeout" | "--window" | "--host" | "--output" | "-o"
-        );
-        (!text.starts_with('-')).then_some(text)
-    })?;
-    let error = error(word, find(word)?);
-    Ui::process(false).error("marsadm", &error);
-    Some(ExitCode::from(error.kind.exit_code()))
+pub fn refusal(word: &str) -> Option<Error> {
+    let gone = find(word)?;
+    let why = format!("this command is gone: {}", gone.why);
+    let hint = format!("use instead: {}", gone.instead);
+    Some(Error::of(Code::UnknownCommand, why).hint(hint).about(word))
 }

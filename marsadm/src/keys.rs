@@ -1,6 +1,7 @@
 //! Reading the keys of a resource: positions, versions, switches, members.
 
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use mars_meta_model::{Membership, Table, View, check_name, members, resources_of};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -234,7 +235,7 @@ impl<'a> Res<'a> {
 /// If it is no name, or stands for several where one is wanted.
 pub fn one_resource(text: &str) -> Result<()> {
     check_name(text, "resource").map_err(|error| {
-        let error = Error::usage(error.to_string());
+        let error = bad_name(error);
         if text == "all" || text.contains(',') {
             error.hint("this command takes one resource at a time")
         } else {
@@ -243,10 +244,11 @@ pub fn one_resource(text: &str) -> Result<()> {
     })
 }
 
-/// The resources that an argument names: one, several joined by commas, or `all` of this host.
+/// The resources that an argument names: one, several joined by commas, those of the host that a pattern with `*` and
+/// `?` matches, or `all` of the host.
 ///
 /// # Errors
-/// If a part is no name.
+/// If a part is no name, or a pattern matches nothing.
 pub fn resource_list(text: &str, table: &Table, host: &str) -> Result<Vec<String>> {
     if text == "all" {
         let mut all: Vec<String> = resources_of(table, host).into_keys().collect();
@@ -255,13 +257,50 @@ pub fn resource_list(text: &str, table: &Table, host: &str) -> Result<Vec<String
     }
     let mut list: Vec<String> = Vec::new();
     for part in text.split(',') {
-        check_name(part, "resource").map_err(|error| Error::usage(error.to_string()))?;
+        if part.contains(['*', '?']) {
+            let own = resources_of(table, host).into_keys();
+            let matching: Vec<String> = own.filter(|name| matches(part, name)).collect();
+            if matching.is_empty() {
+                let why = format!("no resource of {host} matches '{part}'");
+                return Err(Error::of(Code::ResourceNotFound, why)
+                    .hint("put the pattern into quotes, so that the shell leaves it alone"));
+            }
+            list.extend(matching);
+            continue;
+        }
+        check_name(part, "resource").map_err(bad_name)?;
         if !list.iter().any(|name| name == part) {
             list.push(part.to_owned());
         }
     }
     list.sort_by_cached_key(|name| natural(name));
+    list.dedup();
     Ok(list)
+}
+
+fn bad_name(error: mars_meta_model::NameError) -> Error {
+    Error::of(Code::BadName, error.to_string()).hint(
+        "a resource, several joined by commas, a pattern with * or ?, or all; see marsadm view",
+    )
+}
+
+/// Whether `*` (any text) and `?` (any character) of a pattern can stand for what `name` has there.
+fn matches(pattern: &str, name: &str) -> bool {
+    let name: Vec<char> = name.chars().collect();
+    // Which beginnings of the name the pattern so far matches.
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for p in pattern.chars() {
+        if p == '*' {
+            let first = reached.iter().position(|r| *r).unwrap_or(reached.len());
+            reached[first..].fill(true);
+            continue;
+        }
+        for at in (0..reached.len()).rev() {
+            reached[at] = at > 0 && reached[at - 1] && (p == '?' || p == name[at - 1]);
+        }
+    }
+    reached.last().copied().unwrap_or(false)
 }
 
 /// A sort key that puts `lv-2` before `lv-10`.
@@ -385,7 +424,27 @@ mod tests {
         ]);
         assert_eq!(resource_list("all", &t, "a").unwrap(), ["lv-2", "lv-10"]);
         assert_eq!(resource_list("b,a,b", &t, "a").unwrap(), ["a", "b"]);
+        assert_eq!(resource_list("lv-*", &t, "a").unwrap(), ["lv-2", "lv-10"]);
+        assert_eq!(resource_list("lv-?,lv-2", &t, "a").unwrap(), ["lv-2"]);
+        assert!(resource_list("*x", &t, "a").is_err());
         assert!(resource_list("a,,b", &t, "a").is_err());
         assert!(resource_list("none", &t, "a").is_err());
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, yes) in [
+            ("*", "", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("a?", "ab", true),
+            ("a?", "a", false),
+            ("a?", "abc", false),
+            ("**", "a", true),
+            ("*data", "mydata", true),
+            ("data", "mydata", false),
+        ] {
+            assert_eq!(matches(pattern, name), yes, "{pattern} {name}");
+        }
     }
 }

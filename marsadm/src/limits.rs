@@ -22,6 +22,14 @@ pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How old the report that a device is in use may be: observations travel at most once a second.
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
+/// By how much the clean-up of a command may exceed its deadline, before the command is ended.
+pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
+/// How often a refreshed line on a terminal may change.
+pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
+/// Width of a terminal that does not tell it.
+pub const STATUS_COLUMNS: usize = 80;
+/// Most resources that `--parallel` without a number works on at once.
+pub const PARALLEL_MAX: usize = 64;
 /// Largest configuration or token file in bytes.
 pub const SMALL_FILE_MAX: u64 = 1 << 20;
 /// Most nodes of a sandbox.

@@ -1,11 +1,17 @@
 //! From the arguments of the process to its exit code.
 
-use crate::cli::{Cli, Command, legacy_args};
+use crate::cli::{Cli, Command, legacy_args, verb_of};
 use crate::commands as c;
 use crate::context::{Ctx, Options};
-use crate::error::{Error, Result};
+use crate::contract::exit_code;
+use crate::error::{Error, Kind, Result};
+use crate::gone;
+use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
+use crate::output::Format;
+use crate::parse_error;
 use crate::ui::Ui;
 use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,18 +23,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(code) = crate::macros::main(&args) {
         return code;
     }
-    if let Some(code) = crate::gone::main(&args) {
-        return code;
-    }
-    let cli = match Cli::try_parse_from(legacy_args(args)) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout with 0, errors to stderr with 2; a lost reader is no failure.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    let ui = Ui::process(cli.global.verbose > 0);
+    let ui = Ui::process(false).with_format(Format::wanted(&args));
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -36,17 +31,80 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             let error = Error::internal(format!("the runtime did not start: {error}"));
-            ui.error("marsadm", &error);
-            return ExitCode::from(error.kind.exit_code());
+            let code = error.kind.exit_code();
+            ui.finish(&Err(error), false, code);
+            return ExitCode::from(code);
         }
     };
-    match runtime.block_on(run(&ui, cli)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            ui.error("marsadm", &error);
-            ExitCode::from(error.kind.exit_code())
+    let code = runtime.block_on(execute(ui, args, true));
+    // A blocking call that hangs must not keep the process alive.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Parses and runs a command line, and prints its result or failure; returns the exit code. With `watchdog` the process
+/// ends when even the clean-up exceeds the deadline.
+pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
+    let verb = verb_of(&args).unwrap_or_default();
+    let args = legacy_args(args);
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            // Help or version.
+            let text = error.render().to_string();
+            let shown = ui.document("Text", &json!({ "text": text.trim_end() }));
+            ui.line(text.trim_end());
+            ui.finish(&shown, false, 0);
+            return 0;
         }
+        Err(error) => {
+            let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
+            let error =
+                gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
+            let code = exit_code(&verb, ui.format(), &error);
+            ui.finish(&Err(error), false, code);
+            return code;
+        }
+    };
+    let ui = ui
+        .with_verbose(cli.global.verbose > 0)
+        .with_format(cli.global.output);
+    cli.global.legacy.report(&ui);
+    let dry_run = cli.global.dry_run;
+    if watchdog && cli.command.is_bounded() {
+        watch_over(&ui, &verb, cli.global.timeout, dry_run);
     }
+    let result = run(&ui, cli).await;
+    let code = result
+        .as_ref()
+        .err()
+        .map_or(0, |error| exit_code(&verb, ui.format(), error));
+    ui.finish(&result, dry_run, code);
+    code
+}
+
+/// Ends the process if a call that cannot be interrupted (a read from a hanging disk or from stdin) exceeds the deadline.
+fn watch_over(ui: &Ui, verb: &str, timeout: u64, dry_run: bool) {
+    let limit = Duration::from_secs(timeout) + 2 * CLEANUP_GRACE;
+    let (ui, verb) = (ui.clone(), verb.to_owned());
+    let thread = std::thread::Builder::new().name("watchdog".to_owned());
+    let started = thread.spawn(move || {
+        std::thread::sleep(limit);
+        let error = ended(&verb, timeout);
+        let code = error.kind.exit_code();
+        ui.finish(&Err(error), dry_run, code);
+        std::process::exit(i32::from(code));
+    });
+    drop(started);
+}
+
+fn ended(verb: &str, timeout: u64) -> Error {
+    Error::new(
+        Kind::Timeout,
+        format!("the command did not end within {timeout} s and was cut off"),
+    )
+    .hint("see marsadm view for what was done; run the command again, with a longer --timeout if need be")
+    .about(verb)
 }
 
 /// Runs one parsed command.
@@ -54,17 +112,32 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// # Errors
 /// What the process reports; the error says what was tried.
 pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
+    let timeout = cli.global.timeout;
     let ctx = Ctx::new(
         ui.clone(),
         Options {
             socket: cli.global.socket,
-            timeout: Duration::from_secs(cli.global.timeout),
+            timeout: Duration::from_secs(timeout),
             window: Duration::from_secs(cli.global.window),
-            force: cli.global.force,
+            force: cli.global.force > 0,
+            force_values: cli.global.force > 1,
             dry_run: cli.global.dry_run,
+            acting: cli.global.host,
+            parallel: match cli.global.parallel {
+                None => 1,
+                Some(0) => PARALLEL_MAX,
+                Some(number) => number.min(PARALLEL_MAX),
+            },
         },
     );
-    dispatch(&ctx, cli.command).await
+    if !cli.command.is_bounded() || timeout >= TIMEOUT_SECS_MAX {
+        return dispatch(&ctx, cli.command).await;
+    }
+    let limit = ctx.deadline + CLEANUP_GRACE;
+    match tokio::time::timeout_at(limit, dispatch(&ctx, cli.command)).await {
+        Ok(result) => result,
+        Err(_) => Err(ended("", timeout)),
+    }
 }
 
 async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
@@ -121,12 +194,15 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,
         Command::More(more) => c::more::run(ctx, more).await,
         Command::Version => {
-            ctx.ui
-                .line(&format!("marsadm Version: {}", env!("CARGO_PKG_VERSION")));
+            let version = env!("CARGO_PKG_VERSION");
+            ctx.ui.document("Version", &json!({ "version": version }))?;
+            ctx.ui.line(&format!("marsadm Version: {version}"));
             Ok(())
         }
         Command::Help => {
             let help = Cli::command().render_long_help().to_string();
+            ctx.ui
+                .document("Text", &json!({ "text": help.trim_end() }))?;
             ctx.ui.line(help.trim_end());
             Ok(())
         }

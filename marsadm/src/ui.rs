@@ -1,8 +1,23 @@
 //! The only place that prints: data to stdout, all else to stderr.
+//!
+//! With `--output json` and `ndjson` stdout gets documents only: the command's own one
+//! ([`Ui::document`], [`Ui::items`], [`Ui::stream`]), else what was recorded while it ran
+//! ([`crate::output::Outcome`]). Text lines go to stdout with `--output table` only.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::output::{
+    Change, Document, Format, Outcome, ResourceOutcome, envelope, failure, to_value, value_text,
+};
+use crate::terminal::{StatusLine, colors};
+use serde::Serialize;
+use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+tokio::task_local! {
+    /// What every message of a task begins with, when several run at once.
+    static LABEL: String;
+}
 
 /// What was printed, for tests.
 #[derive(Clone, Debug, Default)]
@@ -31,22 +46,35 @@ fn text(bytes: &Mutex<Vec<u8>>) -> String {
     String::from_utf8_lossy(&bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }
 
+/// What a command has done and handed out so far.
+#[derive(Debug, Default)]
+struct Record {
+    outcome: Outcome,
+    document: Option<Document>,
+    streamed: bool,
+    status: StatusLine,
+}
+
 /// Where output goes. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Ui {
     verbose: bool,
     terminal: bool,
+    format: Format,
     capture: Option<Captured>,
+    record: Arc<Mutex<Record>>,
 }
 
 impl Ui {
-    /// Output of the process.
+    /// Output of the process, as text.
     #[must_use]
     pub fn process(verbose: bool) -> Self {
         Self {
             verbose,
             terminal: std::io::stderr().is_terminal(),
+            format: Format::Table,
             capture: None,
+            record: Arc::default(),
         }
     }
 
@@ -57,51 +85,250 @@ impl Ui {
         let ui = Self {
             verbose: true,
             terminal: false,
+            format: Format::Table,
             capture: Some(capture.clone()),
+            record: Arc::default(),
         };
         (ui, capture)
     }
 
-    /// A line of data.
+    /// The same in another form.
+    #[must_use]
+    pub const fn with_format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// The same, with or without the messages for those who watch. Output that is kept in memory has them always.
+    #[must_use]
+    pub const fn with_verbose(mut self, verbose: bool) -> Self {
+        self.verbose = verbose || self.capture.is_some();
+        self
+    }
+
+    /// In which form data go to stdout.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether programs read the output.
+    #[must_use]
+    pub const fn is_structured(&self) -> bool {
+        self.format.is_structured()
+    }
+
+    /// Whether text on stdout may have colours: a terminal that knows them, and `NO_COLOR` is not set.
+    #[must_use]
+    pub fn has_colors(&self) -> bool {
+        !self.is_structured() && self.capture.is_none() && colors(std::io::stdout().is_terminal())
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line of data, as text.
     pub fn line(&self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
-    /// Data as it is, and a newline.
+    /// Data as they are, and a newline.
     pub fn bytes(&self, bytes: &[u8]) {
+        if self.is_structured() {
+            self.record().outcome.lines.push(value_text(bytes));
+            return;
+        }
         let mut line = bytes.to_vec();
         line.push(b'\n');
         self.write(true, &line);
     }
 
-    /// A message that is always shown.
-    pub fn note(&self, text: &str) {
-        self.write(false, format!("{text}\n").as_bytes());
+    /// The command's result for programs; a later one replaces it. Does nothing for people: they get lines.
+    ///
+    /// # Errors
+    /// If the data have no JSON form.
+    pub fn document(&self, kind: &'static str, data: &impl Serialize) -> Result<()> {
+        if self.is_structured() {
+            let data = to_value(data)?;
+            self.record().document = Some(Document::One { kind, data });
+        }
+        Ok(())
     }
 
-    /// A message for those who watch: shown on a terminal and with `--verbose`.
+    /// The same for a report that is JSON text already.
+    ///
+    /// # Errors
+    /// If the text is no JSON: a fault of this program.
+    pub fn raw_document(&self, kind: &'static str, json: &str) -> Result<()> {
+        if !self.is_structured() {
+            return Ok(());
+        }
+        let data: Value = serde_json::from_str(json)
+            .map_err(|error| Error::internal(format!("a report is no JSON: {error}")))?;
+        self.document(kind, &data)
+    }
+
+    /// The same for a command whose result is a list: one document `KINDList` with all items, with `ndjson` one
+    /// document per item.
+    ///
+    /// # Errors
+    /// If the data have no JSON form.
+    pub fn items<T: Serialize>(&self, kind: &'static str, items: &[T]) -> Result<()> {
+        if self.is_structured() {
+            let items = items.iter().map(to_value).collect::<Result<_>>()?;
+            self.record().document = Some(Document::Items { kind, items });
+        }
+        Ok(())
+    }
+
+    /// A document of an endless command: one line, at once, in every form but the table.
+    ///
+    /// # Errors
+    /// If the data have no JSON form.
+    pub fn stream(&self, kind: &'static str, data: &impl Serialize) -> Result<()> {
+        if self.is_structured() {
+            let document = envelope(kind, "data", to_value(data)?);
+            self.record().streamed = true;
+            self.json(&document, false);
+        }
+        Ok(())
+    }
+
+    /// A message that is always shown.
+    pub fn note(&self, text: &str) {
+        if self.is_structured() {
+            self.record().outcome.notes.push(text.to_owned());
+        }
+        self.message(text);
+    }
+
+    fn message(&self, text: &str) {
+        let label = LABEL.try_with(Clone::clone).unwrap_or_default();
+        self.write(false, format!("{label}{text}\n").as_bytes());
+    }
+
+    /// A message for those who watch: on a terminal one line that is refreshed; with `--verbose` a line of its own.
     pub fn progress(&self, text: &str) {
-        if self.terminal || self.verbose {
-            self.note(text);
+        if self.verbose {
+            self.message(text);
+        } else if self.terminal && self.capture.is_none() {
+            self.record().status.show(text);
         }
     }
 
     /// A message for `--verbose`.
     pub fn detail(&self, text: &str) {
         if self.verbose {
-            self.note(text);
+            self.message(text);
         }
     }
 
     /// A failure with its next step.
     pub fn error(&self, program: &str, error: &Error) {
-        self.note(&format!("{program}: {error}"));
+        let red = self.terminal && self.capture.is_none() && colors(true);
+        let program = if red {
+            format!("\x1b[1;31m{program}:\x1b[0m")
+        } else {
+            format!("{program}:")
+        };
+        self.message(&format!("{program} {error}"));
         if let Some(hint) = &error.hint {
-            self.note(&format!("  next: {hint}"));
+            self.message(&format!("  next: {hint}"));
         }
     }
 
+    /// Records changes that were written, or with `--dry-run` would be.
+    pub fn changed(&self, changes: impl IntoIterator<Item = Change>) {
+        self.record().outcome.changed.extend(changes);
+    }
+
+    /// Records the text of a wait that was not over at once.
+    pub fn waited(&self, what: &str) {
+        self.record().outcome.waited_for.push(what.to_owned());
+    }
+
+    /// Records how a resource fared.
+    pub fn resource(&self, name: &str, failure: Option<&Error>) {
+        let outcome = ResourceOutcome::new(name, failure);
+        self.record().outcome.resources.push(outcome);
+    }
+
+    /// Runs a task whose messages begin with `label`.
+    pub async fn labelled<T>(label: String, task: impl Future<Output = T>) -> T {
+        LABEL.scope(label, task).await
+    }
+
+    /// Prints what the command handed out, and its failure. To be called once, at its end.
+    pub fn finish(&self, result: &Result<()>, dry_run: bool, exit_code: u8) {
+        self.record().status.clear();
+        if let Err(error) = result {
+            self.error("marsadm", error);
+        }
+        if !self.is_structured() {
+            return;
+        }
+        let (document, streamed) = {
+            let mut record = self.record();
+            let mut outcome = std::mem::take(&mut record.outcome);
+            outcome.dry_run = dry_run;
+            let own = record.document.take();
+            let empty = outcome
+                == Outcome {
+                    dry_run,
+                    ..Outcome::default()
+                };
+            let recorded = (!empty || result.is_ok())
+                .then(|| to_value(&outcome).ok())
+                .flatten()
+                .map(|data| Document::One {
+                    kind: "Outcome",
+                    data,
+                });
+            (own.or(recorded), record.streamed)
+        };
+        match (result, self.format) {
+            (Ok(()), _) if streamed => {}
+            (Err(error), _) if streamed => self.json(&failure(error, exit_code, None), false),
+            (Ok(()), Format::Ndjson) => self.lines_of(document),
+            (Ok(()), _) => {
+                if let Some(document) = document {
+                    self.json(&document.whole(), true);
+                }
+            }
+            (Err(error), Format::Ndjson) => {
+                self.lines_of(document);
+                self.json(&failure(error, exit_code, None), false);
+            }
+            (Err(error), _) => {
+                let partial = document.map(Document::whole);
+                self.json(&failure(error, exit_code, partial), true);
+            }
+        }
+    }
+
+    fn lines_of(&self, document: Option<Document>) {
+        for one in document.into_iter().flat_map(Document::each) {
+            self.json(&one, false);
+        }
+    }
+
+    fn json(&self, document: &Value, pretty: bool) {
+        // Values of JSON always have a text form.
+        let text = if pretty {
+            serde_json::to_string_pretty(document)
+        } else {
+            serde_json::to_string(document)
+        };
+        let mut text = text.unwrap_or_default();
+        text.push('\n');
+        self.write(true, text.as_bytes());
+    }
+
     fn write(&self, data: bool, bytes: &[u8]) {
+        if self.terminal {
+            self.record().status.clear();
+        }
         // A reader that went away (`marsadm view | head`) is no failure of the command.
         let _ = match &self.capture {
             Some(capture) => {

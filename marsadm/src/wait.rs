@@ -31,9 +31,10 @@ impl Ctx {
         let mut table = Table::new();
         let mut synced = false;
         let mut last = String::from("for the state of the cluster");
-        loop {
+        let mut waited = false;
+        let result = loop {
             let Ok(event) = tokio::time::timeout_at(self.deadline, watch.next()).await else {
-                return Err(self.timed_out(&last));
+                break Err(self.timed_out(&last));
             };
             match event? {
                 WatchEvent::Entries(entries) => {
@@ -51,16 +52,21 @@ impl Ctx {
                 continue;
             }
             match condition(&table) {
-                Step::Ready(result) => return Ok(result),
-                Step::Failed(error) => return Err(error),
+                Step::Ready(result) => break Ok(result),
+                Step::Failed(error) => break Err(error),
                 Step::Waiting(what) => {
                     if what != last {
                         self.ui.progress(&format!("waiting: {what}"));
                         last = what;
+                        waited = true;
                     }
                 }
             }
+        };
+        if waited {
+            self.ui.waited(&last);
         }
+        result
     }
 
     /// The error of a wait that took too long.

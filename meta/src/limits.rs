@@ -17,6 +17,15 @@ pub const GROUP_REQUESTS_MAX: usize = 512;
 /// Changes after which a group takes no further request (the last one may exceed it by a batch).
 pub const GROUP_CHANGES_MAX: usize = 4096;
 
+/// How long a group waits at most, in microseconds, until it has as many requests as the one before; never longer
+/// than a quarter of what that one took.
+pub const GATHER_MAX_US: u64 = 500;
+
+/// Entries of one part of a bulk import.
+pub const IMPORT_PART_LEN: usize = 1000;
+/// Parts of a bulk import that wait behind the one being committed; they share a commit.
+pub const IMPORT_PARTS_AHEAD: usize = 4;
+
 /// Entries of one watch event.
 pub const EVENT_LEN_MAX: usize = 512;
 /// Changes queued for a watch by default, before it is told that it lagged.

@@ -3,12 +3,13 @@
 use crate::config::{MetaConfig, NODE_ID, OpenError, WallClock, identity};
 use crate::core::{Core, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
-use crate::job::{Change, Committed, Done, Job, Merged, WriteError};
-use crate::limits::{FEED_QUEUE_LEN, REQUEST_QUEUE_LEN};
+use crate::job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+use crate::limits::{FEED_QUEUE_LEN, IMPORT_PART_LEN, IMPORT_PARTS_AHEAD, REQUEST_QUEUE_LEN};
 use crate::sled_store::{SledError, SledStore};
-use crate::writer::{Request, Writer};
+use crate::writer::{Pace, Request, Writer};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, NodeId, Store, Table, View as _};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,6 +141,7 @@ impl Meta {
             hub,
             wall: Arc::clone(&config.wall),
             last_stamp,
+            pace: Pace::new(),
         };
         std::thread::Builder::new()
             .name("meta-writer".to_owned())
@@ -239,6 +241,40 @@ impl Meta {
     /// [`WriteError`].
     pub fn blocking_import(&self, entries: Vec<Entry>) -> Result<Merged, WriteError> {
         merged(self.blocking_write(as_forced(entries), Source::Import)?)
+    }
+
+    /// [`Meta::import`] of any number of entries, in parts: memory and time of a commit stay bounded. The entries
+    /// should be in key order, which the backend takes several times faster. `progress` is told how many are done.
+    ///
+    /// Not atomic: after an error, or a crash, the parts that were done stay, and the same import run again
+    /// finishes the rest.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn blocking_import_bulk(
+        &self,
+        entries: Vec<Entry>,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Vec<MergeResult>, WriteError> {
+        let mut results = Vec::with_capacity(entries.len());
+        let mut under_way = VecDeque::new();
+        let mut entries = entries.into_iter();
+        loop {
+            let part: Vec<Entry> = entries.by_ref().take(IMPORT_PART_LEN).collect();
+            let last = part.is_empty();
+            if !last {
+                under_way.push_back(self.blocking_submit(as_forced(part), Source::Import)?);
+            }
+            while under_way.len() > if last { 0 } else { IMPORT_PARTS_AHEAD } {
+                if let Some(ticket) = under_way.pop_front() {
+                    results.extend(merged(Ticket::blocking_done(ticket)?)?.results);
+                    progress(results.len());
+                }
+            }
+            if last {
+                return Ok(results);
+            }
+        }
     }
 
     /// Forgets keys altogether, each only if it still has the stamp given; returns what was forgotten.

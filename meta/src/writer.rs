@@ -4,10 +4,11 @@ use crate::config::WallClock;
 use crate::core::Core;
 use crate::hub::{Hub, Source};
 use crate::job::{Done, Job, WriteError};
-use crate::limits::{GROUP_CHANGES_MAX, GROUP_REQUESTS_MAX};
+use crate::limits::{GATHER_MAX_US, GROUP_CHANGES_MAX, GROUP_REQUESTS_MAX};
 use mars_meta_model::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// A request of the queue.
@@ -38,6 +39,32 @@ pub(crate) struct Writer<S> {
     pub(crate) wall: WallClock,
     /// Greatest stamp, for readers of the clock.
     pub(crate) last_stamp: Arc<AtomicU64>,
+    pub(crate) pace: Pace,
+}
+
+/// How the last group went, by which the next one knows whom to wait for.
+pub(crate) struct Pace {
+    /// Requests of the last group.
+    group: usize,
+    /// Until when to wait for as many.
+    until: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self {
+            group: 0,
+            until: Instant::now(),
+        }
+    }
+
+    /// A group of so many requests began to be committed at `begin` and is done now.
+    fn note(&mut self, group: usize, begin: Instant) {
+        let now = Instant::now();
+        let limit = Duration::from_micros(GATHER_MAX_US);
+        self.group = group;
+        self.until = now + (now - begin).min(4 * limit) / 4;
+    }
 }
 
 /// Tells the listeners that nothing more will come, also if the writer panics.
@@ -96,11 +123,29 @@ impl<S: Store> Writer<S> {
                 }
             }
             if jobs.len() < GROUP_REQUESTS_MAX && changes < GROUP_CHANGES_MAX {
-                next = self.queue.try_recv().ok();
+                next = self.next(jobs.len());
             }
         }
         self.commit(jobs, waiting);
         closing
+    }
+
+    /// The next request of a group that has `collected` so far, if it is there, or about to come.
+    ///
+    /// Writers that wait for their answers before they write again all come back when a group is done, one behind
+    /// the other. Whoever commits the first of them at once makes all others wait for a whole commit more. So a
+    /// group waits until it is as large as the one before, for a fraction of what that one took.
+    fn next(&mut self, collected: usize) -> Option<Request> {
+        loop {
+            match self.queue.try_recv() {
+                Ok(request) => return Some(request),
+                Err(_) if collected >= self.pace.group || Instant::now() >= self.pace.until => {
+                    return None;
+                }
+                // Those who were just answered need the processor to come back.
+                Err(_) => std::thread::yield_now(),
+            }
+        }
     }
 
     fn get_local(&mut self, name: &str) -> Result<Option<Vec<u8>>, WriteError> {
@@ -113,7 +158,7 @@ impl<S: Store> Writer<S> {
         if jobs.is_empty() {
             return;
         }
-        let count = jobs.len();
+        let (count, begin) = (jobs.len(), Instant::now());
         let (hub, waiting_ref) = (&self.hub, &waiting);
         let outcome = self.core.commit_group((self.wall)(), jobs, |done| {
             for (done, waiting) in done.iter().zip(waiting_ref) {
@@ -127,6 +172,7 @@ impl<S: Store> Writer<S> {
         });
         let last = self.core.last_stamp().as_nanos();
         self.last_stamp.store(last, Ordering::Release);
+        self.pace.note(count, begin);
         match outcome {
             Ok(done) => {
                 tracing::trace!(requests = count, "committed");

@@ -78,7 +78,7 @@ fn keys_names_and_disks_are_checked_and_nothing_changes() {
         3,
         "userspace/kepd",
     );
-    assert_eq!(w.exec("hosta", "set-link x").code, Some(2));
+    assert_eq!(w.exec("hosta", "set-link x").code, Some(25));
     assert_eq!(w.ok("hosta", "list-links --deleted userspace/"), before);
 
     // Resources.
@@ -89,9 +89,9 @@ fn keys_names_and_disks_are_checked_and_nothing_changes() {
         "invalidate nosuch",
         "wait-resource nosuch is-uptodate",
     ] {
-        fails_with_a_hint(&w.exec("hosta", line), 3, "nosuch");
+        fails_with_a_hint(&w.exec("hosta", line), 2, "nosuch");
     }
-    fails(&w.exec("hosta", "primary a/b"), 2, "a/b");
+    fails(&w.exec("hosta", "primary a/b"), 25, "a/b");
 
     // Disks.
     let dir = w.tmp.path();

@@ -47,7 +47,7 @@ fn a_detached_sandbox_ends_with_down_or_with_its_folder() {
             .arg(&dir)
             .output()
             .unwrap();
-        assert_eq!(again.status.code(), Some(2), "one sandbox per folder");
+        assert_eq!(again.status.code(), Some(4), "one sandbox per folder");
         if by_down {
             let down = marsadm()
                 .args(["sandbox", "down", "--dir"])

@@ -34,6 +34,27 @@ pub struct Windows {
     pub datagram_send: u32,
 }
 
+impl Windows {
+    /// For metadata: one stream of small messages, and datagrams of some ten bytes. A node has some ten to thirty such
+    /// connections, whatever the size of the cluster.
+    pub const METADATA: Self = Self {
+        stream_receive: 256 << 10,
+        receive: 512 << 10,
+        send: 384 << 10,
+        uni_streams: 4,
+        bidi_streams: 4,
+        datagram_receive: 4 << 10,
+        datagram_send: 4 << 10,
+    };
+
+    /// The most that one connection can hold: what the peer sent and nobody read, and what was written and not
+    /// acknowledged.
+    #[must_use]
+    pub const fn bytes(&self) -> u32 {
+        self.receive + self.send + self.datagram_receive + self.datagram_send
+    }
+}
+
 /// What [`Endpoint::bind`](crate::Endpoint::bind) needs. Made by one of the profiles, then adapted.
 #[derive(Clone)]
 pub struct EndpointConfig {
@@ -79,15 +100,7 @@ impl EndpointConfig {
             keep_alive: None,
             initial_rtt: Duration::from_millis(100),
             handshake_timeout: HANDSHAKE_TIMEOUT,
-            windows: Windows {
-                stream_receive: 256 << 10,
-                receive: 4 << 20,
-                send: 1 << 20,
-                uni_streams: 64,
-                bidi_streams: 16,
-                datagram_receive: 64 << 10,
-                datagram_send: 64 << 10,
-            },
+            windows: Windows::METADATA,
             mtu_discovery: false,
             packet_threshold: 3,
             time_threshold: 9.0 / 8.0,
@@ -109,7 +122,8 @@ impl EndpointConfig {
             send: 32 << 20,
             uni_streams: 64,
             bidi_streams: 64,
-            ..config.windows
+            datagram_receive: 64 << 10,
+            datagram_send: 64 << 10,
         };
         config.mtu_discovery = true;
         config.packet_threshold = 16;

@@ -12,6 +12,8 @@ pub struct Config {
     pub host: String,
     /// Identity: the origin of this node's entries.
     pub node: NodeId,
+    /// Process life: goes out when this node says that it lives.
+    pub boot: u64,
     /// Time between two digests to a peer, in ns (varied by a tenth).
     pub digest_interval_ns: u64,
     /// Least time between two sendings of volatile keys to a peer, in ns.
@@ -27,6 +29,7 @@ impl Config {
         Self {
             host: host.to_owned(),
             node,
+            boot: 0,
             digest_interval_ns: DIGEST_INTERVAL_NS,
             volatile_interval_ns: VOLATILE_INTERVAL_NS,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
@@ -70,6 +73,41 @@ pub enum MergeOutcome {
     TooFarAhead,
 }
 
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It broke, or nothing was heard any more.
+    Lost,
+    /// The peer said that it stops.
+    Farewell,
+    /// One of both closed it, and the peer lives on: it was replaced, or not needed any more.
+    Orderly,
+}
+
+/// What is known of a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeLife {
+    /// It is connected, or there is a way to it on which no link is reported as lost.
+    Up,
+    /// Fewer of its neighbours have lost it than it takes to call it down.
+    Suspect,
+    /// Enough of its neighbours have lost it, it took leave, or no way leads to it any more.
+    Down,
+    /// Nothing was ever heard of it since this process began.
+    Unknown,
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// Its state.
+    pub life: NodeLife,
+    /// System clock (ns) when it was last heard of, over whomever.
+    pub heard: Option<u64>,
+    /// System clock (ns) since when it is not simply up, as far as known.
+    pub since: Option<u64>,
+}
+
 /// What an observer may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -99,8 +137,13 @@ pub enum Event {
         /// How many.
         count: u32,
     },
-    /// The roster or the memberships changed: ask for the neighbours again.
+    /// The roster, the memberships or the choice of neighbours changed: ask for the neighbours again.
     TopologyChanged,
+    /// Neither side has needed the connection to this peer for a while: it may be closed.
+    Unneeded {
+        /// The peer.
+        peer: String,
+    },
     /// The peer says farewell.
     Bye {
         /// The peer.

@@ -1,9 +1,14 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
-use crate::limits::{PENDING_MERGE_MAX, REPAIR_TIMEOUT_NS, WINDOW};
+use crate::arrivals::{Arrivals, Cursors};
+use crate::hello::FEATURE_OVERLAY;
+use crate::limits::{PENDING_MERGE_MAX, REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS, WINDOW};
+use crate::overlay::Overlay;
 use crate::peer::Peer;
-use crate::topology::{Neighbour, Topology};
-use crate::{Body, Config, Ctx, Event, MergeOutcome, Message, ScopeIndex, fingerprint};
+use crate::topology::Topology;
+use crate::{
+    Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, fingerprint,
+};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Merge, Scope, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,8 +34,13 @@ pub struct Gossip {
     pub(crate) topology: Topology,
     pub(crate) peers: BTreeMap<String, Peer>,
     pub(crate) own_volatile: BTreeSet<Key>,
+    pub(crate) overlay: Overlay,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) cursors: Cursors,
+    /// Foreign volatile entries that were passed on, by their fingerprints.
+    pub(crate) relayed: BTreeMap<Key, u128>,
     random: u64,
-    heard: BTreeMap<String, u64>,
+    pub(crate) heard: BTreeMap<String, u64>,
     merges: VecDeque<(String, Vec<Entry>)>,
     pending_merge: usize,
     events: VecDeque<Event>,
@@ -49,6 +59,10 @@ impl Gossip {
             topology,
             peers: BTreeMap::new(),
             own_volatile: BTreeSet::new(),
+            overlay: Overlay::default(),
+            arrivals: Arrivals::default(),
+            cursors: Cursors::default(),
+            relayed: BTreeMap::new(),
             random: seed,
             heard: BTreeMap::new(),
             merges: VecDeque::new(),
@@ -57,6 +71,7 @@ impl Gossip {
             turn: String::new(),
         };
         core.handle_reload(ctx);
+        core.rewire(ctx);
         core
     }
 
@@ -76,28 +91,73 @@ impl Gossip {
         for key in &own {
             self.queue_volatile(key);
         }
+        // Which changes were missed is not known.
+        self.arrivals.forget();
         self.refresh_topology(ctx);
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
+            if let Some(peer) = self.peers.get_mut(&host) {
+                peer.sum.all_outdated();
+            }
             self.send_digest(&host, false);
         }
     }
 
     /// A connection to `host` is up, greetings were exchanged. A former connection to it is forgotten.
-    pub fn handle_connected(&mut self, ctx: &Ctx<'_>, host: &str) {
+    pub fn handle_connected(&mut self, ctx: &Ctx<'_>, host: &str, hello: &Hello) {
         let mut peer = Peer::default();
         peer.shared = self.topology.shared(host);
+        peer.sum.reset(&peer.shared);
         peer.volatile_next = ctx.now;
         peer.digest_due = ctx.now.saturating_add(self.interval());
+        peer.node.clone_from(&hello.node);
+        (peer.boot, peer.features, peer.keep) = (hello.boot, hello.features, true);
         self.peers.insert(host.to_owned(), peer);
-        self.push_uncompared(ctx, host, |_| true);
         self.heard.insert(host.to_owned(), ctx.wall);
-        self.send_digest(host, false);
+        self.push_uncompared(ctx, host, |_| true);
+        self.resume(ctx, host, hello);
+        self.link_up(ctx, host, hello.boot);
+    }
+
+    /// Sends a peer what has changed since all was equal with it, and compares afterwards; or, if that is not known,
+    /// compares at once.
+    fn resume(&mut self, ctx: &Ctx<'_>, host: &str, hello: &Hello) {
+        let cursor = self.cursors.get(host, &hello.node);
+        let lives_on = cursor.filter(|cursor| cursor.boot == hello.boot);
+        let volatile = lives_on.and_then(|cursor| self.arrivals.since(cursor.volatile));
+        let durable = cursor.and_then(|cursor| self.arrivals.since(cursor.durable));
+        let volatile = volatile.unwrap_or_else(|| self.relayed.keys().cloned().collect());
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        for key in &volatile {
+            // Within a resource, its origin sends it by itself.
+            if scope_of(key) == Scope::Global && self.relayed.contains_key(key) {
+                peer.push(key);
+            }
+        }
+        let mut missed = false;
+        for key in durable.iter().flatten() {
+            let scope = scope_of(key);
+            let held = self.index.get(&scope).and_then(|index| index.get(key));
+            if held.is_some() && (scope == Scope::Global || peer.shared.contains(&scope)) {
+                peer.push(key);
+                missed = true;
+            }
+        }
+        if missed {
+            peer.resumed = true;
+            peer.quick_due = Some(ctx.now.saturating_add(REPAIR_QUIET_NS));
+        } else {
+            self.send_digest(host, false);
+        }
     }
 
     /// The connection to `host` is gone.
-    pub fn handle_disconnected(&mut self, host: &str) {
-        self.peers.remove(host);
+    pub fn handle_disconnected(&mut self, ctx: &Ctx<'_>, host: &str, ending: Ending) {
+        if self.peers.remove(host).is_some() {
+            self.link_down(ctx, host, ending);
+        }
     }
 
     /// A message has come from a connected peer. Its stamp is not looked at: the shell gives it to the clock.
@@ -111,6 +171,10 @@ impl Gossip {
             Body::Ranges(ranges) => self.on_ranges(ctx, host, ranges),
             Body::Items(sets) => self.on_items(ctx, host, sets),
             Body::Want(wants) => self.on_want(ctx, host, &wants),
+            Body::Links(notes) => self.on_links(ctx, host, &notes),
+            Body::Brief(brief) => self.on_brief(ctx, host, &brief),
+            Body::Prints(groups) => self.on_prints(ctx, host, groups),
+            Body::Lists(sets) => self.on_items(ctx, host, sets),
             Body::Bye(reason) => self.event(Event::Bye {
                 peer: host.to_owned(),
                 reason,
@@ -146,7 +210,11 @@ impl Gossip {
                     peer.incoming.insert(entry.key.clone(), (print, repair));
                     fresh.push(entry);
                 }
-                Merge::Duplicate => peer.accept(&entry.key),
+                Merge::Duplicate => {
+                    peer.accept(&entry.key);
+                    peer.push.remove(&entry.key);
+                    peer.volatile.remove(&entry.key);
+                }
                 Merge::Stale if self.topology.includes(&scope, host) => peer.repair(&entry.key),
                 Merge::Stale => {}
             }
@@ -201,6 +269,7 @@ impl Gossip {
         if concerns {
             self.refresh_topology(ctx);
         }
+        self.flush_volatile(ctx.now);
     }
 
     /// Entries were applied to the store, from anywhere; the view has them already.
@@ -233,9 +302,15 @@ impl Gossip {
             let Some(peer) = self.peers.get_mut(&host) else {
                 continue;
             };
-            let quick = peer.quick_due.is_some_and(|due| ctx.now >= due);
+            let mut quick = peer.quick_due.is_some_and(|due| ctx.now >= due);
             let regular = ctx.now >= peer.digest_due;
+            if quick && peer.resumed && !peer.push.is_empty() {
+                // What it missed is still on its way.
+                peer.quick_due = Some(ctx.now.saturating_add(REPAIR_QUIET_NS));
+                quick = false;
+            }
             if quick {
+                peer.resumed = false;
                 peer.count_round();
             }
             if regular {
@@ -244,10 +319,13 @@ impl Gossip {
                 let limit = |at: u64| at.saturating_add(REPAIR_TIMEOUT_NS) > ctx.now;
                 peer.repair_at = peer.repair_at.filter(|at| limit(*at));
             }
-            if quick || regular {
+            let short = peer.features & FEATURE_OVERLAY != 0;
+            peer.brief |= regular && short;
+            if quick || (regular && !(short && peer.synced && !peer.doubt)) {
                 self.send_digest(&host, false);
             }
         }
+        self.check_overlay(ctx);
     }
 
     /// When [`Gossip::handle_timeout`] wants to be called, in ns of monotonic time.
@@ -258,7 +336,8 @@ impl Gossip {
             let others = [peer.quick_due, volatile].into_iter().flatten().min();
             others.map_or(peer.digest_due, |other| other.min(peer.digest_due))
         };
-        self.peers.values().map(due).min()
+        let peers = self.peers.values().map(due).min();
+        [peers, self.overlay_due()].into_iter().flatten().min()
     }
 
     /// The next message to send, and to whom. At most [`WINDOW`] messages of a peer are out at a time:
@@ -283,6 +362,17 @@ impl Gossip {
             }
         }
         None
+    }
+
+    /// The next message that may get lost, and to whom: to be sent as a datagram.
+    pub fn poll_datagram(&mut self, ctx: &Ctx<'_>) -> Option<(String, Message)> {
+        let waiting = self.peers.iter_mut().find(|(_, peer)| peer.brief);
+        let (host, peer) = waiting?;
+        peer.brief = false;
+        let host = host.clone();
+        let body = Body::Brief(self.brief(&host)?);
+        let stamp = ctx.stamp;
+        Some((host, Message { stamp, body }))
     }
 
     /// The next entries to merge into the store, and from whom they came. The outcome of every one of them is to be
@@ -315,18 +405,6 @@ impl Gossip {
             self.events.pop_front();
         }
         self.events.push_back(event);
-    }
-
-    /// The nodes to be connected with.
-    #[must_use]
-    pub fn neighbours(&self) -> Vec<Neighbour> {
-        self.topology.neighbours().collect()
-    }
-
-    /// System clock (ns) when a peer was last heard of by this process.
-    #[must_use]
-    pub fn last_heard(&self, host: &str) -> Option<u64> {
-        self.heard.get(host).copied()
     }
 
     /// Whether there is a connection to a peer.

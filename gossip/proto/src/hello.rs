@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 /// Version of the wire format that this program speaks.
 pub const WIRE_VERSION: u16 = 1;
 
+/// Bit of [`Hello::features`]: the sender reads observations of links and short digests (types 9 and 10).
+pub const FEATURE_OVERLAY: u64 = 1;
+/// Bit of [`Hello::features`]: the sender reads compact comparisons (types 14 and 15).
+pub const FEATURE_COMPACT: u64 = 2;
+/// All abilities of this program.
+pub const FEATURES: u64 = FEATURE_OVERLAY | FEATURE_COMPACT;
+
 /// First message in both directions. Unknown fields of later versions are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -12,7 +19,7 @@ pub struct Hello {
     pub wire_min: u16,
     /// Newest wire version spoken.
     pub wire_max: u16,
-    /// Bits of optional abilities; none yet.
+    /// Bits of optional abilities: [`FEATURES`].
     #[serde(default)]
     pub features: u64,
     /// Identity of the cluster as text.

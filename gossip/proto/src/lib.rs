@@ -2,30 +2,42 @@
 //!
 //! [`Gossip`] is told what happened (`handle_*`, with a [`Ctx`] that carries time and the store's contents)
 //! and asked what to do (`poll_*`): messages to send, entries to merge, events to report, when to call again.
-//! Changes are pushed at once to every connected peer within their scope; what was lost on the way is found by
-//! comparing fingerprints of whole scopes, and then of ever smaller ranges of keys ([`ScopeIndex`]).
+//! Whom to be connected with follows from the roster ([`Rings`]). Changes are pushed at once to every connected peer
+//! within their scope, and from there on; what was lost on the way is found by comparing fingerprints of whole
+//! scopes, and then of ever smaller ranges of keys ([`ScopeIndex`]). Who is down follows from what the neighbours of
+//! each node have observed ([`LinkNote`]).
 //!
 //! Wire format: `docs/spec/gossip.md`.
 
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod config;
 mod gossip;
 mod hello;
 mod index;
 pub mod limits;
+mod links;
 mod load;
+mod overlay;
 mod peer;
+mod prints;
+mod reach;
 mod reader;
 mod recon;
+mod rings;
 mod spread;
 mod topology;
 mod wire;
 
-pub use config::{Config, Ctx, Event, MergeOutcome};
+pub use config::{Config, Ctx, Ending, Event, Liveness, MergeOutcome, NodeLife};
 pub use gossip::Gossip;
-pub use hello::{Hello, HelloError, WIRE_VERSION};
+pub use hello::{FEATURE_COMPACT, FEATURE_OVERLAY, FEATURES, Hello, HelloError, WIRE_VERSION};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};
+pub use links::{LinkKind, LinkNote};
 pub use load::Load;
+pub use rings::Rings;
 pub use topology::Neighbour;
-pub use wire::{Body, DecodeError, Digest, ItemSet, Message, RangeSum, Want, decode, encode};
+pub use wire::{
+    Body, Brief, DecodeError, Digest, ItemSet, Message, PrintGroup, RangeSum, Want, decode, encode,
+};

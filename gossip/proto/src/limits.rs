@@ -21,7 +21,7 @@ pub const ITEMS_MAX: usize = 4096;
 /// Into how many parts a differing range is divided.
 pub const BRANCH: u64 = 16;
 /// A differing range of at most this many keys is listed instead of divided.
-pub const LEAF: usize = 16;
+pub const LEAF: usize = 32;
 /// Repairs that one node takes part in at the same time; further peers wait.
 pub const REPAIRS_MAX: usize = 4;
 /// Refused entries remembered for one peer.
@@ -30,6 +30,32 @@ pub const QUARANTINE_MAX: usize = 4096;
 pub const PENDING_MERGE_MAX: usize = 8192;
 /// Quick repair rounds in a row before the ordinary interval applies again.
 pub const FAST_ROUNDS_MAX: u32 = 64;
+/// Range groups in one compact message.
+pub const PRINT_GROUPS_MAX: usize = 1024;
+/// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.
+pub const WIDE_START: u32 = 65_536;
+
+/// Rings of the overlay: a node has about twice as many neighbours.
+pub const RINGS: u8 = 3;
+/// With at most so many nodes, everyone is everyone's neighbour.
+pub const MESH_MAX: usize = 7;
+/// Members of a resource that a node keeps connected which has written into it without being one of them.
+pub const FOREIGN_MEMBERS: usize = 2;
+/// Such connections in all.
+pub const FOREIGN_MAX: usize = 16;
+/// Observers that must have lost a node before it counts as down; fewer if it has no more neighbours.
+pub const DOWN_OBSERVERS: usize = 3;
+/// Observations of links kept.
+pub const LINKS_MAX: usize = 16_384;
+/// Observations in one message.
+pub const LINK_NOTES_MAX: usize = 512;
+/// Changes remembered for peers that come back; who missed more compares ranges.
+pub const ARRIVALS_MAX: usize = 65_536;
+/// Peers of which is remembered how far they had followed.
+pub const CURSORS_MAX: usize = 4096;
+/// Foreign volatile entries of the global scope that are known as passed on.
+pub const RELAYED_MAX: usize = 65_536;
+
 /// Longest name of a resource on the wire in bytes.
 pub const SCOPE_NAME_MAX: usize = 255;
 /// Longest text of a farewell in bytes.
@@ -43,3 +69,11 @@ pub const VOLATILE_INTERVAL_NS: u64 = 1_000_000_000;
 pub const REPAIR_QUIET_NS: u64 = 200_000_000;
 /// A repair that moved nothing for so long is over: 30 s.
 pub const REPAIR_TIMEOUT_NS: u64 = 30_000_000_000;
+/// A neighbour without connection is reported as lost after this time: 30 s.
+pub const LOST_AFTER_NS: u64 = 30_000_000_000;
+/// A substitute that could not be reached is not tried again for so long: 5 min.
+pub const AVOID_NS: u64 = 300_000_000_000;
+/// A connection that neither side needs is closed after this time: 60 s.
+pub const UNNEEDED_NS: u64 = 60_000_000_000;
+/// Observations that say nothing new are forgotten after this time: 10 min.
+pub const LINK_MEMORY_NS: u64 = 600_000_000_000;

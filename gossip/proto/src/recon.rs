@@ -9,35 +9,85 @@ use crate::limits::{
 };
 use crate::peer::Peer;
 use crate::topology::Topology;
-use crate::{Body, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want};
+use crate::{Body, Brief, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want, prints};
 use mars_meta_model::{Key, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-type Indexes = BTreeMap<Scope, ScopeIndex>;
-const ALL: RangeInclusive<u64> = 0..=u64::MAX;
+pub(crate) type Indexes = BTreeMap<Scope, ScopeIndex>;
+pub(crate) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
 impl Gossip {
     /// Fingerprints of all that is shared with a peer.
-    pub(crate) fn digest(&self, host: &str, reply: bool) -> Option<Digest> {
-        let peer = self.peers.get(host)?;
-        let print = |scope: &Scope| peer.summary(self.index.get(scope), scope, &ALL).print;
-        let mut shared = 0u128;
-        for scope in &peer.shared {
-            shared = shared.wrapping_add(scope_print(scope, print(scope)));
+    pub(crate) fn digest(&mut self, host: &str, reply: bool) -> Option<Digest> {
+        let busy = self.busy(host);
+        let peer = self.peers.get_mut(host)?;
+        for scope in peer.sum.take_outdated() {
+            let print = peer.summary(self.index.get(&scope), &scope, &ALL).print;
+            let part = scope_print(&scope, print);
+            peer.sum.update(scope, part);
         }
+        let global = self.index.get(&Scope::Global);
         Some(Digest {
-            global: print(&Scope::Global),
-            shared,
+            global: peer.summary(global, &Scope::Global, &ALL).print,
+            shared: peer.sum.get(),
             resources: u32::try_from(peer.shared.len()).unwrap_or(u32::MAX),
             reply,
-            busy: self.busy(host),
+            busy,
             unsettled: !peer.synced,
         })
     }
 
+    /// The short form of the digest.
+    pub(crate) fn brief(&mut self, host: &str) -> Option<Brief> {
+        let digest = self.digest(host, false)?;
+        Some(Brief {
+            print: brief_print(&digest),
+            unsettled: digest.unsettled,
+            keep: self.overlay.wants(host),
+        })
+    }
+
+    /// A short digest that differs says only that something may be to be done: the long one follows in the stream,
+    /// behind whatever is under way there.
+    pub(crate) fn on_brief(&mut self, ctx: &Ctx<'_>, host: &str, theirs: &Brief) {
+        let Some(ours) = self.digest(host, false) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        peer.keep = theirs.keep;
+        if brief_print(&ours) == theirs.print {
+            self.agreed(host, theirs.unsettled);
+        } else {
+            peer.doubt = true;
+            if peer.quick_due.is_none() {
+                peer.recheck(ctx.now);
+            }
+        }
+    }
+
+    /// All that is shared with a peer is equal; `tell` if it does not know that.
+    fn agreed(&mut self, host: &str, tell: bool) {
+        let last = self.arrivals.last();
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let news = peer.settle();
+        self.cursors.equal(host, &peer.node, peer.boot, last);
+        if news {
+            self.event(Event::Synced {
+                peer: host.to_owned(),
+            });
+        }
+        if tell {
+            self.send_digest(host, true);
+        }
+    }
+
     /// Whether enough repairs with others are going on.
-    fn busy(&self, host: &str) -> bool {
+    pub(crate) fn busy(&self, host: &str) -> bool {
         let active = |(other, peer): &(&String, &Peer)| *other != host && peer.repair_at.is_some();
         self.peers.iter().filter(active).count() >= REPAIRS_MAX
     }
@@ -61,14 +111,11 @@ impl Gossip {
         let global = ours.global == theirs.global;
         let shared = ours.shared == theirs.shared;
         if global && shared {
-            if peer.settle() {
-                self.event(Event::Synced {
-                    peer: host.to_owned(),
-                });
-            }
-            if theirs.unsettled {
-                self.send_digest(host, true);
-            }
+            self.agreed(host, theirs.unsettled);
+            return;
+        }
+        if peer.resumed && peer.quick_due.is_some_and(|due| due > ctx.now) {
+            // It is being sent what it missed.
             return;
         }
         let news = std::mem::replace(&mut peer.synced, false);
@@ -82,12 +129,14 @@ impl Gossip {
             if !shared {
                 scopes.extend(peer.shared.iter().cloned());
             }
-            let whole = scopes.into_iter().map(|scope| {
-                let sum = peer.summary(index.get(&scope), &scope, &ALL);
-                range_sum(scope, &ALL, sum)
-            });
-            let whole = whole.collect();
-            send_ranges(peer, whole);
+            if !prints::begin(index, peer, &scopes) {
+                let whole = scopes.into_iter().map(|scope| {
+                    let sum = peer.summary(index.get(&scope), &scope, &ALL);
+                    range_sum(scope, &ALL, sum)
+                });
+                let whole = whole.collect();
+                send_ranges(peer, whole);
+            }
             peer.touch(ctx.now);
         } else if !begins {
             peer.recheck(ctx.now);
@@ -190,11 +239,15 @@ impl Gossip {
             };
             ask_uncompared(peer, &joined);
             if peer.shared != shared {
+                peer.sum.reset(&shared);
                 peer.shared = shared;
                 peer.synced = false;
+                self.cursors.forget(&host);
                 self.send_digest(&host, false);
             }
         }
+        self.prune_links(ctx);
+        self.rewire(ctx);
     }
 
     /// Queues for a peer what no comparison finds: own volatile entries, and own entries of scopes that this node does
@@ -249,6 +302,20 @@ fn ask_uncompared(peer: &mut Peer, scopes: &BTreeSet<Scope>) {
     for wants in wants.chunks(ITEM_SETS_MAX) {
         peer.control(Body::Want(wants.to_vec()));
     }
+}
+
+/// The part of a tag that is compared: compact lists carry no more.
+const TAG_MASK: u64 = u64::MAX >> 16;
+
+/// What a short digest carries of a digest.
+fn brief_print(digest: &Digest) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&digest.global.to_le_bytes());
+    hasher.update(&digest.shared.to_le_bytes());
+    hasher.update(&digest.resources.to_le_bytes());
+    let mut bytes = [0; 16];
+    bytes[..12].copy_from_slice(&hasher.finalize().as_bytes()[..12]);
+    u128::from_le_bytes(bytes)
 }
 
 fn scope_print(scope: &Scope, print: u128) -> u128 {
@@ -343,7 +410,7 @@ fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
     let mut send: Vec<Key> = Vec::new();
     for (hash, key, item) in ours {
         match theirs.remove(&hash) {
-            Some((_, _, tag)) if tag == item.tag() => {}
+            Some((_, _, tag)) if (tag ^ item.tag()) & TAG_MASK == 0 => {}
             Some((epoch, stamp, _)) => {
                 let order = (item.epoch, item.stamp).cmp(&(epoch, stamp));
                 if order.is_ge() {

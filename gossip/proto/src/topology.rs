@@ -1,6 +1,7 @@
 //! Who takes part in what, as read from the roster and the directory.
 
-use mars_meta_model::{NodeRecord, NodeState, Scope, View, members, resources, roster};
+use crate::Rings;
+use mars_meta_model::{NodeId, NodeRecord, NodeState, Scope, View, members, resources, roster};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node that this one should be connected with.
@@ -18,12 +19,25 @@ pub(crate) struct Topology {
     host: String,
     active: BTreeMap<String, NodeRecord>,
     members: BTreeMap<Box<str>, BTreeSet<String>>,
+    names: BTreeMap<NodeId, String>,
+    left: BTreeSet<NodeId>,
+    rings: Rings,
 }
 
 impl Topology {
     pub(crate) fn read(view: &dyn View, host: &str) -> Self {
-        let mut active = roster(view);
-        active.retain(|_, record| record.state == NodeState::Active);
+        let (active, left): (BTreeMap<_, _>, BTreeMap<_, _>) = roster(view)
+            .into_iter()
+            .partition(|(_, record)| record.state == NodeState::Active);
+        let ids = active
+            .iter()
+            .map(|(host, record)| (host.clone(), record.id));
+        let ids: BTreeMap<String, NodeId> = ids.collect();
+        let rings = Rings::new(&ids);
+        let names: BTreeMap<NodeId, String> =
+            ids.into_iter().map(|(host, id)| (id, host)).collect();
+        let mut left: BTreeSet<NodeId> = left.into_values().map(|record| record.id).collect();
+        left.retain(|id| !names.contains_key(id));
         let members = resources(view)
             .into_iter()
             .map(|res| {
@@ -35,6 +49,9 @@ impl Topology {
             host: host.to_owned(),
             active,
             members,
+            names,
+            left,
+            rings,
         }
     }
 
@@ -74,14 +91,46 @@ impl Topology {
             .collect()
     }
 
-    /// The other active nodes: a full mesh. Rings over the roster will choose among them here.
-    pub(crate) fn neighbours(&self) -> impl Iterator<Item = Neighbour> {
-        self.active
-            .iter()
-            .filter(|(host, _)| **host != self.host)
-            .map(|(host, record)| Neighbour {
-                host: host.clone(),
-                record: record.clone(),
-            })
+    /// The rings over all active nodes.
+    pub(crate) const fn rings(&self) -> &Rings {
+        &self.rings
+    }
+
+    /// The active nodes, this one included.
+    pub(crate) const fn active(&self) -> &BTreeMap<String, NodeRecord> {
+        &self.active
+    }
+
+    /// The name of an active node.
+    pub(crate) fn name_of(&self, id: NodeId) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
+    }
+
+    /// Whether this is a node that left, and did not come back under another name.
+    pub(crate) fn has_left(&self, id: NodeId) -> bool {
+        self.left.contains(&id)
+    }
+
+    /// Members and guests of each resource.
+    pub(crate) fn member_sets(&self) -> impl Iterator<Item = &BTreeSet<String>> {
+        self.members.values()
+    }
+
+    /// Members and guests of a resource.
+    pub(crate) fn members_of(&self, scope: &Scope) -> Option<&BTreeSet<String>> {
+        match scope {
+            Scope::Global => None,
+            Scope::Resource(res) => self.members.get(res),
+        }
+    }
+
+    /// The active nodes that `host` is to be connected with for good: in the rings, or by a resource of both.
+    pub(crate) fn neighbours(&self, host: &str) -> BTreeSet<String> {
+        let mut found = self.rings.neighbours(host);
+        for members in self.members.values().filter(|m| m.contains(host)) {
+            found.extend(members.iter().cloned());
+        }
+        found.retain(|other| other != host && self.active.contains_key(other));
+        found
     }
 }

@@ -1,11 +1,16 @@
 //! The messages and their bytes: `docs/spec/gossip.md`.
 
+mod compact;
+mod overlay;
+
 use crate::Hello;
 use crate::limits::{
     BATCH_ENTRIES_MAX, BYE_TEXT_MAX, FRAME_LEN_MAX, ITEM_SETS_MAX, ITEMS_MAX, RANGES_MAX,
     SCOPE_NAME_MAX,
 };
+use crate::links::LinkNote;
 use crate::reader::Reader;
+pub(crate) use compact::width;
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
@@ -43,6 +48,38 @@ pub enum Body {
     Entries(Vec<Entry>, u32),
     /// The sender will close; why.
     Bye(String),
+    /// Observations of links, passed on to everybody.
+    Links(Vec<LinkNote>),
+    /// The short digest, sent as a datagram.
+    Brief(Brief),
+    /// Fingerprints of ranges, compact.
+    Prints(Vec<PrintGroup>),
+    /// All that the sender has in ranges, compact: of the tags the low 48 bits.
+    Lists(Vec<ItemSet>),
+}
+
+/// Whether all that two nodes share is equal, in a few bytes that may get lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// The low 96 bits of a hash over the sender's [`Digest`].
+    pub print: u128,
+    /// Whether the sender does not know that both agree.
+    pub unsettled: bool,
+    /// Whether the sender wants to keep this connection.
+    pub keep: bool,
+}
+
+/// Fingerprints (their low 96 bits) of a range, or of its sixteen parts. 0 stands for no key at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrintGroup {
+    /// The scope.
+    pub scope: Scope,
+    /// How many leading bits the key hashes of the range have in common: a multiple of four.
+    pub bits: u8,
+    /// The first key hash.
+    pub lo: u64,
+    /// One for the range, or sixteen for its parts.
+    pub prints: Vec<u128>,
 }
 
 /// Fingerprints of all that two nodes share.
@@ -173,6 +210,22 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
+        Body::Links(notes) => {
+            overlay::put_links(&mut out, notes);
+            overlay::LINKS
+        }
+        Body::Brief(brief) => {
+            overlay::put_brief(&mut out, brief);
+            overlay::BRIEF
+        }
+        Body::Prints(groups) => {
+            compact::put_prints(&mut out, groups);
+            compact::PRINTS
+        }
+        Body::Lists(sets) => {
+            compact::put_lists(&mut out, sets);
+            compact::LISTS
+        }
     };
     (kind, out)
 }
@@ -182,7 +235,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !(1..=8).contains(&kind) {
+    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS) {
         return Ok(None);
     }
     if body.len() > FRAME_LEN_MAX {
@@ -209,6 +262,10 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             Ok(Want { scope, hashes })
         })?),
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
+        overlay::LINKS => overlay::get_links(r)?,
+        overlay::BRIEF => overlay::get_brief(r)?,
+        compact::PRINTS => compact::get_prints(r)?,
+        compact::LISTS => compact::get_lists(r)?,
         _ => {
             let len = r.count(BYE_TEXT_MAX, "bytes of text")?;
             let text = std::str::from_utf8(r.take(len)?);

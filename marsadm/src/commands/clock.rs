@@ -4,6 +4,7 @@ use crate::context::{Ctx, unexpected};
 use crate::error::Result;
 use mars_lamport::Timestamp;
 use mars_meta_api::{Request, Response};
+use serde_json::json;
 
 /// Print the system clock and the Lamport clock of this node, in seconds since the epoch with nine decimals.
 ///
@@ -20,10 +21,13 @@ pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
     let about = |error: crate::error::Error| error.about("clock");
     match ctx.call(Request::Clock).await.map_err(about)? {
         Response::Clock { wall, lamport } => {
-            ctx.ui
-                .line(&format!("CURRENT_TIME={}", Timestamp::from_nanos(wall)));
-            ctx.ui
-                .line(&format!("lamport_now={}", Timestamp::from_nanos(lamport)));
+            let (wall, lamport) = (Timestamp::from_nanos(wall), Timestamp::from_nanos(lamport));
+            ctx.ui.document(
+                "Clock",
+                &json!({ "wall": wall.to_string(), "lamport": lamport.to_string() }),
+            )?;
+            ctx.ui.line(&format!("CURRENT_TIME={wall}"));
+            ctx.ui.line(&format!("lamport_now={lamport}"));
             Ok(())
         }
         other => Err(about(unexpected(&other))),

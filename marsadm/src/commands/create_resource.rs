@@ -5,6 +5,7 @@ use super::switches::wait_attached;
 use crate::context::{Changes, Ctx, set};
 use crate::disk::{self, Disk};
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::keys::{Res, one_resource};
 use crate::limits::LOG_NUMBER_JUMP;
 use crate::size::{human, parse_size};
@@ -38,19 +39,21 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let res = &args.resource;
     let work = async {
         one_resource(res)?;
-        let host = ctx.host().await?;
+        let host = ctx.local_host().await?;
         let device = args.devname.as_deref().unwrap_or(res);
         check_name(device, "device").map_err(|error| Error::usage(error.to_string()))?;
         match resource_table(ctx, res).await {
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error),
             Ok(table) => {
-                return Err(
-                    Error::refused(format!("resource {res} exists already")).hint(format!(
-                        "its members: {}; to add a replica: marsadm join-resource {res} DISK",
-                        Res::new(&table, res).storage_members().join(" ")
-                    )),
-                );
+                return Err(Error::of(
+                    Code::ResourceExists,
+                    format!("resource {res} exists already"),
+                )
+                .hint(format!(
+                    "its members: {}; to add a replica: marsadm join-resource {res} DISK",
+                    Res::new(&table, res).storage_members().join(" ")
+                )));
             }
         }
         let wanted = args.size.as_deref().map(parse_size).transpose()?;

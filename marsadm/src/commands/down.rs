@@ -4,9 +4,11 @@ use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::switches::switch;
 use crate::context::{Changes, Ctx};
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 use crate::limits::CLOSING_GRACE;
 use crate::wait::Step;
+use tokio::time::Instant;
 
 /// Release the disk; waits until that is done. Refused while the device is in use. --force skips check and wait.
 ///
@@ -49,9 +51,10 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
             .number(&format!("actual-{host}/open-count"))
             .unwrap_or(0);
         if opened > 0 && !ctx.opts.force {
-            return Err(Error::refused(format!(
-                "the device of resource {res} is in use on {host}"
-            ))
+            return Err(Error::of(
+                Code::DeviceInUse,
+                format!("the device of resource {res} is in use on {host}"),
+            )
             .hint("first umount or close the device"));
         }
         let mut changes = Changes::new();
@@ -90,7 +93,9 @@ pub(super) async fn grace_for_closing(ctx: &Ctx, host: &str, res: &str) -> Resul
             Step::Waiting(format!("for the device of {res} on {host} to be closed"))
         }
     });
-    match tokio::time::timeout(CLOSING_GRACE, closed).await {
+    // With a short --timeout there must be time left to look again.
+    let left = ctx.deadline.saturating_duration_since(Instant::now());
+    match tokio::time::timeout(CLOSING_GRACE.min(left / 2), closed).await {
         Ok(result) => result,
         // The caller looks again and refuses with a reason.
         Err(_) => Ok(()),

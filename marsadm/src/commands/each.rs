@@ -1,19 +1,26 @@
 //! Running a command for every resource that its argument names, and what they check first.
 
 use crate::context::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::keys::{Res, resource_list};
+use crate::suggest;
+use crate::ui::Ui;
 use mars_meta_model::{Membership, Table, members, resources};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::Poll;
 
 /// Prefixes of all keys that belong to a resource.
 pub(super) fn prefixes(res: &str) -> [String; 2] {
     [format!("directory/{res}/"), format!("resource-{res}/")]
 }
 
-/// Runs `work` for every resource that `text` names; goes on after a failure.
+/// Runs `work` for every resource that `text` names, with `--parallel` for several at once; goes on after a failure.
 ///
 /// # Errors
-/// The failure of a single resource; of several: how many failed, of the kind of the first.
+/// The failure of a single resource; of several: how many failed, [`Kind::Partial`], or if all did, of the kind of the
+/// first.
 pub(super) async fn each(
     ctx: &Ctx,
     verb: &str,
@@ -25,29 +32,87 @@ pub(super) async fn each(
     let table = ctx.table(&["directory/"]).await.map_err(about)?;
     let list = resource_list(text, &table, host).map_err(about)?;
     if let [res] = &list[..] {
-        return work(host, res).await.map_err(about);
+        let result = work(host, res).await.map_err(about);
+        ctx.ui.resource(res, result.as_ref().err());
+        return result;
     }
     if list.is_empty() {
         ctx.ui.note(&format!("{verb}: {host} has no resources"));
     }
-    let mut first = None;
-    let mut failed = 0;
-    for res in &list {
-        ctx.ui.note(&format!("--------- resource {res}"));
-        if let Err(error) = work(host, res).await {
-            let error = error.about(&format!("{verb} {res}"));
-            ctx.ui.error("marsadm", &error);
-            failed += 1;
-            first.get_or_insert(error.kind);
+    let several = ctx.opts.parallel > 1;
+    let tasks = list.iter().map(|res| {
+        let work = &work;
+        let one = async move {
+            ctx.ui.note(&format!("--------- resource {res}"));
+            let result = work(host, res)
+                .await
+                .map_err(|error| error.about(&format!("{verb} {res}")));
+            if let Err(error) = &result {
+                ctx.ui.error("marsadm", error);
+            }
+            ctx.ui.resource(res, result.as_ref().err());
+            result.err().map(|error| error.kind)
+        };
+        let label = if several {
+            format!("{res}: ")
+        } else {
+            String::new()
+        };
+        Ui::labelled(label, one)
+    });
+    let failures: Vec<Kind> = run_some(tasks, ctx.opts.parallel)
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    let Some(first) = failures.first().copied() else {
+        return Ok(());
+    };
+    let failed = failures.len();
+    let (kind, hint) = if failed < list.len() {
+        (
+            Kind::Partial,
+            "the messages above say why; what succeeded stays done",
+        )
+    } else {
+        (first, "the messages above say why")
+    };
+    let error = Error::new(kind, format!("{failed} of {} resources failed", list.len()));
+    Err(about(error.hint(hint)))
+}
+
+/// Runs tasks, at most `limit` at once, the first ones first; results in their order.
+async fn run_some<F: Future>(tasks: impl IntoIterator<Item = F>, limit: usize) -> Vec<F::Output> {
+    let mut waiting = tasks.into_iter();
+    let mut running: Vec<(usize, Pin<Box<F>>)> = Vec::new();
+    let mut done: BTreeMap<usize, F::Output> = BTreeMap::new();
+    let mut next = 0;
+    std::future::poll_fn(|cx| {
+        loop {
+            while running.len() < limit.max(1)
+                && let Some(task) = waiting.next()
+            {
+                running.push((next, Box::pin(task)));
+                next += 1;
+            }
+            let before = running.len();
+            running.retain_mut(|(at, task)| match task.as_mut().poll(cx) {
+                Poll::Ready(output) => {
+                    done.insert(*at, output);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if running.is_empty() && before == 0 {
+                return Poll::Ready(());
+            }
+            if running.len() == before {
+                return Poll::Pending;
+            }
         }
-    }
-    match first {
-        None => Ok(()),
-        Some(kind) => Err(about(Error::new(
-            kind,
-            format!("{failed} of {} resources failed", list.len()),
-        ))),
-    }
+    })
+    .await;
+    done.into_values().collect()
 }
 
 /// All keys of a resource, which must exist.
@@ -60,9 +125,10 @@ pub(super) async fn resource_table(ctx: &Ctx, res: &str) -> Result<Table> {
         let hint = if all.is_empty() {
             "there are no resources yet: marsadm create-resource".to_owned()
         } else {
-            format!("resources of the cluster: {}", all.join(" "))
+            suggest::hint("resources of the cluster", res, &all)
         };
-        return Err(Error::not_found(format!("resource {res} does not exist")).hint(hint));
+        let why = format!("resource {res} does not exist");
+        return Err(Error::of(Code::ResourceNotFound, why).hint(hint));
     }
     Ok(table)
 }
@@ -72,16 +138,19 @@ pub(super) async fn own_table(ctx: &Ctx, host: &str, res: &str) -> Result<Table>
     let table = resource_table(ctx, res).await?;
     match members(&table, res).get(host) {
         Some(Membership::Storage) => Ok(table),
-        Some(Membership::Guest) => Err(Error::refused(format!(
-            "{host} is only a guest of resource {res}: it has no replica"
-        ))
+        Some(Membership::Guest) => Err(Error::of(
+            Code::NotMember,
+            format!("{host} is only a guest of resource {res}: it has no replica"),
+        )
         .hint(format!("marsadm join-resource {res} DISK"))),
-        None => Err(
-            Error::refused(format!("{host} is no member of resource {res}")).hint(format!(
-                "run this on one of {}, or marsadm join-resource {res} DISK",
-                Res::new(&table, res).storage_members().join(" ")
-            )),
-        ),
+        None => Err(Error::of(
+            Code::NotMember,
+            format!("{host} is no member of resource {res}"),
+        )
+        .hint(format!(
+            "run this on one of {}, or marsadm join-resource {res} DISK",
+            Res::new(&table, res).storage_members().join(" ")
+        ))),
     }
 }
 

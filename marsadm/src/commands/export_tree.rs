@@ -53,12 +53,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             let written = write_export(&args.dir, &plan, ctx.opts.force);
             plan.written = Some(written.map_err(refused)?);
         }
+        let json = plan.to_json();
+        let json = json.map_err(|error| Error::internal(error.to_string()))?;
         let text = if args.json {
-            let json = plan.to_json();
-            json.map_err(|error| Error::internal(error.to_string()))?
+            json.clone()
         } else {
             plan.to_string()
         };
+        ctx.ui.raw_document("ExportReport", &json)?;
         ctx.ui.line(text.trim_end());
         Ok(())
     };

@@ -2,6 +2,8 @@
 
 use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
+use crate::output::KeyItem;
 
 /// Print the value of each key, one per line, byte for byte. A missing key is an error (exit code 3).
 ///
@@ -20,6 +22,7 @@ pub struct Args {
 /// The first key that is missing.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let mut missing = None;
+    let mut found = Vec::new();
     for path in &args.paths {
         let about = |error: Error| error.about(&format!("get-link {path}"));
         let key = key(path).map_err(about)?;
@@ -29,6 +32,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Some(entry) => match entry.value() {
                 Some(value) => {
                     ctx.ui.bytes(value.as_bytes());
+                    found.push(KeyItem::from(&entry));
                     continue;
                 }
                 None => format!("key {key} was deleted at {}", entry.stamp),
@@ -38,7 +42,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Some((dir, _)) => format!("see which keys there are: marsadm list-links {dir}/"),
             None => "see which keys there are: marsadm list-links ''".to_owned(),
         };
-        missing.get_or_insert(about(Error::not_found(why).hint(hint)));
+        missing.get_or_insert(about(Error::of(Code::KeyNotFound, why).hint(hint)));
     }
+    ctx.ui.items("Key", &found)?;
     missing.map_or(Ok(()), Err)
 }

@@ -59,12 +59,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 .apply_outcomes(&outcomes)
                 .map_err(|error| Error::internal(error.to_string()))?;
         }
+        let json = plan.report.to_json();
+        let json = json.map_err(|error| Error::internal(error.to_string()))?;
         let text = if args.json {
-            let json = plan.report.to_json();
-            json.map_err(|error| Error::internal(error.to_string()))?
+            json.clone()
         } else {
             plan.report.to_string()
         };
+        ctx.ui.raw_document("ImportReport", &json)?;
         ctx.ui.line(text.trim_end());
         if plan.report.refused.is_empty() {
             return Ok(());

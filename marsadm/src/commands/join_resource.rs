@@ -36,7 +36,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let res = &args.resource;
     let work = async {
         one_resource(res)?;
-        let host = ctx.host().await?;
+        let host = ctx.local_host().await?;
         let table = resource_table(ctx, res).await?;
         let before = members(&table, res).get(host).copied();
         if before == Some(Membership::Storage) {

@@ -3,6 +3,7 @@
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Result};
 use mars_meta_api::{Request, Response};
+use serde_json::json;
 
 /// Print a token by which other nodes may join this cluster. Keep it secret: who has it can join until it expires.
 ///
@@ -35,6 +36,9 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         };
         match ctx.call(request).await? {
             Response::Token(token) => {
+                let document =
+                    json!({ "token": token.0, "ttl_seconds": ttl_secs, "uses": args.uses });
+                ctx.ui.document("JoinToken", &document)?;
                 ctx.ui.line(&token.0);
                 Ok(())
             }

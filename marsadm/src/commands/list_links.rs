@@ -2,6 +2,7 @@
 
 use crate::context::Ctx;
 use crate::error::Result;
+use crate::output::KeyItem;
 
 /// Print all keys that begin with PREFIX as `key -> value (stamp)`, in key order.
 ///
@@ -29,10 +30,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         };
         let client = ctx.client().await?;
         let list = client.list(prefix, args.deleted);
-        for entry in ctx
+        let entries = ctx
             .bounded("the metadata daemon did not answer", list)
-            .await??
-        {
+            .await??;
+        if ctx.ui.is_structured() {
+            let items: Vec<KeyItem> = entries.iter().map(KeyItem::from).collect();
+            return ctx.ui.items("Key", &items);
+        }
+        for entry in entries {
             match entry.value() {
                 Some(value) => ctx.ui.line(&format!(
                     "{} -> {} ({})",

@@ -1,12 +1,13 @@
 //! `log convert`: a native segment of a legacy log.
 
-use super::log_file::{Source, failed, named};
+use super::log_file::{EndJson, Source, failed, named};
 use crate::context::Ctx;
 use crate::error::{Error, Result};
 use mars_datapath_core::Name;
 use mars_lamport::Timestamp;
 use mars_migrations::legacy_log::{ConvertError, ConvertOptions, Converted, convert};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// With --force: also if the logfile is cut off or damaged; what is good in front of that is converted.
 ///
-/// Example: marsadm log convert /mars/resource-mydata/log-000000001-hosta --output /tmp/log-000000001-hosta
+/// Example: marsadm log convert /mars/resource-mydata/log-000000001-hosta --to /tmp/log-000000001-hosta
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -28,8 +29,8 @@ pub struct Args {
     #[command(flatten)]
     pub source: Source,
     /// The file to make, which must not exist
-    #[arg(long, short, value_name = "PATH")]
-    pub output: PathBuf,
+    #[arg(long, value_name = "PATH")]
+    pub to: PathBuf,
     /// Resource that the log belongs to
     #[arg(long, value_name = "RES")]
     pub resource: Option<String>,
@@ -52,23 +53,22 @@ pub struct Args {
 pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let options = options(args)?;
     let mut input = args.source.open()?;
-    if args.output.symlink_metadata().is_ok() {
-        return Err(exists(&args.output));
+    if args.to.symlink_metadata().is_ok() {
+        return Err(exists(&args.to));
     }
     if ctx.opts.dry_run {
         let done = convert(&mut input, &mut io::sink(), &options).map_err(convert_failed)?;
-        return judge(ctx, args, &done).map(|()| show(ctx, args, &done));
+        return judge(ctx, args, &done).and_then(|()| show(ctx, args, &done));
     }
-    let mut draft = args.output.clone().into_os_string();
+    let mut draft = args.to.clone().into_os_string();
     draft.push(".partial");
     let draft = Draft(draft.into());
     let file = File::create_new(&draft.0).map_err(|error| output_failed(&draft.0, &error))?;
     let mut writer = BufWriter::new(file);
     let done = convert(&mut input, &mut writer, &options).map_err(convert_failed)?;
     judge(ctx, args, &done)?;
-    finish(writer, &draft.0, &args.output)?;
-    show(ctx, args, &done);
-    Ok(())
+    finish(writer, &draft.0, &args.to)?;
+    show(ctx, args, &done)
 }
 
 /// A file that is removed unless it was given its name.
@@ -100,7 +100,7 @@ fn finish(mut writer: BufWriter<File>, draft: &Path, output: &Path) -> Result<()
 }
 
 fn exists(output: &Path) -> Error {
-    Error::refused(format!("{} exists", output.display())).hint("give another --output")
+    Error::refused(format!("{} exists", output.display())).hint("give another --to")
 }
 
 fn output_failed(path: &Path, error: &io::Error) -> Error {
@@ -132,7 +132,17 @@ fn judge(ctx: &Ctx, args: &Args, done: &Converted) -> Result<()> {
     )))
 }
 
-fn show(ctx: &Ctx, args: &Args, done: &Converted) {
+fn show(ctx: &Ctx, args: &Args, done: &Converted) -> Result<()> {
+    let document = json!({
+        "dry_run": ctx.opts.dry_run,
+        "records": done.taken,
+        "left_out": done.left_out,
+        "warnings": done.warned,
+        "end": EndJson::from(&done.end),
+        "position": done.position,
+        "mark": done.mark,
+    });
+    ctx.ui.document("LogConversion", &document)?;
     if !done.end.is_clean() {
         ctx.ui.note(&done.end.to_string());
     }
@@ -148,6 +158,7 @@ fn show(ctx: &Ctx, args: &Args, done: &Converted) {
     if let (Some(old), Some(new)) = (args.position, done.mark) {
         ctx.ui.line(&format!("position {old} -> {new}"));
     }
+    Ok(())
 }
 
 fn options(args: &Args) -> Result<ConvertOptions> {

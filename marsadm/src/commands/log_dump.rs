@@ -3,6 +3,7 @@
 use super::log_file::{EndJson, Source, json_line};
 use crate::context::Ctx;
 use crate::error::Result;
+use crate::output::Format;
 use mars_migrations::legacy_log::{Code, Record};
 use serde::Serialize;
 
@@ -27,6 +28,9 @@ pub struct Args {
 /// # Errors
 /// If the file cannot be read.
 pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    if ctx.ui.is_structured() {
+        return documents(ctx, args);
+    }
     if !args.json {
         ctx.ui
             .line("position length sequence stamp code offset bytes checksum stored");
@@ -50,6 +54,35 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ctx.ui.line(&end.to_string());
     }
     Ok(())
+}
+
+/// The records for programs: with `ndjson` each at once, because a log may be larger than memory.
+fn documents(ctx: &Ctx, args: &Args) -> Result<()> {
+    let stream = ctx.ui.format() == Format::Ndjson;
+    let mut failure = Ok(());
+    let mut records = Vec::new();
+    let end = args.source.scan(|record| {
+        let row = Row::from(&record);
+        if stream {
+            if let Err(error) = ctx.ui.stream("LogRecord", &row) {
+                failure = Err(error);
+            }
+        } else {
+            records.push(row);
+        }
+    })?;
+    failure?;
+    let end = EndJson::from(&end);
+    if stream {
+        return ctx.ui.stream("LogEnd", &end);
+    }
+    ctx.ui.document("LogDump", &Dump { records, end })
+}
+
+#[derive(Serialize)]
+struct Dump {
+    records: Vec<Row>,
+    end: EndJson,
 }
 
 fn code_name(code: Code) -> String {

@@ -57,9 +57,11 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         _ => error.hint("compare with the copies on other hosts: log verify tells how far each is good"),
     });
-    if args.json {
+    if args.json || ctx.ui.is_structured() {
         let end = EndJson::from(&end);
-        ctx.ui.line(&json_line(&Report { totals, end })?);
+        let report = Report { totals, end };
+        ctx.ui.document("LogCheck", &report)?;
+        ctx.ui.line(&json_line(&report)?);
     } else {
         ctx.ui.line(&format!(
             "{} records, {} to be applied, {} bytes of payload, {} warnings, good up to {}",

@@ -6,6 +6,7 @@ use super::roles::{designate, old_primary};
 use super::up::{switch_on, up};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 use crate::wait::Step;
 use mars_meta_model::Table;
@@ -197,7 +198,8 @@ async fn accept_log_end(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
 }
 
 fn in_use(res: &str, old: &str) -> Error {
-    Error::refused(format!("the device of {res} is in use on {old}")).hint(format!(
+    let why = format!("the device of {res} is in use on {old}");
+    Error::of(Code::DeviceInUse, why).hint(format!(
         "first umount or close the device (on host '{old}')"
     ))
 }
@@ -220,7 +222,7 @@ async fn handover(ctx: &Ctx, table: &Table, res: &str, host: &str, old: &str) ->
     };
     let result = tokio::select! {
         result = phases => result,
-        _ = tokio::signal::ctrl_c() => Err(Error::new(Kind::Negative, "interrupted")),
+        _ = tokio::signal::ctrl_c() => Err(Error::of(Code::Interrupted, "interrupted")),
     };
     match result {
         Ok(()) => Ok(()),
@@ -263,9 +265,10 @@ async fn wait_quiet(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
     ctx.wait_for(&[&directory, &own], |table| {
         let view = Res::new(table, res);
         if let Some(other) = view.primary() {
-            return Step::Failed(Error::refused(format!(
-                "somebody else designated {other} as primary of {res} meanwhile"
-            )));
+            return Step::Failed(Error::of(
+                Code::Conflict,
+                format!("somebody else designated {other} as primary of {res} meanwhile"),
+            ));
         }
         if view.actual(old, "is-primary") {
             let opened = view

@@ -2,6 +2,7 @@
 
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 
 /// Refuses a host that is primary. `--force` overrides the designation, never the observed role.
@@ -9,16 +10,21 @@ pub(super) fn check_not_primary(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
     let res = view.name;
     if view.actual(host, "is-primary") {
         return Err(
-            Error::refused(format!("{host} is the actual primary of resource {res}")).hint(
+            Error::of(
+                Code::IsPrimary,
+                format!("{host} is the actual primary of resource {res}"),
+            )
+            .hint(
                 format!("first make another host primary: marsadm primary {res} there; the last replica: marsadm secondary {res}, marsadm down {res}"),
             ),
         );
     }
     if view.primary() == Some(host) {
         if !ctx.opts.force {
-            return Err(Error::refused(format!(
-                "{host} is the designated primary of resource {res}"
-            ))
+            return Err(Error::of(
+                Code::IsPrimary,
+                format!("{host} is the designated primary of resource {res}"),
+            )
             .hint(format!(
                 "first make another host primary: marsadm primary {res} there; the last replica: marsadm secondary {res}, marsadm down {res}"
             )));

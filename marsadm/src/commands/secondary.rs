@@ -5,6 +5,7 @@ use super::each::{each, resource_table};
 use super::roles::old_primary;
 use crate::context::{Ctx, set};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 
 /// Leave the resource without a primary. Only for taking a resource down for good: to move it, use primary on the
@@ -34,11 +35,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 > 0
             && !ctx.opts.force
         {
-            return Err(
-                Error::refused(format!("the device of {res} is in use on {old}")).hint(format!(
-                    "first umount or close the device (on host '{old}')"
-                )),
-            );
+            return Err(Error::of(
+                Code::DeviceInUse,
+                format!("the device of {res} is in use on {old}"),
+            )
+            .hint(format!(
+                "first umount or close the device (on host '{old}')"
+            )));
         }
         ctx.apply(vec![set(&format!("resource-{res}/primary"), "(none)")?])
             .await?;

@@ -3,11 +3,14 @@
 use super::raw::userspace_key;
 use crate::context::{Changes, Ctx};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
+use crate::value_rules;
 use mars_meta_model::Value;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-/// Write values to keys, all in one batch; the value comes first. Keys outside of userspace/ need --force.
+/// Write values to keys, all in one batch; the value comes first. Keys outside of userspace/
+/// need --force, and what their readers do not understand is refused unless --force is given twice.
 ///
 /// Example: marsadm set-link hello /mars/userspace/note
 #[derive(Debug, clap::Args)]
@@ -31,7 +34,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let mut changes = Changes::new();
         for pair in args.pairs.chunks(2) {
             let [value, path] = pair else {
-                return Err(Error::usage("a value without a key")
+                return Err(Error::of(Code::CommandLine, "a value without a key")
                     .hint("set-link VALUE PATH [VALUE PATH..]"));
             };
             let path = path
@@ -48,6 +51,9 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             })?;
             let value = Value::new(value.clone().into_vec())
                 .map_err(|error| Error::usage(error.to_string()))?;
+            if !ctx.opts.force_values {
+                value_rules::check(&key, &value)?;
+            }
             changes.push((key, Some(value)));
         }
         ctx.apply(changes).await?;

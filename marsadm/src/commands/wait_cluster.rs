@@ -2,6 +2,7 @@
 
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::limits::POLL_INTERVAL;
 use mars_meta_model::{NodeState, check_host_name, roster};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,7 +37,7 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
         .map_err(|_| Error::internal("the system clock is before 1970"))?
         .as_nanos();
     for host in hosts.iter().flat_map(|list| list.split(',')) {
-        check_host_name(host).map_err(|error| Error::usage(error.to_string()))?;
+        check_host_name(host).map_err(|error| Error::of(Code::BadName, error.to_string()))?;
     }
     let mut shown = String::new();
     loop {
@@ -56,10 +57,9 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
                 .collect()
         };
         if let Some(stranger) = wanted.iter().find(|host| !known.contains(host)) {
-            return Err(Error::not_found(format!(
-                "node {stranger} does not belong to the cluster"
-            ))
-            .hint(format!("nodes of the cluster: {}", known.join(" "))));
+            let why = format!("node {stranger} does not belong to the cluster");
+            let hint = crate::suggest::hint("nodes of the cluster", stranger, &known);
+            return Err(Error::of(Code::HostNotFound, why).hint(hint));
         }
         let peers = ctx.peers().await?;
         let heard = |host: &String| {

@@ -4,6 +4,7 @@ use super::each::{each, own_table, prefixes, resource_table};
 use super::uptodate;
 use crate::context::Ctx;
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 use crate::wait::Step;
 
@@ -115,7 +116,11 @@ fn parse(text: &str) -> Result<Condition> {
 }
 
 fn unknown(text: &str) -> Error {
-    Error::usage(format!("condition '{text}' is not known")).hint(
+    Error::of(
+        Code::UnknownCondition,
+        format!("condition '{text}' is not known"),
+    )
+    .hint(
         "is-attached, is-replaying, is-fetching, is-syncing, is-primary, is-secondary, is-device, is-uptodate, \
          or todo-attach, todo-fetch, todo-replay, todo-sync, todo-primary; with -off for the opposite",
     )

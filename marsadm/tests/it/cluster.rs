@@ -77,6 +77,9 @@ async fn wait_cluster_names_who_is_missing() {
         heard_ns: ns,
         rtt_us: None,
         error: None,
+        state: None,
+        since_ns: None,
+        neighbour: true,
     };
     // hostb was heard of long ago, hostc in the future of this call.
     w.double.state.lock().unwrap().peers =

@@ -7,7 +7,7 @@ use marsadm::error::Kind;
 use std::path::Path;
 
 /// A copy of a log of `migrations` as a cluster would have it.
-fn log(w: &World, vector: &str) -> String {
+pub(crate) fn log(w: &World, vector: &str) -> String {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/tests/data/legacy-logs");
     let folder = w.dir.path().join("resource-mydata");
     std::fs::create_dir_all(&folder).unwrap();
@@ -84,10 +84,7 @@ async fn convert_makes_a_native_segment() {
     let w = World::new(&["hosta"]);
     let path = log(&w, "multi-5.bin");
     let out = w.dir.path().join("new");
-    let command = format!(
-        "log convert {path} --output {} --position 1704",
-        out.display()
-    );
+    let command = format!("log convert {path} --to {} --position 1704", out.display());
     let text = w.ok(&format!("{command} --dry-run")).await.stdout();
     assert!(text.starts_with("would be converted: 5 records"), "{text}");
     assert!(!out.exists());
@@ -116,7 +113,7 @@ async fn a_damaged_log_is_converted_with_force_only() {
     let w = World::new(&["hosta"]);
     let path = log(&w, "multi-bitflip-rec3.bin");
     let out = w.dir.path().join("new");
-    let command = format!("log convert {path} --output {}", out.display());
+    let command = format!("log convert {path} --to {}", out.display());
     let error = w
         .fails(&command, Kind::Refused, "checksum of the payload")
         .await;
@@ -132,7 +129,7 @@ async fn a_damaged_log_is_converted_with_force_only() {
 
     let plain = w.dir.path().join("plain");
     std::fs::copy(&path, &plain).unwrap();
-    let command = format!("log convert {} --output x", plain.display());
+    let command = format!("log convert {} --to x", plain.display());
     let error = w
         .fails(&command, Kind::Usage, "does not tell the resource")
         .await;

@@ -3,13 +3,17 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod cluster;
+mod documents;
 mod double;
 mod golden;
 mod golden_macros;
 mod logs;
+mod options;
 mod raw;
 mod resources;
 mod roles;
+mod schema;
+mod silent;
 mod verbs;
 mod words;
 

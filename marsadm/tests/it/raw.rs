@@ -58,8 +58,18 @@ async fn keys_of_mars_itself_need_force() {
     assert!(error.hint.unwrap().contains("--force"));
     w.fails("delete-file uuid", Kind::Refused, "userspace")
         .await;
-    w.ok("set-link 1 resource-r/size --force").await;
-    assert_eq!(w.double.get("resource-r/size").as_deref(), Some("1"));
+    w.ok("set-link 4096 resource-r/size --force").await;
+    assert_eq!(w.double.get("resource-r/size").as_deref(), Some("4096"));
+    let error = w
+        .fails(
+            "set-link 4097 resource-r/size --force",
+            Kind::Usage,
+            "multiple of 4096, not '4097'",
+        )
+        .await;
+    assert!(error.hint.unwrap().contains("--force --force"));
+    w.ok("force-set-link 4097 resource-r/size --force").await;
+    assert_eq!(w.double.get("resource-r/size").as_deref(), Some("4097"));
     w.ok("set-link y resource-r/userspace/mine").await;
     assert!(w.double.state.lock().unwrap().forced.is_empty());
     w.ok("force-set-link 1 resource-r/todo-hostb/attach").await;

@@ -307,7 +307,7 @@ async fn lists_go_on_after_a_failure() {
     w.ok(&format!("create-resource r {disk}")).await;
     let (result, captured) = w.run("pause-fetch a,r").await;
     let error = result.unwrap_err();
-    assert_eq!(error.kind, Kind::NotFound);
+    assert_eq!(error.kind, Kind::Partial);
     assert!(error.why.contains("1 of 2"), "{error}");
     assert!(
         captured

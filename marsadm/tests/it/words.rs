@@ -1,9 +1,11 @@
 //! Every command of the original is either here or documented as gone, and then refused with what to use instead.
 
+use crate::documents::execute;
 use clap::CommandFactory as _;
 use marsadm::cli::Cli;
-use marsadm::error::Kind;
+use marsadm::contract::exit_code;
 use marsadm::gone;
+use marsadm::output::Format;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The commands of the original, release mars0.1astable177.
@@ -71,8 +73,9 @@ fn every_word_of_the_original_has_its_place() {
             "gone" => {
                 assert!(!parsed.contains(word), "`{word}` is documented as gone");
                 let found = gone::find(word).unwrap_or_else(|| panic!("`{word}` is not refused"));
-                let error = gone::error(word, found);
-                assert_eq!((error.kind, error.kind.exit_code()), (Kind::Refused, 2));
+                let error = gone::refusal(word).unwrap();
+                let code = exit_code(word, Format::Table, &error);
+                assert_eq!((code, exit_code(word, Format::Json, &error)), (2, 2));
                 assert!(
                     error
                         .to_string()
@@ -112,17 +115,20 @@ fn our_own_commands_are_documented_too() {
     }
 }
 
-#[test]
-fn a_gone_word_ends_the_process_with_its_code_and_others_do_not() {
-    let run = |line: &str| gone::main(&line.split(' ').map(Into::into).collect::<Vec<_>>());
-    assert!(run("marsadm adjust all").is_some());
-    assert!(run("marsadm --timeout 5 force-verify r").is_some());
+#[tokio::test]
+async fn a_gone_word_ends_the_process_with_its_code_in_every_form() {
+    let w = crate::World::new(&["hosta"]);
     for line in [
-        "marsadm view adjust",
-        "marsadm --socket adjust view",
-        "marsadm --help",
-        "marsadm",
+        &["adjust", "all"][..],
+        &["--timeout", "5", "force-split-cluster", "r"],
+        &["-o", "json", "create-uuid"],
     ] {
-        assert!(run(line).is_none(), "{line}");
+        let (code, said) = execute(&w, line).await;
+        assert_eq!(code, 2, "{line:?}");
+        let text = said.stdout() + &said.stderr();
+        assert!(text.contains("this command is gone: "), "{text}");
+        assert!(text.contains("use instead: "), "{text}");
     }
+    let (code, _) = execute(&w, &["list-links", "adjust"]).await;
+    assert_eq!(code, 0);
 }

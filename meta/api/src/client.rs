@@ -1,7 +1,7 @@
 //! The client: pipelined requests and watches over one connection.
 
-use crate::frame::{FrameError, GREETING, read_frame, write_frame};
-use crate::limits::WATCH_QUEUE_LEN;
+use crate::frame::{FrameError, GREETING, encode_frame, read_frame};
+use crate::limits::{WATCH_QUEUE_LEN, WRITE_BYTES};
 use crate::{ApiError, FromServer, Request, Response, ToServer};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Value};
@@ -304,11 +304,22 @@ fn unexpected(response: &Response) -> CallError {
     CallError::Protocol(text.chars().take(80).collect())
 }
 
+/// What is queued leaves together: under load, one system call carries many requests.
 async fn write_requests(mut io: OwnedWriteHalf, mut requests: mpsc::Receiver<ToServer>) {
+    let mut bytes = Vec::new();
     while let Some(request) = requests.recv().await {
-        if write_frame(&mut io, &request).await.is_err() {
+        let mut next = Some(request);
+        while let Some(request) = next {
+            if encode_frame(&request, &mut bytes).is_err() {
+                return;
+            }
+            let more = bytes.len() < WRITE_BYTES;
+            next = more.then(|| requests.try_recv().ok()).flatten();
+        }
+        if io.write_all(&bytes).await.is_err() {
             return;
         }
+        bytes.clear();
     }
 }
 

@@ -27,7 +27,30 @@ pub enum FrameError {
     Encode(#[from] rmp_serde::encode::Error),
 }
 
-/// Writes one message as a frame: length as `u32` little endian, then the MessagePack map.
+/// Appends one message to `out` as a frame: length as `u32` little endian, then the MessagePack map.
+///
+/// # Errors
+/// [`FrameError::TooLong`] or [`FrameError::Encode`]; `out` is as before.
+pub fn encode_frame<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let encoded = message.serialize(&mut rmp_serde::Serializer::new(&mut *out).with_struct_map());
+    let body = out.len() - start - 4;
+    let len = u32::try_from(body).ok().filter(|_| body <= FRAME_LEN_MAX);
+    match (encoded, len, out.get_mut(start..start + 4)) {
+        (Ok(()), Some(len), Some(place)) => {
+            place.copy_from_slice(&len.to_le_bytes());
+            Ok(())
+        }
+        (encoded, _, _) => {
+            out.truncate(start);
+            encoded?;
+            Err(FrameError::TooLong(body))
+        }
+    }
+}
+
+/// Writes one message as a frame.
 ///
 /// # Errors
 /// [`FrameError`]; a message that is too long was not sent at all.
@@ -35,14 +58,8 @@ pub async fn write_frame<T: Serialize + Sync>(
     io: &mut (impl AsyncWrite + Unpin + Send),
     message: &T,
 ) -> Result<(), FrameError> {
-    let body = rmp_serde::to_vec_named(message)?;
-    let len = u32::try_from(body.len())
-        .ok()
-        .filter(|_| body.len() <= FRAME_LEN_MAX)
-        .ok_or(FrameError::TooLong(body.len()))?;
-    let mut frame = Vec::with_capacity(4 + body.len());
-    frame.extend_from_slice(&len.to_le_bytes());
-    frame.extend_from_slice(&body);
+    let mut frame = Vec::new();
+    encode_frame(message, &mut frame)?;
     io.write_all(&frame).await?;
     io.flush().await?;
     Ok(())

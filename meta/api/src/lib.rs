@@ -12,8 +12,10 @@ pub mod limits;
 mod message;
 
 pub use client::{CallError, Client, ConnectError, Watch, WatchEvent};
-pub use frame::{FrameError, GREETING, decode_request, read_body, read_frame, write_frame};
+pub use frame::{
+    FrameError, GREETING, decode_request, encode_frame, read_body, read_frame, write_frame,
+};
 pub use message::{
     ApiError, Bin, EntryBytes, ErrorCode, FromServer, ImportOutcome, NodeInfo, Op, PeerInfo,
-    Request, Response, Secret, ToServer,
+    PeerState, Request, Response, Secret, ToServer,
 };

@@ -16,3 +16,5 @@ pub const WATCH_QUEUE_LEN: usize = 1024;
 pub const CONNECTIONS_MAX: usize = 256;
 /// Prefixes of one watch.
 pub const WATCH_PREFIXES_MAX: usize = 64;
+/// Bytes of messages that are ready at the same time and leave in one write; the last one may exceed it.
+pub const WRITE_BYTES: usize = 64 << 10;

@@ -207,6 +207,28 @@ pub struct PeerInfo {
     pub rtt_us: Option<u64>,
     /// Why there is no connection, if one was tried.
     pub error: Option<String>,
+    /// What is known of its life; `None` from a daemon that does not say.
+    #[serde(default)]
+    pub state: Option<PeerState>,
+    /// System clock (ns since the epoch) since when it is not simply up, as far as known.
+    #[serde(default)]
+    pub since_ns: Option<u64>,
+    /// Whether this node keeps a connection with it; of others it hears over its neighbours.
+    #[serde(default)]
+    pub neighbour: bool,
+}
+
+/// What is known of a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerState {
+    /// It is heard of, directly or over other nodes.
+    Up,
+    /// Some of its neighbours have lost it.
+    Suspect,
+    /// Enough of its neighbours have lost it, it took leave, or no way leads to it any more.
+    Down,
+    /// Nothing was heard of it since this daemon started.
+    Unknown,
 }
 
 /// What became of an entry of an import.

@@ -1,13 +1,40 @@
 //! The ordered map in memory that all reads come from.
 
 use crate::{Entry, Key, Merge, View};
+use hashbrown::HashTable;
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher as _;
 use std::ops::Bound;
 
-/// All entries of a node, in key order. The only door in is [`Table::merge`].
+/// All entries of a node in memory, tombstones included: found by hash, walked in key order.
+///
+/// A key is looked up in a hash table, which costs two cache misses however many keys there are; a search in the
+/// ordered map alone would cost one per level.
+///
+/// # Invariants
+/// * `order`, `places` and the occupied slots of `slots` name the same keys;
+/// * the hash decides only where a lookup begins: nothing that can be seen depends on it.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    entries: BTreeMap<Key, Entry>,
+    slots: Vec<Option<Entry>>,
+    /// Slots without an entry, used again first.
+    free: Vec<u32>,
+    places: HashTable<u32>,
+    order: BTreeMap<Key, u32>,
+}
+
+/// The slot as an index.
+const fn index(slot: u32) -> usize {
+    slot as usize
+}
+
+/// Fixed keys: no randomness in this crate. Who could choose colliding keys is a member of the cluster, and would
+/// gain slower lookups only.
+fn hash_of(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key.as_bytes());
+    hasher.finish()
 }
 
 impl Table {
@@ -17,38 +44,82 @@ impl Table {
         Self::default()
     }
 
-    /// Merges one entry by the merge rule; what was held before is lost if the entry is newer.
+    fn slot_of(&self, key: &str) -> Option<u32> {
+        let same = |slot: &u32| {
+            let held = self.slots.get(index(*slot)).and_then(Option::as_ref);
+            held.is_some_and(|entry| entry.key.as_str() == key)
+        };
+        self.places.find(hash_of(key), same).copied()
+    }
+
+    fn at(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(index(slot)).and_then(Option::as_ref)
+    }
+
+    /// Merges `entry` by the one rule; says what became of it.
+    ///
+    /// # Panics
+    /// With more than 2^32 keys.
     pub fn merge(&mut self, entry: Entry) -> Merge {
-        let outcome = entry.merge_over(self.entries.get(&entry.key));
+        let slot = self.slot_of(entry.key.as_str());
+        let outcome = entry.merge_over(slot.and_then(|slot| self.at(slot)));
         if outcome == Merge::Apply {
-            self.entries.insert(entry.key.clone(), entry);
+            match slot.and_then(|slot| self.slots.get_mut(index(slot))) {
+                Some(held) => *held = Some(entry),
+                None => self.insert(entry),
+            }
         }
         outcome
     }
 
-    /// Forgets a key altogether; returns what was held.
+    fn insert(&mut self, entry: Entry) {
+        let (key, hash) = (entry.key.clone(), hash_of(entry.key.as_str()));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 keys")
+        });
+        if let Some(place) = self.slots.get_mut(index(slot)) {
+            *place = Some(entry);
+        }
+        let slots = &self.slots;
+        self.places.insert_unique(hash, slot, |slot| {
+            let held = slots.get(index(*slot)).and_then(Option::as_ref);
+            held.map_or(0, |entry| hash_of(entry.key.as_str()))
+        });
+        self.order.insert(key, slot);
+    }
+
+    /// Forgets a key altogether, without a tombstone; returns what was there.
     pub fn remove(&mut self, key: &Key) -> Option<Entry> {
-        self.entries.remove(key)
+        let slot = self.order.remove(key)?;
+        let found = self
+            .places
+            .find_entry(hash_of(key.as_str()), |held| *held == slot);
+        if let Ok(place) = found {
+            place.remove();
+        }
+        self.free.push(slot);
+        self.slots.get_mut(index(slot)).and_then(Option::take)
     }
 
     /// Number of entries, tombstones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.order.len()
     }
 
-    /// Whether there is no entry at all.
+    /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.order.is_empty()
     }
 
     /// All entries in key order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.order.values().filter_map(|slot| self.at(*slot))
     }
 
-    /// Entries behind `after` (from the beginning if `None`) whose key begins with `prefix`, in key order.
+    /// The entries whose key begins with `prefix` and lies behind `after`, in key order.
     pub fn scan_after<'a>(
         &'a self,
         prefix: &str,
@@ -59,16 +130,16 @@ impl Table {
             _ => Bound::Included(prefix),
         };
         let prefix = prefix.to_owned();
-        self.entries
+        self.order
             .range::<str, _>((start, Bound::Unbounded))
-            .map(|(_, entry)| entry)
-            .take_while(move |entry| entry.key.as_str().starts_with(&prefix))
+            .take_while(move |(key, _)| key.as_str().starts_with(&prefix))
+            .filter_map(|(_, slot)| self.at(*slot))
     }
 }
 
 impl View for Table {
     fn entry(&self, key: &Key) -> Option<&Entry> {
-        self.entries.get(key)
+        self.at(self.slot_of(key.as_str())?)
     }
 
     fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {

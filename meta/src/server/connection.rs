@@ -6,10 +6,10 @@ use crate::limits::{ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LOGGED_KEYS_MAX};
 use crate::node::Ticket;
 use crate::server::listen::Shared;
 use crate::server::{check, read_requests, watch};
-use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX};
+use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES};
 use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
-    Response, decode_request, read_body, write_frame,
+    Response, decode_request, encode_frame, read_body,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,30 +80,42 @@ fn denied(uid: u32) -> ApiError {
     .with_hint("run the command as root, or add the user id to the daemon's allow_uids")
 }
 
+/// What is ready leaves together: under load, one system call carries many answers.
 async fn write_answers(
     mut io: OwnedWriteHalf,
     mut queue: mpsc::Receiver<FromServer>,
     limit: Duration,
 ) -> Result<(), &'static str> {
+    let mut bytes = Vec::new();
     while let Some(answer) = queue.recv().await {
-        match timeout(limit, write_frame(&mut io, &answer)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(FrameError::TooLong(_) | FrameError::Encode(_))) => {
-                let error = ApiError::new(ErrorCode::Internal, "the answer is too long to be sent");
-                let answer = FromServer {
-                    id: answer.id,
-                    response: Response::Error(error),
-                };
-                let sent = timeout(limit, write_frame(&mut io, &answer)).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    return Err("the connection failed");
-                }
-            }
+        let mut next = Some(answer);
+        while let Some(answer) = next {
+            append_answer(&answer, &mut bytes).map_err(|_| "the connection failed")?;
+            let more = bytes.len() < WRITE_BYTES;
+            next = more.then(|| queue.try_recv().ok()).flatten();
+        }
+        match timeout(limit, io.write_all(&bytes)).await {
+            Ok(Ok(())) => bytes.clear(),
             Ok(Err(_)) => return Err("the connection failed"),
             Err(_) => return Err("it does not read its answers"),
         }
     }
     Ok(())
+}
+
+/// An answer that cannot be sent is replaced by an error that says so.
+fn append_answer(answer: &FromServer, bytes: &mut Vec<u8>) -> Result<(), FrameError> {
+    encode_frame(answer, bytes).or_else(|_| {
+        let error = ApiError::new(ErrorCode::Internal, "the answer is too long to be sent");
+        let response = Response::Error(error);
+        encode_frame(
+            &FromServer {
+                id: answer.id,
+                response,
+            },
+            bytes,
+        )
+    })
 }
 
 struct Connection {

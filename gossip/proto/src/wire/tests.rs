@@ -1,6 +1,8 @@
 //! Golden bytes and hostile bytes of every message.
 
 use super::*;
+use crate::links::LinkKind;
+use mars_meta_model::NodeId;
 use mars_meta_model::testing::entry;
 use proptest::prelude::*;
 
@@ -59,6 +61,34 @@ fn samples() -> Vec<Body> {
         }]),
         Body::Entries(vec![], 0),
         Body::Bye("stops".into()),
+        Body::Links(vec![LinkNote {
+            observer: NodeId(1),
+            node: NodeId(2),
+            kind: LinkKind::Lost,
+            boot: 3,
+            at: Timestamp::from_nanos(4),
+            since: 5,
+        }]),
+        Body::Brief(Brief {
+            print: 6,
+            unsettled: false,
+            keep: true,
+        }),
+        Body::Prints(vec![PrintGroup {
+            scope: resource(),
+            bits: 12,
+            lo: 0xabc0 << 48,
+            prints: vec![7],
+        }]),
+        Body::Lists(vec![ItemSet {
+            scope: Scope::Global,
+            lo: 0xab << 56,
+            hi: (0xab << 56) | (u64::MAX >> 8),
+            items: vec![
+                ((0xab << 56) | 2, 0, Timestamp::from_nanos(3), 4),
+                ((0xab << 56) | 5, 300, Timestamp::from_nanos(6), 7),
+            ],
+        }]),
     ]
 }
 
@@ -98,12 +128,72 @@ fn golden_bytes() {
     assert_eq!(bodies[4], items);
     assert_eq!(bodies[5], want);
     let spec = include_str!("../../../../docs/spec/gossip.md").replace([' ', '\n'], "");
-    for at in [2, 3, 4, 5, 7] {
+    for at in [2, 3, 4, 5, 7, 8, 9, 10, 11] {
         let body = bodies[at].split_once(' ').unwrap().1;
         assert!(spec.contains(body), "{body} is not in the specification");
     }
     assert_eq!(bodies[7], "8 010807060504030201050073746f7073");
     assert!(bodies[1].starts_with("2 01080706050403020102002c000100"));
+}
+
+#[test]
+fn golden_bytes_of_the_overlay() {
+    let body = |which: usize| {
+        let (kind, bytes) = encode(&message(samples().swap_remove(which)));
+        format!("{kind} {}", hex(&bytes))
+    };
+    let links = "9 010807060504030201\
+                 0100\
+                 00\
+                 01000000000000000000000000000000\
+                 02000000000000000000000000000000\
+                 030000000000000004000000000000000500000000000000";
+    assert_eq!(body(8), links);
+    let brief = "10 010807060504030201\
+                 02\
+                 060000000000000000000000";
+    assert_eq!(body(9), brief);
+    let prints = "14 010807060504030201\
+                  0100\
+                  0172\
+                  0cabc0\
+                  01\
+                  070000000000000000000000";
+    assert_eq!(body(10), prints);
+    let lists = "15 010807060504030201\
+                 0100\
+                 00\
+                 08ab\
+                 0200\
+                 02000000000000\
+                 00\
+                 0300000000000000\
+                 040000000000\
+                 05000000000000\
+                 ff2c01\
+                 0600000000000000\
+                 070000000000";
+    assert_eq!(body(11), lists);
+}
+
+#[test]
+fn compact_ranges_that_cannot_be_are_refused() {
+    let (kind, good) = encode(&message(samples().swap_remove(10)));
+    let prefix = 13;
+    for (at, byte) in [
+        (prefix, 65),
+        (prefix, 8),
+        (prefix + 2, 0xc1),
+        (prefix + 3, 2),
+    ] {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        let refused = decode(kind, &bytes);
+        assert!(
+            matches!(refused, Err(DecodeError::Field(_) | DecodeError::Truncated)),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]
@@ -128,7 +218,7 @@ fn all_messages_read_back_and_no_prefix_is_taken() {
 #[test]
 fn unknown_types_are_skipped_and_other_versions_refused() {
     assert_eq!(decode(0, b"?"), Ok(None));
-    assert_eq!(decode(9, b"?"), Ok(None));
+    assert_eq!(decode(99, b"?"), Ok(None));
     let (kind, mut bytes) = encode(&message(Body::Bye(String::new())));
     bytes[0] = 2;
     assert_eq!(decode(kind, &bytes), Err(DecodeError::Version(2)));
@@ -183,7 +273,7 @@ fn an_unknown_field_of_a_greeting_is_ignored() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(
-        kind in 0u8..12, bytes in proptest::collection::vec(any::<u8>(), 0..400), versioned in any::<bool>()
+        kind in 0u8..20, bytes in proptest::collection::vec(any::<u8>(), 0..400), versioned in any::<bool>()
     ) {
         let mut bytes = bytes;
         if versioned && !bytes.is_empty() {
@@ -196,7 +286,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_never_panic(which in 0usize..8, at in any::<usize>(), byte in any::<u8>()) {
+    fn damaged_messages_never_panic(which in 0usize..12, at in any::<usize>(), byte in any::<u8>()) {
         let (kind, mut bytes) = encode(&message(samples().swap_remove(which)));
         let at = at % bytes.len();
         bytes[at] = byte;

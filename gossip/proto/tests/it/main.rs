@@ -1,4 +1,5 @@
 //! Several cores over an in-memory network of messages.
 
 mod net;
+mod overlay;
 mod spreading;

@@ -1,7 +1,10 @@
 //! Nodes, each a table and a core, and the messages between them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use mars_gossip_proto::{Body, Config, Ctx, Event, Gossip, MergeOutcome, Message, decode, encode};
+use mars_gossip_proto::{
+    Body, Config, Ctx, Ending, Event, FEATURES, Gossip, Hello, MergeOutcome, Message, decode,
+    encode,
+};
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
     Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
@@ -20,6 +23,10 @@ pub(crate) struct Node {
     /// How far its system clock is ahead, in ns.
     pub(crate) ahead: u64,
     pub(crate) events: Vec<Event>,
+    /// Its process life.
+    pub(crate) boot: u64,
+    /// What it can read.
+    pub(crate) features: u64,
 }
 
 pub(crate) struct Net {
@@ -29,9 +36,15 @@ pub(crate) struct Net {
     wires: VecDeque<(String, String, u8, Vec<u8>)>,
     /// Messages delivered, by type.
     pub(crate) sent: BTreeMap<&'static str, usize>,
+    /// The same by receiver.
+    received: BTreeMap<String, BTreeMap<&'static str, usize>>,
     /// Entries delivered in pushes and repairs.
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
+    boots: u64,
+    /// Part of the datagrams that is lost: one in so many.
+    pub(crate) lose_datagrams: Option<u64>,
+    datagrams: u64,
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -48,6 +61,10 @@ fn kind(body: &Body) -> &'static str {
         Body::Want(_) => "want",
         Body::Entries(..) => "entries",
         Body::Bye(_) => "bye",
+        Body::Links(_) => "links",
+        Body::Brief(_) => "brief",
+        Body::Prints(_) => "prints",
+        Body::Lists(_) => "lists",
     }
 }
 
@@ -77,8 +94,12 @@ impl Net {
             up: BTreeSet::new(),
             wires: VecDeque::new(),
             sent: BTreeMap::new(),
+            received: BTreeMap::new(),
             entries: 0,
             bytes: 0,
+            boots: 0,
+            lose_datagrams: None,
+            datagrams: 0,
         };
         let mut table = Table::new();
         for (i, host) in hosts.iter().enumerate() {
@@ -107,7 +128,10 @@ impl Net {
         let clock = Clock::new(Timestamp::ZERO, DEFAULT_MAX_AHEAD);
         let ctx = Node::ctx(self.now, 0, &clock, &table);
         let seed = u64::try_from(id.0).unwrap();
-        let core = Gossip::new(Config::new(host, id), seed, &ctx);
+        self.boots += 1;
+        let mut config = Config::new(host, id);
+        config.boot = self.boots;
+        let core = Gossip::new(config, seed, &ctx);
         self.nodes.insert(
             host.to_owned(),
             Node {
@@ -117,6 +141,8 @@ impl Net {
                 clock,
                 ahead: 0,
                 events: vec![],
+                boot: self.boots,
+                features: FEATURES,
             },
         );
     }
@@ -125,7 +151,7 @@ impl Net {
     pub(crate) fn restart(&mut self, host: &str) {
         let peers: Vec<String> = self.nodes.keys().cloned().collect();
         for peer in &peers {
-            self.disconnect(host, peer);
+            self.break_link(host, peer, Ending::Farewell);
         }
         let node = self.nodes.remove(host).unwrap();
         let mut table = Table::new();
@@ -140,18 +166,47 @@ impl Net {
             return;
         }
         for (x, y) in [(a, b), (b, a)] {
+            let other = &self.nodes[y];
+            let hello = Hello {
+                wire_min: 1,
+                wire_max: 1,
+                features: other.features,
+                cluster: String::new(),
+                host: y.to_owned(),
+                node: other.id.to_string(),
+                boot: other.boot,
+                wall: 0,
+            };
             let node = self.nodes.get_mut(x).unwrap();
-            node.with(self.now, |core, ctx| core.handle_connected(ctx, y));
+            node.with(self.now, |core, ctx| core.handle_connected(ctx, y, &hello));
         }
     }
 
     pub(crate) fn disconnect(&mut self, a: &str, b: &str) {
+        self.break_link(a, b, Ending::Lost);
+    }
+
+    pub(crate) fn break_link(&mut self, a: &str, b: &str, ending: Ending) {
         if !self.up.remove(&pair(a, b)) {
             return;
         }
         self.wires.retain(|(x, y, ..)| pair(x, y) != pair(a, b));
+        let now = self.now;
         for (x, y) in [(a, b), (b, a)] {
-            self.nodes.get_mut(x).unwrap().core.handle_disconnected(y);
+            let node = self.nodes.get_mut(x).unwrap();
+            node.with(now, |core, ctx| core.handle_disconnected(ctx, y, ending));
+        }
+    }
+
+    /// Connects whom the nodes want to be connected with.
+    pub(crate) fn connect_wanted(&mut self, possible: impl Fn(&str, &str) -> bool) {
+        let hosts: Vec<String> = self.nodes.keys().cloned().collect();
+        for a in &hosts {
+            for b in self.nodes[a].core.neighbours() {
+                if possible(a, &b.host) && self.nodes.contains_key(&b.host) {
+                    self.connect(a, &b.host);
+                }
+            }
         }
     }
 
@@ -218,6 +273,14 @@ impl Net {
             let (kind, bytes) = encode(&message);
             self.wires.push_back((host.to_owned(), to, kind, bytes));
         }
+        while let Some((to, message)) = node.with(now, |core, ctx| core.poll_datagram(ctx)) {
+            self.datagrams += 1;
+            let lost = self.lose_datagrams;
+            if lost.is_none_or(|one_in| self.datagrams % one_in != 0) {
+                let (kind, bytes) = encode(&message);
+                self.wires.push_back((host.to_owned(), to, kind, bytes));
+            }
+        }
         while let Some(event) = node.core.poll_event() {
             node.events.push(event);
         }
@@ -237,6 +300,8 @@ impl Net {
             self.bytes += bytes.len();
             let message: Message = decode(frame, &bytes).unwrap().unwrap();
             *self.sent.entry(kind(&message.body)).or_default() += 1;
+            let received = self.received.entry(to.clone()).or_default();
+            *received.entry(kind(&message.body)).or_default() += 1;
             if let Body::Push(entries, _) | Body::Entries(entries, _) = &message.body {
                 self.entries += entries.len();
             }
@@ -266,6 +331,24 @@ impl Net {
                 node.with(now, |core, ctx| core.handle_timeout(ctx));
             }
         }
+    }
+
+    /// The messages that a node received, by type.
+    pub(crate) fn to(&self, host: &str) -> &BTreeMap<&'static str, usize> {
+        &self.received[host]
+    }
+
+    /// Whom a node is connected with.
+    pub(crate) fn peers(&self, host: &str) -> Vec<String> {
+        let ends = self
+            .up
+            .iter()
+            .filter_map(|(a, b)| match (a == host, b == host) {
+                (true, _) => Some(b),
+                (_, true) => Some(a),
+                _ => None,
+            });
+        ends.cloned().collect()
     }
 
     pub(crate) fn text(&self, host: &str, key: &str) -> Option<String> {

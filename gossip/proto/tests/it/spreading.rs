@@ -92,7 +92,7 @@ fn a_node_that_was_away_gets_everything_and_deletions_too() {
 }
 
 #[test]
-fn equal_nodes_exchange_nothing_but_digests() {
+fn equal_nodes_exchange_nothing_but_short_digests() {
     let mut net = three();
     for i in 0..500 {
         net.write("a", &[(&format!("userspace/k{i}"), Some("v"))]);
@@ -100,9 +100,10 @@ fn equal_nodes_exchange_nothing_but_digests() {
     net.pass(30 * SEC);
     net.forget_counts();
     net.pass(100 * SEC);
-    assert_eq!(net.kinds(), ["digest"]);
+    assert_eq!(net.kinds(), ["brief"]);
     // Three pairs, both directions, every ten seconds.
-    assert!((55..=70).contains(&net.count("digest")), "{:?}", net.sent);
+    assert!((55..=70).contains(&net.count("brief")), "{:?}", net.sent);
+    assert!(net.bytes < 70 * 23, "{} bytes", net.bytes);
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn a_new_node_is_filled_without_listing_every_key() {
     net.assert_equal(&["a", "b"], &Scope::Global);
     assert!(net.entries <= 3000, "{} {:?}", net.entries, net.sent);
     assert!(
-        net.count("ranges") + net.count("items") < 100,
+        net.count("prints") + net.count("lists") < 100,
         "{:?}",
         net.sent
     );
@@ -202,7 +203,7 @@ fn entries_from_a_clock_far_ahead_are_refused_without_endless_repairs() {
     assert!(net.nodes["b"].events.iter().any(|e| refused(&e)));
     net.forget_counts();
     net.pass(100 * SEC);
-    assert_eq!(net.kinds(), ["digest"], "no repair rounds");
+    assert_eq!(net.kinds(), ["brief"], "no repair rounds");
     // Others are not held back.
     net.write("c", &[("userspace/x", Some("1"))]);
     net.settle();

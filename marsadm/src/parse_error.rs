@@ -1,0 +1,116 @@
+//! Errors of the command line in this program's own words, in every form of output.
+
+use crate::cli::Cli;
+use crate::error::Error;
+use crate::error_code::Code;
+use crate::suggest;
+use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// The failure that a wrong command line is.
+#[must_use]
+pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
+    let text = |kind| error.get(kind).map(plain).unwrap_or_default();
+    let argument = text(ContextKind::InvalidArg);
+    let value = text(ContextKind::InvalidValue);
+    let (code, why) = match error.kind() {
+        ErrorKind::InvalidSubcommand => (
+            Code::UnknownCommand,
+            format!(
+                "there is no command '{}'",
+                text(ContextKind::InvalidSubcommand)
+            ),
+        ),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            (Code::CommandLine, "a command is missing".to_owned())
+        }
+        ErrorKind::MissingRequiredArgument => (Code::CommandLine, format!("{argument} is missing")),
+        ErrorKind::UnknownArgument if argument.starts_with('-') => (
+            Code::CommandLine,
+            format!("option {argument} is not known to this command"),
+        ),
+        ErrorKind::UnknownArgument => (Code::CommandLine, format!("'{argument}' is too much")),
+        ErrorKind::InvalidValue if value.is_empty() => {
+            (Code::CommandLine, format!("{argument} needs a value"))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let reason = std::error::Error::source(error).map_or_else(
+                || match text(ContextKind::ValidValue) {
+                    valid if valid.is_empty() => String::new(),
+                    valid => format!(": one of {valid}"),
+                },
+                |reason| format!(": {reason}"),
+            );
+            (
+                Code::CommandLine,
+                format!("'{value}' is no value for {argument}{reason}"),
+            )
+        }
+        ErrorKind::ArgumentConflict => {
+            let prior = text(ContextKind::PriorArg);
+            let why = if prior.is_empty() {
+                format!("{argument} was given twice")
+            } else {
+                format!("{argument} and {prior} exclude each other")
+            };
+            (Code::CommandLine, why)
+        }
+        ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues if verb == Some("set-link") => {
+            (Code::CommandLine, "a value without a key".to_owned())
+        }
+        _ => (Code::CommandLine, first_line(error)),
+    };
+    let near = [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ];
+    let mut near: Vec<String> = near
+        .into_iter()
+        .map(text)
+        .filter(|name| !name.is_empty())
+        .collect();
+    if code == Code::UnknownCommand {
+        let wrong = text(ContextKind::InvalidSubcommand);
+        let command = Cli::command();
+        let known: Vec<String> = command
+            .get_subcommands()
+            .filter(|sub| !sub.is_hide_set())
+            .flat_map(|sub| std::iter::once(sub.get_name()).chain(sub.get_visible_aliases()))
+            .map(str::to_owned)
+            .collect();
+        let similar = suggest::similar(&wrong, &known);
+        if !similar.is_empty() {
+            near = similar.into_iter().map(str::to_owned).collect();
+        }
+    }
+    let help = match verb {
+        Some(verb) if code != Code::UnknownCommand => format!("marsadm {verb} --help"),
+        _ => "marsadm --help".to_owned(),
+    };
+    let hint = if !near.is_empty() {
+        format!("did you mean {}? See {help}", near.join(" or "))
+    } else if verb == Some("set-link") && argument.contains("PATH") {
+        format!("set-link VALUE PATH [VALUE PATH..]; see {help}")
+    } else {
+        format!("see {help}")
+    };
+    let error = Error::of(code, why).hint(hint);
+    match verb {
+        Some(verb) if code != Code::UnknownCommand => error.about(verb),
+        _ => error,
+    }
+}
+
+fn plain(value: &ContextValue) -> String {
+    match value {
+        ContextValue::Strings(list) => list.join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
