@@ -111,7 +111,8 @@ impl<B: Backend> Driver<B> {
             self.status.update(&host, |status| {
                 status.life = Some(found.life);
                 status.since_ns = found.since;
-                status.heard_ns = status.heard_ns.max(found.heard);
+                // Of a node that was thought to live it may turn out that it has long been silent.
+                status.heard_ns = found.heard;
             });
         }
     }

@@ -194,6 +194,8 @@ pub enum Command {
     ImportTree(c::import_tree::Args),
     #[command(about = "Replay the rest of the original's logs and put the disk into service")]
     TakeOver(c::take_over::Args),
+    #[command(about = "Keep a legacy MARS tree and the keys in step")]
+    MirrorTree(c::mirror_tree::Args),
     #[command(about = "Write the keys as a legacy MARS tree")]
     ExportTree(c::export_tree::Args),
     #[command(about = "Logfiles of the original: list, check, convert them")]

@@ -16,6 +16,14 @@ pub const RESOURCE_SIZE_UNIT: u64 = 4096;
 pub const LOG_NUMBER_JUMP: u64 = 100_000;
 /// How often a long command says how far it is, on a terminal.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long changes are collected before a mirror compares them.
+pub const MIRROR_DELAY: Duration = Duration::from_millis(100);
+/// How often a mirror compares everything.
+pub const MIRROR_RESCAN: Duration = Duration::from_secs(600);
+/// Changed paths and keys from which on a mirror compares everything.
+pub const MIRROR_DIRTY_MAX: usize = 10_000;
+/// Most passes of `mirror-tree --once`: writers may go on all the time.
+pub const MIRROR_PASSES_MAX: usize = 8;
 /// Bytes that a take-over replays between two places at which it could go on after an interruption.
 pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 /// How often answers are asked for again where there is nothing to watch.

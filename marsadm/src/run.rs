@@ -189,6 +189,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::LowlevelLsHostIps(args) => c::lowlevel_ls_host_ips::run(ctx, &args).await,
         Command::ImportTree(args) => c::import_tree::run(ctx, &args).await,
         Command::TakeOver(args) => c::take_over::run(ctx, &args).await,
+        Command::MirrorTree(args) => c::mirror_tree::run(ctx, &args).await,
         Command::ExportTree(args) => c::export_tree::run(ctx, &args).await,
         Command::Log(command) => c::log_file::run(ctx, &command),
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,

@@ -7,7 +7,7 @@ pub const BATCH_BYTES: usize = 64 << 10;
 /// Most entries in one batch.
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// Messages handed out for one peer whose sending was not yet confirmed.
-pub const WINDOW: u32 = 8;
+pub const WINDOW: u32 = 4;
 /// Keys queued for one peer; what exceeds it is left to anti-entropy.
 pub const QUEUE_KEYS_MAX: usize = 65_536;
 /// Control messages queued for one peer; what exceeds it is left to the next round.
@@ -31,7 +31,7 @@ pub const PENDING_MERGE_MAX: usize = 8192;
 /// Quick repair rounds in a row before the ordinary interval applies again.
 pub const FAST_ROUNDS_MAX: u32 = 64;
 /// Range groups in one compact message.
-pub const PRINT_GROUPS_MAX: usize = 1024;
+pub const PRINT_GROUPS_MAX: usize = 512;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.
 pub const WIDE_START: u32 = 65_536;
 

@@ -24,6 +24,7 @@ pub mod log_file;
 pub mod log_verify;
 pub mod logs;
 pub mod lowlevel_ls_host_ips;
+pub mod mirror_tree;
 pub mod more;
 pub mod parameters;
 pub mod primary;

@@ -10,6 +10,8 @@ mod export;
 mod fixtures;
 mod hostile;
 mod legacy_log;
+mod merge;
+mod mirror;
 mod random;
 mod residue;
 

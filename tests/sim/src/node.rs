@@ -135,6 +135,11 @@ impl SimNode {
         self.disk.fail_next(how);
     }
 
+    /// Lets the next commit work after all.
+    pub fn mend_disk(&self) {
+        self.disk.mend();
+    }
+
     /// All that is on the disk.
     #[must_use]
     pub fn stored(&self) -> Vec<Entry> {

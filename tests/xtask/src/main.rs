@@ -1,4 +1,5 @@
-//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work).
+//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work),
+//! `cargo xtask sim` and `bench-gossip` (many nodes in virtual time).
 
 #![forbid(unsafe_code)]
 
@@ -25,8 +26,12 @@ fn main() -> ExitCode {
         Some("verify") => verify(),
         Some("fix") => fix(),
         Some("demo") => demo(&args[1..]),
+        Some("sim") => simulate("sim", &args[1..]),
+        Some("bench-gossip") => simulate("bench", &args[1..]),
         _ => vec![
-            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo]".to_owned(),
+            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] \
+             | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS]"
+                .to_owned(),
         ],
     };
     for finding in &findings {
@@ -126,6 +131,23 @@ fn fix() -> Findings {
     );
     findings.extend(run("cargo fmt", cargo().args(["fmt", "--all"])));
     findings
+}
+
+/// A program of the simulator, with what follows as its arguments.
+fn simulate(program: &str, args: &[String]) -> Findings {
+    let package = [
+        "run",
+        "--quiet",
+        "--package",
+        "mars-sim",
+        "--bin",
+        program,
+        "--",
+    ];
+    run(
+        &format!("mars-sim {program}"),
+        cargo().args(package).args(args),
+    )
 }
 
 fn demo(args: &[String]) -> Findings {

@@ -1,4 +1,6 @@
 //! Histories in the simulated world.
 
+mod broken;
 mod histories;
+mod overlay;
 mod stories;
