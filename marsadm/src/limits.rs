@@ -101,3 +101,7 @@ pub const HANDOVER_SECS: u64 = 30;
 pub const TOP_POLL: Duration = Duration::from_millis(250);
 /// Most frames of `top --batch`.
 pub const TOP_FRAMES_MAX: i64 = 1_000_000;
+/// Default of `--thresh-logfiles`, as in the original.
+pub const LOG_ROTATE_LOGS: usize = 10;
+/// Default of `--thresh-logsize` in bytes, as in the original.
+pub const LOG_ROTATE_BYTES: u64 = 5_000_000_000;

@@ -17,6 +17,8 @@ mod roles;
 mod schema;
 mod silent;
 mod views;
+mod verbs;
+mod words;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};
