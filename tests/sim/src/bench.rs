@@ -38,7 +38,7 @@ pub async fn agree(world: &World) -> Result<Duration, String> {
             let peers = node.status()?.peers();
             let (peer, _) = peers
                 .iter()
-                .find(|(_, peer)| !(peer.connected && peer.synced))?;
+                .find(|(_, peer)| peer.neighbour && !(peer.connected && peer.synced))?;
             Some(format!("{} does not agree with {peer}", node.host))
         });
         match open {

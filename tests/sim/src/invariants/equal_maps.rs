@@ -116,8 +116,9 @@ impl Invariant for EqualMaps {
                 ));
             }
             let gone = |host: &str| world.nodes.iter().any(|n| n.gone && n.host == host);
-            let mut peers = status.peers().into_iter();
-            let open = peers.find(|(host, peer)| !(gone(host) || peer.connected && peer.synced));
+            let neighbours = status.peers().into_iter().filter(|(_, p)| p.neighbour);
+            let mut neighbours = neighbours.filter(|(host, _)| !gone(host));
+            let open = neighbours.find(|(_, peer)| !(peer.connected && peer.synced));
             if let Some((peer, state)) = open {
                 return Err(format!(
                     "{} does not agree with {peer}: {state:?}",
