@@ -178,10 +178,7 @@ async fn report(mirror: &Mirror, changes: Changes) -> Result<(), mars_meta_api::
 }
 
 /// Resources that this host has left. An absent membership says nothing: the deletion must have been read.
-fn left_resources<'a>(
-    table: &'a mars_meta_model::Table,
-    host: &'a str,
-) -> impl Iterator<Item = &'a str> {
+fn left_resources<'a>(table: &'a Table, host: &'a str) -> impl Iterator<Item = &'a str> {
     let gone = table
         .scan("directory/")
         .filter(|entry| entry.is_tombstone());
@@ -196,17 +193,13 @@ fn left_resources<'a>(
 }
 
 /// What this host observed of a resource and reported once more after it had left: nobody else would delete it.
-fn leftovers<'a>(
-    table: &'a mars_meta_model::Table,
-    res: &'a str,
-    host: &'a str,
-) -> impl Iterator<Item = Key> + 'a {
+fn leftovers<'a>(table: &'a Table, res: &'a str, host: &'a str) -> impl Iterator<Item = Key> + 'a {
     let actual = format!("resource-{res}/actual-{host}/");
     let single = ["actsize", "replay", "syncstatus", "syncpos"];
     let single = single.into_iter().filter_map(move |kind| {
         table.entry(&Key::parse(&format!("resource-{res}/{kind}-{host}")).ok()?)
     });
-    let all: Vec<&mars_meta_model::Entry> = table.scan(&actual).chain(single).collect();
+    let all: Vec<&Entry> = table.scan(&actual).chain(single).collect();
     all.into_iter()
         .filter(|entry| !entry.is_tombstone())
         .map(|entry| entry.key.clone())
@@ -256,7 +249,7 @@ fn old_versions<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{Table, testing::entry};
+    use mars_meta_model::testing::entry;
 
     #[test]
     fn observations_of_a_resource_that_was_left_are_deleted() {

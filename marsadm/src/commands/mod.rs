@@ -1,8 +1,8 @@
 //! The commands, one file each.
 
 pub mod ca;
-pub mod check;
 pub mod cat;
+pub mod check;
 pub mod clock;
 pub mod complete_words;
 pub mod completion;
@@ -28,8 +28,8 @@ pub mod log_convert;
 pub mod log_dump;
 pub mod log_file;
 pub mod log_verify;
-pub mod lowlevel_delete_host;
 pub mod logs;
+pub mod lowlevel_delete_host;
 pub mod lowlevel_ls_host_ips;
 pub mod lowlevel_set_host_ip;
 pub mod man;

@@ -16,8 +16,8 @@ mod resources;
 mod roles;
 mod schema;
 mod silent;
-mod views;
 mod verbs;
+mod views;
 mod words;
 
 use double::Double;
