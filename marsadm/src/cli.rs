@@ -4,6 +4,7 @@ use crate::commands as c;
 use crate::legacy_options::LegacyOptions;
 use crate::limits::{TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS};
 use crate::output::Format;
+use crate::snapshot::Origin;
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -46,6 +47,12 @@ pub struct Global {
     /// All words and options are then those of the original (view-MACRO, --host=, --macro=, ...); nothing is written.
     #[arg(long, global = true, value_name = "FILE")]
     pub snapshot: Option<PathBuf>,
+    /// Answer reading commands from the legacy tree at DIR, without any daemon and without writing
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "snapshot")]
+    pub tree: Option<PathBuf>,
+    /// With --tree: as of this time (seconds since 1970), or of the tree's newest heartbeat (newest)
+    #[arg(long, global = true, value_name = "TIME", requires = "tree")]
+    pub at: Option<String>,
     /// Form of the output: of results and failures alike
     #[arg(
         long,
@@ -100,6 +107,22 @@ fn timeout(text: &str) -> Result<u64, String> {
         .ok()
         .filter(|secs| *secs <= TIMEOUT_SECS_MAX)
         .ok_or_else(|| format!("a number of seconds up to {TIMEOUT_SECS_MAX}, or -1"))
+}
+
+impl Global {
+    /// Where reading commands look.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match (&self.snapshot, &self.tree) {
+            (Some(file), _) => Origin::Snapshot(file.clone()),
+            (None, Some(dir)) => Origin::Tree {
+                dir: dir.clone(),
+                at: self.at.clone(),
+                host: self.host.clone(),
+            },
+            (None, None) => Origin::Live,
+        }
+    }
 }
 
 /// All commands.
@@ -191,8 +214,19 @@ pub enum Command {
     Invalidate(c::invalidate::Args),
     #[command(about = "Wait until a condition holds for this host's replica")]
     WaitResource(c::wait_resource::Args),
-    #[command(about = "Show nodes and resources")]
+    #[command(about = "Show the state in the original's layouts: view, view-MACRO")]
     View(c::view::Args),
+    #[command(about = "Show what needs attention: seconds at risk, why, since when, what to do")]
+    Status(c::status::Args),
+    #[command(about = "Walk the causes of a resource's state, with the keys that tell them")]
+    Explain(c::explain::Args),
+    #[command(about = "One line for monitoring: Nagios exit codes and performance data")]
+    Check(c::check::Args),
+    #[command(about = "The status, live, on the whole screen")]
+    Top(c::top::Args),
+    #[command(about = "Keep what this node knows in a file, for --snapshot")]
+    #[command(subcommand)]
+    Snapshot(c::snapshot::Command),
     #[command(about = "Print the value of keys")]
     GetLink(c::get_link::Args),
     #[command(about = "Write keys")]
@@ -222,9 +256,17 @@ pub enum Command {
     LowlevelSetHostIp(c::lowlevel_set_host_ip::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
-    #[command(about = "Print the version")]
+    #[command(about = "Print the completion script of a shell")]
+    Completion(c::completion::Args),
+    #[command(about = "Print what may stand at the cursor", hide = true)]
+    CompleteWords(c::complete_words::Args),
+    #[command(about = "Write the manual pages", hide = true)]
+    Man(c::man::Args),
+    #[command(flatten)]
+    More(c::more::More),
+    #[command(about = "Print the version", after_help = "Example: marsadm version")]
     Version,
-    #[command(about = "Print this help")]
+    #[command(about = "Print this help", after_help = "Example: marsadm help")]
     Help,
 }
 
@@ -233,7 +275,11 @@ impl Command {
     /// this machine alone.
     #[must_use]
     pub const fn is_bounded(&self) -> bool {
-        !matches!(self, Self::Sandbox(_) | Self::Log(_))
+        match self {
+            Self::Sandbox(_) | Self::Log(_) => false,
+            Self::MirrorTree(args) => args.once,
+            _ => true,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::output::{Change, value_text};
+use crate::snapshot::Origin;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
 use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
@@ -27,6 +28,8 @@ pub struct Options {
     pub force_values: bool,
     /// Write nothing.
     pub dry_run: bool,
+    /// Where reading commands look.
+    pub origin: Origin,
     /// The host that is acted for; `None`: this one.
     pub acting: Option<String>,
     /// On how many resources a command works at once.

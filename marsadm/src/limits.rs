@@ -32,6 +32,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 /// By how much the clean-up of a command may exceed its deadline, before the command is ended.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
+/// How long a shell's completion waits for names that only the daemon knows.
+pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 /// How often a refreshed line on a terminal may change.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Width of a terminal that does not tell it.
@@ -76,3 +78,32 @@ pub const MACRO_REGEX_MAX: usize = 256 << 10;
 pub const MACRO_REGEXES_MAX: usize = 1000;
 /// Largest width or precision in a format and of a progress bar.
 pub const MACRO_WIDTH_MAX: usize = 10_000;
+/// A data plane that gave no sign of life for so many seconds does not run; it gives one every 10 s.
+pub const BEAT_STALE_SECS: u64 = 35;
+/// Largest status file of a legacy tree whose text is read, in bytes.
+pub const TREE_CONTENT_MAX: u64 = 64 << 10;
+/// How long the local daemon may take to answer a question.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Seconds of data that may be at risk unless a resource or the command line says otherwise.
+pub const RISK_TARGET_SECS: u64 = 10;
+/// How old what another host told may be and still be taken for the present, where our daemons run: hosts hear of each
+/// other every 10 s or more often.
+pub const STALE_NATIVE_SECS: u64 = 15;
+/// The same in a tree of the original, whose hosts hear of each other every few seconds, or every 30 s when idle.
+pub const STALE_TREE_SECS: u64 = 60;
+/// Below so many hundredths and so many bytes of free room for logs, it is low.
+pub const LOG_SPACE_LOW_PERCENT: u64 = 10;
+/// See [`LOG_SPACE_LOW_PERCENT`]: 10 GiB.
+pub const LOG_SPACE_LOW_BYTES: u64 = 10 << 30;
+/// A log file system that is full within so many seconds at the present pace is nearly full.
+pub const LOG_FULL_SOON_SECS: u64 = 6 * 3600;
+/// How long a change of the primary may take before it counts as hanging.
+pub const HANDOVER_SECS: u64 = 30;
+/// How long `top` waits for a key before it looks at the time.
+pub const TOP_POLL: Duration = Duration::from_millis(250);
+/// Most frames of `top --batch`.
+pub const TOP_FRAMES_MAX: i64 = 1_000_000;
+/// Default of `--thresh-logfiles`, as in the original.
+pub const LOG_ROTATE_LOGS: usize = 10;
+/// Default of `--thresh-logsize` in bytes, as in the original.
+pub const LOG_ROTATE_BYTES: u64 = 5_000_000_000;

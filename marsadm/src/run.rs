@@ -5,6 +5,7 @@ use crate::commands as c;
 use crate::context::{Ctx, Options};
 use crate::contract::exit_code;
 use crate::error::{Error, Kind, Result};
+use crate::gone;
 use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
 use crate::output::Format;
 use crate::parse_error;
@@ -58,7 +59,8 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         }
         Err(error) => {
             let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
-            let error = parse_error::from_clap(&error, known);
+            let error =
+                gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
             let code = exit_code(&verb, ui.format(), &error);
             ui.finish(&Err(error), false, code);
             return code;
@@ -110,6 +112,7 @@ fn ended(verb: &str, timeout: u64) -> Error {
 /// # Errors
 /// What the process reports; the error says what was tried.
 pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
+    let origin = cli.global.origin();
     let timeout = cli.global.timeout;
     let ctx = Ctx::new(
         ui.clone(),
@@ -126,6 +129,7 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
                 Some(0) => PARALLEL_MAX,
                 Some(number) => number.min(PARALLEL_MAX),
             },
+            origin,
         },
     );
     if !cli.command.is_bounded() || timeout >= TIMEOUT_SECS_MAX {
@@ -185,6 +189,11 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Invalidate(args) => c::invalidate::run(ctx, &args).await,
         Command::WaitResource(args) => c::wait_resource::run(ctx, &args).await,
         Command::View(args) => c::view::run(ctx, &args).await,
+        Command::Status(args) => c::status::run(ctx, &args).await,
+        Command::Explain(args) => c::explain::run(ctx, &args).await,
+        Command::Check(args) => c::check::run(ctx, &args).await,
+        Command::Top(args) => c::top::run(ctx, &args).await,
+        Command::Snapshot(command) => c::snapshot::run(ctx, &command).await,
         Command::GetLink(args) => c::get_link::run(ctx, &args).await,
         Command::SetLink(args) => c::set_link::run(ctx, &args).await,
         Command::DeleteFile(args) => c::delete_file::run(ctx, &args).await,
@@ -199,6 +208,10 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::ExportTree(args) => c::export_tree::run(ctx, &args).await,
         Command::Log(command) => c::log_file::run(ctx, &command),
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,
+        Command::Completion(args) => c::completion::run(ctx, &args),
+        Command::CompleteWords(args) => c::complete_words::run(ctx, &args).await,
+        Command::Man(args) => c::man::run(ctx, &args),
+        Command::More(more) => c::more::run(ctx, more).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             ctx.ui.document("Version", &json!({ "version": version }))?;

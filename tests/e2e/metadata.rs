@@ -47,7 +47,7 @@ fn keys_reach_every_node_through_cuts_and_crashes() {
 #[test]
 fn what_is_read_back_is_what_was_written() {
     let w = World::new(2);
-    let view = w.ok("hosta", "view");
+    let view = w.ok("hosta", "status --all");
     assert!(
         view.contains("node hosta") && view.contains("node hostb"),
         "{view}"

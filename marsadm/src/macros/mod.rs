@@ -4,8 +4,8 @@
 //! default: `templates/*.tpl` in the `library`; the commands: `command`.
 
 mod command;
-mod errno;
-mod facts;
+pub(crate) mod errno;
+pub(crate) mod facts;
 mod functions;
 mod library;
 mod machine;
@@ -18,5 +18,7 @@ mod sprintf;
 mod time;
 
 pub use command::{Answer, answer};
+pub(crate) use errno::errno_text;
 pub use places::template_dirs;
-pub use process::{load, main};
+pub use process::{answer_from, load, main, print};
+pub(crate) use time::{date_time, local_times};

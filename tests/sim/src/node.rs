@@ -268,6 +268,13 @@ impl SimNode {
         self.life.as_ref().map(|life| &life.status)
     }
 
+    /// Peers that the running process is connected with.
+    #[must_use]
+    pub fn connections(&self) -> Option<usize> {
+        let peers = self.status()?.peers();
+        Some(peers.values().filter(|peer| peer.connected).count())
+    }
+
     /// A local write.
     ///
     /// # Panics

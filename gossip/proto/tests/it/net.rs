@@ -282,7 +282,7 @@ impl Net {
         while let Some((to, message)) = node.with(now, |core, ctx| core.poll_datagram(ctx)) {
             self.datagrams += 1;
             let lost = self.lose_datagrams;
-            if lost.is_none_or(|one_in| self.datagrams % one_in != 0) {
+            if lost.is_none_or(|one_in| !self.datagrams.is_multiple_of(one_in)) {
                 let (kind, bytes) = encode(&message);
                 self.wires.push_back((host.to_owned(), to, kind, bytes));
             }
