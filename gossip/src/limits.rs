@@ -30,7 +30,30 @@ pub const TOKENS_MAX: usize = 1000;
 pub const TOKENS_FILE_MAX: u64 = 4 << 20;
 /// Joiners that are served at the same time.
 pub const JOINS_MAX: usize = 32;
+/// Keys of which forged entries were seen that wait to be written anew; for further ones the next forgery counts.
+pub const FORGED_MAX: usize = 1024;
+/// How long a leaving node waits until the others have read so and cut it off.
+pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked up who lives, while nothing happens.
 pub const LIVES_INTERVAL: Duration = Duration::from_secs(5);
 /// How soon after something was heard about that.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_gossip_net::Windows;
+    use mars_gossip_proto::limits::{BATCH_BYTES, WINDOW};
+
+    /// What networking may take in a cluster of any size: six ring neighbours, as many again that took this node for
+    /// a substitute, and a dozen members of shared resources, all of them stuck with full buffers at once.
+    #[test]
+    fn the_buffers_of_24_connections_fit_into_32_mib() {
+        let window = usize::try_from(WINDOW).unwrap();
+        let transport = usize::try_from(Windows::METADATA.bytes()).unwrap();
+        // In the transport, waiting to be written, and one message being read.
+        let connection = transport + (window + 1) * BATCH_BYTES + BATCH_BYTES;
+        let all = 24 * connection + INBOX_LEN * BATCH_BYTES;
+        assert!(all <= 32 << 20, "{all}");
+    }
+}

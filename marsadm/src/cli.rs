@@ -137,6 +137,19 @@ pub enum Command {
     JoinToken(c::join_token::Args),
     #[command(about = "Join the cluster of another node")]
     JoinCluster(c::join_cluster::Args),
+    #[command(about = "Give up this node's membership in the cluster")]
+    LeaveCluster(c::leave_cluster::Args),
+    #[command(about = "Move this node, with what it holds, to another cluster")]
+    MergeCluster(c::merge_cluster::Args),
+    #[command(about = "Check whether this cluster could be merged with another")]
+    MergeClusterCheck(c::merge_cluster::Args),
+    #[command(about = "Print name, nodes and resources of this cluster")]
+    MergeClusterList(c::merge_cluster::ListArgs),
+    #[command(about = "Print name, nodes and resources of another cluster")]
+    MergeClusterCheckList(c::merge_cluster::Args),
+    #[command(about = "The authority of the cluster: back it up, take it over")]
+    #[command(subcommand)]
+    Ca(c::ca::Command),
     #[command(about = "Wait until all nodes were heard of")]
     WaitCluster(c::wait_cluster::Args),
     #[command(about = "Create a resource on a disk of this host, which becomes its primary")]
@@ -222,12 +235,14 @@ pub enum Command {
     DeleteFile(c::delete_file::Args),
     #[command(about = "Print keys, values and stamps")]
     ListLinks(c::list_links::Args),
-    #[command(about = "Print the system clock and the Lamport clock")]
+    #[command(about = "Print the clocks, compare them with the neighbours', repair")]
     Clock(c::clock::Args),
     #[command(about = "Take over the keys of a legacy MARS tree")]
     ImportTree(c::import_tree::Args),
     #[command(about = "Replay the rest of the original's logs and put the disk into service")]
     TakeOver(c::take_over::Args),
+    #[command(about = "Keep a legacy MARS tree and the keys in step")]
+    MirrorTree(c::mirror_tree::Args),
     #[command(about = "Write the keys as a legacy MARS tree")]
     ExportTree(c::export_tree::Args),
     #[command(about = "Logfiles of the original: list, check, convert them")]
@@ -235,11 +250,23 @@ pub enum Command {
     Log(c::log_file::Command),
     #[command(about = "Print each node with its address")]
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
+    #[command(about = "Take a dead host out of the cluster")]
+    LowlevelDeleteHost(c::lowlevel_delete_host::Args),
+    #[command(about = "Tell the cluster the new address of a host")]
+    LowlevelSetHostIp(c::lowlevel_set_host_ip::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
-    #[command(about = "Print the version")]
+    #[command(about = "Print the completion script of a shell")]
+    Completion(c::completion::Args),
+    #[command(about = "Print what may stand at the cursor", hide = true)]
+    CompleteWords(c::complete_words::Args),
+    #[command(about = "Write the manual pages", hide = true)]
+    Man(c::man::Args),
+    #[command(flatten)]
+    More(c::more::More),
+    #[command(about = "Print the version", after_help = "Example: marsadm version")]
     Version,
-    #[command(about = "Print this help")]
+    #[command(about = "Print this help", after_help = "Example: marsadm help")]
     Help,
 }
 
@@ -248,7 +275,11 @@ impl Command {
     /// this machine alone.
     #[must_use]
     pub const fn is_bounded(&self) -> bool {
-        !matches!(self, Self::Sandbox(_) | Self::Log(_))
+        match self {
+            Self::Sandbox(_) | Self::Log(_) => false,
+            Self::MirrorTree(args) => args.once,
+            _ => true,
+        }
     }
 }
 

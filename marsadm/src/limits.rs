@@ -16,6 +16,14 @@ pub const RESOURCE_SIZE_UNIT: u64 = 4096;
 pub const LOG_NUMBER_JUMP: u64 = 100_000;
 /// How often a long command says how far it is, on a terminal.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long changes are collected before a mirror compares them.
+pub const MIRROR_DELAY: Duration = Duration::from_millis(100);
+/// How often a mirror compares everything.
+pub const MIRROR_RESCAN: Duration = Duration::from_secs(600);
+/// Changed paths and keys from which on a mirror compares everything.
+pub const MIRROR_DIRTY_MAX: usize = 10_000;
+/// Most passes of `mirror-tree --once`: writers may go on all the time.
+pub const MIRROR_PASSES_MAX: usize = 8;
 /// Bytes that a take-over replays between two places at which it could go on after an interruption.
 pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 /// How often answers are asked for again where there is nothing to watch.
@@ -24,6 +32,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 /// By how much the clean-up of a command may exceed its deadline, before the command is ended.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
+/// How long a shell's completion waits for names that only the daemon knows.
+pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 /// How often a refreshed line on a terminal may change.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Width of a terminal that does not tell it.
@@ -93,3 +103,7 @@ pub const HANDOVER_SECS: u64 = 30;
 pub const TOP_POLL: Duration = Duration::from_millis(250);
 /// Most frames of `top --batch`.
 pub const TOP_FRAMES_MAX: i64 = 1_000_000;
+/// Default of `--thresh-logfiles`, as in the original.
+pub const LOG_ROTATE_LOGS: usize = 10;
+/// Default of `--thresh-logsize` in bytes, as in the original.
+pub const LOG_ROTATE_BYTES: u64 = 5_000_000_000;

@@ -5,6 +5,7 @@ use crate::commands as c;
 use crate::context::{Ctx, Options};
 use crate::contract::exit_code;
 use crate::error::{Error, Kind, Result};
+use crate::gone;
 use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
 use crate::output::Format;
 use crate::parse_error;
@@ -58,7 +59,8 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         }
         Err(error) => {
             let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
-            let error = parse_error::from_clap(&error, known);
+            let error =
+                gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
             let code = exit_code(&verb, ui.format(), &error);
             ui.finish(&Err(error), false, code);
             return code;
@@ -146,6 +148,12 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::CreateCluster(args) => c::create_cluster::run(ctx, &args).await,
         Command::JoinToken(args) => c::join_token::run(ctx, &args).await,
         Command::JoinCluster(args) => c::join_cluster::run(ctx, args).await,
+        Command::LeaveCluster(args) => c::leave_cluster::run(ctx, &args).await,
+        Command::MergeCluster(args) => c::merge_cluster::run(ctx, &args).await,
+        Command::MergeClusterCheck(args) => c::merge_cluster::check(ctx, &args).await,
+        Command::MergeClusterList(args) => c::merge_cluster::list(ctx, &args).await,
+        Command::MergeClusterCheckList(args) => c::merge_cluster::check_list(ctx, &args).await,
+        Command::Ca(command) => c::ca::run(ctx, &command).await,
         Command::WaitCluster(args) => c::wait_cluster::run(ctx, &args).await,
         Command::CreateResource(args) => c::create_resource::run(ctx, &args).await,
         Command::JoinResource(args) => c::join_resource::run(ctx, &args).await,
@@ -192,11 +200,18 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::ListLinks(args) => c::list_links::run(ctx, &args).await,
         Command::Clock(args) => c::clock::run(ctx, &args).await,
         Command::LowlevelLsHostIps(args) => c::lowlevel_ls_host_ips::run(ctx, &args).await,
+        Command::LowlevelDeleteHost(args) => c::lowlevel_delete_host::run(ctx, &args).await,
+        Command::LowlevelSetHostIp(args) => c::lowlevel_set_host_ip::run(ctx, &args).await,
         Command::ImportTree(args) => c::import_tree::run(ctx, &args).await,
         Command::TakeOver(args) => c::take_over::run(ctx, &args).await,
+        Command::MirrorTree(args) => c::mirror_tree::run(ctx, &args).await,
         Command::ExportTree(args) => c::export_tree::run(ctx, &args).await,
         Command::Log(command) => c::log_file::run(ctx, &command),
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,
+        Command::Completion(args) => c::completion::run(ctx, &args),
+        Command::CompleteWords(args) => c::complete_words::run(ctx, &args).await,
+        Command::Man(args) => c::man::run(ctx, &args),
+        Command::More(more) => c::more::run(ctx, more).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             ctx.ui.document("Version", &json!({ "version": version }))?;

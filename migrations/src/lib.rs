@@ -19,6 +19,7 @@ mod history;
 pub mod legacy_log;
 pub mod limits;
 mod merge;
+pub mod mirror;
 mod place;
 mod plan;
 mod report;

@@ -171,21 +171,24 @@ fn one_pass(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
         },
     };
     let root = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(error)?;
+    match list(&root, options.objects_max) {
+        Ok(scan) => Ok(scan),
+        Err(Stop::Full) => Err(ScanError::TooMany {
+            path: path(),
+            limit: options.objects_max,
+        }),
+        Err(Stop::Unreadable(errno)) => Err(error(errno)),
+    }
+}
+
+/// Lists the tree below an open folder in one pass.
+pub(crate) fn list(root: &OwnedFd, objects_max: usize) -> Result<Scan, Stop> {
     let mut walk = Walk {
         objects: Vec::new(),
         names: 0,
-        limit: options.objects_max,
+        limit: objects_max,
     };
-    match walk.folder(&root, &mut Vec::new()) {
-        Ok(()) => {}
-        Err(Stop::Full) => {
-            return Err(ScanError::TooMany {
-                path: path(),
-                limit: options.objects_max,
-            });
-        }
-        Err(Stop::Unreadable(errno)) => return Err(error(errno)),
-    }
+    walk.folder(root, &mut Vec::new())?;
     let mut objects = walk.objects;
     objects.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Scan {
@@ -194,8 +197,11 @@ fn one_pass(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
     })
 }
 
-enum Stop {
+/// Why a pass ended early.
+pub(crate) enum Stop {
+    /// Too many objects.
     Full,
+    /// The root cannot be read.
     Unreadable(Errno),
 }
 

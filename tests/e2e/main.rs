@@ -10,13 +10,16 @@
 mod bad_input;
 mod clients;
 mod crash;
+mod housekeeping;
 mod join;
 mod left_behind;
 mod legacy;
 mod metadata;
 mod migrate;
+mod mirror;
 mod nbd;
 mod oracle;
+mod partition;
 mod replicas;
 mod resource;
 mod roles;

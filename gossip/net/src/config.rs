@@ -39,7 +39,7 @@ impl Windows {
     /// connections, whatever the size of the cluster.
     pub const METADATA: Self = Self {
         stream_receive: 256 << 10,
-        receive: 512 << 10,
+        receive: 384 << 10,
         send: 384 << 10,
         uni_streams: 4,
         bidi_streams: 4,

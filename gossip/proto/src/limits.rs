@@ -7,7 +7,7 @@ pub const BATCH_BYTES: usize = 64 << 10;
 /// Most entries in one batch.
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// Messages handed out for one peer whose sending was not yet confirmed.
-pub const WINDOW: u32 = 8;
+pub const WINDOW: u32 = 4;
 /// Keys queued for one peer; what exceeds it is left to anti-entropy.
 pub const QUEUE_KEYS_MAX: usize = 65_536;
 /// Control messages queued for one peer; what exceeds it is left to the next round.
@@ -31,7 +31,7 @@ pub const PENDING_MERGE_MAX: usize = 8192;
 /// Quick repair rounds in a row before the ordinary interval applies again.
 pub const FAST_ROUNDS_MAX: u32 = 64;
 /// Range groups in one compact message.
-pub const PRINT_GROUPS_MAX: usize = 1024;
+pub const PRINT_GROUPS_MAX: usize = 512;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.
 pub const WIDE_START: u32 = 65_536;
 
@@ -77,3 +77,11 @@ pub const AVOID_NS: u64 = 300_000_000_000;
 pub const UNNEEDED_NS: u64 = 60_000_000_000;
 /// Observations that say nothing new are forgotten after this time: 10 min.
 pub const LINK_MEMORY_NS: u64 = 600_000_000_000;
+/// Between two messages that tell a peer the system clock: 60 s.
+pub const CLOCK_INTERVAL_NS: u64 = 60_000_000_000;
+
+/// Keys named in one report of forced writes.
+pub const FORCED_KEYS_MAX: usize = 16;
+/// How far an entry of this node's earlier lives may be stamped behind the beginning of the present one, in ns: 1 hour. A
+/// store that was lost or restored, and a system clock that was set back, must not make own entries look forged.
+pub const FORMER_LIFE_LEAD_NS: u64 = 3_600_000_000_000;

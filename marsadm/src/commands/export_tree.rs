@@ -1,11 +1,13 @@
 //! `export-tree`: the way back, a legacy `/mars` folder of the keys of the store.
 
-use crate::context::Ctx;
+use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key, NodeId, Table, Value, check_host_name};
+use mars_migrations::LEGACY_END;
 use mars_migrations::export::{
-    ExportOptions, TargetState, WriteExportError, inspect_target, plan_export, write_export,
+    ExportOptions, ExportPlan, TargetState, WriteExportError, hand_back, inspect_target,
+    plan_export, write_export,
 };
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +17,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// DIR must be missing or empty; an export that was cut off is continued. Logs are not exported, because the original
 /// cannot read them: its replicas need a full sync afterwards. With --dry-run: only show what would be written.
 ///
+/// With --hand-back: each resource that is at rest gets a fresh, empty log of the original, in which all replicas stand
+/// at the beginning, so that the original needs no full sync. At rest: marsadm secondary, then, once all replicas have
+/// replayed all, marsadm down on every host. It is refused if a resource is not, unless --force is given.
+///
 /// With --force: renew an export that is complete already. Links with a later stamp are kept.
 ///
 /// Example: marsadm export-tree /mnt/new-mars --dry-run
@@ -23,6 +29,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Args {
     /// The folder to make or to fill
     pub dir: PathBuf,
+    /// Make the logs and positions that the original goes on from
+    #[arg(long)]
+    pub hand_back: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -46,12 +55,30 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         let mut table = ctx.table(&[""]).await?;
         add_liveness(ctx, &mut table, now_ns).await?;
+        let handed = if args.hand_back {
+            hand_back(&mut table)
+        } else {
+            Vec::new()
+        };
+        let unready = handed.iter().find(|row| row.log.is_none());
+        if let Some(row) = unready.filter(|_| !ctx.opts.force) {
+            let why = row.not_ready.as_deref().unwrap_or("it is not at rest");
+            return Err(Error::refused(format!(
+                "resource {} cannot be handed back: {why}",
+                row.resource
+            ))
+            .hint(
+                "without --hand-back, or with --force, it is exported all the same, and needs a full sync",
+            ));
+        }
         let entries = table.iter().cloned();
         let mut plan = plan_export(entries, &ExportOptions::at(now_ns))
             .map_err(|error| Error::refused(error.to_string()))?;
+        plan.add_logs(handed);
         if !ctx.opts.dry_run {
             let written = write_export(&args.dir, &plan, ctx.opts.force);
             plan.written = Some(written.map_err(refused)?);
+            forget_legacy_ends(ctx, &plan).await?;
         }
         let json = plan.to_json();
         let json = json.map_err(|error| Error::internal(error.to_string()))?;
@@ -66,6 +93,22 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     };
     work.await
         .map_err(|error| error.about(&format!("export-tree {}", args.dir.display())))
+}
+
+/// A later way over shall not begin where an earlier one did.
+async fn forget_legacy_ends(ctx: &Ctx, plan: &ExportPlan) -> Result<()> {
+    let mut changes = Vec::new();
+    for row in plan.handed_back.iter().filter(|row| row.log.is_some()) {
+        let key = key(&format!("resource-{}/{LEGACY_END}", row.resource))?;
+        if ctx
+            .get(&key)
+            .await?
+            .is_some_and(|entry| !entry.is_tombstone())
+        {
+            changes.push((key, None));
+        }
+    }
+    ctx.apply(changes).await.map(|_| ())
 }
 
 fn refused(error: WriteExportError) -> Error {

@@ -8,8 +8,7 @@ use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, encoded_len};
 use mars_migrations::{
-    ImportOptions, MergedTrees, Outcome, Plan, ScanOptions, Tree, merge_trees, plan_import,
-    scan_tree,
+    ImportOptions, MergedTrees, Outcome, ScanOptions, Tree, merge_trees, plan_import, scan_tree,
 };
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -54,7 +53,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         drop(scan);
         if !ctx.opts.dry_run {
             plan.settle(&ctx.table(&[""]).await?);
-            let outcomes = send(ctx, &plan).await?;
+            let outcomes = send(ctx, &plan.entries).await?;
             plan.report
                 .apply_outcomes(&outcomes)
                 .map_err(|error| Error::internal(error.to_string()))?;
@@ -104,36 +103,44 @@ fn read(ctx: &Ctx, dirs: &[PathBuf]) -> Result<MergedTrees> {
         .map_err(|error| Error::refused(error.to_string()).hint("--force merges them all the same"))
 }
 
-async fn send(ctx: &Ctx, plan: &Plan) -> Result<Vec<Outcome>> {
+async fn send(ctx: &Ctx, entries: &[Entry]) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     let mut told = Instant::now();
-    for batch in batches(&plan.entries) {
+    for batch in batches(entries) {
         if told.elapsed() >= PROGRESS_INTERVAL {
             told = Instant::now();
             ctx.ui.progress(&format!(
                 "{} of {} entries are stored",
                 outcomes.len(),
-                plan.entries.len()
+                entries.len()
             ));
         }
         let request = Request::Import {
             entries: EntryBytes::pack(batch),
         };
-        match ctx.call(request).await? {
-            Response::Imported(list) => outcomes.extend(list.into_iter().map(|one| match one {
-                ImportOutcome::Taken => Outcome::Taken,
-                ImportOutcome::Known => Outcome::Known,
-                ImportOutcome::Older => Outcome::Older,
-                ImportOutcome::TooFarAhead => Outcome::Refused,
-            })),
-            other => return Err(unexpected(&other)),
-        }
+        outcomes.extend(outcomes_of(ctx.call(request).await?)?);
     }
     Ok(outcomes)
 }
 
+/// The answer to an import.
+pub(super) fn outcomes_of(response: Response) -> Result<Vec<Outcome>> {
+    match response {
+        Response::Imported(list) => Ok(list
+            .into_iter()
+            .map(|one| match one {
+                ImportOutcome::Taken => Outcome::Taken,
+                ImportOutcome::Known => Outcome::Known,
+                ImportOutcome::Older => Outcome::Older,
+                ImportOutcome::TooFarAhead => Outcome::Refused,
+            })
+            .collect()),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// Cuts the entries into batches that fit into a frame.
-fn batches(entries: &[Entry]) -> Vec<&[Entry]> {
+pub(super) fn batches(entries: &[Entry]) -> Vec<&[Entry]> {
     let mut out = Vec::new();
     let (mut from, mut bytes) = (0, 0);
     for (i, entry) in entries.iter().enumerate() {

@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 /// What can be done with a logfile of the original.
 #[derive(Debug, Subcommand)]
+// A doc comment on a variant would replace the long help that stands with the command's arguments.
+#[expect(missing_docs, reason = "the about text of each command documents it")]
 pub enum Command {
-    /// List the records of a logfile
+    #[command(about = "List the records of a logfile")]
     Dump(log_dump::Args),
-    /// Check a logfile from its first to its last byte
+    #[command(about = "Check a logfile from its first to its last byte")]
     Verify(log_verify::Args),
-    /// Make a log segment of the native format of a logfile
+    #[command(about = "Make a log segment of the native format of a logfile")]
     Convert(log_convert::Args),
 }
 

@@ -35,9 +35,10 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a new sandbox: nodes hosta, hostb, ... in one cluster
+    #[command(about = "Start a new sandbox: nodes hosta, hostb, ... in one cluster")]
     Up(up::Args),
     /// Run marsadm on a node: exec NODE -- ARGS
+    #[command(after_help = "Example: marsadm sandbox exec hostb -- view")]
     Exec {
         /// Name of the node
         node: String,
@@ -46,34 +47,40 @@ enum Command {
         args: Vec<OsString>,
     },
     /// Drop all packets from and to a node
+    #[command(after_help = "Example: marsadm sandbox cut hostb")]
     Cut {
         /// Name of the node
         node: String,
     },
     /// End a cut
+    #[command(after_help = "Example: marsadm sandbox heal hostb")]
     Heal {
         /// Name of the node
         node: String,
     },
     /// Kill both daemons of a node (kill -9)
+    #[command(after_help = "Example: marsadm sandbox kill hostb")]
     Kill {
         /// Name of the node
         node: String,
     },
     /// Start the daemons of a node again
+    #[command(after_help = "Example: marsadm sandbox start hostb")]
     Start {
         /// Name of the node
         node: String,
     },
     /// Show the nodes and their processes
+    #[command(after_help = "Example: marsadm sandbox status")]
     Status,
     /// Stop everything and remove the folder
+    #[command(after_help = "Example: marsadm sandbox down")]
     Down {
         /// Leave the folder with its logs
         #[arg(long)]
         keep: bool,
     },
-    /// Show all at work, and check it
+    #[command(about = "Show all at work, and check it")]
     Demo(demo::Args),
     /// Run the nodes of the demo (used by demo)
     #[command(hide = true)]

@@ -10,12 +10,15 @@ mod golden_macros;
 mod golden_tree;
 mod logs;
 mod options;
+mod people;
 mod raw;
 mod resources;
 mod roles;
 mod schema;
 mod silent;
+mod verbs;
 mod views;
+mod words;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};

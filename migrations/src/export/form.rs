@@ -1,6 +1,8 @@
 //! The two forms of an export's report: for humans and for programs.
 
-use super::{ExportCounts, ExportLink, ExportPlan, ExportWarning, LeftOut, LeftOutRow, Written};
+use super::{
+    ExportCounts, ExportLink, ExportPlan, ExportWarning, HandBackRow, LeftOut, LeftOutRow, Written,
+};
 use crate::form::{ascii_json, section};
 use crate::report::CellKind;
 use crate::show_bytes;
@@ -59,6 +61,8 @@ impl ExportPlan {
             links: &'p [ExportLink],
             left_out: &'p [LeftOutRow],
             warnings: &'p [ExportWarning],
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            handed_back: &'p [HandBackRow],
         }
         ascii_json(&Form {
             counts: &self.counts,
@@ -66,6 +70,7 @@ impl ExportPlan {
             links: &self.links,
             left_out: &self.left_out,
             warnings: &self.warnings,
+            handed_back: &self.handed_back,
         })
     }
 }
@@ -90,7 +95,21 @@ impl fmt::Display for ExportPlan {
                 w.newer.len()
             )?;
         }
-        writeln!(f, "transaction logs are not exported")?;
+        if self.handed_back.is_empty() {
+            writeln!(f, "transaction logs are not exported")?;
+        }
+        section(f, "handed back", &self.handed_back, |row| {
+            match (&row.log, &row.not_ready) {
+                (Some(log), _) => {
+                    format!("{}: all replicas at the beginning of {log}", row.resource)
+                }
+                (None, why) => format!(
+                    "{}: not, a full sync will be needed: {}",
+                    row.resource,
+                    why.as_deref().unwrap_or("not at rest")
+                ),
+            }
+        })?;
         section(f, "warnings", &self.warnings, |w| {
             if w.subject.is_empty() {
                 w.text.clone()

@@ -5,11 +5,13 @@
 
 mod check;
 mod form;
-mod place;
+mod hand_back;
+pub(crate) mod place;
 mod plan;
-mod write;
+pub(crate) mod write;
 
 pub use check::{ExportWarning, ExportWarningKind};
+pub use hand_back::{HandBackRow, hand_back};
 pub use place::LeftOut;
 pub use plan::{
     ExportCounts, ExportLink, ExportOptions, ExportPlan, LeftOutRow, PlanExportError, plan_export,

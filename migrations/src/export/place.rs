@@ -52,7 +52,7 @@ const DEPTH_MAX: usize = 2;
 const DEPTH_IN_RESOURCE_MAX: usize = 3;
 
 /// Why an entry of this key has no place in a tree; `None` if it has.
-pub(super) fn left_out(key: &Key, cell: &Cell) -> Option<LeftOut> {
+pub(crate) fn left_out(key: &Key, cell: &Cell) -> Option<LeftOut> {
     let path = key.as_str().as_bytes();
     let parts = parts_of(path);
     if parts.len() > 1 && (parts[0] == b"directory" || parts[0] == b"roster") {

@@ -1,7 +1,8 @@
 //! From entries to links: pure.
 
 use super::LeftOut;
-use super::check::{self, ExportWarning};
+use super::check::{self, ExportWarning, ExportWarningKind};
+use super::hand_back::HandBackRow;
 use super::place::left_out;
 use super::write::Written;
 use crate::limits::EXPORT_KEYS_MAX;
@@ -103,6 +104,8 @@ pub struct ExportPlan {
     pub warnings: Vec<ExportWarning>,
     /// Numbers.
     pub counts: ExportCounts,
+    /// Resources that are handed back with an empty log; to be filled in with [`ExportPlan::add_logs`].
+    pub handed_back: Vec<HandBackRow>,
     /// What was written; to be filled in by the caller of [`super::write_export`]. `None`: nothing yet.
     pub written: Option<Written>,
 }
@@ -175,8 +178,22 @@ pub fn plan_export(
         left_out,
         warnings,
         counts,
+        handed_back: Vec::new(),
         written: None,
     })
+}
+
+impl ExportPlan {
+    /// Adds the empty logs of resources that are handed back; they need no warning about logs any more.
+    pub fn add_logs(&mut self, rows: Vec<HandBackRow>) {
+        for row in rows.iter().filter(|row| row.log.is_some()) {
+            let subject = format!("resource-{}/", row.resource);
+            self.warnings.retain(|warning| {
+                warning.kind != ExportWarningKind::NoLogs || warning.subject != subject
+            });
+        }
+        self.handed_back = rows;
+    }
 }
 
 fn order(link: &ExportLink) -> (bool, &str, bool, &str) {

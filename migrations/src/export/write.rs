@@ -111,9 +111,9 @@ pub enum WriteExportError {
     },
 }
 
-type Result<T, E = WriteExportError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = WriteExportError> = std::result::Result<T, E>;
 
-const OPEN_FOLDER: OFlags = OFlags::RDONLY
+pub(crate) const OPEN_FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -162,6 +162,11 @@ pub fn write_export(dir: &Path, plan: &ExportPlan, force: bool) -> Result<Writte
     };
     writer.mark(MARKER_INCOMPLETE)?;
     writer.links(&plan.links)?;
+    for row in &plan.handed_back {
+        if let Some(log) = &row.log {
+            writer.empty_log(log)?;
+        }
+    }
     writer.flush(&plan.links)?;
     writer.mark(MARKER_COMPLETE)?;
     let root = &writer.root;
@@ -170,22 +175,22 @@ pub fn write_export(dir: &Path, plan: &ExportPlan, force: bool) -> Result<Writte
 }
 
 /// The path without a slash at its end, behind which a link would be followed.
-fn plain(dir: &Path) -> PathBuf {
+pub(crate) fn plain(dir: &Path) -> PathBuf {
     dir.components().collect()
 }
 
-fn open_root(dir: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_root(dir: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, dir, OPEN_FOLDER, Mode::empty())
 }
 
-fn root_error(dir: &Path, errno: Errno) -> WriteExportError {
+pub(crate) fn root_error(dir: &Path, errno: Errno) -> WriteExportError {
     match errno {
         Errno::NOTDIR | Errno::LOOP => WriteExportError::NotADirectory(dir.to_owned()),
         _ => io(&dir.to_string_lossy(), "used", errno),
     }
 }
 
-fn io(path: &str, action: &'static str, errno: Errno) -> WriteExportError {
+pub(crate) fn io(path: &str, action: &'static str, errno: Errno) -> WriteExportError {
     WriteExportError::Io {
         path: show_bytes(path.as_bytes()),
         action,
@@ -248,36 +253,9 @@ impl Writer {
 
     /// Opens a folder below the root, making what is missing of it.
     fn folder(&mut self, path: &str) -> Result<OwnedFd> {
-        let error = |done: &str, action, errno| match errno {
-            Errno::NOTDIR | Errno::LOOP => WriteExportError::InTheWay {
-                path: show_bytes(done.as_bytes()),
-                found: "no folder",
-                wanted: "a folder",
-            },
-            _ => io(done, action, errno),
-        };
-        let mut fd = rustix::fs::openat(&self.root, ".", OPEN_FOLDER, Mode::empty())
-            .map_err(|errno| error("", "opened", errno))?;
-        let mut end = 0;
-        while end < path.len() {
-            let rest = &path[end..];
-            let part = rest.split('/').next().unwrap_or(rest);
-            end += part.len();
-            let done = &path[..end];
-            let made = match rustix::fs::mkdirat(&fd, part, Mode::RWXU) {
-                Ok(()) => true,
-                Err(Errno::EXIST) => false,
-                Err(errno) => return Err(error(done, "made", errno)),
-            };
-            fd = rustix::fs::openat(&fd, part, OPEN_FOLDER, Mode::empty())
-                .map_err(|errno| error(done, "opened", errno))?;
-            if made {
-                self.written.folders += 1;
-                rustix::fs::fchmod(&fd, Mode::RWXU).map_err(|errno| error(done, "made", errno))?;
-            }
-            end += 1;
-        }
-        Ok(fd)
+        let (folder, made) = folder_below(&self.root, path)?;
+        self.written.folders += made;
+        Ok(folder)
     }
 
     fn link(&mut self, folder: &OwnedFd, link: &ExportLink) -> Result<()> {
@@ -318,6 +296,26 @@ impl Writer {
         Ok(())
     }
 
+    /// A log of the original without a record; one that is there already must be empty.
+    fn empty_log(&mut self, path: &str) -> Result<()> {
+        let (folder, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.folder(folder)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(&folder, leaf, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| io(path, "made", errno))?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| io(path, "read", errno))?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || stat.st_size != 0 {
+            return Err(WriteExportError::InTheWay {
+                path: show_bytes(path.as_bytes()),
+                found: if is_file { "not empty" } else { "no file" },
+                wanted: "an empty log",
+            });
+        }
+        rustix::fs::fsync(file).map_err(|errno| io(path, "flushed", errno))
+    }
+
     fn mark(&self, text: &[u8]) -> Result<()> {
         put(&self.root, MARKER, text, None, MARKER)
     }
@@ -339,6 +337,41 @@ impl Writer {
     }
 }
 
+/// Opens a folder below `root`, never through a link, making what is missing of it; with the number of those made.
+pub(crate) fn folder_below(root: &OwnedFd, path: &str) -> Result<(OwnedFd, usize)> {
+    let error = |done: &str, action, errno| match errno {
+        Errno::NOTDIR | Errno::LOOP => WriteExportError::InTheWay {
+            path: show_bytes(done.as_bytes()),
+            found: "no folder",
+            wanted: "a folder",
+        },
+        _ => io(done, action, errno),
+    };
+    let mut fd = rustix::fs::openat(root, ".", OPEN_FOLDER, Mode::empty())
+        .map_err(|errno| error("", "opened", errno))?;
+    let mut folders = 0;
+    let mut end = 0;
+    while end < path.len() {
+        let rest = &path[end..];
+        let part = rest.split('/').next().unwrap_or(rest);
+        end += part.len();
+        let done = &path[..end];
+        let made = match rustix::fs::mkdirat(&fd, part, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(error(done, "made", errno)),
+        };
+        fd = rustix::fs::openat(&fd, part, OPEN_FOLDER, Mode::empty())
+            .map_err(|errno| error(done, "opened", errno))?;
+        if made {
+            folders += 1;
+            rustix::fs::fchmod(&fd, Mode::RWXU).map_err(|errno| error(done, "made", errno))?;
+        }
+        end += 1;
+    }
+    Ok((fd, folders))
+}
+
 /// Makes a link beside its place, gives it its stamp, and renames it into its place.
 fn put(
     folder: &OwnedFd,
@@ -347,16 +380,17 @@ fn put(
     stamp: Option<Timestamp>,
     shown: &str,
 ) -> Result<()> {
-    clear_temporary(folder, shown)?;
+    clear_temporary(folder, TEMPORARY, shown)?;
     rustix::fs::symlinkat(target, folder, TEMPORARY).map_err(|errno| io(shown, "made", errno))?;
     if let Some(stamp) = stamp {
-        set_stamp(folder, stamp, shown)?;
+        set_stamp(folder, TEMPORARY, stamp, shown)?;
     }
     rustix::fs::renameat(folder, TEMPORARY, folder, leaf)
         .map_err(|errno| io(shown, "put in place", errno))
 }
 
-fn set_stamp(folder: &OwnedFd, stamp: Timestamp, shown: &str) -> Result<()> {
+/// Gives the link `name` its stamp, and reads it back.
+pub(crate) fn set_stamp(folder: &OwnedFd, name: &str, stamp: Timestamp, shown: &str) -> Result<()> {
     const SECOND: u64 = 1_000_000_000;
     let ns = stamp.as_nanos();
     let cannot = |_| io(shown, "stamped", Errno::OVERFLOW);
@@ -369,10 +403,10 @@ fn set_stamp(folder: &OwnedFd, stamp: Timestamp, shown: &str) -> Result<()> {
         last_modification: time,
     };
     let flags = AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::utimensat(folder, TEMPORARY, &times, flags)
+    rustix::fs::utimensat(folder, name, &times, flags)
         .map_err(|errno| io(shown, "stamped", errno))?;
-    let stat = rustix::fs::statat(folder, TEMPORARY, flags)
-        .map_err(|errno| io(shown, "stamped", errno))?;
+    let stat =
+        rustix::fs::statat(folder, name, flags).map_err(|errno| io(shown, "stamped", errno))?;
     let kept = mtime_of(&stat);
     if kept != i128::from(ns) {
         return Err(WriteExportError::StampNotKept {
@@ -385,19 +419,18 @@ fn set_stamp(folder: &OwnedFd, stamp: Timestamp, shown: &str) -> Result<()> {
 }
 
 /// Removes what an export that was cut off left behind.
-fn clear_temporary(folder: &OwnedFd, shown: &str) -> Result<()> {
-    let stat = match rustix::fs::statat(folder, TEMPORARY, AtFlags::SYMLINK_NOFOLLOW) {
+pub(crate) fn clear_temporary(folder: &OwnedFd, name: &str, shown: &str) -> Result<()> {
+    let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(io(shown, "made", errno)),
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         return Err(WriteExportError::InTheWay {
-            path: format!("{TEMPORARY} beside {}", show_bytes(shown.as_bytes())),
+            path: format!("{name} beside {}", show_bytes(shown.as_bytes())),
             found: "no link",
             wanted: "a temporary link",
         });
     }
-    rustix::fs::unlinkat(folder, TEMPORARY, AtFlags::empty())
-        .map_err(|errno| io(shown, "made", errno))
+    rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|errno| io(shown, "made", errno))
 }

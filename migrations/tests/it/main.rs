@@ -10,8 +10,11 @@ mod export;
 mod fixtures;
 mod hostile;
 mod legacy_log;
+mod merge;
+mod mirror;
 mod random;
 mod residue;
+mod take_over;
 
 use mars_meta_model::{Key, Merge, Table, View};
 use mars_migrations::testing::{materialize, set_mtime};

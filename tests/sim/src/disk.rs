@@ -71,6 +71,11 @@ impl Disk {
         self.lock().fails = Some(how);
     }
 
+    /// The next commit works after all.
+    pub(crate) fn mend(&self) {
+        self.lock().fails = None;
+    }
+
     /// The process is gone: what was not durable is lost.
     pub(crate) fn crash(&self) {
         let mut state = self.lock();

@@ -30,6 +30,8 @@ pub enum Event {
         wall: u64,
         /// What was applied.
         applied: Vec<Entry>,
+        /// What was refused for its stamp.
+        refused: Vec<Entry>,
     },
 }
 

@@ -24,6 +24,8 @@ pub enum Mutation {
     NeverApplies,
     /// Some local changes are not reported to gossip.
     LosesReports,
-    /// What belongs to resources of others is kept.
+    /// What belongs to resources of others is given away, and taken.
     KeepsEverything,
+    /// A task of the process panics after some merges.
+    Panics,
 }

@@ -1,190 +1,157 @@
-//! Random histories from a seed.
+//! What a history is made of: everything is drawn from the seed, so that each seed has faults of its own.
 
-use crate::check;
 use crate::mutation::Mutation;
-use crate::net::{LinkQuality, NetStats};
-use crate::world::{World, change, in_virtual_time};
+use crate::net::{LinkFaults, LinkQuality};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
 
-/// What a history is made of; all but the seed has defaults.
-#[derive(Clone, Copy, Debug)]
+/// Something that is done to the world at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// One node writes a batch.
+    Write,
+    /// One node writes several hundred batches without a pause.
+    Burst,
+    /// A node becomes member of a resource, or leaves it.
+    Membership,
+    /// All that is cut is mended.
+    Heal,
+    /// All nodes that are down start.
+    Start,
+    /// One node is cut off.
+    Isolate,
+    /// One node is cut off in one direction.
+    CutOneWay,
+    /// The nodes fall into two halves.
+    Split,
+    /// One process is killed.
+    Crash,
+    /// One process is killed while a commit is under way that reaches the disk.
+    CrashInCommit,
+    /// The next commit of one node fails.
+    FailDisk,
+    /// A copy is made of one node's disk.
+    BackUp,
+    /// One node is killed and gets an older disk.
+    Restore,
+    /// One system clock jumps.
+    Jump,
+    /// One system clock drifts.
+    Drift,
+    /// A new node joins the cluster.
+    Join,
+    /// A node leaves the cluster for good.
+    Leave,
+}
+
+/// The faults; each seed has some of them.
+const FAULTS: [Action; 12] = [
+    Action::Isolate,
+    Action::CutOneWay,
+    Action::Split,
+    Action::Crash,
+    Action::CrashInCommit,
+    Action::FailDisk,
+    Action::BackUp,
+    Action::Restore,
+    Action::Jump,
+    Action::Drift,
+    Action::Join,
+    Action::Leave,
+];
+
+/// What a history is made of.
+#[derive(Clone, Debug)]
 pub struct Scenario {
     /// Decides everything else.
     pub seed: u64,
+    /// Number of nodes at the beginning.
+    pub nodes: u16,
     /// Number of random steps.
     pub steps: u32,
-    /// A node that merges wrongly, if any.
-    pub broken_node: Option<usize>,
+    /// Longest pause between two steps.
+    pub pause: Duration,
+    /// How the links behave until all is mended.
+    pub quality: LinkQuality,
+    /// Their other faults.
+    pub faults: LinkFaults,
+    /// How far the system clocks are apart at the beginning.
+    pub skew: Duration,
+    /// Farthest jump of a system clock. Beyond the drift bound of 60 s, others refuse what the node writes.
+    pub jump: Duration,
+    /// Number of different keys of each kind.
+    pub keys: u32,
+    /// How often what is done, relative to each other.
+    pub weights: Vec<(Action, u32)>,
+    /// A node with a fault in its code (all nodes, if no number is given).
+    pub mutation: Option<(Mutation, Option<usize>)>,
+    /// The one rule that is checked; `None`: all.
+    pub only: Option<&'static str>,
 }
 
 impl Scenario {
-    /// The usual history of a seed.
+    /// The history of a seed with 3 to 20 nodes.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let most = if rng.random_bool(0.25) { 20 } else { 6 };
+        let nodes = rng.random_range(3..=most);
+        Self::with_nodes(seed, nodes)
+    }
+
+    /// The history of a seed with so many nodes.
+    #[must_use]
+    pub fn with_nodes(seed: u64, nodes: u16) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+        let bad = rng.random_bool(0.3);
+        let quality = LinkQuality {
+            one_way: Duration::from_millis(rng.random_range(1..80)),
+            jitter: Duration::from_millis(rng.random_range(0..30)),
+            loss: rng.random_range(0.0..if bad { 0.25 } else { 0.08 }),
+            dup: rng.random_range(0.0..0.05),
+        };
+        let faults = LinkFaults {
+            reorder: if rng.random_bool(0.4) { 0.1 } else { 0.0 },
+            held_back: Duration::from_millis(rng.random_range(10..300)),
+            uneven: rng.random_bool(0.5),
+            bandwidth: rng
+                .random_bool(0.2)
+                .then(|| rng.random_range(30_000..500_000)),
+            mtu: rng.random_bool(0.3).then_some(1200),
+        };
+        let mut weights = vec![
+            (Action::Write, 100),
+            (Action::Heal, rng.random_range(4..20)),
+            (Action::Start, rng.random_range(4..20)),
+            (Action::Membership, rng.random_range(0..12)),
+            (Action::Burst, rng.random_range(0..3)),
+        ];
+        for fault in FAULTS {
+            if rng.random_bool(0.5) {
+                weights.push((fault, rng.random_range(1..10)));
+            }
+        }
+        let far = rng.random_bool(0.2);
         Self {
             seed,
-            steps: 120,
-            broken_node: None,
-        }
-    }
-}
-
-/// How a history ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Hash over all packets delivered.
-    pub trace: u64,
-    /// Counters of the network.
-    pub stats: NetStats,
-    /// How long it took until all agreed, after everything was mended.
-    pub settled_after: Duration,
-    /// Writes, cuts, crashes done.
-    pub done: [u32; 3],
-}
-
-/// Longest time from mending everything to agreement: a dial's longest wait, a dead connection's timeout, a digest.
-const LIVENESS: Duration = Duration::from_secs(90);
-
-/// Runs a history.
-///
-/// # Errors
-/// The rule that was found broken, with the seed.
-pub fn run(scenario: Scenario) -> Result<Outcome, String> {
-    let story = play(scenario);
-    in_virtual_time(story).map_err(|broken| format!("SIM_SEED={}: {broken}", scenario.seed))
-}
-
-struct Player {
-    world: World,
-    rng: ChaCha8Rng,
-    done: [u32; 3],
-    counter: u64,
-}
-
-async fn play(scenario: Scenario) -> Result<Outcome, String> {
-    let mut rng = ChaCha8Rng::seed_from_u64(scenario.seed);
-    let quality = LinkQuality {
-        one_way: Duration::from_millis(rng.random_range(1..60)),
-        jitter: Duration::from_millis(rng.random_range(0..20)),
-        loss: rng.random_range(0.0..0.12),
-        dup: rng.random_range(0.0..0.05),
-    };
-    let count = rng.random_range(3..=4);
-    // Within the drift bound of 60 s; in some histories near it.
-    let most = if rng.random_bool(0.2) { 50 } else { 5 };
-    let skew = rng.random_range(0..most * 1_000_000_000);
-    let mut world = World::new(scenario.seed, count, quality, skew);
-    if let Some(broken) = scenario.broken_node {
-        world.nodes[broken].mutation = Mutation::ArrivalOrder;
-    }
-    world.start_all();
-    let mut player = Player {
-        world,
-        rng,
-        done: [0; 3],
-        counter: 0,
-    };
-    player.found_resource();
-    for _ in 0..scenario.steps {
-        player.step();
-        let pause = player.rng.random_range(5..1500);
-        player.world.pass(Duration::from_millis(pause)).await;
-    }
-    player.finish().await
-}
-
-impl Player {
-    /// Hosts a and b are members of resource r for ever; c may join and leave.
-    fn found_resource(&mut self) {
-        self.world
-            .write(0, vec![change("directory/r/member-hosta", Some("storage"))]);
-        self.world
-            .write(1, vec![change("directory/r/member-hostb", Some("storage"))]);
-    }
-
-    fn some_running(&mut self) -> Option<usize> {
-        let up: Vec<usize> = (0..self.world.nodes.len())
-            .filter(|n| self.world.nodes[*n].is_up())
-            .collect();
-        (!up.is_empty()).then(|| up[self.rng.random_range(0..up.len())])
-    }
-
-    fn step(&mut self) {
-        match self.rng.random_range(0..100) {
-            0..70 => self.write(),
-            70..76 => {
-                let node = self.rng.random_range(0..self.world.nodes.len());
-                self.world.isolate(node, true);
-                self.done[1] += 1;
-            }
-            76..84 => self.world.net.heal(),
-            84..89 => {
-                if let Some(node) = self.some_running() {
-                    let net = self.world.net.clone();
-                    self.world.nodes[node].crash(&net);
-                    self.done[2] += 1;
-                }
-            }
-            _ => self.world.start_all(),
+            nodes,
+            steps: rng.random_range(60..240),
+            pause: Duration::from_millis(rng.random_range(50..2500)),
+            quality,
+            faults,
+            skew: Duration::from_millis(rng.random_range(0..if far { 50_000 } else { 5_000 })),
+            jump: Duration::from_millis(rng.random_range(100..if far { 300_000 } else { 50_000 })),
+            keys: rng.random_range(1..20),
+            weights,
+            mutation: None,
+            only: None,
         }
     }
 
-    fn write(&mut self) {
-        let Some(node) = self.some_running() else {
-            return;
-        };
-        self.done[0] += 1;
-        self.counter += 1;
-        let value = format!("v{}", self.counter);
-        let host = self.world.nodes[node].host.clone();
-        let number = self.rng.random_range(0..12);
-        let value = (!self.rng.random_bool(0.25)).then_some(value.as_str());
-        let changes = match self.rng.random_range(0..10) {
-            0..4 => vec![change(&format!("userspace/k{number}"), value)],
-            4..7 => vec![change(&format!("resource-r/userspace/k{number}"), value)],
-            7 => vec![
-                change(&format!("userspace/k{number}"), value),
-                change("resource-r/primary", Some(&host)),
-            ],
-            8 => {
-                let key = format!("resource-r/actual-{host}/seen-{number}");
-                vec![change(&key, Some("1"))]
-            }
-            _ => {
-                let joined = self.rng.random_bool(0.6).then_some("guest");
-                vec![change("directory/r/member-hostc", joined)]
-            }
-        };
-        self.world.write(node, changes);
-    }
-
-    async fn finish(mut self) -> Result<Outcome, String> {
-        self.world.net.heal();
-        self.world.start_all();
-        let mended = tokio::time::Instant::now();
-        loop {
-            self.world.pass(Duration::from_millis(500)).await;
-            let agreed = check::converged(&self.world)
-                .and_then(|()| check::observations_spread(&self.world))
-                .and_then(|()| check::all_synced(&self.world));
-            match agreed {
-                Ok(()) => break,
-                Err(broken) if mended.elapsed() > LIVENESS => return Err(broken),
-                Err(_) => {}
-            }
-        }
-        let settled_after = mended.elapsed();
-        check::nothing_leaked(&self.world, |_, host| host != "hostd")?;
-        // Agreement must last.
-        self.world.pass(Duration::from_secs(25)).await;
-        check::converged(&self.world)?;
-        Ok(Outcome {
-            trace: self.world.net.trace(),
-            stats: self.world.net.stats(),
-            settled_after,
-            done: self.done,
-        })
+    /// Sets how often something is done; [`Action::Write`] has 100.
+    pub fn set_weight(&mut self, action: Action, weight: u32) {
+        self.weights.retain(|(other, _)| *other != action);
+        self.weights.push((action, weight));
     }
 }

@@ -9,7 +9,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
-use mars_meta_model::{Entry, NodeId, Table, View};
+use mars_meta_model::{Entry, Key, NodeId, Table, View, member_key, resources, roster, testing};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -149,6 +149,7 @@ impl SimStore {
         let mut inner = self.lock();
         inner.merging.clear();
         let wall = inner.whose.wall.ns();
+        let received = entries.clone();
         let merged = match inner.whose.mutation {
             Mutation::ArrivalOrder => {
                 let held = |entry: &Entry| inner.core.table().entry(&entry.key).is_some();
@@ -162,6 +163,10 @@ impl SimStore {
                 results: entries.iter().map(|_| MergeResult::Applied).collect(),
                 applied: Vec::new(),
             },
+            Mutation::Panics if inner.writes > 3 => {
+                drop(inner);
+                panic!("the fault that is looked for");
+            }
             _ => inner.core.merge(wall, entries)?,
         };
         inner.forget_tombstones(&merged.applied);
@@ -171,10 +176,32 @@ impl SimStore {
             at: Instant::now(),
             wall,
             applied: merged.applied.clone(),
+            refused: refused(received, &merged),
         });
         inner.publish(merged.applied.clone(), Source::Remote(0));
         Ok(merged)
     }
+}
+
+/// The fault of [`Mutation::KeepsEverything`]: a table in which every node is a member of every resource.
+fn everybody_is_member(entries: &[Entry]) -> Table {
+    let mut table = Table::new();
+    for entry in entries {
+        table.merge(entry.clone());
+    }
+    let hosts: Vec<String> = roster(&table).into_keys().collect();
+    for res in resources(&table) {
+        for key in hosts.iter().filter_map(|host| member_key(&res, host)) {
+            table.merge(testing::entry(key.as_str(), Some("guest"), 1, 1));
+        }
+    }
+    table
+}
+
+fn refused(received: Vec<Entry>, merged: &Merged) -> Vec<Entry> {
+    let results = received.into_iter().zip(&merged.results);
+    let far = results.filter(|(_, result)| **result == MergeResult::TooFarAhead);
+    far.map(|(entry, _)| entry).collect()
 }
 
 impl Inner {
@@ -241,7 +268,22 @@ impl Backend for SimStore {
         Ok(done == [Done::Observed(true)])
     }
 
+    async fn reassert(&self, key: Key, above: Timestamp) -> Result<(), WriteError> {
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let job = Job::Reassert { key, above };
+        for done in inner.core.commit_group(wall, vec![job], |_| {})? {
+            if let Done::Applied(committed) = done {
+                inner.publish(committed.entries, Source::Local);
+            }
+        }
+        Ok(())
+    }
+
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {
+        if self.lock().whose.mutation == Mutation::KeepsEverything {
+            return look(&everybody_is_member(&self.entries()));
+        }
         self.with_table(|table| look(table))
     }
 

@@ -1,4 +1,5 @@
-//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work).
+//! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work),
+//! `cargo xtask man` (writes the manual pages), `cargo xtask sim` and `bench-gossip` (many nodes in virtual time).
 
 #![forbid(unsafe_code)]
 
@@ -25,8 +26,13 @@ fn main() -> ExitCode {
         Some("verify") => verify(),
         Some("fix") => fix(),
         Some("demo") => demo(&args[1..]),
+        Some("man") => man(&args[1..]),
+        Some("sim") => simulate("sim", &args[1..]),
+        Some("bench-gossip") => simulate("bench", &args[1..]),
         _ => vec![
-            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo]".to_owned(),
+            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | man DIR \
+             | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS]"
+                .to_owned(),
         ],
     };
     for finding in &findings {
@@ -37,6 +43,25 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Writes the manual pages into a folder, which is made.
+fn man(args: &[String]) -> Findings {
+    let [dir] = args else {
+        return vec!["usage: cargo xtask man DIR".to_owned()];
+    };
+    // The own folder is not that of the program that is run.
+    let dir = match std::path::absolute(dir) {
+        Ok(dir) => dir,
+        Err(error) => return vec![format!("{dir}: {error}")],
+    };
+    if let Err(error) = std::fs::create_dir_all(&dir) {
+        return vec![format!("{} cannot be made: {error}", dir.display())];
+    }
+    let words = [
+        "run", "-q", "-p", "marsadm", "--bin", "marsadm", "--", "man", "--dir",
+    ];
+    run("manual pages", cargo().args(words).arg(dir))
 }
 
 /// The workspace's root, two folders above this package.
@@ -126,6 +151,23 @@ fn fix() -> Findings {
     );
     findings.extend(run("cargo fmt", cargo().args(["fmt", "--all"])));
     findings
+}
+
+/// A program of the simulator, with what follows as its arguments.
+fn simulate(program: &str, args: &[String]) -> Findings {
+    let package = [
+        "run",
+        "--quiet",
+        "--package",
+        "mars-sim",
+        "--bin",
+        program,
+        "--",
+    ];
+    run(
+        &format!("mars-sim {program}"),
+        cargo().args(package).args(args),
+    )
 }
 
 fn demo(args: &[String]) -> Findings {

@@ -1,4 +1,7 @@
 //! Histories in the simulated world.
 
+mod broken;
 mod histories;
+mod hostile;
+mod overlay;
 mod stories;

@@ -1,0 +1,311 @@
+//! `complete-words`: what may stand where the cursor is. Called by the scripts that `completion` prints.
+
+use super::completion::Shell;
+use crate::cli::Cli;
+use crate::context::{Ctx, Options};
+use crate::error::Result;
+use crate::limits::COMPLETION_TIMEOUT;
+use clap::{Arg, Command, CommandFactory as _};
+use mars_meta_model::{NodeState, resources, roster};
+use std::path::PathBuf;
+
+/// Print the words that may stand in place of the last one. Line `:files`: files too; `:nospace`: no blank follows.
+///
+/// Example: marsadm complete-words bash -- primary my
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The shell that asks
+    pub shell: Shell,
+    /// The words of the command line behind the program's name, up to the one with the cursor
+    #[arg(last = true)]
+    pub words: Vec<String>,
+}
+
+/// Runs the command; what the daemon does not tell in time is left out.
+///
+/// # Errors
+/// None: where nothing is known, nothing is printed.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let mut root = Cli::command();
+    root.build();
+    let words = joined(&args.words);
+    let place = Place::of(&root, &words);
+    let names = names(ctx, place.socket.clone(), &place.want).await;
+    let mut found = place.candidates(&names);
+    found.sort();
+    found.dedup();
+    // bash takes `--option=` as words of their own.
+    let split = args.shell == Shell::Bash && words.last().is_some_and(|w| is_assignment(w));
+    for word in &found {
+        let word = match word.split_once('=') {
+            Some((_, value)) if split => value,
+            _ => word,
+        };
+        ctx.ui.line(word);
+    }
+    if matches!(place.want, Want::Files) {
+        ctx.ui.line(":files");
+    }
+    if found.len() == 1 && found[0].ends_with('=') {
+        ctx.ui.line(":nospace");
+    }
+    Ok(())
+}
+
+fn is_assignment(word: &str) -> bool {
+    word.starts_with("--") && word.contains('=')
+}
+
+/// Puts together again what bash has cut at `=`.
+fn joined(words: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut glue = false;
+    for word in words {
+        match out.last_mut() {
+            Some(last) if word == "=" && last.starts_with("--") => {
+                last.push('=');
+                glue = true;
+            }
+            Some(last) if std::mem::take(&mut glue) => last.push_str(word),
+            _ => out.push(word.clone()),
+        }
+    }
+    out
+}
+
+/// What stands at the cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Want {
+    Nothing,
+    Files,
+    Resources,
+    Hosts,
+    Words(Vec<String>),
+}
+
+struct Place {
+    /// What the word at the cursor begins with and keeps.
+    kept: String,
+    /// The part that is completed.
+    start: String,
+    want: Want,
+    socket: Option<PathBuf>,
+}
+
+impl Place {
+    fn of(root: &Command, words: &[String]) -> Self {
+        let (last, before) = match words.split_last() {
+            Some((last, before)) => (last.clone(), before),
+            None => (String::new(), &[][..]),
+        };
+        let mut command = root;
+        let mut positionals = 0;
+        let mut open: Option<&Arg> = None;
+        let mut socket = None;
+        for word in before {
+            if let Some(arg) = open.take() {
+                if arg.get_id() == "socket" {
+                    socket = Some(word.into());
+                }
+            } else if let Some(path) = word.strip_prefix("--socket=") {
+                socket = Some(path.into());
+            } else if word.starts_with('-') {
+                open = option(command, word);
+            } else if let Some(sub) =
+                command.find_subcommand(word.strip_prefix("force-").unwrap_or(word))
+            {
+                command = sub;
+                positionals = 0;
+            } else {
+                positionals += 1;
+            }
+        }
+        let (kept, start, want) = if let Some(arg) = open {
+            (String::new(), last, wanted(arg))
+        } else if let Some((name, value)) = last.split_once('=').filter(|_| last.starts_with("--"))
+        {
+            let want = named(command, name).map_or(Want::Nothing, wanted);
+            (format!("{name}="), value.to_owned(), want)
+        } else if last.starts_with('-') {
+            (String::new(), last, Want::Words(options(command)))
+        } else if command.has_subcommands() && positionals == 0 {
+            (String::new(), last, Want::Words(subcommands(command)))
+        } else {
+            let arg = command
+                .get_positionals()
+                .nth(positionals)
+                .or_else(|| command.get_positionals().last().filter(|arg| is_many(arg)));
+            (String::new(), last, arg.map_or(Want::Nothing, wanted))
+        };
+        Self {
+            kept,
+            start,
+            want,
+            socket,
+        }
+    }
+
+    fn candidates(&self, names: &[String]) -> Vec<String> {
+        let mut kept = self.kept.clone();
+        let mut start = self.start.as_str();
+        let words = match &self.want {
+            Want::Nothing | Want::Files => return Vec::new(),
+            Want::Words(words) => words.as_slice(),
+            Want::Resources | Want::Hosts => {
+                // Each part of a list is completed.
+                if let Some((done, part)) = start.rsplit_once(',') {
+                    kept.push_str(done);
+                    kept.push(',');
+                    start = part;
+                }
+                names
+            }
+        };
+        words
+            .iter()
+            .filter(|word| word.starts_with(start))
+            .map(|word| format!("{kept}{word}"))
+            .collect()
+    }
+}
+
+fn is_many(arg: &Arg) -> bool {
+    arg.get_num_args()
+        .is_some_and(|range| range.max_values() > 1)
+        || matches!(arg.get_action(), clap::ArgAction::Append)
+}
+
+/// The option that `word` is, if it takes the next word.
+fn option<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
+    named(command, word)
+        .filter(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
+}
+
+fn named<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|arg| {
+        let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+        word.strip_prefix("--")
+            .is_some_and(|name| long.contains(&name))
+            || arg
+                .get_short()
+                .is_some_and(|short| word == format!("-{short}"))
+    })
+}
+
+fn options(command: &Command) -> Vec<String> {
+    command
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set())
+        .filter_map(|arg| {
+            let equals = if arg.get_action().takes_values() && !arg.is_require_equals_set() {
+                "="
+            } else {
+                ""
+            };
+            Some(format!("--{}{equals}", arg.get_long()?))
+        })
+        .collect()
+}
+
+fn subcommands(command: &Command) -> Vec<String> {
+    command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
+        .flat_map(|sub| std::iter::once(sub.get_name()).chain(sub.get_visible_aliases()))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What an argument is, by the name of its value in the help.
+fn wanted(arg: &Arg) -> Want {
+    let possible = arg.get_possible_values();
+    if !possible.is_empty() && arg.get_action().takes_values() {
+        return Want::Words(possible.iter().map(|v| v.get_name().to_owned()).collect());
+    }
+    let name = arg.get_value_names().and_then(|names| names.first());
+    let name = name.map_or("", clap::builder::Str::as_str);
+    match name.trim_end_matches('S') {
+        "RE" | "RESOURCE" => Want::Resources,
+        "HOST" | "NODE" | "PEER" => Want::Hosts,
+        "COND" => Want::Words(conditions()),
+        "FILE" | "DIR" | "DISK" | "PATH" => Want::Files,
+        _ => Want::Nothing,
+    }
+}
+
+/// The conditions of wait-resource.
+fn conditions() -> Vec<String> {
+    let is = "attached replaying fetching syncing primary secondary device uptodate";
+    let todo = "attach fetch replay sync primary secondary";
+    let is = is.split(' ').map(|word| format!("is-{word}"));
+    is.chain(todo.split(' ').map(|word| format!("todo-{word}")))
+        .collect()
+}
+
+/// Names that only the daemon knows; none if it does not answer soon.
+async fn names(ctx: &Ctx, socket: Option<PathBuf>, want: &Want) -> Vec<String> {
+    let opts = Options {
+        socket: socket.unwrap_or_else(|| ctx.opts.socket.clone()),
+        timeout: COMPLETION_TIMEOUT.min(ctx.opts.timeout),
+        ..ctx.opts.clone()
+    };
+    let ctx = Ctx::new(ctx.ui.clone(), opts);
+    match want {
+        Want::Resources => {
+            let table = ctx.table(&["directory/"]).await.unwrap_or_default();
+            let names = resources(&table).into_iter();
+            names.chain(["all".to_owned()]).collect()
+        }
+        Want::Hosts => {
+            let table = ctx.table(&["roster/"]).await.unwrap_or_default();
+            let active = roster(&table)
+                .into_iter()
+                .filter(|(_, node)| node.state == NodeState::Active);
+            active.map(|(host, _)| host).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(line: &str) -> Place {
+        let mut root = Cli::command();
+        root.build();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Place::of(&root, &joined(&words))
+    }
+
+    fn found(line: &str) -> Vec<String> {
+        place(line).candidates(&["mydata".to_owned(), "web".to_owned()])
+    }
+
+    #[test]
+    fn every_place_wants_what_belongs_there() {
+        assert_eq!(found("prim"), ["primary"]);
+        assert_eq!(found("primary m"), ["mydata"]);
+        assert_eq!(found("force-primary m"), ["mydata"]);
+        assert_eq!(found("primary web,m"), ["web,mydata"]);
+        assert_eq!(found("--timeout 5 primary --force w"), ["web"]);
+        assert_eq!(found("primary web --ignore"), ["--ignore-sync"]);
+        assert_eq!(found("-o n"), ["ndjson"]);
+        assert_eq!(found("--output=n"), ["--output=ndjson"]);
+        assert_eq!(
+            found("--output = n"),
+            ["--output=ndjson"],
+            "as bash cuts it"
+        );
+        assert_eq!(found("--time"), ["--timeout="]);
+        assert_eq!(found("wait-resource web is-up"), ["is-uptodate"]);
+        assert_eq!(found("log ver"), ["verify"]);
+        assert_eq!(place("--host ").want, Want::Hosts);
+        assert_eq!(place("wait-cluster a b ").want, Want::Hosts);
+        assert_eq!(place("log verify ").want, Want::Files);
+        assert_eq!(place("create-resource r ").want, Want::Files);
+        assert_eq!(place("primary web ").want, Want::Nothing);
+        assert_eq!(place("--socket /x primary ").socket, Some("/x".into()));
+    }
+}

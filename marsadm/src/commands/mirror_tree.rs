@@ -1,0 +1,344 @@
+//! `mirror-tree`: a legacy tree and the store in step.
+
+use super::import_tree::{batches, outcomes_of};
+use crate::context::Ctx;
+use crate::daemon::stop;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{
+    MIRROR_DELAY, MIRROR_DIRTY_MAX, MIRROR_PASSES_MAX, MIRROR_RESCAN, POLL_INTERVAL,
+};
+use mars_meta_api::{Client, EntryBytes, Request, Watch, WatchEvent};
+use mars_meta_model::{Entry, Key, Table};
+use mars_migrations::mirror::{
+    Answer, Changes, MirrorError, MirrorTree, PutOutcome, Related, Scope, Step, compare,
+};
+use mars_migrations::{ImportOptions, Outcome, Scan};
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// Carry changes of a legacy MARS tree of symlinks into the store, and changes of the store into the tree, as long as
+/// both exist. The later stamp wins, deletions included.
+///
+/// Runs until it is ended with SIGTERM or Ctrl-C; it may be started again at any time and has no state of its own. DIR
+/// is a legacy tree, or an empty folder. Logs and disks are not touched, nor are uuid and addresses exchanged.
+///
+/// Example: marsadm mirror-tree /mars --once
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The legacy folder
+    pub dir: PathBuf,
+    /// Bring both in step once, then end
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the folder cannot be mirrored. A daemon that goes away is waited for, but not with `--once`.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let work = async {
+        let tree = MirrorTree::open(&args.dir).map_err(failed)?;
+        let wake = rustix::io::dup(tree.as_fd())
+            .and_then(|fd| rustix::io::ioctl_fionbio(&fd, true).map(|()| fd))
+            .map_err(|errno| Error::internal(std::io::Error::from(errno).to_string()))?;
+        let mut mirror = Mirror {
+            ctx,
+            tree,
+            table: Table::new(),
+            dirty: Dirty::default(),
+            told: BTreeSet::new(),
+            imported: 0,
+            written: 0,
+        };
+        if args.once {
+            return mirror.once().await;
+        }
+        let wake = readable(wake).map_err(|error| Error::internal(error.to_string()))?;
+        let stop = stop::reasons(false)
+            .map_err(|error| Error::internal(format!("signals cannot be received: {error}")))?;
+        tokio::select! {
+            result = mirror.forever(&wake) => result,
+            () = stop => Ok(()),
+        }
+    };
+    work.await
+        .map_err(|error: Error| error.about(&format!("mirror-tree {}", args.dir.display())))
+}
+
+#[expect(
+    deprecated,
+    reason = "unsound only for types that may change their descriptor, which an OwnedFd cannot"
+)]
+fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+fn failed(error: MirrorError) -> Error {
+    Error::refused(error.to_string())
+}
+
+#[derive(Default)]
+struct Dirty {
+    paths: BTreeSet<Vec<u8>>,
+    all: bool,
+    since: Option<Instant>,
+}
+
+impl Dirty {
+    fn touch(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn add(&mut self, changes: Changes) {
+        self.all |= changes.all;
+        self.paths.extend(changes.paths);
+        if self.paths.len() > MIRROR_DIRTY_MAX {
+            self.all = true;
+            self.paths.clear();
+        }
+        if self.all || !self.paths.is_empty() {
+            self.touch();
+        }
+    }
+
+    fn key(&mut self, key: &Key) {
+        self.add(Changes {
+            paths: BTreeSet::from([key.as_str().as_bytes().to_vec()]),
+            all: false,
+        });
+    }
+}
+
+struct Mirror<'c> {
+    ctx: &'c Ctx,
+    tree: MirrorTree,
+    /// The store as it was last seen.
+    table: Table,
+    dirty: Dirty,
+    /// What was reported to stay as it is.
+    told: BTreeSet<(Key, Answer)>,
+    imported: u64,
+    written: u64,
+}
+
+impl Mirror<'_> {
+    async fn once(&mut self) -> Result<()> {
+        let client = self.ctx.client().await?;
+        for _ in 0..MIRROR_PASSES_MAX {
+            self.table = self.ctx.table(&[""]).await?;
+            let scan = self.tree.scan().map_err(failed)?;
+            let done = self.pass(client, &scan, None).await?;
+            if done == 0 || self.ctx.opts.dry_run {
+                break;
+            }
+        }
+        self.ctx.ui.line(&format!(
+            "{} entries imported, {} links written, {} keys kept different",
+            self.imported,
+            self.written,
+            self.told.len()
+        ));
+        Ok(())
+    }
+
+    /// Follows both sides; comes back only with an error of the tree.
+    async fn forever(&mut self, wake: &AsyncFd<OwnedFd>) -> Result<()> {
+        let mut lost = false;
+        loop {
+            let connected = Client::connect(&self.ctx.opts.socket).await;
+            let outcome = match connected {
+                Ok(client) => self.follow(&client, wake).await,
+                Err(error) => Err(error.into()),
+            };
+            match outcome {
+                Err(error) if error.kind == Kind::Unreachable => {
+                    if !lost {
+                        self.ctx
+                            .ui
+                            .note(&format!("waiting for the metadata daemon: {error}"));
+                    }
+                    lost = true;
+                }
+                other => return other,
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// One connection to the daemon.
+    async fn follow(&mut self, client: &Client, wake: &AsyncFd<OwnedFd>) -> Result<()> {
+        let mut watch = client.watch(&[""]).await?;
+        self.table = snapshot(&mut watch).await?;
+        self.dirty.all = true;
+        self.dirty.touch();
+        let mut rescan = Instant::now() + MIRROR_RESCAN;
+        loop {
+            let due = self
+                .dirty
+                .since
+                .map_or(rescan, |since| since + MIRROR_DELAY);
+            tokio::select! {
+                event = watch.next() => match event? {
+                    WatchEvent::Entries(entries) => {
+                        for entry in entries {
+                            self.dirty.key(&entry.key);
+                            self.table.merge(entry);
+                        }
+                    }
+                    WatchEvent::Synced => {}
+                    WatchEvent::Lagged => {
+                        self.table = snapshot(&mut watch).await?;
+                        self.dirty.all = true;
+                        self.dirty.touch();
+                    }
+                },
+                ready = wake.readable() => {
+                    let mut ready = ready.map_err(|e| Error::internal(e.to_string()))?;
+                    ready.clear_ready();
+                    let changes = self.tree.changes().map_err(failed)?;
+                    self.dirty.add(changes);
+                }
+                () = tokio::time::sleep_until(due) => {
+                    if Instant::now() >= rescan {
+                        self.dirty.all = true;
+                        rescan = Instant::now() + MIRROR_RESCAN;
+                    }
+                    self.turn(client).await?;
+                }
+            }
+        }
+    }
+
+    /// Compares what has changed.
+    async fn turn(&mut self, client: &Client) -> Result<()> {
+        let dirty = std::mem::take(&mut self.dirty);
+        if dirty.all {
+            let scan = self.tree.scan().map_err(failed)?;
+            self.pass(client, &scan, None).await?;
+            return Ok(());
+        }
+        let mut related = Related::default();
+        for path in &dirty.paths {
+            related.add(&self.tree, path);
+        }
+        let scan = self.tree.look_at(&related.paths);
+        self.pass(client, &scan, Some(&related.keys)).await?;
+        Ok(())
+    }
+
+    /// One comparison and what follows from it; the number of things done.
+    async fn pass(
+        &mut self,
+        client: &Client,
+        scan: &Scan,
+        keys: Option<&BTreeSet<Key>>,
+    ) -> Result<u64> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_err(|_| Error::internal("the system clock is before 1970"))?;
+        let options = ImportOptions::at(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        let scope = keys.map_or(Scope::All, Scope::Keys);
+        let compared = compare(scan, &self.table, &scope, &options);
+        for (key, answer) in compared.kept {
+            self.tell(key, answer);
+        }
+        let mut imports = Vec::new();
+        let mut done = 0;
+        for step in compared.steps {
+            self.ctx.ui.detail(&show(&step));
+            if self.ctx.opts.dry_run {
+                continue;
+            }
+            match step {
+                Step::Import(entry) => imports.push(entry),
+                Step::Link { ref key, .. } => match self.tree.put(&step).map_err(failed)? {
+                    PutOutcome::Written if is_heartbeat(key) => {}
+                    PutOutcome::Written => {
+                        self.written += 1;
+                        done += 1;
+                    }
+                    PutOutcome::Raced => self.dirty.key(key),
+                    PutOutcome::InTheWay => self.tell(key.clone(), Answer::InTheWay),
+                },
+            }
+        }
+        Ok(done + self.import(client, imports).await?)
+    }
+
+    async fn import(&mut self, client: &Client, entries: Vec<Entry>) -> Result<u64> {
+        let mut taken = 0;
+        for batch in batches(&entries) {
+            let request = Request::Import {
+                entries: EntryBytes::pack(batch),
+            };
+            let answer = tokio::time::timeout(self.ctx.opts.timeout, client.call(request))
+                .await
+                .map_err(|_| {
+                    Error::new(Kind::Unreachable, "the metadata daemon did not answer")
+                })??;
+            for (entry, outcome) in batch.iter().zip(outcomes_of(answer)?) {
+                match outcome {
+                    Outcome::Taken => {
+                        self.table.merge(entry.clone());
+                        taken += 1;
+                    }
+                    // What is newer there comes with the watch.
+                    Outcome::Known | Outcome::Older => {}
+                    Outcome::Refused => self.ctx.ui.note(&format!(
+                        "{}: refused, its stamp {} lies too far in the future",
+                        entry.key, entry.stamp
+                    )),
+                }
+            }
+        }
+        self.imported += taken;
+        Ok(taken)
+    }
+
+    fn tell(&mut self, key: Key, answer: Answer) {
+        let why = match answer {
+            Answer::Newer => "the store's value is of a later clock epoch, the link stays",
+            Answer::InTheWay => "there is no link in its place in the tree, that stays",
+        };
+        let text = format!("{key}: {why}");
+        if self.told.insert((key, answer)) {
+            self.ctx.ui.note(&text);
+        }
+    }
+}
+
+/// What the daemon makes anew whenever it is asked: never at rest.
+fn is_heartbeat(key: &Key) -> bool {
+    key.as_str().starts_with("actual-")
+        && matches!(key.parts().nth(1), Some("alive" | "time"))
+        && key.parts().count() == 2
+}
+
+async fn snapshot(watch: &mut Watch) -> Result<Table> {
+    let mut table = Table::new();
+    loop {
+        match watch.next().await? {
+            WatchEvent::Entries(entries) => {
+                for entry in entries {
+                    table.merge(entry);
+                }
+            }
+            WatchEvent::Synced => return Ok(table),
+            WatchEvent::Lagged => table = Table::new(),
+        }
+    }
+}
+
+fn show(step: &Step) -> String {
+    match step {
+        Step::Import(entry) => format!("import {} {}", entry.stamp, entry.key),
+        Step::Link { key, stamp, .. } => format!("link {stamp} {key}"),
+    }
+}

@@ -1,0 +1,267 @@
+//! Resources at rest go back to the original without a full sync: a fresh, empty log of the original behind the
+//! native history, and positions in it (`docs/spec/legacy-export.md`, section 8). Pure.
+
+use crate::LEGACY_END;
+use mars_datapath_core::Name;
+use mars_datapath_core::version::{LogEnd, LogName, ReplayValue, VersionValue, chain_value};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Cell, Entry, Key, NodeId, Table, Value, View, resources};
+use serde::Serialize;
+
+/// What becomes of a resource that is handed back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HandBackRow {
+    /// The resource.
+    pub resource: String,
+    /// Path below the root of the empty log, if the resource is ready.
+    pub log: Option<String>,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
+}
+
+/// Writes the keys of all resources that are at rest so that the original finds each replica at the beginning of a
+/// fresh log. `table` is a copy of the store; the same store gives the same keys and stamps on every host.
+pub fn hand_back(table: &mut Table) -> Vec<HandBackRow> {
+    let mut rows = Vec::new();
+    for resource in resources(table) {
+        let row = match ready(table, &resource) {
+            Ok(entries) => {
+                let log = entries.log.to_string();
+                for entry in entries.list {
+                    table.merge(entry);
+                }
+                HandBackRow {
+                    log: Some(format!("resource-{resource}/{log}")),
+                    not_ready: None,
+                    resource,
+                }
+            }
+            Err(reason) => HandBackRow {
+                resource,
+                log: None,
+                not_ready: Some(reason),
+            },
+        };
+        rows.push(row);
+    }
+    rows
+}
+
+struct Entries {
+    list: Vec<Entry>,
+    log: LogName,
+}
+
+fn ready(table: &Table, resource: &str) -> Result<Entries, String> {
+    resource
+        .parse::<Name>()
+        .map_err(|error| error.to_string())?;
+    let key = |leaf: &str| format!("resource-{resource}/{leaf}");
+    let text = |leaf: &str| table.text(&key(leaf));
+    let prefix = key("data-");
+    let members: Vec<&str> = table
+        .scan(&prefix)
+        .filter(|entry| entry.value().is_some())
+        .filter_map(|entry| entry.key.as_str().strip_prefix(&prefix))
+        .collect();
+    if !matches!(text("primary"), None | Some("(none)")) {
+        return Err("it has a primary: marsadm secondary first".to_owned());
+    }
+    let size = text("size").ok_or("it has no size")?;
+    let mut common: Option<(&str, LogEnd, String)> = None;
+    for member in &members {
+        if text(&format!("syncstatus-{member}")) != Some(size) {
+            return Err(format!("the disk of host {member} is not fully synced"));
+        }
+        let replay: ReplayValue = text(&format!("replay-{member}"))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| format!("the position of host {member} is not known"))?;
+        if replay.dirty > 0 {
+            return Err(format!(
+                "host {member} has {} bytes of log to replay",
+                replay.dirty
+            ));
+        }
+        let at = replay.applied;
+        let version = text(&format!("version-{:09}-{member}", at.log.number))
+            .filter(|text| text.parse::<VersionValue>().is_ok_and(|v| v.at == at))
+            .ok_or_else(|| format!("the version at {at} of host {member} is not known"))?;
+        match &common {
+            Some((other, place, _)) if *place != at => {
+                return Err(format!(
+                    "host {other} stands at {place}, host {member} at {at}"
+                ));
+            }
+            Some((other, _, theirs)) if theirs != version => {
+                return Err(format!(
+                    "hosts {other} and {member} have different histories"
+                ));
+            }
+            _ => common = Some((member, at, version.to_owned())),
+        }
+    }
+    // Last: as long as it is in use, a replica may still catch up.
+    for member in &members {
+        if text(&format!("actual-{member}/is-attached")) == Some("1") {
+            return Err(format!(
+                "host {member} still uses its disk: marsadm down there first"
+            ));
+        }
+    }
+    let (_, at, version) = common.ok_or("it has no members")?;
+    fresh_log(table, resource, &members, &at, &version)
+}
+
+/// The keys of a resource all of whose replicas stand at `at`.
+fn fresh_log(
+    table: &Table,
+    resource: &str,
+    members: &[&str],
+    at: &LogEnd,
+    version: &str,
+) -> Result<Entries, String> {
+    let key = |leaf: &str| format!("resource-{resource}/{leaf}");
+    let text = |leaf: &str| table.text(&key(leaf));
+    let number = at
+        .log
+        .number
+        .checked_add(1)
+        .ok_or("no log number is left")?;
+    let log = LogName {
+        number,
+        origin: at.log.origin.clone(),
+    };
+    let begin = LogEnd {
+        log: log.clone(),
+        position: 0,
+    };
+    // Behind everything that is replaced, and the same on every host.
+    let (epoch, stamp) = table
+        .scan(&key(""))
+        .filter(|entry| !entry.key.as_str().contains("/actual-"))
+        .map(|entry| (entry.epoch, entry.stamp.as_nanos()))
+        .max()
+        .unwrap_or_default();
+    let stamp = stamp.saturating_add(1);
+    let mut list = Vec::new();
+    let mut put = |leaf: &str, value: Option<&str>| -> Result<(), String> {
+        list.push(entry(&key(leaf), value, epoch, stamp)?);
+        Ok(())
+    };
+    for member in members {
+        put(&format!("replay-{member}"), Some(&format!("{begin},0")))?;
+        let chain = chain_value(&begin, version);
+        put(&format!("version-{number:09}-{member}"), Some(&chain))?;
+        if text(&format!("syncpos-{member}")).is_some() {
+            put(&format!("syncpos-{member}"), None)?;
+        }
+    }
+    put("maxnr", Some(&number.to_string()))?;
+    if text(LEGACY_END).is_some() {
+        put(LEGACY_END, None)?;
+    }
+    Ok(Entries { list, log })
+}
+
+fn entry(key: &str, value: Option<&str>, epoch: u16, stamp: u64) -> Result<Entry, String> {
+    Ok(Entry {
+        key: Key::parse(key).map_err(|error| error.to_string())?,
+        cell: match value {
+            Some(text) => Cell::Live(Value::text(text).map_err(|error| error.to_string())?),
+            None => Cell::Tombstone,
+        },
+        epoch,
+        stamp: Timestamp::from_nanos(stamp),
+        origin: NodeId::IMPORTED,
+        boot: 0,
+        forced: true,
+        ext: Box::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry as stored;
+
+    const VERSION: &str = "80c26aa85c07c3009214b4b284d79d74,log-000000002-h1,1192:f25bdd602c88fad068297506918b097c,log-000000001-h1,596";
+
+    fn table(change: &[(&str, Option<&str>)]) -> Table {
+        let mut table = Table::new();
+        let mut put = |key: &str, text: Option<&str>, stamp| {
+            table.merge(stored(key, text, stamp, 1));
+        };
+        for host in ["h1", "h2"] {
+            put(&format!("directory/r/member-{host}"), Some("storage"), 5);
+            for (leaf, text) in [
+                (format!("data-{host}"), "/dev/x"),
+                (format!("syncstatus-{host}"), "8192"),
+                (format!("replay-{host}"), "log-000000002-h1,1192,0"),
+                (format!("version-000000002-{host}"), VERSION),
+                (format!("actual-{host}/is-attached"), "0"),
+            ] {
+                put(&format!("resource-r/{leaf}"), Some(text), 6);
+            }
+        }
+        put("resource-r/size", Some("8192"), 7);
+        put("resource-r/primary", Some("(none)"), 9);
+        for (key, text) in change {
+            put(&format!("resource-r/{key}"), *text, 10);
+        }
+        table
+    }
+
+    #[test]
+    fn all_replicas_stand_at_the_beginning_of_a_fresh_log() {
+        let mut table = table(&[("legacy-end", Some(VERSION))]);
+        let rows = hand_back(&mut table);
+        assert_eq!(rows[0].log.as_deref(), Some("resource-r/log-000000003-h1"));
+        for host in ["h1", "h2"] {
+            let text = |leaf: &str| table.text(&format!("resource-r/{leaf}-{host}"));
+            assert_eq!(text("replay"), Some("log-000000003-h1,0,0"));
+            assert_eq!(text("version-000000002"), Some(VERSION));
+            let version: VersionValue = text("version-000000003").unwrap().parse().unwrap();
+            assert_eq!(
+                version.predecessor.unwrap().1.to_string(),
+                "log-000000002-h1,1192"
+            );
+        }
+        assert_eq!(table.text("resource-r/maxnr"), Some("3"));
+        assert_eq!(table.text("resource-r/legacy-end"), None);
+        let key = Key::parse("resource-r/maxnr").unwrap();
+        assert_eq!(table.entry(&key).unwrap().stamp.as_nanos(), 11);
+    }
+
+    #[test]
+    fn what_is_not_at_rest_stays_and_says_why() {
+        for (key, text, reason) in [
+            ("primary", Some("h1"), "it has a primary"),
+            ("actual-h2/is-attached", Some("1"), "still uses its disk"),
+            ("syncstatus-h2", Some("4096"), "not fully synced"),
+            ("syncstatus-h2", None, "not fully synced"),
+            (
+                "replay-h2",
+                Some("log-000000002-h1,596,596"),
+                "596 bytes of log",
+            ),
+            (
+                "replay-h2",
+                Some("log-000000002-h1,596,0"),
+                "the version at",
+            ),
+            ("replay-h2", Some("rubbish"), "position of host h2"),
+            (
+                "version-000000002-h2",
+                Some(&VERSION.replace("80c2", "80c3")),
+                "different histories",
+            ),
+        ] {
+            let mut table = table(&[(key, text)]);
+            let rows = hand_back(&mut table);
+            let why = rows[0].not_ready.as_deref().unwrap();
+            assert!(why.contains(reason), "{key}: {why}");
+            assert_eq!(table.text("resource-r/maxnr"), None);
+        }
+    }
+}

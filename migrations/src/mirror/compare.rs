@@ -1,0 +1,291 @@
+//! What tree and store lack of each other: pure.
+
+use crate::export::place::left_out;
+use crate::{ImportOptions, ObjectKind, Scan, plan_import};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Cell, Entry, Key, TOMBSTONE_TEXT, View};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A link as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its target.
+    pub value: Vec<u8>,
+    /// Its modification time, ns since the epoch.
+    pub mtime_ns: i128,
+}
+
+/// What is to be done for one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The tree says something newer: merge it into the store.
+    Import(Entry),
+    /// The store says something newer: make or replace the link.
+    Link {
+        /// The key.
+        key: Key,
+        /// What the link shall hold.
+        cell: Cell,
+        /// Its stamp.
+        stamp: Timestamp,
+        /// The link that is there, which no other one may have replaced meanwhile.
+        seen: Option<Seen>,
+    },
+}
+
+/// What cannot be brought in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// The store's entry is of a later clock epoch, but has an earlier stamp than the link.
+    Newer,
+    /// Something that is no link is in the place of the link.
+    InTheWay,
+}
+
+/// The outcome of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// What is to be done, by key.
+    pub steps: Vec<Step>,
+    /// What stays as it is.
+    pub kept: Vec<(Key, Answer)>,
+}
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub enum Scope<'s> {
+    /// The whole tree with the whole store.
+    All,
+    /// Everything that was listed of the tree, and these keys of the store.
+    Keys(&'s BTreeSet<Key>),
+}
+
+/// Keys that are views of the cluster's members: they name different things in both systems.
+fn is_identity(key: &Key) -> bool {
+    key.as_str() == "uuid" || key.as_str().starts_with("ips/")
+}
+
+/// Compares what was listed of the tree with the store.
+///
+/// The same tree and store give the same steps; a tree and a store that have carried them out give none.
+#[must_use]
+pub fn compare(
+    scan: &Scan,
+    store: &(impl View + ?Sized),
+    scope: &Scope<'_>,
+    options: &ImportOptions,
+) -> Compared {
+    let mut plan = plan_import(scan, options);
+    plan.settle(store);
+    let rows = plan.report.taken.iter().chain(&plan.report.derived);
+    let clamped: BTreeSet<&str> = rows
+        .filter(|row| row.clamped_from.is_some())
+        .map(|row| row.key.as_str())
+        .collect();
+    let tree: BTreeMap<&Key, &Entry> = plan.entries.iter().map(|e| (&e.key, e)).collect();
+    let mut keys: BTreeSet<Key> = plan.entries.iter().map(|e| e.key.clone()).collect();
+    match scope {
+        Scope::All => keys.extend(store.scan("").map(|entry| entry.key.clone())),
+        Scope::Keys(more) => keys.extend(more.iter().cloned()),
+    }
+    let mut out = Compared::default();
+    for key in keys {
+        let identity = is_identity(&key);
+        let (ours, theirs) = (store.entry(&key), tree.get(&key).copied());
+        let later = match (theirs, ours) {
+            (Some(tree), Some(store)) => tree.cmp_version(store) == Ordering::Greater,
+            (tree, _) => tree.is_some(),
+        };
+        let winner = if later { theirs } else { ours };
+        let Some(winner) = winner.cloned() else {
+            continue;
+        };
+        let there = object(scan, &key);
+        match side(&winner, there, clamped.contains(key.as_str()), identity) {
+            Side::Fine => {}
+            Side::Kept(answer) => out.kept.push((key, answer)),
+            Side::Write(seen) => out.steps.push(Step::Link {
+                key,
+                cell: winner.cell.clone(),
+                stamp: winner.stamp,
+                seen,
+            }),
+        }
+        if later && !identity {
+            out.steps.push(Step::Import(winner));
+        }
+    }
+    out
+}
+
+fn object<'s>(scan: &'s Scan, key: &Key) -> Option<&'s crate::Object> {
+    let path = key.as_str().as_bytes();
+    let at = scan
+        .objects
+        .binary_search_by(|object| object.path.as_slice().cmp(path))
+        .ok()?;
+    scan.objects.get(at)
+}
+
+enum Side {
+    Fine,
+    Kept(Answer),
+    Write(Option<Seen>),
+}
+
+/// What the tree needs so that it says what the winner says.
+fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: bool) -> Side {
+    if left_out(&winner.key, &winner.cell).is_some() {
+        return Side::Fine;
+    }
+    let target = match &winner.cell {
+        Cell::Live(value) => value.as_bytes(),
+        Cell::Tombstone => TOMBSTONE_TEXT.as_bytes(),
+    };
+    let Some(object) = there else {
+        return match winner.cell {
+            Cell::Live(_) => Side::Write(None),
+            // For the original, what is not there is deleted.
+            Cell::Tombstone => Side::Fine,
+        };
+    };
+    let ObjectKind::Link { value } = &object.kind else {
+        return match winner.cell {
+            Cell::Live(_) => Side::Kept(Answer::InTheWay),
+            Cell::Tombstone => Side::Fine,
+        };
+    };
+    let stamp = i128::from(winner.stamp.as_nanos());
+    if identity || (value == target && object.mtime_ns == stamp) {
+        return Side::Fine;
+    }
+    if object.mtime_ns > stamp && !clamped {
+        return Side::Kept(Answer::Newer);
+    }
+    Side::Write(Some(Seen {
+        value: value.clone(),
+        mtime_ns: object.mtime_ns,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Object;
+    use mars_meta_model::testing::entry;
+    use mars_meta_model::{NodeId, Table};
+
+    const NOW: u64 = 1_000_000_000_000;
+
+    fn link(path: &str, value: &str, mtime_ns: i128) -> Object {
+        Object {
+            path: path.as_bytes().to_vec(),
+            kind: ObjectKind::Link {
+                value: value.as_bytes().to_vec(),
+            },
+            mtime_ns,
+        }
+    }
+
+    fn words(objects: Vec<Object>, store: &[(&str, Option<&str>, u64)]) -> Vec<String> {
+        let mut table = Table::new();
+        for (key, text, stamp) in store {
+            table.merge(entry(key, *text, *stamp, 1));
+        }
+        let mut objects = objects;
+        objects.sort_by(|a, b| a.path.cmp(&b.path));
+        let scan = Scan {
+            objects,
+            unsettled: false,
+        };
+        let out = compare(&scan, &table, &Scope::All, &ImportOptions::at(NOW));
+        let show = |cell: &Cell| match cell {
+            Cell::Live(value) => value.as_bytes().escape_ascii().to_string(),
+            Cell::Tombstone => "gone".to_owned(),
+        };
+        let steps = out.steps.iter().map(|step| match step {
+            Step::Import(e) => format!("import {} {} {}", e.key, show(&e.cell), e.stamp.as_nanos()),
+            Step::Link {
+                key, cell, stamp, ..
+            } => format!("link {key} {} {}", show(cell), stamp.as_nanos()),
+        });
+        let kept = out.kept.iter().map(|(key, why)| format!("{why:?} {key}"));
+        steps.chain(kept).collect()
+    }
+
+    #[test]
+    fn the_table_of_the_specification() {
+        let later = 500_000_000_000;
+        let gone = TOMBSTONE_TEXT;
+        assert_eq!(
+            words(vec![link("userspace/x", "1", 7)], &[]),
+            ["import userspace/x 1 7"]
+        );
+        assert_eq!(
+            words(vec![], &[("userspace/x", Some("1"), 7)]),
+            ["link userspace/x 1 7"]
+        );
+        assert!(words(vec![], &[("userspace/x", None, 7)]).is_empty());
+        let both = |value, mtime, text, stamp| {
+            words(
+                vec![link("userspace/x", value, mtime)],
+                &[("userspace/x", text, stamp)],
+            )
+        };
+        assert_eq!(both("1", 8, Some("2"), 7), ["import userspace/x 1 8"]);
+        assert_eq!(both("1", 7, Some("2"), 8), ["link userspace/x 2 8"]);
+        assert_eq!(both("1", 7, None, 8), ["link userspace/x gone 8"]);
+        assert_eq!(both(gone, 8, Some("2"), 7), ["import userspace/x gone 8"]);
+        assert!(both("1", 7, Some("1"), 7).is_empty());
+        assert!(both(gone, 7, None, 7).is_empty());
+        assert_eq!(both("1", 7, Some("2"), 7), ["link userspace/x 2 7"]);
+        // Far in the future: as of now, on both sides.
+        assert_eq!(
+            both("1", i128::from(NOW) * 10, Some("2"), later),
+            [
+                format!("link userspace/x 1 {NOW}"),
+                format!("import userspace/x 1 {NOW}")
+            ]
+        );
+        // A marker of the old method takes the link with it.
+        assert_eq!(
+            words(
+                vec![
+                    link("userspace/x", "1", 6),
+                    link("userspace/.deleted-x", "17,0", 9)
+                ],
+                &[("userspace/x", Some("1"), 6)]
+            ),
+            ["link userspace/x gone 9", "import userspace/x gone 9"]
+        );
+    }
+
+    #[test]
+    fn identities_are_never_exchanged() {
+        let store: &[(&str, Option<&str>, u64)] =
+            &[("uuid", Some("new"), 9), ("ips/ip-a", Some("1"), 9)];
+        assert_eq!(
+            words(vec![], store),
+            ["link ips/ip-a 1 9", "link uuid new 9"]
+        );
+        let tree = vec![link("uuid", "old", 5), link("ips/ip-a", "192.0.2.1", 50)];
+        assert!(words(tree, store).is_empty());
+    }
+
+    #[test]
+    fn an_epoch_is_not_worn_down() {
+        let mut table = Table::new();
+        let mut late = entry("userspace/x", Some("1"), 7, 1);
+        late.epoch = 1;
+        table.merge(late);
+        let scan = Scan {
+            objects: vec![link("userspace/x", "2", 9)],
+            unsettled: false,
+        };
+        let out = compare(&scan, &table, &Scope::All, &ImportOptions::at(NOW));
+        assert!(out.steps.is_empty());
+        assert_eq!(out.kept[0].1, Answer::Newer);
+        assert_eq!(NodeId::IMPORTED, NodeId::IMPORTED);
+    }
+}

@@ -1,0 +1,192 @@
+//! Several trees of one cluster as one.
+
+use crate::{NOW, Tree};
+use mars_meta_model::{Merge, Table, View as _};
+use mars_migrations::{
+    ImportOptions, ScanOptions, WarningKind, merge_trees, plan_import, scan_tree,
+};
+
+const S: i128 = 1_000_000_000;
+const T: i128 = 1_742_600_000 * S;
+
+fn tree(name: &str, tree: &Tree) -> mars_migrations::Tree {
+    mars_migrations::Tree {
+        name: name.to_owned(),
+        scan: scan_tree(tree.root(), &ScanOptions::default()).unwrap(),
+    }
+}
+
+fn three() -> [Tree; 3] {
+    let trees = [Tree::new(), Tree::new(), Tree::new()];
+    for tree in &trees {
+        tree.link("uuid", "hosta_1742540000.1", T - 1000 * S);
+    }
+    let [a, b, c] = &trees;
+    // The newest primary is known to b only; c deleted what a still has; a tie between b and c.
+    a.link("resource-r/primary", "hosta", T);
+    b.link("resource-r/primary", "hostb", T + 5 * S);
+    a.link("userspace/old", "1", T)
+        .link("userspace/tie", "x", T - S);
+    c.link("userspace/old", ".deleted", T + 1);
+    b.link("userspace/tie", "y", T);
+    c.link("userspace/tie", "z", T);
+    a.file("resource-r/log-000000001-hosta", 100, T);
+    b.file("resource-r/log-000000001-hosta", 300, T - S);
+    a.link("userspace/only-a", "1", T);
+    trees
+}
+
+#[test]
+fn the_newest_of_each_key_counts_and_differences_are_said() {
+    let [a, b, c] = three();
+    let mut merged = merge_trees(vec![tree("a", &a), tree("b", &b), tree("c", &c)], false).unwrap();
+    let mut plan = plan_import(&merged.scan, &ImportOptions::at(NOW));
+    merged.add_to(&mut plan.report);
+    let mut table = Table::new();
+    for entry in &plan.entries {
+        table.merge(entry.clone());
+    }
+    assert_eq!(table.text("resource-r/primary"), Some("hostb"));
+    assert_eq!(table.text("userspace/old"), None);
+    assert_eq!(table.text("userspace/only-a"), Some("1"));
+    let report = &plan.report;
+    assert_eq!(report.files[0].size, 300);
+    let paths: Vec<_> = report
+        .differences
+        .iter()
+        .map(|d| (d.path.as_str(), d.tie))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            ("resource-r/primary", false),
+            ("userspace/old", false),
+            ("userspace/tie", true)
+        ]
+    );
+    let primary = &report.differences[0];
+    assert_eq!(
+        (primary.kept.tree.as_str(), primary.kept.value.as_str()),
+        ("b", "hostb")
+    );
+    assert_eq!(primary.others[0].stamp, format!("{}.000000000", T / S));
+    let ties = report
+        .warnings
+        .iter()
+        .filter(|w| w.kind == WarningKind::Tie);
+    assert_eq!(
+        ties.map(|w| w.subject.as_str()).collect::<Vec<_>>(),
+        ["userspace/tie"]
+    );
+    assert_eq!(report.trees.len(), 3);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!(json["trees"][1]["tree"], "b");
+    assert_eq!(json["differences"][2]["tie"], true);
+    assert!(format!("{report:#}").contains("userspace/old: .deleted at"));
+}
+
+#[test]
+fn all_orders_and_one_after_the_other_give_the_same_store() {
+    let trees = three();
+    let entries = |order: &[usize]| {
+        let list = order
+            .iter()
+            .map(|i| tree(&i.to_string(), &trees[*i]))
+            .collect();
+        let merged = merge_trees(list, false).unwrap();
+        plan_import(&merged.scan, &ImportOptions::at(NOW)).entries
+    };
+    let cells = |table: &Table| {
+        table
+            .iter()
+            .map(|e| (e.key.clone(), e.cell.clone(), e.stamp))
+            .collect::<Vec<_>>()
+    };
+    let store = |batches: &[&[usize]]| {
+        let mut table = Table::new();
+        for batch in batches {
+            for entry in entries(batch) {
+                table.merge(entry);
+            }
+        }
+        cells(&table)
+    };
+    let together = store(&[&[0, 1, 2]]);
+    for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        assert_eq!(store(&[&order]), together);
+        assert_eq!(store(&[&order[..1], &order[1..2], &order[2..]]), together);
+    }
+}
+
+#[test]
+fn an_import_that_was_cut_off_anywhere_ends_in_the_same_store() {
+    let tsv = include_str!("../data/tree3-three-nodes-splitbrain.tsv");
+    let tree = Tree::of(tsv);
+    let plan = |now| {
+        let scan = scan_tree(tree.root(), &ScanOptions::default()).unwrap();
+        plan_import(&scan, &ImportOptions::at(now))
+    };
+    // "Now" lies before some stamps of the tree, which are clamped, and moves on between the runs.
+    let first = plan(NOW);
+    let mut whole = Table::new();
+    for entry in &first.entries {
+        whole.merge(entry.clone());
+    }
+    for cut in (0..=first.entries.len()).step_by(7) {
+        let mut table = Table::new();
+        for entry in &first.entries[..cut] {
+            table.merge(entry.clone());
+        }
+        let mut second = plan(NOW);
+        second.settle(&table);
+        let taken = second
+            .entries
+            .iter()
+            .filter(|entry| table.merge((*entry).clone()) == Merge::Apply)
+            .count();
+        assert_eq!(taken, first.entries.len() - cut);
+        assert!(table.iter().eq(whole.iter()), "cut at {cut}");
+    }
+}
+
+#[test]
+fn trees_of_different_clusters_are_refused() {
+    let (a, b, any) = (Tree::new(), Tree::new(), Tree::new());
+    a.link("uuid", "one", T);
+    b.link("uuid", "two", T);
+    any.link("uuid", "(any)", T);
+    let list = |trees: &[(&str, &Tree)]| trees.iter().map(|(n, t)| tree(n, t)).collect::<Vec<_>>();
+    let error = merge_trees(list(&[("a", &a), ("b", &b)]), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "'a' and 'b' are trees of different clusters: their uuids are 'one' and 'two'"
+    );
+    assert!(merge_trees(list(&[("a", &a), ("b", &b)]), true).is_ok());
+    assert!(merge_trees(list(&[("any", &any), ("b", &b)]), false).is_ok());
+}
+
+#[test]
+fn keys_of_a_tree_that_is_long_out_of_date_are_suspected() {
+    let (old, new) = (Tree::new(), Tree::new());
+    for tree in [&old, &new] {
+        tree.link("uuid", "u", T - 100 * 86_400 * S);
+    }
+    old.link("userspace/gone", "1", T - 9 * 86_400 * S);
+    new.link("userspace/here", "1", T);
+    let mut merged = merge_trees(vec![tree("old", &old), tree("new", &new)], false).unwrap();
+    let mut plan = plan_import(&merged.scan, &ImportOptions::at(NOW));
+    merged.add_to(&mut plan.report);
+    let found: Vec<_> = plan
+        .report
+        .warnings
+        .iter()
+        .filter(|w| w.kind == WarningKind::PerhapsDeleted)
+        .collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].subject, "old");
+    assert!(
+        found[0].text.contains("userspace/gone"),
+        "{}",
+        found[0].text
+    );
+}

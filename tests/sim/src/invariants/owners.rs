@@ -1,0 +1,48 @@
+//! A key that belongs to a host was written by that host, or openly in its name.
+
+use super::{Broken, Invariant};
+use crate::journal::Event;
+use crate::world::World;
+use mars_meta_model::{Entry, NodeId, Owner, classify};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    ids: BTreeMap<String, NodeId>,
+}
+
+impl Owners {
+    fn check(&mut self, world: &World, node: usize, entries: &[Entry]) -> Result<(), Broken> {
+        if self.ids.len() != world.nodes.len() {
+            let ids = world
+                .nodes
+                .iter()
+                .map(|node| (node.host.clone(), node.id()));
+            self.ids = ids.collect();
+        }
+        for entry in entries.iter().filter(|entry| !entry.forced) {
+            let (family, host, _) = classify(&entry.key);
+            let owner = host.and_then(|host| self.ids.get(host));
+            if family.owner == Owner::Host && owner.is_some_and(|id| *id != entry.origin) {
+                return Err(format!(
+                    "{} took {}, written by node {}",
+                    world.nodes[node].host, entry.key, entry.origin.0
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for Owners {
+    fn name(&self) -> &'static str {
+        "owners"
+    }
+
+    fn event(&mut self, world: &World, event: &Event) -> Result<(), Broken> {
+        match event {
+            Event::Merged { node, applied, .. } => self.check(world, *node, applied),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Plays a history: a time with faults, in which nothing may break; then all is mended, and all must agree in time;
+//! then a quiet minute.
+
+use crate::disk::DiskFailure;
+use crate::invariants::{Broken, Quiet, Rules};
+use crate::mutation::Mutation;
+use crate::net::{LinkFaults, LinkQuality, NetStats};
+use crate::scenario::{Action, Scenario};
+use crate::store::SimStore;
+use crate::world::{World, change, in_virtual_time};
+use mars_lamport::DEFAULT_MAX_AHEAD;
+use mars_meta::Change;
+use mars_meta_model::{NodeState, Scope, View as _, scope_includes};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How a history ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Hash over all packets delivered.
+    pub trace: u64,
+    /// Counters of the network.
+    pub stats: NetStats,
+    /// How long it took until all agreed, after everything was mended.
+    pub settled_after: Duration,
+    /// Bytes per second that the busiest node sent when nothing happened.
+    pub idle_rate: u64,
+    /// What was done how often.
+    pub done: BTreeMap<Action, u32>,
+}
+
+/// Longest time from mending everything to agreement: a dial's longest wait, a dead connection's timeout, digests.
+pub const LIVENESS: Duration = Duration::from_secs(150);
+/// After agreement, until what was under way has come to rest.
+const REST: Duration = Duration::from_secs(45);
+/// The quiet time that is looked at.
+const QUIET: Duration = Duration::from_secs(60);
+/// Batches of a burst: more than the queue of changes holds.
+const BURST: u32 = 400;
+/// Nodes that join in one history.
+const JOINS_MAX: u32 = 3;
+/// The resource that all histories have.
+const RES: &str = "r";
+
+/// Runs a history.
+///
+/// # Errors
+/// The rule that was found broken, with the seed.
+pub fn run(scenario: &Scenario) -> Result<Outcome, Broken> {
+    in_virtual_time(play(scenario)).map_err(|broken| {
+        format!(
+            "seed {} with {} nodes: {broken}",
+            scenario.seed, scenario.nodes
+        )
+    })
+}
+
+struct Player<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    rules: Rules,
+    rng: ChaCha8Rng,
+    done: BTreeMap<Action, u32>,
+    counter: u64,
+}
+
+async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
+    let skew = u64::try_from(scenario.skew.as_nanos()).unwrap_or(u64::MAX);
+    let mut world = World::new(scenario.seed, scenario.nodes, scenario.quality, skew);
+    world.net.set_quality(scenario.quality, scenario.faults);
+    world.journal.switch_on();
+    for (index, node) in world.nodes.iter_mut().enumerate() {
+        if let Some((mutation, which)) = scenario.mutation
+            && which.is_none_or(|which| which == index)
+        {
+            node.mutation = mutation;
+        }
+    }
+    world
+        .founders
+        .insert(RES.to_owned(), BTreeSet::from([0, 1]));
+    world.start_all();
+    let mut player = Player {
+        scenario,
+        world,
+        rules: Rules::new(scenario.only),
+        rng: ChaCha8Rng::seed_from_u64(scenario.seed),
+        done: BTreeMap::new(),
+        counter: 0,
+    };
+    player.found();
+    for _ in 0..scenario.steps {
+        player.step();
+        player.rules.step(&player.world)?;
+        let most = u64::try_from(scenario.pause.as_millis()).unwrap_or(u64::MAX);
+        let pause = Duration::from_millis(player.rng.random_range(1..=most));
+        player.world.pass(pause).await;
+        player.rules.step(&player.world)?;
+        player.bury();
+    }
+    player.finish().await
+}
+
+fn member(host: &str, kind: Option<&str>) -> Change {
+    change(&format!("directory/{RES}/member-{host}"), kind)
+}
+
+impl Player<'_> {
+    /// The first two nodes are members for ever.
+    fn found(&mut self) {
+        for node in [0, 1] {
+            let line = member(&self.world.nodes[node].host, Some("storage"));
+            // A disk that fails now is noticed by `bury`, and the line is written again in the end.
+            let _ = self.world.try_write(node, vec![line], false);
+        }
+    }
+
+    /// Processes that ended, since their disk failed, are gone.
+    fn bury(&mut self) {
+        let net = self.world.net.clone();
+        for node in &mut self.world.nodes {
+            if node.store().is_some_and(|store| store.poisoned().is_some()) {
+                node.crash(&net);
+            }
+        }
+    }
+
+    fn some(&mut self, of: &[usize]) -> Option<usize> {
+        (!of.is_empty()).then(|| of[self.rng.random_range(0..of.len())])
+    }
+
+    fn some_running(&mut self) -> Option<usize> {
+        let running = self.world.running();
+        self.some(&running)
+    }
+
+    fn draw(&mut self) -> Action {
+        let weights = &self.scenario.weights;
+        let all: u32 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.rng.random_range(0..all.max(1));
+        for (action, weight) in weights {
+            if at < *weight {
+                return *action;
+            }
+            at -= weight;
+        }
+        Action::Write
+    }
+
+    fn step(&mut self) {
+        let action = self.draw();
+        match action {
+            Action::Heal => return self.world.net.heal(),
+            Action::Start => return self.world.start_all(),
+            _ => {}
+        }
+        let Some(node) = self.some_running() else {
+            return;
+        };
+        *self.done.entry(action).or_default() += 1;
+        match action {
+            Action::Write => self.write(node),
+            Action::Burst => self.burst(node),
+            Action::Membership => self.membership(node),
+            Action::Heal | Action::Start => {}
+            Action::Isolate => self.world.isolate(node, true),
+            Action::CutOneWay => self.cut_one_way(node),
+            Action::Split => self.split(),
+            Action::Crash => self.crash(node),
+            Action::CrashInCommit => {
+                let write = self.some_change(node);
+                if let Some(store) = self.world.nodes[node].store() {
+                    // Nobody hears the answer.
+                    let _ = store.try_apply(write, false);
+                }
+                let net = self.world.net.clone();
+                self.world.nodes[node].crash_after_commit(&net);
+            }
+            Action::FailDisk => {
+                let all = self.rng.random_bool(0.5);
+                self.world.nodes[node].fail_disk(if all {
+                    DiskFailure::AllWritten
+                } else {
+                    DiskFailure::NothingWritten
+                });
+            }
+            Action::BackUp => self.world.nodes[node].back_up(),
+            Action::Restore => self.restore(node),
+            Action::Jump => {
+                let most = i64::try_from(self.scenario.jump.as_nanos()).unwrap_or(i64::MAX);
+                let by = self.rng.random_range(-most..=most);
+                self.world.nodes[node].let_clock_jump(by);
+            }
+            Action::Drift => {
+                let ppm = self.rng.random_range(-500..=500);
+                let ahead = self.rng.random_range(-1_000_000_000..=1_000_000_000);
+                self.world.nodes[node].let_clock_drift(ahead, ppm);
+            }
+            Action::Join => self.join(node),
+            Action::Leave => self.leave(node),
+        }
+    }
+
+    fn try_write(&mut self, node: usize, changes: Vec<Change>) {
+        // A write that fails is not promised; the process ends.
+        let _ = self.world.try_write(node, changes, false);
+    }
+
+    fn write(&mut self, node: usize) {
+        let changes = self.some_change(node);
+        self.try_write(node, changes);
+    }
+
+    fn some_change(&mut self, node: usize) -> Vec<Change> {
+        self.counter += 1;
+        let value = format!("v{}", self.counter);
+        let mut host = self.world.nodes[node].host.clone();
+        let number = self.rng.random_range(0..self.scenario.keys);
+        let value = (!self.rng.random_bool(0.25)).then_some(value.as_str());
+        let kind = self.rng.random_range(0..10);
+        if self.world.nodes[node].mutation == Mutation::WritesForeignKeys {
+            host.clone_from(&self.world.nodes[(node + 1) % self.world.nodes.len()].host);
+        }
+        match kind {
+            0..4 => vec![change(&format!("userspace/k{number}"), value)],
+            4..6 => vec![change(
+                &format!("resource-{RES}/userspace/k{number}"),
+                value,
+            )],
+            6 => vec![
+                change(&format!("userspace/k{number}"), value),
+                change(&format!("resource-{RES}/primary"), Some(&host)),
+            ],
+            7 if self.is_member(node) => {
+                let key = format!("resource-{RES}/actual-{host}/seen-{number}");
+                vec![change(&key, Some("1"))]
+            }
+            7 | 8 => vec![change(&format!("actual-{host}/seen-{number}"), Some("1"))],
+            _ => vec![change(&format!("defaults-{host}/k{number}"), value)],
+        }
+    }
+
+    fn is_member(&self, node: usize) -> bool {
+        let node = &self.world.nodes[node];
+        let scope = Scope::Resource(RES.into());
+        let asked =
+            |store: &SimStore| store.with_table(|table| scope_includes(table, &scope, &node.host));
+        node.store().is_some_and(asked)
+    }
+
+    fn burst(&mut self, node: usize) {
+        for number in 0..BURST {
+            self.counter += 1;
+            let value = format!("v{}", self.counter);
+            let key = format!("userspace/k{}", number % self.scenario.keys);
+            self.try_write(node, vec![change(&key, Some(&value))]);
+        }
+    }
+
+    fn membership(&mut self, node: usize) {
+        if node > 1 {
+            let host = self.world.nodes[node].host.clone();
+            let kind = self.rng.random_bool(0.6).then_some("guest");
+            self.try_write(node, vec![member(&host, kind)]);
+        }
+    }
+
+    fn cut_one_way(&mut self, node: usize) {
+        let out = self.rng.random_bool(0.5);
+        let part = self.rng.random_range(0.2..=1.0);
+        let addr = self.world.nodes[node].addr;
+        for other in 0..self.world.nodes.len() {
+            if self.rng.random_bool(part) {
+                let other = self.world.nodes[other].addr;
+                let (from, to) = if out { (addr, other) } else { (other, addr) };
+                self.world.net.cut_one_way(from, to, true);
+            }
+        }
+    }
+
+    fn split(&mut self) {
+        let sides: Vec<bool> = self
+            .world
+            .nodes
+            .iter()
+            .map(|_| self.rng.random_bool(0.5))
+            .collect();
+        for (a, left) in self.world.nodes.iter().zip(&sides) {
+            for (b, right) in self.world.nodes.iter().zip(&sides) {
+                if left != right {
+                    self.world.net.cut_one_way(a.addr, b.addr, true);
+                }
+            }
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        let net = self.world.net.clone();
+        self.world.nodes[node].crash(&net);
+    }
+
+    fn restore(&mut self, node: usize) {
+        let backups = self.world.nodes[node].backups();
+        if backups > 0 {
+            self.crash(node);
+            let which = self.rng.random_range(0..backups);
+            self.world.restore(node, which);
+        }
+    }
+
+    fn join(&mut self, admin: usize) {
+        if self.done.get(&Action::Join).copied().unwrap_or(0) <= JOINS_MAX {
+            let ahead = self.rng.random_range(0..1_000_000_000);
+            // If the administrator's disk fails, nobody joins.
+            let _ = self.world.join(admin, ahead);
+        }
+    }
+
+    fn leave(&mut self, admin: usize) {
+        let stay = |node: &&usize| **node > 1 && **node != admin;
+        let may: Vec<usize> = self.world.running().iter().filter(stay).copied().collect();
+        if may.len() > 1
+            && let Some(node) = self.some(&may)
+        {
+            // If the administrator's disk fails, nobody leaves.
+            let _ = self.world.leave(admin, node);
+        }
+    }
+
+    /// All faults end, and an administrator looks after the roster.
+    fn mend(&mut self) {
+        let calm = LinkQuality {
+            loss: 0.0,
+            dup: 0.0,
+            ..self.scenario.quality
+        };
+        let uneven = LinkFaults {
+            uneven: self.scenario.faults.uneven,
+            ..LinkFaults::default()
+        };
+        self.world.net.heal();
+        self.world.net.set_quality(calm, uneven);
+        self.bury();
+        for node in &mut self.world.nodes {
+            node.let_clock_drift(0, 0);
+            node.mend_disk();
+        }
+        self.world.start_all();
+        let mut lines = Vec::new();
+        for (index, node) in self.world.nodes.iter().enumerate() {
+            let state = if node.gone {
+                NodeState::Left
+            } else {
+                NodeState::Active
+            };
+            let (key, text) = self.world.roster_line(index, state);
+            if self.world.promised.text(key.as_str()) != Some(&text) {
+                lines.push(change(key.as_str(), Some(&text)));
+            }
+        }
+        for node in [0, 1] {
+            let line = member(&self.world.nodes[node].host, Some("storage"));
+            if self.world.promised.text(line.0.as_str()) != Some("storage") {
+                self.world.write(node, vec![line]);
+            }
+        }
+        if !lines.is_empty() {
+            self.world.try_write(0, lines, true).unwrap();
+        }
+    }
+
+    /// How long others refuse what was written with a clock too far ahead.
+    fn refused_for(&self) -> Duration {
+        let stamps = self.world.nodes.iter().filter_map(|node| {
+            let entries = node.store()?.entries();
+            entries.iter().map(|entry| entry.stamp.as_nanos()).max()
+        });
+        let acceptable = self.world.nodes[0].wall_ns() + DEFAULT_MAX_AHEAD;
+        Duration::from_nanos(stamps.max().unwrap_or(0).saturating_sub(acceptable))
+    }
+
+    async fn finish(mut self) -> Result<Outcome, Broken> {
+        self.mend();
+        let mended = Instant::now();
+        let limit = LIVENESS + self.refused_for();
+        loop {
+            self.world.pass(Duration::from_millis(500)).await;
+            self.rules.step(&self.world)?;
+            match self.rules.settled(&self.world) {
+                Ok(()) => break,
+                Err(broken) if mended.elapsed() > limit => return Err(broken),
+                Err(_) => {}
+            }
+        }
+        let settled_after = mended.elapsed();
+        self.world.pass(REST).await;
+        self.rules.step(&self.world)?;
+        let sent = |world: &World| -> Vec<u64> {
+            let nodes = world.nodes.iter();
+            nodes.map(|node| world.net.sent_from(node.addr)).collect()
+        };
+        let before = sent(&self.world);
+        self.world.pass(QUIET).await;
+        let after = sent(&self.world);
+        let quiet = Quiet {
+            time: QUIET,
+            sent: before.iter().zip(after).map(|(b, a)| a - b).collect(),
+        };
+        self.rules.step(&self.world)?;
+        self.rules.quiet(&self.world, &quiet)?;
+        Ok(Outcome {
+            trace: self.world.net.trace(),
+            stats: self.world.net.stats(),
+            settled_after,
+            idle_rate: quiet.sent.iter().max().unwrap_or(&0) / QUIET.as_secs(),
+            done: self.done,
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! Every rule finds the fault that it is there for: a healthy world keeps it, the same history with a fault in the code
+//! of a node breaks it.
+
+use mars_sim::invariants::Rules;
+use mars_sim::{
+    Action, LinkFaults, LinkQuality, Mutation, Scenario, World, change, in_virtual_time, run,
+};
+use std::time::Duration;
+
+/// Seeds that are tried until the fault shows.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=8;
+
+fn scenario(seed: u64, rule: &'static str, actions: &[(Action, u32)]) -> Scenario {
+    let mut scenario = Scenario::with_nodes(seed, 4);
+    scenario.only = Some(rule);
+    scenario.steps = 120;
+    scenario.pause = Duration::from_millis(800);
+    scenario.faults = LinkFaults::default();
+    scenario.skew = Duration::from_secs(1);
+    scenario.keys = 8;
+    scenario.weights = vec![
+        (Action::Write, 100),
+        (Action::Heal, 10),
+        (Action::Start, 10),
+    ];
+    for (action, weight) in actions {
+        scenario.set_weight(*action, *weight);
+    }
+    scenario
+}
+
+/// Plays histories with and without the fault, on one node or on all.
+fn caught(rule: &'static str, mutation: Mutation, on: Option<usize>, actions: &[(Action, u32)]) {
+    for seed in SEEDS {
+        let mut scenario = scenario(seed, rule, actions);
+        run(&scenario).unwrap_or_else(|broken| panic!("without a fault: {broken}"));
+        scenario.mutation = Some((mutation, on));
+        if let Err(broken) = run(&scenario) {
+            println!("{broken}");
+            assert!(broken.contains(&format!(": {rule}: ")), "{broken}");
+            return;
+        }
+    }
+    panic!("{rule} does not find {mutation:?}");
+}
+
+#[test]
+fn all_rules_have_a_test() {
+    let tested = [
+        "alive",
+        "stamps",
+        "no_resurrection",
+        "no_loss",
+        "drift_bound",
+        "owners",
+        "scopes",
+        "bounded_queues",
+        "equal_maps",
+        "idle_traffic",
+    ];
+    assert_eq!(Rules::new(None).names(), tested);
+}
+
+#[test]
+fn a_task_that_panics_is_found() {
+    caught("alive", Mutation::Panics, Some(1), &[]);
+}
+
+/// An observation is not stored: after a crash only the bound on disk tells how far the clock had come, if the system
+/// clock was set back meanwhile.
+fn stamps_over_a_restart(mutation: Mutation) -> Result<(), String> {
+    in_virtual_time(async {
+        let quality = LinkQuality {
+            one_way: Duration::from_millis(10),
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            dup: 0.0,
+        };
+        let (mut world, mut rules) = (World::new(1, 3, quality, 0), Rules::new(Some("stamps")));
+        let net = world.net.clone();
+        world.journal.switch_on();
+        world.nodes[0].mutation = mutation;
+        world.start_all();
+        for _ in 0..2 {
+            world.write(0, vec![change("actual-hosta/seen", Some("1"))]);
+            rules.step(&world)?;
+            world.pass(Duration::from_secs(5)).await;
+            world.nodes[0].crash(&net);
+            world.nodes[0].let_clock_jump(-30_000_000_000);
+            world.start_all();
+        }
+        rules.step(&world)
+    })
+}
+
+#[test]
+fn a_clock_without_its_bound_is_found() {
+    assert_eq!(stamps_over_a_restart(Mutation::None), Ok(()));
+    let broken = stamps_over_a_restart(Mutation::ForgetsCeiling).unwrap_err();
+    assert!(broken.contains("stamps: hosta issued"), "{broken}");
+}
+
+#[test]
+fn tombstones_thrown_away_at_once_are_found() {
+    let actions = [(Action::Isolate, 10), (Action::Crash, 5)];
+    caught(
+        "no_resurrection",
+        Mutation::ForgetsTombstones,
+        None,
+        &actions,
+    );
+}
+
+#[test]
+fn answers_before_the_data_is_durable_are_found() {
+    let actions = [(Action::Isolate, 10), (Action::Crash, 10)];
+    caught("no_loss", Mutation::AnswersTooEarly, Some(1), &actions);
+}
+
+#[test]
+fn stamps_from_the_far_future_are_found() {
+    for seed in SEEDS {
+        let mut scenario = scenario(seed, "drift_bound", &[(Action::Jump, 10)]);
+        scenario.jump = Duration::from_secs(600);
+        run(&scenario).unwrap();
+        scenario.mutation = Some((Mutation::TakesAnyStamp, Some(1)));
+        if let Err(broken) = run(&scenario) {
+            assert!(broken.contains("drift_bound: hostb took"), "{broken}");
+            return;
+        }
+    }
+    panic!("not found");
+}
+
+#[test]
+fn writes_in_the_name_of_others_are_found() {
+    caught("owners", Mutation::WritesForeignKeys, Some(2), &[]);
+}
+
+#[test]
+fn entries_of_foreign_resources_are_found() {
+    caught(
+        "scopes",
+        Mutation::KeepsEverything,
+        None,
+        &[(Action::Crash, 5)],
+    );
+}
+
+#[test]
+fn a_queue_without_an_end_is_found() {
+    let actions = [(Action::Burst, 10)];
+    caught("bounded_queues", Mutation::UnboundedFeed, Some(1), &actions);
+}
+
+#[test]
+fn merging_by_order_of_arrival_is_found() {
+    caught("equal_maps", Mutation::ArrivalOrder, Some(1), &[]);
+}
+
+#[test]
+fn fingerprints_that_miss_a_change_are_found() {
+    caught("equal_maps", Mutation::LosesReports, Some(1), &[]);
+}
+
+#[test]
+fn repairs_without_an_end_are_found() {
+    caught("idle_traffic", Mutation::NeverApplies, Some(1), &[]);
+}

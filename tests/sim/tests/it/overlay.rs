@@ -1,0 +1,145 @@
+//! The overlay with real connections: spreading over few of them, who lives, and what rest costs.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use mars_gossip::{NodeLife, PeerStatus};
+use mars_meta_model::View as _;
+use mars_sim::{LinkQuality, World, change, check, in_virtual_time};
+use std::time::Duration;
+
+fn world(seed: u64, count: u16, loss: f64) -> World {
+    let quality = LinkQuality {
+        one_way: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        loss,
+        dup: 0.0,
+    };
+    let mut world = World::new(seed, count, quality, 0);
+    world.start_all();
+    world
+}
+
+fn seen(world: &World, by: usize, of: usize) -> PeerStatus {
+    let peers = world.nodes[by].status().unwrap().peers();
+    peers[&world.nodes[of].host].clone()
+}
+
+fn assert_life(world: &World, by: &[usize], of: &[usize], want: NodeLife) {
+    for observer in by {
+        for node in of.iter().filter(|node| *node != observer) {
+            let found = seen(world, *observer, *node);
+            assert_eq!(found.life, Some(want), "{observer} of {node}: {found:?}");
+        }
+    }
+}
+
+fn text(world: &World, node: usize, key: &str) -> Option<String> {
+    let store = world.nodes[node].store().unwrap();
+    store.with_table(|table| table.text(key).map(str::to_owned))
+}
+
+#[test]
+fn sixteen_nodes_keep_few_connections_and_a_write_reaches_all() {
+    in_virtual_time(async {
+        let mut world = world(1, 16, 0.05);
+        world.pass(Duration::from_secs(20)).await;
+        check::all_synced(&world).unwrap();
+        for node in 0..16 {
+            let peers = world.nodes[node].status().unwrap().peers();
+            let connected = peers.values().filter(|peer| peer.connected).count();
+            assert!((2..=6).contains(&connected), "{node}: {connected}");
+            world.write(node, vec![change(&format!("userspace/k{node}"), Some("1"))]);
+            let key = format!("actual-{}/load", world.nodes[node].host);
+            world.write(node, vec![change(&key, Some("1"))]);
+        }
+        world.pass(Duration::from_secs(8)).await;
+        check::converged(&world).unwrap();
+        check::observations_spread(&world).unwrap();
+        let all: Vec<usize> = (0..16).collect();
+        assert_life(&world, &all, &all, NodeLife::Up);
+    });
+}
+
+#[test]
+fn a_crash_is_seen_by_all_and_so_is_the_return() {
+    in_virtual_time(async {
+        let mut world = world(2, 14, 0.02);
+        world.pass(Duration::from_secs(20)).await;
+        let net = world.net.clone();
+        let died = world.nodes[0].wall_ns();
+        world.nodes[3].crash(&net);
+        let rest: Vec<usize> = (0..14).filter(|node| *node != 3).collect();
+        // 30 s until the connections notice, then a flood; substitutes need 30 s more at most.
+        world.pass(Duration::from_secs(70)).await;
+        assert_life(&world, &rest, &[3], NodeLife::Down);
+        assert_life(&world, &rest, &rest, NodeLife::Up);
+        for node in &rest {
+            let heard = seen(&world, *node, 3).heard_ns.unwrap();
+            let after = heard.saturating_sub(died) / 1_000_000_000;
+            let before = died.saturating_sub(heard) / 1_000_000_000;
+            assert!(before <= 11 && after <= 11, "{node}: {before} {after}");
+        }
+        world.start_all();
+        world.pass(Duration::from_secs(45)).await;
+        let all: Vec<usize> = (0..14).collect();
+        assert_life(&world, &all, &all, NodeLife::Up);
+        check::all_synced(&world).unwrap();
+    });
+}
+
+#[test]
+fn both_halves_of_a_partition_are_honest_about_the_other() {
+    in_virtual_time(async {
+        let mut world = world(3, 16, 0.0);
+        world.pass(Duration::from_secs(20)).await;
+        let (left, right): (Vec<usize>, Vec<usize>) = (0..16).partition(|node| node % 2 == 0);
+        for a in &left {
+            for b in &right {
+                let (a, b) = (world.nodes[*a].addr, world.nodes[*b].addr);
+                world.net.cut(a, b, true);
+            }
+        }
+        let cut = world.nodes[0].wall_ns() / 1_000_000_000;
+        world.pass(Duration::from_secs(130)).await;
+        for (side, other) in [(&left, &right), (&right, &left)] {
+            assert_life(&world, side, side, NodeLife::Up);
+            assert_life(&world, side, other, NodeLife::Down);
+            for node in side {
+                for lost in other {
+                    let heard = seen(&world, *node, *lost).heard_ns.unwrap() / 1_000_000_000;
+                    assert!(
+                        (cut - 15..=cut + 35).contains(&heard),
+                        "{node} of {lost}: {heard}, cut at {cut}"
+                    );
+                }
+            }
+        }
+        world.write(0, vec![change("userspace/left", Some("1"))]);
+        world.write(1, vec![change("userspace/right", Some("1"))]);
+        world.pass(Duration::from_secs(30)).await;
+        for node in &left {
+            assert_eq!(text(&world, *node, "userspace/left").as_deref(), Some("1"));
+            assert_eq!(text(&world, *node, "userspace/right"), None);
+        }
+        world.net.heal();
+        world.pass(Duration::from_secs(75)).await;
+        let all: Vec<usize> = (0..16).collect();
+        assert_life(&world, &all, &all, NodeLife::Up);
+        check::converged(&world).unwrap();
+    });
+}
+
+#[test]
+fn rest_costs_little_per_node() {
+    in_virtual_time(async {
+        let world = world(4, 10, 0.0);
+        world.pass(Duration::from_secs(100)).await;
+        let before = world.net.stats().bytes;
+        world.pass(Duration::from_secs(100)).await;
+        let idle = (world.net.stats().bytes - before) / 100 / 10;
+        assert!(
+            idle <= 75,
+            "{idle} B/s sent by each node, and as much received"
+        );
+        assert!(idle >= 10, "the measure measures: {idle}");
+    });
+}
