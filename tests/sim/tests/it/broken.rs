@@ -1,5 +1,10 @@
 //! Every rule finds the fault that it is there for: a healthy world keeps it, the same history with a fault in the code
 //! of a node breaks it.
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests; what was found is shown"
+)]
 
 use mars_meta_model::testing::entry;
 use mars_sim::bench::NETWORK;

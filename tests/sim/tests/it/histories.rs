@@ -1,4 +1,9 @@
 //! Random histories: `SIM_SEED=n` runs a single one, `SIM_SEEDS=n` more of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests; the seeds are shown"
+)]
 
 use mars_sim::{Scenario, run};
 use std::sync::Mutex;
