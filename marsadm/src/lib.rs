@@ -12,6 +12,7 @@ pub mod disk;
 pub mod error;
 pub mod error_code;
 pub mod explain;
+pub mod gone;
 pub mod keys;
 pub mod legacy_options;
 pub mod limits;
