@@ -205,6 +205,8 @@ pub enum Command {
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
+    #[command(about = "Print what changes in the cluster, line by line")]
+    Events(c::events::Args),
     #[command(about = "Print the completion script of a shell")]
     Completion(c::completion::Args),
     #[command(about = "Print what may stand at the cursor", hide = true)]
@@ -225,6 +227,7 @@ impl Command {
         match self {
             Self::Sandbox(_) | Self::Log(_) => false,
             Self::MirrorTree(args) => args.once,
+            Self::Events(args) => !args.follow,
             _ => true,
         }
     }

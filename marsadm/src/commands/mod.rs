@@ -7,6 +7,7 @@ pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
 pub mod down;
+pub mod events;
 pub mod export_tree;
 pub mod get_link;
 pub mod import_tree;

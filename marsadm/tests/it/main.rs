@@ -5,6 +5,7 @@
 mod cluster;
 mod documents;
 mod double;
+mod events;
 mod golden;
 mod golden_macros;
 mod logs;
