@@ -111,6 +111,10 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
             }
             changes.extend(old_versions(table, res, host, status).map(|key| (key, None)));
         }
+        let left = left_resources(table, host).filter(|res| !wanted.contains_key(*res));
+        for res in left {
+            changes.extend(leftovers(table, res, host).map(|key| (key, None)));
+        }
     });
     // Positions come last: whoever reads them finds the versions that belong to them.
     changes.sort_by_key(|(key, _)| key.as_str().contains("/replay-"));
@@ -125,6 +129,41 @@ async fn report(mirror: &Mirror, changes: Changes) -> Result<(), mars_meta_api::
         mirror.apply(batch.to_vec()).await?;
     }
     Ok(())
+}
+
+/// Resources that this host has left. An absent membership says nothing: the deletion must have been read.
+fn left_resources<'a>(
+    table: &'a mars_meta_model::Table,
+    host: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let gone = table
+        .scan("directory/")
+        .filter(|entry| entry.is_tombstone());
+    gone.filter_map(move |entry| {
+        let (res, leaf) = entry
+            .key
+            .as_str()
+            .strip_prefix("directory/")?
+            .split_once('/')?;
+        (leaf.strip_prefix("member-") == Some(host)).then_some(res)
+    })
+}
+
+/// What this host observed of a resource and reported once more after it had left: nobody else would delete it.
+fn leftovers<'a>(
+    table: &'a mars_meta_model::Table,
+    res: &'a str,
+    host: &'a str,
+) -> impl Iterator<Item = Key> + 'a {
+    let actual = format!("resource-{res}/actual-{host}/");
+    let single = ["actsize", "replay", "syncstatus", "syncpos"];
+    let single = single.into_iter().filter_map(move |kind| {
+        table.entry(&Key::parse(&format!("resource-{res}/{kind}-{host}")).ok()?)
+    });
+    let all: Vec<&mars_meta_model::Entry> = table.scan(&actual).chain(single).collect();
+    all.into_iter()
+        .filter(|entry| !entry.is_tombstone())
+        .map(|entry| entry.key.clone())
 }
 
 /// Live version keys of this host whose logs are behind everything that is still kept.
@@ -148,4 +187,34 @@ fn old_versions<'a>(
         // One more than the oldest stays: the chain of a peer may begin there.
         (number.saturating_add(1) < oldest && !entry.is_tombstone()).then(|| entry.key.clone())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::{Table, testing::entry};
+
+    #[test]
+    fn observations_of_a_resource_that_was_left_are_deleted() {
+        let mut table = Table::new();
+        for key in [
+            "resource-r/actual-a/is-attached",
+            "resource-r/replay-a",
+            "resource-r/actual-b/is-attached",
+            "resource-s/actual-a/is-attached",
+            "resource-t/actual-a/is-attached",
+        ] {
+            table.merge(entry(key, Some("0"), 1, 1));
+        }
+        table.merge(entry("directory/r/member-a", None, 2, 1));
+        table.merge(entry("directory/s/member-a", Some("storage"), 2, 1));
+        assert_eq!(left_resources(&table, "a").collect::<Vec<_>>(), ["r"]);
+        let keys: Vec<String> = leftovers(&table, "r", "a")
+            .map(|key| key.to_string())
+            .collect();
+        assert_eq!(
+            keys,
+            ["resource-r/actual-a/is-attached", "resource-r/replay-a"]
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use mars_lamport::Timestamp;
 use mars_meta::{Feed, FeedEvent, Merged, Meta, WriteError};
-use mars_meta_model::{Entry, View};
+use mars_meta_model::{Entry, Key, View};
 
 /// A store with a clock. [`Meta`] is one; a simulation has its own, in virtual time.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -15,6 +15,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Takes notice of a stamp; `false` if it lies beyond the drift bound.
     fn observe(&self, stamp: Timestamp) -> impl Future<Output = Result<bool, WriteError>> + Send;
+
+    /// Writes again what is held of a key, with a stamp above one that was forged.
+    fn reassert(
+        &self,
+        key: Key,
+        above: Timestamp,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
     /// Looks at the contents. Writes wait meanwhile.
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T;
@@ -50,6 +57,14 @@ impl Backend for Meta {
 
     fn observe(&self, stamp: Timestamp) -> impl Future<Output = Result<bool, WriteError>> + Send {
         Meta::observe(self, stamp)
+    }
+
+    fn reassert(
+        &self,
+        key: Key,
+        above: Timestamp,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send {
+        Meta::reassert(self, key, above)
     }
 
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {

@@ -2,19 +2,18 @@
 
 use crate::daemon::Daemon;
 use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
-use crate::roster::CA_HOST;
-use crate::{create, join};
-use mars_gossip_net::{ClusterCa, JoinToken};
+use crate::{authority, create, guard, join, leave, merge};
+use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
-use mars_meta::{Answer, Control};
-use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, PeerState, Secret};
-use mars_meta_model::{NodeState, View as _, roster};
+use mars_meta::{Answer, Change, Control};
+use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, Secret};
+use mars_meta_model::{NodeState, current_epoch, roster};
 use std::sync::Arc;
 
 pub(crate) struct DaemonControl(pub(crate) Arc<Daemon>);
 
 /// The refusal of what needs a cluster.
-fn no_cluster() -> ApiError {
+pub(crate) fn no_cluster() -> ApiError {
     ApiError::new(ErrorCode::NoCluster, "this node belongs to no cluster yet")
         .with_hint("make one with create-cluster, or join one with join-cluster")
 }
@@ -38,6 +37,9 @@ impl DaemonControl {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             meta_addr: daemon.addr().to_string(),
             data_addr: daemon.config.data_advertise.to_string(),
+            clock: daemon.status.clock().name().to_owned(),
+            clock_offset_ns: daemon.status.clock().offset_ns(),
+            epoch: daemon.meta.with_table(current_epoch),
         }
     }
 
@@ -47,11 +49,8 @@ impl DaemonControl {
             host: daemon.config.host.clone(),
             connected: true,
             heard_ns: Some(daemon.meta.clock().0),
-            rtt_us: None,
-            error: None,
             state: Some(PeerState::Up),
-            since_ns: None,
-            neighbour: false,
+            ..PeerInfo::default()
         }];
         for (host, status) in daemon.status.peers() {
             if host != daemon.config.host {
@@ -64,6 +63,12 @@ impl DaemonControl {
                     state: status.life.map(state),
                     since_ns: status.since_ns,
                     neighbour: status.neighbour,
+                    offset_ns: status.offset_ns,
+                    refused: status.refused,
+                    refused_stamp: status.refused_stamp.map(|stamp| stamp.as_nanos()),
+                    denied: status.denied,
+                    denied_last: status.denied_last,
+                    forced: status.forced,
                 });
             }
         }
@@ -82,18 +87,12 @@ impl DaemonControl {
             let message = format!("a join token admits 1 to {TOKEN_USES_MAX} nodes");
             return Err(ApiError::new(ErrorCode::BadRequest, message));
         }
-        if !daemon.holds_authority() {
-            let holder = daemon
-                .meta
-                .with_table(|t| t.text(CA_HOST).map(str::to_owned));
-            let holder = holder.unwrap_or_else(|| "the node that created the cluster".to_owned());
-            let message = "this node does not hold the authority of the cluster";
-            return Err(ApiError::new(ErrorCode::Refused, message)
-                .with_hint(format!("make the token on {holder}")));
-        }
+        let ca = daemon
+            .authority
+            .get()
+            .ok_or_else(|| authority::not_here(daemon))?;
         let internal =
             |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
-        let ca = ClusterCa::load(&daemon.state.identity()).map_err(|error| internal(&error))?;
         let now = daemon.meta.clock().0 / 1_000_000_000;
         let expires = now.saturating_add(ttl_secs);
         let issuers = vec![daemon.reachable_addr()];
@@ -139,6 +138,31 @@ impl Control for DaemonControl {
         Box::pin(join::join_cluster(&self.0, addr, token))
     }
 
+    fn leave_cluster(&self, force: bool) -> Answer<'_, ()> {
+        Box::pin(leave::leave_cluster(&self.0, force))
+    }
+
+    fn merge_cluster(
+        &self,
+        addr: Option<String>,
+        token: Secret,
+        check: bool,
+    ) -> Answer<'_, MergeInfo> {
+        Box::pin(merge::merge_cluster(&self.0, addr, token, check))
+    }
+
+    fn export_authority(&self) -> Answer<'_, Secret> {
+        Box::pin(async { authority::export(&self.0) })
+    }
+
+    fn import_authority(&self, key: Secret) -> Answer<'_, ()> {
+        Box::pin(authority::import(&self.0, key))
+    }
+
+    fn check_write(&self, changes: &[Change], forced: bool) -> Result<(), ApiError> {
+        guard::check_write(&self.0, changes, forced)
+    }
+
     fn liveness(&self, host: &str) -> Option<u64> {
         if host == self.0.config.host {
             return Some(self.0.meta.clock().0);
@@ -166,6 +190,6 @@ pub(crate) fn already_in_cluster(daemon: &Daemon) -> Result<(), ApiError> {
                 identity.cluster()
             ),
         )
-        .with_hint("a node leaves by giving up its state folder: stop both daemons, move the folder aside, start them")),
+        .with_hint("marsadm leave-cluster leaves it; marsadm merge-cluster takes what this node has to another one")),
     }
 }

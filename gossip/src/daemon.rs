@@ -1,5 +1,6 @@
 //! The daemon: state folder, store, local API, and gossip once there is a cluster.
 
+use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
 use crate::roster::publish_self;
@@ -30,6 +31,8 @@ pub(crate) struct Daemon {
     pub(crate) meta: Meta,
     pub(crate) status: Status,
     pub(crate) tokens: Arc<Tokens>,
+    /// The authority of the cluster, if it lies here.
+    pub(crate) authority: Authority,
     /// Held while this node creates or joins a cluster.
     pub(crate) membership: tokio::sync::Mutex<()>,
     session: Mutex<Option<Session>>,
@@ -81,6 +84,7 @@ pub async fn run(
         meta: meta.clone(),
         status: Status::default(),
         tokens: Arc::new(tokens),
+        authority: Authority::default(),
         membership: tokio::sync::Mutex::new(()),
         session: Mutex::new(None),
         failures,
@@ -195,19 +199,18 @@ impl Daemon {
         let settings = EndpointConfig::metadata(identity.clone(), self.config.listen, policy);
         let endpoint = Endpoint::bind(settings)?;
         let addr = endpoint.local_addr().map_err(StartError::Addr)?;
-        let authority = if self.holds_authority() {
+        self.authority.set(if self.holds_authority() {
             Some(Arc::new(ClusterCa::load(&self.state.identity())?))
         } else {
             None
-        };
+        });
         roster_copy::restore(&self.state, &self.meta).await?;
         publish_self(self, &identity, addr, first).await?;
-        let joins = authority.map(|ca| -> Arc<dyn crate::JoinHandler> {
-            Arc::new(Issuer {
-                ca,
-                meta: self.meta.clone(),
-                tokens: Arc::clone(&self.tokens),
-            })
+        let joins: Arc<dyn crate::JoinHandler> = Arc::new(Issuer {
+            authority: self.authority.clone(),
+            turn: Arc::default(),
+            meta: self.meta.clone(),
+            tokens: Arc::clone(&self.tokens),
         });
         let config = DriverConfig {
             host: self.config.host.clone(),
@@ -218,7 +221,7 @@ impl Daemon {
             spawner: Arc::new(|task| {
                 tokio::spawn(task);
             }),
-            joins,
+            joins: Some(joins),
         };
         let driver = Driver::new(config, self.meta.clone(), endpoint, self.status.clone())?;
         let (stop, mut stopped) = watch::channel(false);
@@ -250,7 +253,8 @@ impl Daemon {
         Ok(())
     }
 
-    async fn stop(&self) {
+    /// Ends gossip, if it runs; the store and the local API go on.
+    pub(crate) async fn stop(&self) {
         let session = self.session().take();
         if let Some(session) = session {
             session.stop.send_replace(true);

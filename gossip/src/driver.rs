@@ -1,16 +1,17 @@
 //! The loop around the protocol: connections, store and time in, messages out.
 
+use crate::clock::offset;
 use crate::dial::Dials;
 use crate::limits::{CLOSE_TIMEOUT, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
 use crate::link::{LinkReport, Spawner, send_datagram};
 use crate::merger::{self, FromStore, ToStore};
 use crate::session::{self, Fresh};
-use crate::{Backend, Changes, Status};
+use crate::{Backend, Changes, ClockVerdict, Status};
 use mars_gossip_net::{CloseCode, Connection, Endpoint};
 use mars_gossip_proto::{Body, Config, Ctx, FEATURES, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
-use mars_meta_model::NodeId;
+use mars_meta_model::{Key, NodeId};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -67,6 +68,8 @@ pub enum DriverError {
 pub(crate) struct Link {
     pub(crate) number: u64,
     pub(crate) boot: u64,
+    /// Identity that its certificate bears.
+    pub(crate) node: String,
     pub(crate) connection: Connection,
     pub(crate) out: mpsc::Sender<Message>,
 }
@@ -96,6 +99,9 @@ pub struct Driver<B: Backend> {
     pub(crate) lives_due: Instant,
     /// The greatest clock reading of each peer that the store was not told of yet.
     observed: BTreeMap<String, Timestamp>,
+    /// Keys of which forged entries were seen, with the greatest stamp.
+    pub(crate) forged: BTreeMap<Key, Timestamp>,
+    max_ahead_ns: u64,
     to_store: mpsc::Sender<ToStore>,
     to_driver: mpsc::Sender<Fresh>,
     pub(crate) reports: mpsc::Sender<(String, u64, LinkReport)>,
@@ -131,7 +137,7 @@ impl<B: Backend> Driver<B> {
         let (wall, stamp) = backend.clock();
         let mut proto = Config::new(&config.host, config.node);
         proto.max_ahead_ns = config.max_ahead_ns;
-        proto.boot = config.boot;
+        (proto.boot, proto.born_ns) = (config.boot, stamp.as_nanos());
         let core = backend.with_view(|view| {
             let ctx = Ctx {
                 now: 0,
@@ -180,6 +186,8 @@ impl<B: Backend> Driver<B> {
             dials: Dials::new(config.seed),
             lives_due: Instant::now(),
             observed: BTreeMap::new(),
+            forged: BTreeMap::new(),
+            max_ahead_ns: config.max_ahead_ns,
             to_store,
             to_driver,
             reports,
@@ -284,6 +292,8 @@ impl<B: Backend> Driver<B> {
                 permit.send(ToStore::Merge(host, entries));
             } else if let Some((host, stamp)) = self.observed.pop_first() {
                 permit.send(ToStore::Observe(host, stamp));
+            } else if let Some((key, stamp)) = self.forged.pop_first() {
+                permit.send(ToStore::Reassert(key, stamp));
             } else {
                 break;
             }
@@ -329,10 +339,10 @@ impl<B: Backend> Driver<B> {
                 self.with_core(|core, ctx| core.handle_merge_result(ctx, &host, &results));
                 Ok(())
             }
-            FromStore::Observed(_, _, true) => Ok(()),
+            FromStore::Observed(_, _, true) | FromStore::Reasserted => Ok(()),
             FromStore::Observed(host, stamp, false) => {
                 self.status
-                    .update(&host, |status| status.refused_stamp = Some(stamp));
+                    .update(&host, |status| status.refuse_stamp(stamp));
                 Ok(())
             }
             FromStore::Failed(error) => Err(error.into()),
@@ -363,13 +373,47 @@ impl<B: Backend> Driver<B> {
             let seen = self.observed.entry(host.to_owned()).or_default();
             *seen = (*seen).max(message.stamp);
         }
+        let offset = match message.body {
+            Body::Clock(theirs) => {
+                let rtt_ns = rtt.unwrap_or(0).saturating_mul(1000);
+                Some(offset(theirs, wall, rtt_ns))
+            }
+            _ => None,
+        };
         self.status.update(host, |status| {
             status.heard_ns = Some(wall);
             status.rtt_us = rtt;
+            status.offset_ns = offset.or(status.offset_ns);
         });
+        if offset.is_some() {
+            self.judge_clock();
+        }
         if matches!(message.body, Body::Links(_)) {
             self.lives_changed();
         }
         self.with_core(|core, ctx| core.handle_message(ctx, host, message));
+    }
+    fn judge_clock(&self) {
+        let (before, now) = self.status.judge_clock(self.max_ahead_ns);
+        if before.name() == now.name() {
+            return;
+        }
+        let offset_ms = now.offset_ns().unwrap_or(0) / 1_000_000;
+        match now {
+            ClockVerdict::Insane { peers, .. } => tracing::error!(
+                offset_ms,
+                peers,
+                "clock insane: the neighbours' system clocks are far from this node's; shared keys are not written here \
+                 until the system clocks agree"
+            ),
+            ClockVerdict::Warn { peers, .. } => tracing::warn!(
+                offset_ms,
+                peers,
+                "the neighbours' system clocks differ from this node's: set the system clocks right"
+            ),
+            ClockVerdict::Good { .. } | ClockVerdict::Unknown => {
+                tracing::info!(offset_ms, "the system clock agrees with the neighbours'");
+            }
+        }
     }
 }

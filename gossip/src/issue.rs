@@ -1,19 +1,25 @@
 //! Admitting nodes: the issuer's side of joining.
 
 use crate::JoinHandler;
-use crate::roster::pack_payload;
+use crate::authority::Authority;
+use crate::roster::{pack_payload, pack_survey};
 use crate::tokens::Tokens;
 use mars_gossip_net::join::{Grant, JoinRequest, Refusal, serve_join};
-use mars_gossip_net::{ClusterCa, Connection};
-use mars_meta::Meta;
-use mars_meta_model::{NodeId, NodeRecord, NodeState, Value, check_host_name, roster, roster_key};
+use mars_gossip_net::{CloseCode, Connection};
+use mars_meta::{Change, Meta};
+use mars_meta_model::{
+    NodeId, NodeRecord, NodeState, Table, Value, check_host_name, member_key, resources_of, roster,
+    roster_key,
+};
 use std::pin::Pin;
 use std::sync::Arc;
 
 /// Signs for those who know a token.
 #[derive(Clone)]
 pub(crate) struct Issuer {
-    pub(crate) ca: Arc<ClusterCa>,
+    pub(crate) authority: Authority,
+    /// One at a time: two joiners under one name do not both find it free.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
     pub(crate) meta: Meta,
     pub(crate) tokens: Arc<Tokens>,
 }
@@ -22,11 +28,20 @@ impl JoinHandler for Issuer {
     fn serve(&self, connection: Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let issuer = self.clone();
         Box::pin(async move {
+            let Some(ca) = issuer.authority.get() else {
+                connection.close(
+                    CloseCode::NotAllowed,
+                    "this node does not hold the authority of the cluster",
+                );
+                return;
+            };
             let now = issuer.meta.clock().0 / 1_000_000_000;
             let lookup = |id| issuer.tokens.lookup(id);
-            let served =
-                serve_join(connection, &issuer.ca, now, lookup, |r| issuer.decide(r)).await;
+            let served = serve_join(connection, &ca, now, lookup, |r| issuer.decide(r)).await;
             match served {
+                Ok(request) if request.survey => {
+                    tracing::info!(host = request.name, "a node asked what it would join");
+                }
                 Ok(request) => tracing::info!(
                     host = request.name, node = %request.node, key = %request.key, "a node has joined"
                 ),
@@ -41,6 +56,11 @@ impl Issuer {
     /// between, the same joiner is admitted again without cost.
     async fn decide(&self, request: JoinRequest) -> Result<Grant, Refusal> {
         let host = &request.name;
+        let _turn = self.turn.lock().await;
+        if request.survey {
+            let payload = self.meta.with_table(|table| pack_survey(table));
+            return Ok(Grant { payload });
+        }
         check_host_name(host).map_err(|error| Refusal::BadRequest(error.to_string()))?;
         let id = NodeId(request.node.as_u128());
         let key = *request.key.as_bytes();
@@ -76,10 +96,24 @@ impl Issuer {
             let line = roster_key(host).zip(Value::text(&record.to_string()).ok());
             let (key, value) =
                 line.ok_or_else(|| Refusal::BadRequest("no roster line can be made".to_owned()))?;
-            let written = self.meta.apply(vec![(key, Some(value))], false).await;
+            let mut changes = vec![(key, Some(value))];
+            if known.get(host).is_some_and(|held| held.id != id) {
+                // Another machine under a name that was used before: it is no member of what that one was.
+                changes.extend(self.meta.with_table(|table| memberships(table, host)));
+            }
+            let forced = changes.len() > 1;
+            let written = self.meta.apply(changes, forced).await;
             written.map_err(|error| Refusal::Unavailable(error.to_string()))?;
         }
         let payload = self.meta.with_table(|table| pack_payload(table));
         Ok(Grant { payload })
     }
+}
+
+/// Deletions of all memberships of a host.
+fn memberships(table: &Table, host: &str) -> Vec<Change> {
+    let all = resources_of(table, host).into_keys();
+    all.filter_map(|res| member_key(&res, host))
+        .map(|key| (key, None))
+        .collect()
 }

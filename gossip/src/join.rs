@@ -5,7 +5,7 @@ use crate::create::own_key;
 use crate::daemon::Daemon;
 use crate::limits::JOIN_SYNC_TIMEOUT;
 use crate::resolve::resolve;
-use crate::roster::unpack_payload;
+use crate::roster::{CA_HOST, unpack_payload};
 use mars_gossip_net::join::{JoinError, Joined, Joiner, Refusal, redeem};
 use mars_gossip_net::{CloseCode, Endpoint, EndpointConfig, JoinToken};
 use mars_lamport::Timestamp;
@@ -25,23 +25,8 @@ pub(crate) async fn join_cluster(
 ) -> Result<(), ApiError> {
     let _guard = daemon.membership.lock().await;
     already_in_cluster(daemon)?;
-    let mut token: JoinToken = token
-        .0
-        .parse()
-        .map_err(|error: mars_gossip_net::TokenError| {
-            ApiError::new(ErrorCode::BadRequest, error.to_string())
-        })?;
-    if let Some(addr) = addr {
-        let port = token.issuers.first().map_or(0, SocketAddr::port);
-        token.issuers = resolve(&addr, port).await?;
-    }
-    let joiner = Joiner {
-        node: Uuid::from_u128(daemon.meta.node().0),
-        name: daemon.config.host.clone(),
-        key: own_key(daemon)?,
-        meta: daemon.config.advertise,
-        data: Some(daemon.config.data_advertise),
-    };
+    let token = parse_token(token, addr).await?;
+    let joiner = joiner(daemon)?;
     let joined = ask(&token, &joiner).await?;
     let entries = unpack_payload(&joined.payload).map_err(|reason| {
         let message = format!("the answer of {} cannot be used: {reason}", joined.issuer);
@@ -61,6 +46,42 @@ pub(crate) async fn join_cluster(
             ApiError::new(ErrorCode::Internal, message)
                 .with_hint("remove the cause and restart the daemon")
         })?;
+    wait_first_sync(daemon).await?;
+    tracing::info!(host = daemon.config.host, "cluster joined");
+    Ok(())
+}
+
+/// The token, with the address that the administrator gave instead of its own.
+pub(crate) async fn parse_token(
+    token: Secret,
+    addr: Option<String>,
+) -> Result<JoinToken, ApiError> {
+    let mut token: JoinToken = token
+        .0
+        .parse()
+        .map_err(|error: mars_gossip_net::TokenError| {
+            ApiError::new(ErrorCode::BadRequest, error.to_string())
+        })?;
+    if let Some(addr) = addr {
+        let port = token.issuers.first().map_or(0, SocketAddr::port);
+        token.issuers = resolve(&addr, port).await?;
+    }
+    Ok(token)
+}
+
+/// What this node tells an issuer of itself.
+pub(crate) fn joiner(daemon: &Daemon) -> Result<Joiner, ApiError> {
+    Ok(Joiner {
+        node: Uuid::from_u128(daemon.meta.node().0),
+        name: daemon.config.host.clone(),
+        key: own_key(daemon)?,
+        meta: daemon.config.advertise,
+        data: Some(daemon.config.data_advertise),
+    })
+}
+
+/// Waits for the first complete exchange with a peer of the new cluster.
+pub(crate) async fn wait_first_sync(daemon: &Daemon) -> Result<(), ApiError> {
     if timeout(JOIN_SYNC_TIMEOUT, daemon.status.wait_synced())
         .await
         .is_err()
@@ -72,11 +93,11 @@ pub(crate) async fn join_cluster(
         return Err(ApiError::new(ErrorCode::Unreachable, message)
             .with_hint("the exchange goes on; check that UDP is let through in both directions"));
     }
-    tracing::info!(host = daemon.config.host, "cluster joined");
     Ok(())
 }
 
-async fn ask(token: &JoinToken, joiner: &Joiner) -> Result<Joined, ApiError> {
+/// An endpoint for one exchange with an issuer.
+pub(crate) fn temporary_endpoint(token: &JoinToken) -> Result<Endpoint, ApiError> {
     let v6 = token.issuers.first().is_some_and(SocketAddr::is_ipv6);
     let any = if v6 {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED)
@@ -84,14 +105,17 @@ async fn ask(token: &JoinToken, joiner: &Joiner) -> Result<Joined, ApiError> {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     };
     let settings = EndpointConfig::joining(SocketAddr::new(any, 0));
-    let endpoint = Endpoint::bind(settings)
-        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    Endpoint::bind(settings).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
+}
+
+pub(crate) async fn ask(token: &JoinToken, joiner: &Joiner) -> Result<Joined, ApiError> {
+    let endpoint = temporary_endpoint(token)?;
     let joined = redeem(&endpoint, token, joiner).await;
     endpoint.close(CloseCode::Done, "");
     joined.map_err(|error| explain(&error))
 }
 
-fn explain(error: &JoinError) -> ApiError {
+pub(crate) fn explain(error: &JoinError) -> ApiError {
     let code = match error {
         JoinError::Token(_) => ErrorCode::BadRequest,
         JoinError::Unreachable(_) | JoinError::Timeout { .. } | JoinError::Lost { .. } => {
@@ -120,7 +144,7 @@ fn explain(error: &JoinError) -> ApiError {
 }
 
 /// A roster from the far future would be refused entry by entry: better say so before anything is stored.
-fn check_clocks(daemon: &Daemon, entries: &[Entry]) -> Result<(), ApiError> {
+pub(crate) fn check_clocks(daemon: &Daemon, entries: &[Entry]) -> Result<(), ApiError> {
     let wall = daemon.meta.clock().0;
     let limit = Timestamp::from_nanos(wall.saturating_add(daemon.config.max_ahead_ns));
     let newest = entries.iter().map(|entry| entry.stamp).max();
@@ -140,11 +164,11 @@ fn check_clocks(daemon: &Daemon, entries: &[Entry]) -> Result<(), ApiError> {
 
 /// Puts the roster of the new cluster in place of what an earlier life or an import left behind, which must not win
 /// over it by a later stamp.
-async fn adopt(daemon: &Daemon, entries: Vec<Entry>) -> Result<(), WriteError> {
+pub(crate) async fn adopt(daemon: &Daemon, entries: Vec<Entry>) -> Result<(), WriteError> {
     let old: Vec<(Key, Timestamp)> = daemon.meta.with_table(|table| {
-        let name = Key::parse("uuid").ok();
-        let name = name.and_then(|key| table.entry(&key));
-        let all = name.into_iter().chain(table.scan("roster/"));
+        let single = ["uuid", CA_HOST].into_iter();
+        let single = single.filter_map(|key| table.entry(&Key::parse(key).ok()?));
+        let all = single.chain(table.scan("roster/"));
         all.map(|entry| (entry.key.clone(), entry.stamp)).collect()
     });
     daemon.meta.forget(old).await?;

@@ -7,17 +7,22 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod backend;
+mod clock;
 mod config;
 mod control;
 mod create;
 mod daemon;
 mod dial;
 mod driver;
+mod guard;
 mod issue;
 mod join;
+mod leave;
 pub mod limits;
 mod link;
+mod merge;
 mod merger;
 mod peers;
 mod policy;
@@ -30,6 +35,7 @@ mod status;
 mod tokens;
 
 pub use backend::{Backend, Changes};
+pub use clock::ClockVerdict;
 pub use config::{Config, RunError};
 pub use daemon::run;
 pub use driver::{Driver, DriverConfig, DriverError, JoinHandler};

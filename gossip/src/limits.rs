@@ -30,6 +30,10 @@ pub const TOKENS_MAX: usize = 1000;
 pub const TOKENS_FILE_MAX: u64 = 4 << 20;
 /// Joiners that are served at the same time.
 pub const JOINS_MAX: usize = 32;
+/// Keys of which forged entries were seen that wait to be written anew; for further ones the next forgery counts.
+pub const FORGED_MAX: usize = 1024;
+/// How long a leaving node waits until the others have read so and cut it off.
+pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked up who lives, while nothing happens.
 pub const LIVES_INTERVAL: Duration = Duration::from_secs(5);
 /// How soon after something was heard about that.

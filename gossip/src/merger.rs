@@ -4,7 +4,7 @@ use crate::Backend;
 use mars_gossip_proto::MergeOutcome;
 use mars_lamport::Timestamp;
 use mars_meta::{MergeResult, WriteError};
-use mars_meta_model::Entry;
+use mars_meta_model::{Entry, Key};
 use tokio::sync::mpsc;
 
 /// Something for the store.
@@ -14,6 +14,8 @@ pub(crate) enum ToStore {
     Merge(String, Vec<Entry>),
     /// A clock reading received from a host.
     Observe(String, Timestamp),
+    /// A key of which a forged entry with this stamp was seen.
+    Reassert(Key, Timestamp),
 }
 
 /// What became of it.
@@ -22,6 +24,7 @@ pub(crate) enum FromStore {
     Merged(String, Vec<(Entry, MergeOutcome)>),
     /// A reading was taken; or not, since it lies too far ahead.
     Observed(String, Timestamp, bool),
+    Reasserted,
     Failed(WriteError),
 }
 
@@ -38,6 +41,10 @@ pub(crate) async fn run<B: Backend>(
                     let outcomes = merged.results.iter().map(outcome);
                     FromStore::Merged(host, entries.into_iter().zip(outcomes).collect())
                 }
+                Err(error) => FromStore::Failed(error),
+            },
+            ToStore::Reassert(key, above) => match backend.reassert(key, above).await {
+                Ok(()) => FromStore::Reasserted,
                 Err(error) => FromStore::Failed(error),
             },
             ToStore::Observe(host, stamp) => match backend.observe(stamp).await {
@@ -57,5 +64,6 @@ const fn outcome(result: &MergeResult) -> MergeOutcome {
         MergeResult::Duplicate => MergeOutcome::Duplicate,
         MergeResult::Stale => MergeOutcome::Stale,
         MergeResult::TooFarAhead => MergeOutcome::TooFarAhead,
+        MergeResult::EpochAhead => MergeOutcome::EpochAhead,
     }
 }

@@ -1,7 +1,7 @@
 //! The driver's part that has to do with peers: whom to be connected with, links up and down, events.
 
 use crate::driver::Link;
-use crate::limits::{LIVES_INTERVAL, LIVES_SOON};
+use crate::limits::{FORGED_MAX, LIVES_INTERVAL, LIVES_SOON};
 use crate::link::{Greeted, LinkIo, LinkReport, start};
 use crate::session::Fresh;
 use crate::{Backend, Driver};
@@ -22,17 +22,40 @@ impl<B: Backend> Driver<B> {
                 self.status.update(&peer, |status| status.synced = false);
             }
             Event::Refused { peer, key, stamp } => {
-                let count = self.core.refused(&peer);
-                let mut first = false;
+                let mut count = 0;
                 self.status.update(&peer, |status| {
-                    first = status.refused == 0;
-                    status.refused = count.max(1);
-                    status.refused_stamp = Some(stamp);
+                    status.refused += 1;
+                    status.refuse_stamp(stamp);
+                    count = status.refused;
                 });
-                if first {
-                    tracing::warn!(%peer, %key, %stamp,
-                        "entries with stamps too far ahead are refused: compare the system clocks of both nodes");
+                if count.is_power_of_two() {
+                    tracing::warn!(%peer, %key, %stamp, count,
+                        "entries are refused: stamps too far ahead, or of an epoch that was not announced; compare the \
+                         system clocks of both nodes");
                 }
+            }
+            Event::Denied { peer, key, why } => {
+                let mut count = 0;
+                self.status.update(&peer, |status| {
+                    status.denied += 1;
+                    status.denied_last = Some(format!("{key}: {why}"));
+                    count = status.denied;
+                });
+                if count.is_power_of_two() {
+                    tracing::warn!(%peer, %key, %why, count, "entries that break a rule of trust are refused");
+                }
+            }
+            Event::Forged { peer, key, stamp } => {
+                tracing::error!(%peer, %key, %stamp, "a foreign entry for what is this node's own: it is overwritten");
+                if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
+                    let held = self.forged.entry(key).or_default();
+                    *held = (*held).max(stamp);
+                }
+            }
+            Event::Forced { peer, keys, count } => {
+                self.status.update(&peer, |status| status.forced += count);
+                let keys: Vec<&str> = keys.iter().map(mars_meta_model::Key::as_str).collect();
+                tracing::info!(%peer, ?keys, count, "an administrator wrote in another owner's name");
             }
             Event::Skipped { peer, count } => {
                 tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
@@ -77,6 +100,16 @@ impl<B: Backend> Driver<B> {
                 .dials
                 .want(&neighbour.host, &record.meta, record.key_hash, first);
             let link = self.links.get(&neighbour.host);
+            if link.is_some_and(|link| link.node != record.id.to_string()) {
+                let reason = "your name belongs to another node now";
+                self.drop_link(
+                    &neighbour.host,
+                    CloseCode::NotAllowed,
+                    reason,
+                    Ending::Orderly,
+                );
+                continue;
+            }
             let moved = link.is_some_and(|link| {
                 let addr = link.connection.remote_addr();
                 link.connection.is_outgoing() && !self.dials.is_current(&neighbour.host, addr)
@@ -126,6 +159,7 @@ impl<B: Backend> Driver<B> {
                 status.connected = false;
                 status.synced = false;
                 status.error = Some(reason.to_owned());
+                status.offset_ns = None;
             });
         }
     }
@@ -175,7 +209,7 @@ impl<B: Backend> Driver<B> {
         self.next_number += 1;
         let number = self.next_number;
         let hello = greeted.hello.clone();
-        let boot = hello.boot;
+        let (boot, node) = (hello.boot, hello.node.clone());
         let io = LinkIo {
             number,
             host: host.clone(),
@@ -188,6 +222,7 @@ impl<B: Backend> Driver<B> {
         let link = Link {
             number,
             boot,
+            node,
             connection,
             out,
         };

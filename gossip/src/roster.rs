@@ -5,7 +5,8 @@ use mars_gossip_net::Identity;
 use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::{
-    Entry, Key, NodeId, NodeRecord, NodeState, Value, View, decode_entry, encode_entry, roster_key,
+    EPOCH_PREFIX, Entry, Key, NodeId, NodeRecord, NodeState, Value, View, decode_entry,
+    encode_entry, roster_key,
 };
 use std::net::SocketAddr;
 
@@ -125,7 +126,17 @@ pub(crate) fn pack_payload(view: &dyn View) -> Vec<u8> {
     let mut payload = vec![PAYLOAD_VERSION];
     let keys = ["uuid", CA_HOST].into_iter();
     let single = keys.filter_map(|key| view.entry(&Key::parse(key).ok()?));
-    for entry in single.chain(view.scan("roster/")) {
+    let announced = view.scan(EPOCH_PREFIX);
+    for entry in announced.chain(single).chain(view.scan("roster/")) {
+        encode_entry(entry, &mut payload);
+    }
+    payload
+}
+
+/// What a node is told that asks what it would join: name, roster and directory.
+pub(crate) fn pack_survey(view: &dyn View) -> Vec<u8> {
+    let mut payload = pack_payload(view);
+    for entry in view.scan("directory/") {
         encode_entry(entry, &mut payload);
     }
     payload

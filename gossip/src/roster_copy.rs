@@ -6,7 +6,7 @@
 use crate::roster::{pack_payload, unpack_payload};
 use crate::state::{StateDir, replace_private};
 use mars_meta::{FeedEvent, Meta, WriteError};
-use mars_meta_model::roster;
+use mars_meta_model::{EPOCH_PREFIX, roster};
 use std::path::PathBuf;
 use tokio::sync::watch;
 
@@ -67,7 +67,9 @@ pub(crate) async fn follow(path: PathBuf, meta: Meta, mut stopped: watch::Receiv
                 None => return,
                 Some(FeedEvent::Lagged) => break,
                 Some(FeedEvent::Applied(batch)) => {
-                    let concerns = |key: &str| key.starts_with("roster/") || key == "uuid";
+                    let concerns = |key: &str| {
+                        key.starts_with("roster/") || key.starts_with(EPOCH_PREFIX) || key == "uuid"
+                    };
                     if batch
                         .entries
                         .iter()

@@ -1,5 +1,6 @@
 //! What the driver knows of its peers, for others to read.
 
+use crate::ClockVerdict;
 use mars_gossip_proto::{Load, NodeLife};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
@@ -25,10 +26,25 @@ pub struct PeerStatus {
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
     pub error: Option<String>,
-    /// Number of its entries that are refused because their stamps lie too far ahead.
-    pub refused: usize,
-    /// Its last clock reading that was refused for the same reason.
+    /// How many of its entries were refused, because their stamps lie too far ahead or their epoch was not announced.
+    pub refused: u64,
+    /// The greatest stamp (of an entry, or its clock's reading) that was refused for that reason.
     pub refused_stamp: Option<Timestamp>,
+    /// How many of its entries were refused because they break a rule of trust.
+    pub denied: u64,
+    /// The last of them: key and rule.
+    pub denied_last: Option<String>,
+    /// How many entries it wrote in another owner's name, as an administrator's override.
+    pub forced: u64,
+    /// How far its system clock is ahead of this node's, in ns; negative: behind.
+    pub offset_ns: Option<i64>,
+}
+
+impl PeerStatus {
+    /// Notes a refused stamp; the greatest is kept.
+    pub(crate) fn refuse_stamp(&mut self, stamp: Timestamp) {
+        self.refused_stamp = self.refused_stamp.max(Some(stamp));
+    }
 }
 
 /// Shared between the driver, which writes, and everybody else. Cheap to clone.
@@ -36,6 +52,7 @@ pub struct PeerStatus {
 pub struct Status {
     peers: Arc<Mutex<BTreeMap<String, PeerStatus>>>,
     synced: watch::Sender<bool>,
+    clock: Arc<Mutex<ClockVerdict>>,
     load: Arc<Mutex<Load>>,
 }
 
@@ -44,6 +61,7 @@ impl Default for Status {
         Self {
             peers: Arc::default(),
             synced: watch::Sender::new(false),
+            clock: Arc::default(),
             load: Arc::default(),
         }
     }
@@ -71,6 +89,22 @@ impl Status {
         let mut synced = self.synced.subscribe();
         // The sender lives as long as this value.
         let _ = synced.wait_for(|synced| *synced).await;
+    }
+
+    /// What the neighbours' clocks say of this node's.
+    #[must_use]
+    pub fn clock(&self) -> ClockVerdict {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares the clocks of the connected peers with this node's; returns the old and the new verdict.
+    pub(crate) fn judge_clock(&self, max_ahead_ns: u64) -> (ClockVerdict, ClockVerdict) {
+        let peers = self.peers();
+        let connected = peers.values().filter(|peer| peer.connected);
+        let offsets = connected.filter_map(|peer| peer.offset_ns).collect();
+        let new = ClockVerdict::of(offsets, max_ahead_ns);
+        let mut held = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::replace(&mut *held, new), new)
     }
 
     /// What waits in the protocol core, as of its last turn.

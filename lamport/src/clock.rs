@@ -40,7 +40,7 @@ impl std::error::Error for TooFarAhead {}
 /// next life there (`docs/spec/store.md`).
 ///
 /// # Invariants
-/// * I-1: every stamp issued is strictly greater than all issued before and all observed before.
+/// * I-1: every stamp issued is strictly greater than all issued before and all observed before in the same epoch.
 /// * I-2: no stamp issued is behind the system clock given with the call.
 /// * I-3: a stamp further ahead of the system clock than the bound changes nothing.
 #[derive(Clone, Debug)]
@@ -92,6 +92,12 @@ impl Clock {
             });
         }
         Ok(())
+    }
+
+    /// Forgets all stamps issued and observed, since a new epoch begins, whose stamps are above all of them: the clock
+    /// follows the system clock again.
+    pub const fn begin_epoch(&mut self) {
+        self.last = Timestamp::ZERO;
     }
 
     /// The clock's reading without an event: what [`Clock::tick`] would not go below.
@@ -163,6 +169,14 @@ mod tests {
             clock.observe(10, at(111)).is_err(),
             "110 seen before must not widen the bound"
         );
+    }
+
+    #[test]
+    fn a_new_epoch_follows_the_system_clock_again() {
+        let mut clock = Clock::new(at(5_000), 100);
+        assert_eq!(clock.tick(10), at(5_001));
+        clock.begin_epoch();
+        assert_eq!(clock.tick(10), at(10));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::commands as c;
 use crate::legacy_options::LegacyOptions;
 use crate::limits::{TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS};
 use crate::output::Format;
+use crate::snapshot::Origin;
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -46,6 +47,12 @@ pub struct Global {
     /// All words and options are then those of the original (view-MACRO, --host=, --macro=, ...); nothing is written.
     #[arg(long, global = true, value_name = "FILE")]
     pub snapshot: Option<PathBuf>,
+    /// Answer reading commands from the legacy tree at DIR, without any daemon and without writing
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "snapshot")]
+    pub tree: Option<PathBuf>,
+    /// With --tree: as of this time (seconds since 1970), or of the tree's newest heartbeat (newest)
+    #[arg(long, global = true, value_name = "TIME", requires = "tree")]
+    pub at: Option<String>,
     /// Form of the output: of results and failures alike
     #[arg(
         long,
@@ -102,6 +109,22 @@ fn timeout(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("a number of seconds up to {TIMEOUT_SECS_MAX}, or -1"))
 }
 
+impl Global {
+    /// Where reading commands look.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match (&self.snapshot, &self.tree) {
+            (Some(file), _) => Origin::Snapshot(file.clone()),
+            (None, Some(dir)) => Origin::Tree {
+                dir: dir.clone(),
+                at: self.at.clone(),
+                host: self.host.clone(),
+            },
+            (None, None) => Origin::Live,
+        }
+    }
+}
+
 /// All commands.
 #[derive(Debug, Subcommand)]
 #[command(next_display_order = None)]
@@ -114,6 +137,19 @@ pub enum Command {
     JoinToken(c::join_token::Args),
     #[command(about = "Join the cluster of another node")]
     JoinCluster(c::join_cluster::Args),
+    #[command(about = "Give up this node's membership in the cluster")]
+    LeaveCluster(c::leave_cluster::Args),
+    #[command(about = "Move this node, with what it holds, to another cluster")]
+    MergeCluster(c::merge_cluster::Args),
+    #[command(about = "Check whether this cluster could be merged with another")]
+    MergeClusterCheck(c::merge_cluster::Args),
+    #[command(about = "Print name, nodes and resources of this cluster")]
+    MergeClusterList(c::merge_cluster::ListArgs),
+    #[command(about = "Print name, nodes and resources of another cluster")]
+    MergeClusterCheckList(c::merge_cluster::Args),
+    #[command(about = "The authority of the cluster: back it up, take it over")]
+    #[command(subcommand)]
+    Ca(c::ca::Command),
     #[command(about = "Wait until all nodes were heard of")]
     WaitCluster(c::wait_cluster::Args),
     #[command(about = "Create a resource on a disk of this host, which becomes its primary")]
@@ -178,8 +214,19 @@ pub enum Command {
     Invalidate(c::invalidate::Args),
     #[command(about = "Wait until a condition holds for this host's replica")]
     WaitResource(c::wait_resource::Args),
-    #[command(about = "Show nodes and resources")]
+    #[command(about = "Show the state in the original's layouts: view, view-MACRO")]
     View(c::view::Args),
+    #[command(about = "Show what needs attention: seconds at risk, why, since when, what to do")]
+    Status(c::status::Args),
+    #[command(about = "Walk the causes of a resource's state, with the keys that tell them")]
+    Explain(c::explain::Args),
+    #[command(about = "One line for monitoring: Nagios exit codes and performance data")]
+    Check(c::check::Args),
+    #[command(about = "The status, live, on the whole screen")]
+    Top(c::top::Args),
+    #[command(about = "Keep what this node knows in a file, for --snapshot")]
+    #[command(subcommand)]
+    Snapshot(c::snapshot::Command),
     #[command(about = "Print the value of keys")]
     GetLink(c::get_link::Args),
     #[command(about = "Write keys")]
@@ -188,7 +235,7 @@ pub enum Command {
     DeleteFile(c::delete_file::Args),
     #[command(about = "Print keys, values and stamps")]
     ListLinks(c::list_links::Args),
-    #[command(about = "Print the system clock and the Lamport clock")]
+    #[command(about = "Print the clocks, compare them with the neighbours', repair")]
     Clock(c::clock::Args),
     #[command(about = "Take over the keys of a legacy MARS tree")]
     ImportTree(c::import_tree::Args),
@@ -203,6 +250,10 @@ pub enum Command {
     Log(c::log_file::Command),
     #[command(about = "Print each node with its address")]
     LowlevelLsHostIps(c::lowlevel_ls_host_ips::Args),
+    #[command(about = "Take a dead host out of the cluster")]
+    LowlevelDeleteHost(c::lowlevel_delete_host::Args),
+    #[command(about = "Tell the cluster the new address of a host")]
+    LowlevelSetHostIp(c::lowlevel_set_host_ip::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
     #[command(about = "Print what changes in the cluster, line by line")]
@@ -226,6 +277,7 @@ impl Command {
     pub const fn is_bounded(&self) -> bool {
         match self {
             Self::Sandbox(_) | Self::Log(_) => false,
+            Self::Top(args) => args.batch,
             Self::MirrorTree(args) => args.once,
             Self::Events(args) => !args.follow,
             _ => true,

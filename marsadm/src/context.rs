@@ -3,9 +3,10 @@
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::output::{Change, value_text};
+use crate::snapshot::Origin;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
-use mars_meta_api::{Client, NodeInfo, PeerInfo, Request, Response};
+use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
 use mars_meta_model::{Entry, Key, NodeState, Owner, Table, Value, classify, roster};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Options {
     pub force_values: bool,
     /// Write nothing.
     pub dry_run: bool,
+    /// Where reading commands look.
+    pub origin: Origin,
     /// The host that is acted for; `None`: this one.
     pub acting: Option<String>,
     /// On how many resources a command works at once.
@@ -258,8 +261,21 @@ impl Ctx {
         if changes.is_empty() {
             return Ok(None);
         }
-        let apply = self.client().await?.apply(changes, forced);
-        let stamp = self.bounded(NO_ANSWER, apply).await??;
+        let client = self.client().await?;
+        let again = changes.clone();
+        let first = self
+            .bounded(NO_ANSWER, client.apply(changes, forced))
+            .await?;
+        let stamp = match first {
+            // Insisting is an override, which is flagged and logged everywhere: only where it is needed.
+            Err(CallError::Refused(error))
+                if self.opts.force && !forced && error.code == ErrorCode::Refused =>
+            {
+                self.ui.note(&format!("overridden by --force: {error}"));
+                self.bounded(NO_ANSWER, client.apply(again, true)).await??
+            }
+            other => other?,
+        };
         self.ui.changed(record);
         Ok(Some(stamp))
     }

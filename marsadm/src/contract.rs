@@ -128,9 +128,12 @@ pub fn exit_code(verb: &str, format: Format, error: &Error) -> u8 {
     }
     match error.kind {
         Kind::Usage | Kind::NotFound | Kind::Refused | Kind::Conflict | Kind::Partial => FAILED,
-        Kind::Negative | Kind::Timeout | Kind::Unreachable | Kind::Denied | Kind::Internal => {
-            error.kind.exit_code()
-        }
+        Kind::Negative
+        | Kind::Timeout
+        | Kind::Unreachable
+        | Kind::Denied
+        | Kind::Internal
+        | Kind::Monitoring(_) => error.kind.exit_code(),
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Kind {
     Denied,
     /// A fault of the programs or of the machine.
     Internal,
+    /// `check` found a state that monitoring calls warning (1), critical (2) or unknown (3).
+    Monitoring(u8),
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
             Self::Partial => 8,
             Self::Denied => 9,
             Self::Internal => 10,
+            Self::Monitoring(code) => code,
         }
     }
 }

@@ -74,7 +74,7 @@ codes! {
 impl From<Kind> for Code {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::Negative => Self::Negative,
+            Kind::Negative | Kind::Monitoring(_) => Self::Negative,
             Kind::Usage => Self::Usage,
             Kind::NotFound => Self::NotFound,
             Kind::Refused => Self::Refused,

@@ -82,3 +82,26 @@ pub const MACRO_REGEX_MAX: usize = 256 << 10;
 pub const MACRO_REGEXES_MAX: usize = 1000;
 /// Largest width or precision in a format and of a progress bar.
 pub const MACRO_WIDTH_MAX: usize = 10_000;
+/// A data plane that gave no sign of life for so many seconds does not run; it gives one every 10 s.
+pub const BEAT_STALE_SECS: u64 = 35;
+/// Largest status file of a legacy tree whose text is read, in bytes.
+pub const TREE_CONTENT_MAX: u64 = 64 << 10;
+/// How long the local daemon may take to answer a question.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Seconds of data that may be at risk unless a resource or the command line says otherwise.
+pub const RISK_TARGET_SECS: u64 = 10;
+/// How old what another host told may be and still be taken for the present, where our daemons run: hosts hear of each
+/// other every 10 s or more often.
+pub const STALE_NATIVE_SECS: u64 = 15;
+/// The same in a tree of the original, whose hosts hear of each other every few seconds, or every 30 s when idle.
+pub const STALE_TREE_SECS: u64 = 60;
+/// Below so many hundredths of free room for logs, it is low.
+pub const LOG_SPACE_LOW_PERCENT: u64 = 10;
+/// A log file system that is full within so many seconds at the present pace is nearly full.
+pub const LOG_FULL_SOON_SECS: u64 = 6 * 3600;
+/// How long a change of the primary may take before it counts as hanging.
+pub const HANDOVER_SECS: u64 = 30;
+/// How long `top` waits for a key before it looks at the time.
+pub const TOP_POLL: Duration = Duration::from_millis(250);
+/// Most frames of `top --batch`.
+pub const TOP_FRAMES_MAX: i64 = 1_000_000;

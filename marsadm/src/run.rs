@@ -110,6 +110,7 @@ fn ended(verb: &str, timeout: u64) -> Error {
 /// # Errors
 /// What the process reports; the error says what was tried.
 pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
+    let origin = cli.global.origin();
     let timeout = cli.global.timeout;
     let ctx = Ctx::new(
         ui.clone(),
@@ -126,6 +127,7 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
                 Some(0) => PARALLEL_MAX,
                 Some(number) => number.min(PARALLEL_MAX),
             },
+            origin,
         },
     );
     if !cli.command.is_bounded() || timeout >= TIMEOUT_SECS_MAX {
@@ -144,6 +146,12 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::CreateCluster(args) => c::create_cluster::run(ctx, &args).await,
         Command::JoinToken(args) => c::join_token::run(ctx, &args).await,
         Command::JoinCluster(args) => c::join_cluster::run(ctx, args).await,
+        Command::LeaveCluster(args) => c::leave_cluster::run(ctx, &args).await,
+        Command::MergeCluster(args) => c::merge_cluster::run(ctx, &args).await,
+        Command::MergeClusterCheck(args) => c::merge_cluster::check(ctx, &args).await,
+        Command::MergeClusterList(args) => c::merge_cluster::list(ctx, &args).await,
+        Command::MergeClusterCheckList(args) => c::merge_cluster::check_list(ctx, &args).await,
+        Command::Ca(command) => c::ca::run(ctx, &command).await,
         Command::WaitCluster(args) => c::wait_cluster::run(ctx, &args).await,
         Command::CreateResource(args) => c::create_resource::run(ctx, &args).await,
         Command::JoinResource(args) => c::join_resource::run(ctx, &args).await,
@@ -179,12 +187,19 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Invalidate(args) => c::invalidate::run(ctx, &args).await,
         Command::WaitResource(args) => c::wait_resource::run(ctx, &args).await,
         Command::View(args) => c::view::run(ctx, &args).await,
+        Command::Status(args) => c::status::run(ctx, &args).await,
+        Command::Explain(args) => c::explain::run(ctx, &args).await,
+        Command::Check(args) => c::check::run(ctx, &args).await,
+        Command::Top(args) => c::top::run(ctx, &args).await,
+        Command::Snapshot(command) => c::snapshot::run(ctx, &command).await,
         Command::GetLink(args) => c::get_link::run(ctx, &args).await,
         Command::SetLink(args) => c::set_link::run(ctx, &args).await,
         Command::DeleteFile(args) => c::delete_file::run(ctx, &args).await,
         Command::ListLinks(args) => c::list_links::run(ctx, &args).await,
         Command::Clock(args) => c::clock::run(ctx, &args).await,
         Command::LowlevelLsHostIps(args) => c::lowlevel_ls_host_ips::run(ctx, &args).await,
+        Command::LowlevelDeleteHost(args) => c::lowlevel_delete_host::run(ctx, &args).await,
+        Command::LowlevelSetHostIp(args) => c::lowlevel_set_host_ip::run(ctx, &args).await,
         Command::ImportTree(args) => c::import_tree::run(ctx, &args).await,
         Command::TakeOver(args) => c::take_over::run(ctx, &args).await,
         Command::MirrorTree(args) => c::mirror_tree::run(ctx, &args).await,

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::output::{
     Change, Document, Format, Outcome, ResourceOutcome, envelope, failure, to_value, value_text,
 };
+use crate::shown::shown;
 use crate::terminal::{StatusLine, colors};
 use serde::Serialize;
 use serde_json::Value;
@@ -60,6 +61,7 @@ struct Record {
 pub struct Ui {
     verbose: bool,
     terminal: bool,
+    data_terminal: bool,
     format: Format,
     capture: Option<Captured>,
     record: Arc<Mutex<Record>>,
@@ -72,9 +74,39 @@ impl Ui {
         Self {
             verbose,
             terminal: std::io::stderr().is_terminal(),
+            data_terminal: std::io::stdout().is_terminal(),
             format: Format::Table,
             capture: None,
             record: Arc::default(),
+        }
+    }
+
+    /// Output kept in memory, as if data went to a terminal.
+    #[must_use]
+    pub fn captured_terminal() -> (Self, Captured) {
+        let (mut ui, capture) = Self::captured();
+        ui.data_terminal = true;
+        (ui, capture)
+    }
+
+    /// Whether somebody sits at a terminal: data goes there and keys come from there.
+    #[must_use]
+    pub fn is_interactive(&self) -> bool {
+        self.data_terminal && self.capture.is_none() && std::io::stdin().is_terminal()
+    }
+
+    /// Whether data goes to a terminal.
+    #[must_use]
+    pub const fn data_terminal(&self) -> bool {
+        self.data_terminal
+    }
+
+    /// Data from elsewhere, and a newline: as it is, but on a terminal as [`shown`] has it.
+    pub fn value(&self, bytes: &[u8]) {
+        if self.data_terminal {
+            self.line(&shown(&String::from_utf8_lossy(bytes)));
+        } else {
+            self.bytes(bytes);
         }
     }
 
@@ -85,6 +117,7 @@ impl Ui {
         let ui = Self {
             verbose: true,
             terminal: false,
+            data_terminal: false,
             format: Format::Table,
             capture: Some(capture.clone()),
             record: Arc::default(),
@@ -121,7 +154,7 @@ impl Ui {
     /// Whether text on stdout may have colours: a terminal that knows them, and `NO_COLOR` is not set.
     #[must_use]
     pub fn has_colors(&self) -> bool {
-        !self.is_structured() && self.capture.is_none() && colors(std::io::stdout().is_terminal())
+        !self.is_structured() && self.capture.is_none() && colors(self.data_terminal)
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

@@ -1,10 +1,11 @@
 //! The single owner of a store: clock, merge, commit, table. Synchronous, without threads of its own.
 
-use crate::job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+use crate::job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 use crate::limits::{CEILING_AHEAD_NS, CEILING_STEP_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX};
 use mars_lamport::{Clock, Timestamp};
 use mars_meta_model::{
-    Cell, Entry, Key, Merge, NodeId, Store, Table, View as _, Write, is_volatile,
+    Cell, EPOCH_PREFIX, Entry, Key, Merge, NodeId, Store, Table, Value, View as _, Write,
+    announced_epoch, epoch_key, epoch_may_follow, is_volatile,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -53,7 +54,8 @@ pub struct Core<S> {
     clock: Clock,
     /// The ceiling on disk.
     ceiling: Timestamp,
-    /// Greatest epoch held; own writes carry it, or they would lose against it.
+    max_ahead_ns: u64,
+    /// The epoch of the cluster's clock: the greatest that was announced. Own writes carry it.
     epoch: u16,
     node: NodeId,
     boot: u64,
@@ -66,6 +68,8 @@ struct Staged {
     /// `None`: the key is forgotten.
     entries: BTreeMap<Key, Option<Entry>>,
     local: BTreeMap<String, Vec<u8>>,
+    /// A new epoch begins: the ceiling of the old one is void.
+    new_epoch: bool,
 }
 
 impl Staged {
@@ -93,8 +97,8 @@ impl<S: Store> Core<S> {
         let (mut last, mut epoch) = (Timestamp::ZERO, 0);
         store
             .load(&mut |entry| {
-                last = last.max(entry.stamp);
-                epoch = epoch.max(entry.epoch);
+                // Stamps of earlier epochs are below every stamp of the present one.
+                (epoch, last) = (epoch, last).max((entry.epoch, entry.stamp));
                 if is_volatile(&entry) {
                     // Stored by a version whose schema called the key durable.
                     outdated.push(entry.key);
@@ -120,6 +124,7 @@ impl<S: Store> Core<S> {
             table: Arc::new(RwLock::new(table)),
             clock: Clock::new(last.max(ceiling), max_ahead_ns),
             ceiling,
+            max_ahead_ns,
             epoch,
             node,
             boot,
@@ -217,6 +222,10 @@ impl<S: Store> Core<S> {
                 Done::Forgotten(forgotten)
             }
             Job::Observe { stamp } => Done::Observed(self.clock.observe(wall_ns, stamp).is_ok()),
+            Job::Reassert { key, above } => {
+                Done::Applied(self.stage_reassert(wall_ns, key, above, staged))
+            }
+            Job::BeginEpoch { note } => Done::Epoch(self.stage_epoch(wall_ns, note, staged)),
             Job::PutLocal { name, value } => {
                 staged.local.insert(name, value);
                 Done::Local
@@ -259,37 +268,152 @@ impl<S: Store> Core<S> {
         Committed { first, entries }
     }
 
+    /// A forged entry is out-voted by what this node holds, or by a tombstone where it holds nothing.
+    fn stage_reassert(
+        &mut self,
+        wall_ns: u64,
+        key: Key,
+        above: Timestamp,
+        staged: &mut Staged,
+    ) -> Committed {
+        let nothing = Committed {
+            first: above,
+            entries: Vec::new(),
+        };
+        if self.clock.observe(wall_ns, above).is_err() {
+            return nothing;
+        }
+        let table = Arc::clone(&self.table);
+        let table = read(&table);
+        let value = match staged.held(&table, &key) {
+            Some(held) if held.stamp > above && held.epoch == self.epoch => return nothing,
+            held => held.and_then(|held| held.value().cloned()),
+        };
+        self.stage_apply(wall_ns, vec![(key, value)], false, staged)
+    }
+
+    fn stage_epoch(
+        &mut self,
+        wall_ns: u64,
+        note: Value,
+        staged: &mut Staged,
+    ) -> Result<Committed, EpochRefusal> {
+        let next = self
+            .epoch
+            .checked_add(1)
+            .and_then(|next| Some((next, epoch_key(next)?)));
+        let Some((next, key)) = next else {
+            return Err(EpochRefusal::Exhausted(self.epoch));
+        };
+        let table = Arc::clone(&self.table);
+        let table = read(&table);
+        if let Some(began) = self.epoch_began(&table, staged)
+            && !epoch_may_follow(
+                Some(began),
+                Timestamp::from_nanos(wall_ns),
+                self.newest(wall_ns),
+            )
+        {
+            let epoch = self.epoch;
+            return Err(EpochRefusal::TooSoon { epoch, began });
+        }
+        self.enter_epoch(next, staged);
+        Ok(self.stage_apply(wall_ns, vec![(key, Some(note))], true, staged))
+    }
+
+    fn enter_epoch(&mut self, epoch: u16, staged: &mut Staged) {
+        self.epoch = epoch;
+        self.clock.begin_epoch();
+        staged.new_epoch = true;
+    }
+
+    /// The newest stamp that the clock takes.
+    fn newest(&self, wall_ns: u64) -> Timestamp {
+        Timestamp::from_nanos(wall_ns.saturating_add(self.max_ahead_ns))
+    }
+
+    /// Stamp of the present epoch's announcement; the first epoch has none.
+    fn epoch_began(&self, table: &Table, staged: &Staged) -> Option<Timestamp> {
+        let key = epoch_key(self.epoch)?;
+        let held = staged.held(table, &key)?;
+        announced_epoch(held).map(|_| held.stamp)
+    }
+
     fn stage_merge(&mut self, wall_ns: u64, entries: Vec<Entry>, staged: &mut Staged) -> Merged {
-        let table = read(&self.table);
+        let table = Arc::clone(&self.table);
+        let table = read(&table);
         let mut merged = Merged {
-            results: Vec::with_capacity(entries.len()),
+            results: vec![MergeResult::Stale; entries.len()],
             applied: Vec::new(),
         };
-        for entry in entries {
-            if self.clock.observe(wall_ns, entry.stamp).is_err() {
-                merged.results.push(MergeResult::TooFarAhead);
-                continue;
+        // Announcements first, in order: the others may be of the epochs that they announce.
+        let mut order: Vec<(usize, Entry)> = entries.into_iter().enumerate().collect();
+        order.sort_by_key(|(index, entry)| {
+            (
+                announced_epoch(entry).map_or(u16::MAX, |epoch| epoch - 1),
+                *index,
+            )
+        });
+        let mut applied = Vec::new();
+        for (index, entry) in order {
+            let result = self.stage_merge_one(wall_ns, &entry, &table, staged);
+            if result == MergeResult::Applied {
+                staged
+                    .entries
+                    .insert(entry.key.clone(), Some(entry.clone()));
+                applied.push((index, entry));
             }
-            let outcome = entry.merge_over(staged.held(&table, &entry.key));
-            merged.results.push(match outcome {
-                Merge::Apply => MergeResult::Applied,
-                Merge::Duplicate => MergeResult::Duplicate,
-                Merge::Stale => MergeResult::Stale,
-            });
-            if outcome == Merge::Apply {
-                self.epoch = self.epoch.max(entry.epoch);
-                merged.applied.push(entry.clone());
-                staged.entries.insert(entry.key.clone(), Some(entry));
+            if let Some(slot) = merged.results.get_mut(index) {
+                *slot = result;
             }
         }
+        applied.sort_by_key(|(index, _)| *index);
+        merged.applied = applied.into_iter().map(|(_, entry)| entry).collect();
         merged
+    }
+
+    fn stage_merge_one(
+        &mut self,
+        wall_ns: u64,
+        entry: &Entry,
+        table: &Table,
+        staged: &mut Staged,
+    ) -> MergeResult {
+        let stray = entry.key.as_str().starts_with(EPOCH_PREFIX);
+        if stray && announced_epoch(entry).is_none() {
+            // It would take the place of an announcement, and who was away could not walk through them.
+            return MergeResult::EpochAhead;
+        }
+        if entry.epoch > self.epoch {
+            let next = announced_epoch(entry).filter(|epoch| epoch - 1 == self.epoch);
+            let began = self.epoch_began(table, staged);
+            let Some(next) = next else {
+                return MergeResult::EpochAhead;
+            };
+            if self.clock.check(wall_ns, entry.stamp).is_err() {
+                return MergeResult::TooFarAhead;
+            }
+            if !epoch_may_follow(began, entry.stamp, self.newest(wall_ns)) {
+                return MergeResult::EpochAhead;
+            }
+            self.enter_epoch(next, staged);
+        }
+        // Stamps of earlier epochs say nothing any more, however far ahead they are.
+        if entry.epoch == self.epoch && self.clock.observe(wall_ns, entry.stamp).is_err() {
+            return MergeResult::TooFarAhead;
+        }
+        match entry.merge_over(staged.held(table, &entry.key)) {
+            Merge::Apply => MergeResult::Applied,
+            Merge::Duplicate => MergeResult::Duplicate,
+            Merge::Stale => MergeResult::Stale,
+        }
     }
 
     /// One commit for all that is staged, including a new ceiling if the clock passed the one on disk.
     fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<(), WriteError> {
         let last = self.clock.last();
         let mut ceiling = self.ceiling;
-        if last > ceiling {
+        if last > ceiling || staged.new_epoch {
             ceiling = next_ceiling(wall_ns, last);
             let bytes = ceiling.as_nanos().to_le_bytes().to_vec();
             staged.local.insert(CEILING.to_owned(), bytes);
@@ -375,6 +499,12 @@ impl<S: Store> Core<S> {
     #[must_use]
     pub fn now(&self, wall_ns: u64) -> Timestamp {
         self.clock.now(wall_ns)
+    }
+
+    /// The epoch of the cluster's clock.
+    #[must_use]
+    pub const fn epoch(&self) -> u16 {
+        self.epoch
     }
 
     /// The node whose name own writes carry.

@@ -33,6 +33,18 @@ pub enum Job {
         /// The stamp.
         stamp: Timestamp,
     },
+    /// Write again what this node holds of a key, with a stamp above one that somebody forged.
+    Reassert {
+        /// The key.
+        key: Key,
+        /// The forged stamp; one beyond the drift bound is left alone.
+        above: Timestamp,
+    },
+    /// Begin a new epoch of the cluster's clock, announced by this value.
+    BeginEpoch {
+        /// Value of the announcement, for the human reader.
+        note: Value,
+    },
     /// Set a record of the node's own.
     PutLocal {
         /// Its name.
@@ -50,7 +62,10 @@ impl Job {
             Self::Apply { changes, .. } => changes.len(),
             Self::Merge { entries } => entries.len(),
             Self::Forget { keys } => keys.len(),
-            Self::Observe { .. } | Self::PutLocal { .. } => 1,
+            Self::Observe { .. }
+            | Self::Reassert { .. }
+            | Self::BeginEpoch { .. }
+            | Self::PutLocal { .. } => 1,
         }
     }
 
@@ -81,6 +96,26 @@ pub enum MergeResult {
     Stale,
     /// Its stamp lies beyond the drift bound; neither table nor clock was changed.
     TooFarAhead,
+    /// It is of an epoch of the cluster's clock that was not announced; nothing was changed.
+    EpochAhead,
+}
+
+/// Why no new epoch was begun. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EpochRefusal {
+    /// The last one is too young.
+    #[error(
+        "epoch {epoch} began at {began}: the next one may begin ten minutes later, so that nobody can use them up"
+    )]
+    TooSoon {
+        /// The present epoch.
+        epoch: u16,
+        /// Stamp of its announcement.
+        began: Timestamp,
+    },
+    /// All are used up.
+    #[error("epoch {0} is the last one")]
+    Exhausted(u16),
 }
 
 /// What became of merged entries.
@@ -103,6 +138,8 @@ pub enum Done {
     Forgotten(Vec<Entry>),
     /// To `Observe`: whether the stamp was taken; `false` if it lies beyond the drift bound.
     Observed(bool),
+    /// To `BeginEpoch`: the announcement, or why there is none.
+    Epoch(Result<Committed, EpochRefusal>),
     /// To `PutLocal`.
     Local,
 }

@@ -21,7 +21,7 @@ mod writer;
 pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
-pub use job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,

@@ -3,12 +3,12 @@
 use crate::config::{MetaConfig, NODE_ID, OpenError, WallClock, identity};
 use crate::core::{Core, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
-use crate::job::{Change, Committed, Done, Job, MergeResult, Merged, WriteError};
+use crate::job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 use crate::limits::{FEED_QUEUE_LEN, IMPORT_PART_LEN, IMPORT_PARTS_AHEAD, REQUEST_QUEUE_LEN};
 use crate::sled_store::{SledError, SledStore};
 use crate::writer::{Pace, Request, Writer};
 use mars_lamport::Timestamp;
-use mars_meta_model::{Entry, Key, NodeId, Store, Table, View as _};
+use mars_meta_model::{Entry, Key, NodeId, Store, Table, Value, View as _};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -295,6 +295,29 @@ impl Meta {
     pub async fn observe(&self, stamp: Timestamp) -> Result<bool, WriteError> {
         let done = self.write(Job::Observe { stamp }, Source::Local).await?;
         Ok(done == Done::Observed(true))
+    }
+
+    /// Writes again what is held of `key`, above a stamp that somebody forged; see [`Job::Reassert`].
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn reassert(&self, key: Key, above: Timestamp) -> Result<(), WriteError> {
+        let job = Job::Reassert { key, above };
+        self.write(job, Source::Local).await.map(|_| ())
+    }
+
+    /// Begins a new epoch of the cluster's clock; returns its number, or why there is none.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn begin_epoch(&self, note: Value) -> Result<Result<u16, EpochRefusal>, WriteError> {
+        match self.write(Job::BeginEpoch { note }, Source::Local).await? {
+            Done::Epoch(begun) => Ok(begun.map(|committed| {
+                let entry = committed.entries.first();
+                entry.map_or(0, |entry| entry.epoch)
+            })),
+            _ => Err(WriteError::Closed),
+        }
     }
 
     /// The entry of `key`, tombstones included.

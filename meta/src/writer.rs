@@ -163,10 +163,12 @@ impl<S: Store> Writer<S> {
         let outcome = self.core.commit_group((self.wall)(), jobs, |done| {
             for (done, waiting) in done.iter().zip(waiting_ref) {
                 match done {
-                    Done::Applied(committed) => hub.publish(&committed.entries, waiting.source),
+                    Done::Applied(committed) | Done::Epoch(Ok(committed)) => {
+                        hub.publish(&committed.entries, waiting.source);
+                    }
                     Done::Merged(merged) => hub.publish(&merged.applied, waiting.source),
                     Done::Forgotten(entries) => hub.forgotten(entries),
-                    Done::Observed(_) | Done::Local => {}
+                    Done::Observed(_) | Done::Epoch(Err(_)) | Done::Local => {}
                 }
             }
         });

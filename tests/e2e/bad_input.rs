@@ -83,7 +83,8 @@ fn keys_names_and_disks_are_checked_and_nothing_changes() {
 
     // Resources.
     for line in [
-        "view nosuch",
+        "status nosuch",
+        "explain nosuch",
         "primary nosuch",
         "pause-fetch nosuch",
         "invalidate nosuch",
@@ -316,7 +317,7 @@ fn a_full_log_stops_nobody_and_the_replicas_are_healed_when_there_is_space() {
         fill(&mut device, &mut image, salt, 1000);
     }
     w.has("hostb", "actual-hosta/is-emergency", "1");
-    w.until("hostb", "view mydata", |said| {
+    w.until("hostb", "view mydata --host=hosta", |said| {
         said.out.contains("EmergencyMode")
     });
     w.until(

@@ -102,7 +102,7 @@ fn only_a_good_token_and_a_free_name_let_a_node_in() {
         .and_then(|rest| rest.split(',').next());
     let said = x.run(&["join-cluster", addr.unwrap(), "--token", path]);
     assert_ne!(said.code, Some(0), "{said:?}");
-    assert!(x.run(&["view"]).out.contains("no cluster yet"));
+    assert!(x.run(&["status"]).out.contains("no cluster yet"));
 
     // On the command line it is refused before anything happens.
     let said = x.run(&["join-cluster", "--token", token.trim()]);
@@ -128,7 +128,7 @@ fn only_a_good_token_and_a_free_name_let_a_node_in() {
     let said = second.run(&["join-cluster", "--token", path]);
     assert_ne!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("has that name"), "{said:?}");
-    assert!(second.run(&["view"]).out.contains("no cluster yet"));
+    assert!(second.run(&["status"]).out.contains("no cluster yet"));
 }
 
 #[test]
@@ -142,5 +142,5 @@ fn an_expired_token_is_refused() {
     let said = x.run(&["join-cluster", "--token", file.to_str().unwrap()]);
     assert_ne!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("next: "), "{said:?}");
-    assert!(x.run(&["view"]).out.contains("no cluster yet"));
+    assert!(x.run(&["status"]).out.contains("no cluster yet"));
 }

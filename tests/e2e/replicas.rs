@@ -63,7 +63,7 @@ impl World {
                 Err(error) => assert!(
                     started.elapsed() < LIMIT,
                     "{node} does not export the device: {error}\n{}{}",
-                    self.exec(node, "view").out,
+                    self.exec(node, "status --all").out,
                     self.log_tail(node)
                 ),
             }

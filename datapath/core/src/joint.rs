@@ -152,4 +152,20 @@ mod tests {
         let last = format!("{},log-{}-h1,0:", "0".repeat(32), u64::MAX);
         assert_eq!(joint(&resource, &last), Err(JointError::Number(u64::MAX)));
     }
+
+    #[test]
+    fn the_example_of_the_specification() {
+        let page = include_str!("../../../docs/spec/take-over.md");
+        assert!(page.contains(OLD));
+        let joint = joint(&"r".parse().unwrap(), OLD).unwrap();
+        assert_eq!((joint.bytes.len(), joint.end.position), (4224, 128));
+        let mut hex = String::new();
+        for (i, row) in joint.bytes[4096..].chunks(16).enumerate() {
+            let bytes: String = row.iter().map(|b| format!("{b:02x}")).collect();
+            let line = format!("{:03x}  {bytes}", 4096 + 16 * i);
+            hex.push_str(&line);
+            hex.push('\n');
+        }
+        assert!(page.contains(&hex), "{hex}");
+    }
 }

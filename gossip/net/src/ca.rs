@@ -39,6 +39,14 @@ pub enum CaError {
     /// Its certificate says something else than an authority's.
     #[error("authority of the cluster: {0}")]
     Cert(#[from] CertError),
+    /// The key is another authority's.
+    #[error("this key ({found}) is not that of this cluster's authority ({wanted})")]
+    OtherCluster {
+        /// Hash of the key given.
+        found: KeyHash,
+        /// Hash of the key in the certificate.
+        wanted: KeyHash,
+    },
     /// Key and certificate are not a pair.
     #[error("ca.key and ca.crt in {} do not belong together; restore both from one backup", dir.display())]
     Mismatch {
@@ -109,6 +117,31 @@ impl ClusterCa {
             });
         }
         Ok(Self { key, cert, facts })
+    }
+
+    /// The authority whose key is in `pem` and whose certificate is `cert`, for taking it over on another node.
+    ///
+    /// # Errors
+    /// No key, or not the one of the certificate.
+    pub fn from_pem(pem: &str, cert: &[u8]) -> Result<Self, CaError> {
+        let key = NodeKey::from_pem(pem, "the authority's key")?;
+        let cert = CertificateDer::from(cert.to_vec());
+        let facts = cert::read_ca(&cert)?;
+        if facts.key != key.key_hash() {
+            return Err(CaError::OtherCluster {
+                found: key.key_hash(),
+                wanted: facts.key,
+            });
+        }
+        Ok(Self { key, cert, facts })
+    }
+
+    /// Its private key as PKCS #8 in PEM, for a backup. Whoever has it can admit nodes.
+    ///
+    /// # Errors
+    /// If the crypto library refuses.
+    pub fn key_pem(&self) -> Result<zeroize::Zeroizing<String>, CaError> {
+        Ok(self.key.to_pem()?)
     }
 
     /// Signs the public key of a request for this node. All else in the request is ignored.

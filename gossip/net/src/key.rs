@@ -171,6 +171,28 @@ impl NodeKey {
         files::replace(dir, name, pem.as_bytes(), files::PRIVATE)
     }
 
+    /// The private key as PKCS #8 in PEM.
+    pub(crate) fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        let pair = self.pair().map_err(KeyError::Generate)?;
+        Ok(Zeroizing::new(pair.serialize_pem()))
+    }
+
+    /// The key in a PEM text; `from` names where it came from.
+    pub(crate) fn from_pem(text: &str, from: &str) -> Result<Self, KeyError> {
+        let path = PathBuf::from(from);
+        match KeyPair::from_pem(text) {
+            Ok(pair) if pair.is_compatible(&PKCS_ED25519) => Ok(Self::from_pair(&pair)),
+            Ok(_) => Err(KeyError::NotAKey {
+                path,
+                reason: "another kind of key".to_owned(),
+            }),
+            Err(error) => Err(KeyError::NotAKey {
+                path,
+                reason: error.to_string(),
+            }),
+        }
+    }
+
     /// Reads `node.key` from the folder.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ impl Node {
             })
             .collect();
         self.with(now, |core, ctx| {
-            core.handle_merge_result(ctx, from, &results)
+            core.handle_merge_result(ctx, from, &results);
         });
     }
 

@@ -1,5 +1,6 @@
 //! What the core is told and what it reports.
 
+use crate::Denial;
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{Key, NodeId, View};
@@ -20,6 +21,9 @@ pub struct Config {
     pub volatile_interval_ns: u64,
     /// Drift bound of the store's clock, in ns: when a refused entry may be tried again.
     pub max_ahead_ns: u64,
+    /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
+    /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
+    pub born_ns: u64,
 }
 
 impl Config {
@@ -33,6 +37,7 @@ impl Config {
             digest_interval_ns: DIGEST_INTERVAL_NS,
             volatile_interval_ns: VOLATILE_INTERVAL_NS,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
+            born_ns: u64::MAX,
         }
     }
 }
@@ -71,6 +76,8 @@ pub enum MergeOutcome {
     Stale,
     /// Its stamp lies beyond the drift bound; nothing was changed.
     TooFarAhead,
+    /// Its epoch was not announced; nothing was changed.
+    EpochAhead,
 }
 
 /// How a connection came to its end.
@@ -129,6 +136,34 @@ pub enum Event {
         key: Key,
         /// Its stamp.
         stamp: Timestamp,
+    },
+    /// An entry is not stored, since it breaks a rule of trust; it is left at the sender.
+    Denied {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// The rule.
+        why: Denial,
+    },
+    /// Somebody forged an entry in this node's name, or wrote a key of this host without being entitled to: this node's
+    /// own version is to be written anew.
+    Forged {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// Its stamp: the new one must be above.
+        stamp: Timestamp,
+    },
+    /// A peer's administrator wrote in another owner's name; the entries were taken.
+    Forced {
+        /// Who sent them.
+        peer: String,
+        /// Their keys, at most [`crate::limits::FORCED_KEYS_MAX`].
+        keys: Vec<Key>,
+        /// How many.
+        count: u64,
     },
     /// Entries could not be read (of a later version, or damaged) and were left out.
     Skipped {

@@ -1,16 +1,20 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
 use crate::arrivals::{Arrivals, Cursors};
+use crate::door::{self, Verdict};
 use crate::hello::FEATURE_OVERLAY;
-use crate::limits::{PENDING_MERGE_MAX, REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS, WINDOW};
+use crate::limits::{
+    CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, PENDING_MERGE_MAX, REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS,
+    WINDOW,
+};
 use crate::overlay::Overlay;
-use crate::peer::Peer;
+use crate::peer::{Peer, Why};
 use crate::topology::Topology;
 use crate::{
     Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, fingerprint,
 };
 use mars_lamport::Timestamp;
-use mars_meta_model::{Entry, Key, Merge, Scope, is_volatile, scope_of};
+use mars_meta_model::{EPOCH_PREFIX, Entry, Key, Merge, Scope, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
@@ -114,6 +118,7 @@ impl Gossip {
         (peer.boot, peer.features, peer.keep) = (hello.boot, hello.features, true);
         self.peers.insert(host.to_owned(), peer);
         self.heard.insert(host.to_owned(), ctx.wall);
+        self.send_clock(ctx, host);
         self.push_uncompared(ctx, host, |_| true);
         self.resume(ctx, host, hello);
         self.link_up(ctx, host, hello.boot);
@@ -153,6 +158,14 @@ impl Gossip {
         }
     }
 
+    /// Tells a peer the system clock, which is read when the message leaves.
+    fn send_clock(&mut self, ctx: &Ctx<'_>, host: &str) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.clock_due = ctx.now.saturating_add(CLOCK_INTERVAL_NS);
+            peer.control(Body::Clock(0));
+        }
+    }
+
     /// The connection to `host` is gone.
     pub fn handle_disconnected(&mut self, ctx: &Ctx<'_>, host: &str, ending: Ending) {
         if self.peers.remove(host).is_some() {
@@ -164,7 +177,8 @@ impl Gossip {
     pub fn handle_message(&mut self, ctx: &Ctx<'_>, host: &str, message: Message) {
         self.heard.insert(host.to_owned(), ctx.wall);
         match message.body {
-            Body::Hello(_) => {}
+            // Clocks are compared by the shell, which knows how long the message was on its way.
+            Body::Hello(_) | Body::Clock(_) => {}
             Body::Push(entries, skipped) => self.received(ctx, host, (entries, skipped), false),
             Body::Entries(entries, skipped) => self.received(ctx, host, (entries, skipped), true),
             Body::Digest(digest) => self.on_digest(ctx, host, &digest),
@@ -199,6 +213,7 @@ impl Gossip {
             return;
         };
         let mut fresh = Vec::new();
+        let (mut events, mut forced, mut forced_count) = (Vec::new(), Vec::new(), 0);
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
@@ -206,6 +221,20 @@ impl Gossip {
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
                 Merge::Apply => {
+                    let rules = (&self.config, &self.topology);
+                    match door::judge(rules, ctx, host, &peer.incoming, &entry) {
+                        Verdict::Take => {}
+                        Verdict::TakeForced => {
+                            forced_count += 1;
+                            if forced.len() < FORCED_KEYS_MAX {
+                                forced.push(entry.key.clone());
+                            }
+                        }
+                        verdict => {
+                            deny(peer, host, &entry, verdict, &mut events);
+                            continue;
+                        }
+                    }
                     let print = fingerprint(&entry);
                     peer.incoming.insert(entry.key.clone(), (print, repair));
                     fresh.push(entry);
@@ -226,6 +255,16 @@ impl Gossip {
             self.pending_merge += fresh.len();
             self.merges.push_back((host.to_owned(), fresh));
         }
+        if forced_count > 0 {
+            self.event(Event::Forced {
+                peer: host.to_owned(),
+                keys: forced,
+                count: forced_count,
+            });
+        }
+        for event in events {
+            self.event(event);
+        }
     }
 
     /// What became of entries that [`Gossip::poll_merge`] had handed out for `host`.
@@ -236,9 +275,10 @@ impl Gossip {
         results: &[(Entry, MergeOutcome)],
     ) {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
-        let mut concerns = false;
+        let (mut concerns, mut epoch) = (false, false);
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
+                epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
                 concerns |= Topology::concerns(entry.key.as_str());
                 self.note(ctx, entry, Some(host));
             }
@@ -251,9 +291,11 @@ impl Gossip {
                 MergeOutcome::Applied | MergeOutcome::Duplicate => peer.accept(&entry.key),
                 MergeOutcome::Stale if answer => peer.repair(&entry.key),
                 MergeOutcome::Stale => {}
-                MergeOutcome::TooFarAhead => {
+                MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
+                    let stamp = *outcome == MergeOutcome::TooFarAhead;
+                    peer.refused_count += 1;
                     if !is_volatile(entry) {
-                        peer.refuse(entry);
+                        peer.refuse(entry, if stamp { Why::Stamp } else { Why::Epoch });
                     }
                     self.event(Event::Refused {
                         peer: host.to_owned(),
@@ -266,6 +308,9 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(host).filter(|peer| !peer.synced) {
             peer.touch(ctx.now);
         }
+        if epoch {
+            self.release_all(ctx, Why::Epoch);
+        }
         if concerns {
             self.refresh_topology(ctx);
         }
@@ -274,15 +319,26 @@ impl Gossip {
 
     /// Entries were applied to the store, from anywhere; the view has them already.
     pub fn handle_applied(&mut self, ctx: &Ctx<'_>, entries: &[Entry]) {
-        let mut concerns = false;
+        let (mut concerns, mut epoch) = (false, false);
         for entry in entries {
             concerns |= Topology::concerns(entry.key.as_str());
+            epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
             self.note(ctx, entry, None);
+        }
+        if epoch {
+            self.release_all(ctx, Why::Epoch);
         }
         if concerns {
             self.refresh_topology(ctx);
         }
         self.flush_volatile(ctx.now);
+    }
+
+    /// What was refused for this reason may be taken now.
+    pub(crate) fn release_all(&mut self, ctx: &Ctx<'_>, why: Why) {
+        for peer in self.peers.values_mut() {
+            peer.release_all(why, ctx.now);
+        }
     }
 
     /// A message that [`Gossip::poll_transmit`] had handed out for `host` has left the process.
@@ -319,6 +375,10 @@ impl Gossip {
                 let limit = |at: u64| at.saturating_add(REPAIR_TIMEOUT_NS) > ctx.now;
                 peer.repair_at = peer.repair_at.filter(|at| limit(*at));
             }
+            if regular && ctx.now >= peer.clock_due {
+                peer.clock_due = ctx.now.saturating_add(CLOCK_INTERVAL_NS);
+                peer.control(Body::Clock(0));
+            }
             let short = peer.features & FEATURE_OVERLAY != 0;
             peer.brief |= regular && short;
             if quick || (regular && !(short && peer.synced && !peer.doubt)) {
@@ -352,7 +412,10 @@ impl Gossip {
             .map(|(host, _)| host.clone())
             .collect();
         for host in hosts {
-            if let Some(body) = self.next_body(ctx, &host) {
+            if let Some(mut body) = self.next_body(ctx, &host) {
+                if let Body::Clock(wall) = &mut body {
+                    *wall = ctx.wall;
+                }
                 if let Some(peer) = self.peers.get_mut(&host) {
                     peer.in_flight += 1;
                 }
@@ -419,10 +482,12 @@ impl Gossip {
         self.peers.get(host).is_some_and(|peer| peer.synced)
     }
 
-    /// Number of a peer's entries that are refused because their stamps lie too far ahead.
+    /// How many of a peer's entries were refused since the connection to it is up: for stamp or epoch, and for a rule
+    /// of trust.
     #[must_use]
-    pub fn refused(&self, host: &str) -> usize {
-        self.peers.get(host).map_or(0, Peer::refused_len)
+    pub fn refused(&self, host: &str) -> (u64, u64) {
+        let peer = self.peers.get(host);
+        peer.map_or((0, 0), |peer| (peer.refused_count, peer.denied_count))
     }
 
     /// Fingerprint and number of the durable entries of a scope, for checks and displays.
@@ -443,4 +508,30 @@ impl Gossip {
         let base = self.config.digest_interval_ns;
         base - base / 10 + z % (base / 5).max(1)
     }
+}
+
+/// Leaves an entry at its sender, and reports it.
+fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
+    let (why, overwrite) = match verdict {
+        Verdict::Refuse(why) => (why, false),
+        Verdict::Overwrite(why) => (why, true),
+        Verdict::Take | Verdict::TakeForced => return,
+    };
+    peer.denied_count += 1;
+    if !is_volatile(entry) {
+        peer.refuse(entry, Why::Rule);
+    }
+    let (key, stamp) = (entry.key.clone(), entry.stamp);
+    if overwrite {
+        events.push(Event::Forged {
+            peer: host.to_owned(),
+            key: key.clone(),
+            stamp,
+        });
+    }
+    events.push(Event::Denied {
+        peer: host.to_owned(),
+        key,
+        why,
+    });
 }

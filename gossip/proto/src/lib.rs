@@ -13,6 +13,7 @@
 
 mod arrivals;
 mod config;
+mod door;
 mod gossip;
 mod hello;
 mod index;
@@ -31,6 +32,7 @@ mod topology;
 mod wire;
 
 pub use config::{Config, Ctx, Ending, Event, Liveness, MergeOutcome, NodeLife};
+pub use door::Denial;
 pub use gossip::Gossip;
 pub use hello::{FEATURE_COMPACT, FEATURE_OVERLAY, FEATURES, Hello, HelloError, WIRE_VERSION};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};

@@ -77,3 +77,11 @@ pub const AVOID_NS: u64 = 300_000_000_000;
 pub const UNNEEDED_NS: u64 = 60_000_000_000;
 /// Observations that say nothing new are forgotten after this time: 10 min.
 pub const LINK_MEMORY_NS: u64 = 600_000_000_000;
+/// Between two messages that tell a peer the system clock: 60 s.
+pub const CLOCK_INTERVAL_NS: u64 = 60_000_000_000;
+
+/// Keys named in one report of forced writes.
+pub const FORCED_KEYS_MAX: usize = 16;
+/// How far an entry of this node's earlier lives may be stamped behind the beginning of the present one, in ns: 1 hour. A
+/// store that was lost or restored, and a system clock that was set back, must not make own entries look forged.
+pub const FORMER_LIFE_LEAD_NS: u64 = 3_600_000_000_000;

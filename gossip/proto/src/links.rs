@@ -134,7 +134,8 @@ impl LinkTable {
                 LinkKind::Withdrawn => true,
                 LinkKind::Alive => !lost.contains(&note.node),
             };
-            !left(note.observer) && !left(note.node) && !(silent && old(note))
+            let gone = left(note.observer) || left(note.node);
+            !(gone || (silent && old(note)))
         });
     }
 

@@ -104,7 +104,27 @@ pub(crate) struct Peer {
     pub(crate) resumed: bool,
     /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
     pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
-    refused: BTreeMap<Scope, BTreeMap<(u64, Key), Item>>,
+    refused: BTreeMap<Scope, Refused>,
+    /// When it is told the system clock next.
+    pub(crate) clock_due: u64,
+    /// Entries of it that were refused for their stamp or epoch since the connection is up.
+    pub(crate) refused_count: u64,
+    /// Entries of it that were refused for a rule of trust since the connection is up.
+    pub(crate) denied_count: u64,
+}
+
+/// Refused entries of one scope by key hash and key.
+type Refused = BTreeMap<(u64, Key), (Item, Why)>;
+
+/// Why an entry is refused, hence when it may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its stamp: until time has caught up.
+    Stamp,
+    /// Its epoch: until another epoch was announced.
+    Epoch,
+    /// A rule of trust: until memberships have changed.
+    Rule,
 }
 
 impl Peer {
@@ -185,14 +205,14 @@ impl Peer {
 
     /// Remembers an entry of the peer's that was refused: towards this peer, fingerprints are reckoned as if it
     /// had been taken, so that the same entry is not asked for in every round.
-    pub(crate) fn refuse(&mut self, entry: &Entry) {
+    pub(crate) fn refuse(&mut self, entry: &Entry, why: Why) {
         if self.refused.values().map(BTreeMap::len).sum::<usize>() >= QUARANTINE_MAX {
             return;
         }
         self.sum.outdated(&scope_of(&entry.key));
         let place = (key_hash(&entry.key), entry.key.clone());
         let scope = self.refused.entry(scope_of(&entry.key)).or_default();
-        scope.insert(place, Item::of(entry));
+        scope.insert(place, (Item::of(entry), why));
     }
 
     /// The peer's entry of this key was taken, or it has ours: it is no longer special.
@@ -212,10 +232,27 @@ impl Peer {
     pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
         for (scope, held) in &mut self.refused {
             let before = held.len();
-            held.retain(|_, item| item.stamp > newest_acceptable);
+            held.retain(|_, (item, why)| *why != Why::Stamp || item.stamp > newest_acceptable);
             if held.len() != before {
                 self.sum.outdated(scope);
             }
+        }
+    }
+
+    /// Forgets the entries refused for this reason; compares again if there were any.
+    pub(crate) fn release_all(&mut self, reason: Why, now: u64) {
+        let mut released = false;
+        for (scope, held) in &mut self.refused {
+            let before = held.len();
+            held.retain(|_, (_, why)| *why != reason);
+            if held.len() != before {
+                self.sum.outdated(scope);
+                released = true;
+            }
+        }
+        if released {
+            self.synced = false;
+            self.recheck(now);
         }
     }
 
@@ -227,6 +264,7 @@ impl Peer {
         let range = range.clone();
         let all = self.refused.get(scope).into_iter().flatten();
         all.filter(move |((hash, _), _)| range.contains(hash))
+            .map(|(place, (item, _))| (place, item))
     }
 
     /// The summary of a range as this peer is to see it.

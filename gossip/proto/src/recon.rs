@@ -223,6 +223,7 @@ impl Gossip {
         }
         let old = std::mem::replace(&mut self.topology, topology);
         self.event(Event::TopologyChanged);
+        self.release_all(ctx, crate::peer::Why::Rule);
         let own = self.config.host.clone();
         let joined = new_scopes(&old, &self.topology, &own);
         let left = new_scopes(&self.topology, &old, &own);

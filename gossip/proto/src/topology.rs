@@ -55,6 +55,16 @@ impl Topology {
         }
     }
 
+    /// Identity of an active node.
+    pub(crate) fn id_of(&self, host: &str) -> Option<NodeId> {
+        self.active.get(host).map(|record| record.id)
+    }
+
+    /// Whether a node of this identity is active.
+    pub(crate) fn is_active(&self, id: NodeId) -> bool {
+        self.active.values().any(|record| record.id == id)
+    }
+
     /// Whether keys of this text can change what was read.
     pub(crate) fn concerns(key: &str) -> bool {
         key.starts_with("roster/") || key.starts_with("directory/")

@@ -16,6 +16,8 @@ use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
 /// Version byte in front of every body.
 const BODY_VERSION: u8 = 1;
+/// Type of the message that carries the system clock.
+const KIND_CLOCK: u8 = 24;
 const DIGEST_REPLY: u8 = 1;
 const DIGEST_BUSY: u8 = 2;
 const DIGEST_UNSETTLED: u8 = 4;
@@ -48,6 +50,8 @@ pub enum Body {
     Entries(Vec<Entry>, u32),
     /// The sender will close; why.
     Bye(String),
+    /// The sender's system clock in ns since the epoch, read when the message was handed out.
+    Clock(u64),
     /// Observations of links, passed on to everybody.
     Links(Vec<LinkNote>),
     /// The short digest, sent as a datagram.
@@ -210,6 +214,10 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
+        Body::Clock(wall) => {
+            out.extend_from_slice(&wall.to_le_bytes());
+            KIND_CLOCK
+        }
         Body::Links(notes) => {
             overlay::put_links(&mut out, notes);
             overlay::LINKS
@@ -235,7 +243,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS) {
+    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | KIND_CLOCK) {
         return Ok(None);
     }
     if body.len() > FRAME_LEN_MAX {
@@ -262,6 +270,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             Ok(Want { scope, hashes })
         })?),
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
+        KIND_CLOCK => Body::Clock(r.u64()?),
         overlay::LINKS => overlay::get_links(r)?,
         overlay::BRIEF => overlay::get_brief(r)?,
         compact::PRINTS => compact::get_prints(r)?,

@@ -1,4 +1,5 @@
 //! Real daemons on the loopback network, driven over their local APIs.
 
 mod cluster;
+mod membership;
 mod node;

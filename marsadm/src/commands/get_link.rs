@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::output::KeyItem;
 
-/// Print the value of each key, one per line, byte for byte. A missing key is an error (exit code 3).
+/// Print the value of each key, one per line, byte for byte (on a terminal, control
+/// characters are shown as escapes). A missing key is an error (exit code 3).
 ///
 /// Example: marsadm get-link /mars/userspace/note
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             None => format!("there is no key {key}"),
             Some(entry) => match entry.value() {
                 Some(value) => {
-                    ctx.ui.bytes(value.as_bytes());
+                    ctx.ui.value(value.as_bytes());
                     found.push(KeyItem::from(&entry));
                     continue;
                 }

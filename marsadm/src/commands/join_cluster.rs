@@ -29,48 +29,14 @@ pub struct Args {
 /// No token, a token on the command line, or the daemon's refusal.
 pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
     let work = async {
-        for word in args.host.iter().chain(&args.token) {
-            if looks_like_token(word) {
-                return Err(Error::usage(
-                    "a token on the command line is refused: every user of this machine can read it there",
-                )
-                .hint("draw a new token, write it to a file and name that: --token FILE (or - for stdin)"));
-            }
-        }
-        let token = match &args.token {
-            Some(place) if place == "-" => read_limited("stdin", std::io::stdin())?,
-            Some(place) => {
-                let file = std::fs::File::open(Path::new(place)).map_err(|error| {
-                    let kind = match error.kind() {
-                        std::io::ErrorKind::NotFound => Kind::NotFound,
-                        std::io::ErrorKind::PermissionDenied => Kind::Denied,
-                        _ => Kind::Internal,
-                    };
-                    Error::new(
-                        kind,
-                        format!("the token file {place} cannot be read: {error}"),
-                    )
-                })?;
-                read_limited(place, file)?
-            }
-            None => std::env::var("MARS_JOIN_TOKEN").map_err(|_| {
-                Error::usage("a token is needed to join").hint(
-                    "on a node of the cluster: marsadm join-token > FILE; then here: --token FILE",
-                )
-            })?,
-        };
-        let token = token.trim();
-        if token.is_empty() || token.contains(char::is_whitespace) {
-            return Err(Error::usage("the token is empty or has white space in it")
-                .hint("give exactly the line that marsadm join-token printed"));
-        }
+        let token = read_token(args.host.as_deref(), args.token.as_deref())?;
         if ctx.opts.dry_run {
             ctx.ui.note("would join the cluster");
             return Ok(());
         }
         let request = Request::JoinCluster {
             addr: args.host.clone(),
-            token: Secret(token.to_owned()),
+            token,
         };
         let hint =
             "draw a new token on a node of the cluster (marsadm join-token), copy the whole line";
@@ -81,7 +47,51 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
         ctx.ui.note("successfully joined the cluster");
         Ok(())
     };
-    work.await.map_err(|error| error.about("join-cluster"))
+    work.await
+        .map_err(|error: Error| error.about("join-cluster"))
+}
+
+/// The token from the file that `place` names, from stdin, or from the environment.
+///
+/// # Errors
+/// None is there, or it stands on the command line.
+pub(super) fn read_token(host: Option<&str>, place: Option<&str>) -> Result<Secret> {
+    for word in host.iter().chain(&place) {
+        if looks_like_token(word) {
+            return Err(Error::usage(
+                "a token on the command line is refused: every user of this machine can read it there",
+            )
+            .hint("draw a new token, write it to a file and name that: --token FILE (or - for stdin)"));
+        }
+    }
+    let token = match place {
+        Some("-") => read_limited("stdin", std::io::stdin())?,
+        Some(place) => {
+            let file = std::fs::File::open(Path::new(place)).map_err(|error| {
+                let kind = match error.kind() {
+                    std::io::ErrorKind::NotFound => Kind::NotFound,
+                    std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                    _ => Kind::Internal,
+                };
+                Error::new(
+                    kind,
+                    format!("the token file {place} cannot be read: {error}"),
+                )
+            })?;
+            read_limited(place, file)?
+        }
+        None => std::env::var("MARS_JOIN_TOKEN").map_err(|_| {
+            Error::usage("a token is needed to join").hint(
+                "on a node of the cluster: marsadm join-token > FILE; then here: --token FILE",
+            )
+        })?,
+    };
+    let token = token.trim();
+    if token.is_empty() || token.contains(char::is_whitespace) {
+        return Err(Error::usage("the token is empty or has white space in it")
+            .hint("give exactly the line that marsadm join-token printed"));
+    }
+    Ok(Secret(token.to_owned()))
 }
 
 fn read_limited(name: &str, from: impl std::io::Read) -> Result<String> {

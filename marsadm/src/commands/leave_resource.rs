@@ -73,7 +73,7 @@ fn switched_on(view: &Res<'_>, host: &str) -> Vec<String> {
 }
 
 /// Deletions of what makes the host a member; histories and logs stay until nobody needs them.
-fn own_keys(table: &Table, res: &str, host: &str) -> Changes {
+pub(super) fn own_keys(table: &Table, res: &str, host: &str) -> Changes {
     let prefix = format!("resource-{res}/");
     table
         .scan(&prefix)

@@ -39,15 +39,15 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         for entry in entries {
             match entry.value() {
-                Some(value) => ctx.ui.line(&format!(
-                    "{} -> {} ({})",
-                    entry.key,
-                    String::from_utf8_lossy(value.as_bytes()),
-                    entry.stamp
-                )),
-                None => ctx
-                    .ui
-                    .line(&format!("{} deleted ({})", entry.key, entry.stamp)),
+                Some(value) => {
+                    let value = String::from_utf8_lossy(value.as_bytes());
+                    let line = format!("{} -> {value} ({})", entry.key, entry.stamp);
+                    ctx.ui.value(line.as_bytes());
+                }
+                None => {
+                    let line = format!("{} deleted ({})", entry.key, entry.stamp);
+                    ctx.ui.value(line.as_bytes());
+                }
             }
         }
         Ok(())

@@ -4,8 +4,8 @@
 //! default: `templates/*.tpl` in the `library`; the commands: `command`.
 
 mod command;
-mod errno;
-mod facts;
+pub(crate) mod errno;
+pub(crate) mod facts;
 mod functions;
 mod library;
 mod machine;
@@ -19,4 +19,4 @@ mod time;
 
 pub use command::{Answer, answer};
 pub use places::template_dirs;
-pub use process::{load, main};
+pub use process::{answer_from, load, main, print};

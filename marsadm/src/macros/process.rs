@@ -1,34 +1,138 @@
-//! `--snapshot FILE` on the command line of the process.
+//! The reading commands on the command line of the process: of the running node, of a snapshot, of a legacy tree.
 
-use super::{answer, template_dirs};
-use crate::error::{Error, Kind};
-use crate::limits::SNAPSHOT_BYTES_MAX;
-use crate::snapshot::{Snapshot, parse};
+use super::{Answer, answer, template_dirs};
+use crate::context::{Ctx, Options};
+use crate::error::{Error, Kind, Result};
+use crate::limits::{
+    READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS_MAX, WINDOW_SECS,
+};
+use crate::output::Format;
+use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read};
 use crate::ui::Ui;
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Answers the command line from a snapshot if it has the option `--snapshot`; all of it then follows the original's
-/// syntax.
+/// Commands that are answered in the original's words and layouts wherever the state comes from; beside those that begin
+/// with `view` and `pretty`.
+const READING: [&str; 14] = [
+    "show",
+    "show-errors",
+    "show-info",
+    "show-state",
+    "mars-info",
+    "mars-state",
+    "role",
+    "state",
+    "cat",
+    "merge-cluster-list",
+    "get-emergency-limit",
+    "get-connect-pref-list",
+    "get-systemd-unit",
+    "get-systemd-want",
+];
+/// Commands of ours that read a snapshot or tree in their own way.
+const OURS: [&str; 5] = ["status", "explain", "check", "top", "snapshot"];
+/// Options that this page reads, whose value may be the next word.
+const VALUED: [&str; 9] = [
+    "--output",
+    "-o",
+    "--snapshot",
+    "--tree",
+    "--at",
+    "--socket",
+    "--host",
+    "--timeout",
+    "--window",
+];
+
+/// A command line whose command only reads.
+#[derive(Debug)]
+struct Reading {
+    origin: Origin,
+    socket: PathBuf,
+    timeout: Duration,
+    argv: Vec<String>,
+}
+
+/// Answers the command line if its command is one of the original's reading ones, or if the state is that of a snapshot
+/// or tree; all of it then follows the original's syntax.
 #[must_use]
 pub fn main(args: &[OsString]) -> Option<ExitCode> {
-    let (file, argv) = match split(args)? {
-        Ok(split) => split,
-        Err(error) => return Some(failed(&error)),
+    let ui = Ui::process(false).with_format(Format::wanted(args));
+    let run = |reading: Reading| -> Result<u8> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime
+            .map_err(|error| Error::internal(format!("the runtime did not start: {error}")))?;
+        runtime.block_on(reading.run(&ui))
     };
-    let snapshot = match load(&file) {
-        Ok(snapshot) => snapshot,
-        Err(error) => return Some(failed(&error)),
+    let result = split(args)?.and_then(run);
+    let code = match &result {
+        Ok(code) => *code,
+        Err(error) => error.kind.exit_code(),
     };
+    let result = match result {
+        // People were told already; programs get a document of the failure.
+        Ok(code) if code != 0 && ui.is_structured() => {
+            Err(Error::refused("the command failed, see its lines"))
+        }
+        result => result.map(drop),
+    };
+    ui.finish(&result, false, code);
+    Some(ExitCode::from(code))
+}
+
+impl Reading {
+    async fn run(self, ui: &Ui) -> Result<u8> {
+        let options = Options {
+            socket: self.socket,
+            timeout: self.timeout,
+            window: Duration::from_secs(WINDOW_SECS),
+            force: false,
+            dry_run: false,
+            acting: None,
+            parallel: 1,
+            force_values: false,
+            origin: self.origin,
+        };
+        let word = self.argv.iter().find(|word| !word.starts_with('-'));
+        let about = word.cloned().unwrap_or_default();
+        let ctx = Ctx::new(ui.clone(), options);
+        let answer = answer_from(&ctx, &self.argv).await;
+        let answer = answer.map_err(|error| error.about(&about))?;
+        Ok(print(ui, &answer))
+    }
+}
+
+/// Answers a command line of the original's (without the program's name) from where `ctx` looks.
+///
+/// # Errors
+/// If the state cannot be read. That the command fails is no error but told in the answer.
+pub async fn answer_from(ctx: &Ctx, argv: &[String]) -> Result<Answer> {
+    let mut snapshot = read(ctx).await?;
+    let words: Vec<&String> = argv.iter().filter(|word| !word.starts_with('-')).collect();
+    if words.first().is_some_and(|word| *word == "cat")
+        && !matches!(ctx.opts.origin, Origin::Snapshot(_))
+    {
+        add_files(&mut snapshot, &words[1..], &ctx.opts.origin);
+    }
+    if ctx.ui.data_terminal() {
+        snapshot = snapshot.for_terminal();
+    }
     let dirs = template_dirs(
         std::env::var_os("MARS_PATH").as_deref(),
         std::env::var_os("HOME").as_deref(),
         rustix::process::geteuid().is_root(),
     );
-    let answer = answer(&argv, &snapshot, &dirs);
-    let ui = Ui::process(false);
+    Ok(answer(argv, &snapshot, &dirs))
+}
+
+/// Prints an answer; its exit code.
+pub fn print(ui: &Ui, answer: &Answer) -> u8 {
     // Both end in a newline of their own.
     if let Some(text) = answer.stderr.strip_suffix('\n') {
         ui.note(text);
@@ -36,45 +140,118 @@ pub fn main(args: &[OsString]) -> Option<ExitCode> {
     if let Some(text) = answer.stdout.strip_suffix('\n') {
         ui.line(text);
     }
-    Some(ExitCode::from(answer.exit))
+    answer.exit
 }
 
-fn failed(error: &Error) -> ExitCode {
-    Ui::process(false).error("marsadm", error);
-    ExitCode::from(error.kind.exit_code())
+/// The files that `cat` is to print. What cannot be read is left out, as in the original.
+fn add_files(snapshot: &mut Snapshot, paths: &[&String], origin: &Origin) {
+    for path in paths {
+        let inside = path.strip_prefix("/mars/").unwrap_or(path);
+        let file = match origin {
+            Origin::Tree { dir, .. } if inside != path.as_str() => dir.join(inside),
+            _ => PathBuf::from(path),
+        };
+        if !std::fs::metadata(&file).is_ok_and(|meta| meta.is_file()) {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(&file)
+            .and_then(|file| file.take(SMALL_FILE_MAX).read_to_end(&mut bytes));
+        if read.is_ok() {
+            let item = Item {
+                stamp: snapshot.header.wall,
+                body: Body::Content(String::from_utf8_lossy(&bytes).into_owned()),
+                extra: serde_json::Map::new(),
+            };
+            snapshot.items.insert(inside.to_owned(), item);
+        }
+    }
 }
 
-/// Takes the option and its value out of the arguments; nothing if it is not there, or if help is wanted.
-fn split(args: &[OsString]) -> Option<Result<(PathBuf, Vec<String>), Error>> {
-    let mut file: Option<PathBuf> = None;
-    let mut argv = Vec::new();
+fn is_reading(word: &str) -> bool {
+    let macros = |prefix: &str| {
+        let rest = word.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    READING.contains(&word)
+        || word.starts_with("get-") && word.ends_with("sync-limit-value")
+        || macros("view")
+        || macros("pretty")
+        || macros("prettyprint")
+}
+
+/// Takes what is for us out of the arguments; nothing if the command line is another one, or if help is wanted.
+fn split(args: &[OsString]) -> Option<Result<Reading>> {
+    let socket = std::env::var_os("MARS_SOCKET").filter(|socket| !socket.is_empty());
+    let mut reading = Reading {
+        origin: Origin::Live,
+        socket: socket.map_or_else(|| "/run/mars/marsd.sock".into(), PathBuf::from),
+        timeout: READ_TIMEOUT,
+        argv: Vec::new(),
+    };
+    let (mut at, mut host, mut tree) = (None, None, None);
     let mut rest = args.iter().skip(1);
     while let Some(arg) = rest.next() {
         let Some(text) = arg.to_str() else {
-            // Only the name of the file may be anything.
-            return file.map(|_| Err(Error::usage("an argument is no UTF-8")));
+            // Only the name of a file may be anything.
+            let ours = !matches!(reading.origin, Origin::Live) || tree.is_some();
+            return ours.then(|| Err(Error::usage("an argument is no UTF-8")));
         };
-        match text.strip_prefix("--snapshot=") {
-            Some(path) => file = Some(path.into()),
-            None if text == "--snapshot" => match rest.next() {
-                Some(path) => file = Some(path.into()),
-                None => return Some(Err(Error::usage("--snapshot needs the name of a file"))),
-            },
-            None if matches!(text, "--help" | "-h") => return None,
-            None => argv.push(text.to_owned()),
+        if matches!(text, "--help" | "-h") {
+            return None;
+        }
+        let (name, mut value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text, None),
+        };
+        if !VALUED.contains(&name) {
+            reading.argv.push(text.to_owned());
+            continue;
+        }
+        value = value.or_else(|| rest.next().cloned());
+        let Some(value) = value else {
+            return Some(Err(Error::usage(format!("{name} needs a value"))));
+        };
+        let words = value.to_string_lossy().into_owned();
+        match name {
+            "--snapshot" => reading.origin = Origin::Snapshot(value.into()),
+            "--tree" => tree = Some(PathBuf::from(value)),
+            "--at" => at = Some(words),
+            "--socket" => reading.socket = value.into(),
+            "--host" => host = Some(words),
+            // Looked at by Format::wanted.
+            "--output" | "-o" => {}
+            "--timeout" => {
+                let seconds = words.parse().ok().map(Duration::from_secs);
+                let words = if words == "-1" {
+                    TIMEOUT_SECS_MAX.to_string()
+                } else {
+                    words
+                };
+                reading.timeout = seconds.map_or(READ_TIMEOUT, |wanted| wanted.min(READ_TIMEOUT));
+                reading.argv.push(format!("--timeout={words}"));
+            }
+            _ => reading.argv.push(format!("{name}={words}")),
         }
     }
-    if argv.first().is_some_and(|word| word == "help") {
-        return None;
+    if let Some(dir) = tree {
+        let host = host.take();
+        reading.origin = Origin::Tree { dir, at, host };
     }
-    file.map(|file| Ok((file, argv)))
+    if let Some(host) = host {
+        reading.argv.push(format!("--host={host}"));
+    }
+    let word = reading.argv.iter().find(|word| !word.starts_with('-'));
+    let word = word.map(String::as_str).unwrap_or_default();
+    let offline = !matches!(reading.origin, Origin::Live) && !OURS.contains(&word);
+    (word != "help" && (offline || is_reading(word))).then_some(Ok(reading))
 }
 
 /// Reads a snapshot file.
 ///
 /// # Errors
 /// The file cannot be read, is too long, or is no snapshot.
-pub fn load(path: &Path) -> Result<Snapshot, Error> {
+pub fn load(path: &Path) -> Result<Snapshot> {
     let what = format!("--snapshot {}", path.display());
     let limit = u64::try_from(SNAPSHOT_BYTES_MAX).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -96,23 +273,70 @@ pub fn load(path: &Path) -> Result<Snapshot, Error> {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Vec<OsString> {
-        line.split(' ').map(OsString::from).collect()
+    fn of(line: &str) -> Option<Result<Reading>> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        split(&words)
     }
 
     #[test]
-    fn the_option_stands_anywhere() {
+    fn options_stand_anywhere() {
         for line in [
             "marsadm --snapshot f view r",
             "marsadm view --snapshot=f r",
             "marsadm view r --snapshot f",
         ] {
-            let (file, argv) = split(&words(line)).unwrap().unwrap();
-            assert_eq!(file, PathBuf::from("f"));
-            assert_eq!(argv, ["view", "r"]);
+            let reading = of(line).unwrap().unwrap();
+            assert_eq!(reading.origin, Origin::Snapshot("f".into()));
+            assert_eq!(reading.argv, ["view", "r"]);
         }
-        assert!(split(&words("marsadm view r")).is_none());
-        assert!(split(&words("marsadm --snapshot f --help")).is_none());
-        assert!(split(&words("marsadm view --snapshot")).unwrap().is_err());
+        assert!(of("marsadm --snapshot f --help").is_none());
+        assert!(of("marsadm view --snapshot").unwrap().is_err());
+        assert!(of("marsadm --snapshot f status").is_none());
+    }
+
+    #[test]
+    fn reading_words_are_for_the_running_node() {
+        let reading = of("marsadm view-the-status r --window 5 --socket /s")
+            .unwrap()
+            .unwrap();
+        assert_eq!(reading.origin, Origin::Live);
+        assert_eq!(reading.argv, ["view-the-status", "r", "--window=5"]);
+        assert_eq!(reading.socket, PathBuf::from("/s"));
+        for other in [
+            "viewer",
+            "status",
+            "get-link x",
+            "set-link a b",
+            "primary r",
+            "list-links",
+        ] {
+            assert!(of(&format!("marsadm {other}")).is_none(), "{other}");
+        }
+        for word in [
+            "role",
+            "show all",
+            "prettyprint-default",
+            "get-global-sync-limit-value",
+        ] {
+            assert!(of(&format!("marsadm {word}")).is_some(), "{word}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_tree_is_whose_eyes_it_is_seen_with() {
+        let reading = of("marsadm --tree /t --host=b --at newest view all")
+            .unwrap()
+            .unwrap();
+        let origin = Origin::Tree {
+            dir: "/t".into(),
+            at: Some("newest".to_owned()),
+            host: Some("b".to_owned()),
+        };
+        assert_eq!(
+            (reading.origin, reading.argv),
+            (origin, vec!["view".to_owned(), "all".to_owned()])
+        );
+        let live = of("marsadm view all --host b").unwrap().unwrap();
+        assert_eq!(live.argv, ["view", "all", "--host=b"]);
     }
 }

@@ -1,9 +1,15 @@
 //! What one node knows at one moment, in one file: `docs/spec/snapshot.md`.
 
+mod live;
 mod model;
+mod origin;
 mod parse;
+mod tree;
 mod write;
 
+pub use live::take;
 pub use model::{Body, Device, Disk, FORMAT, Header, Item, Snapshot};
+pub use origin::{Origin, read, read_offline};
 pub use parse::{ParseError, parse};
+pub use tree::{TreeHeader, at_newest, read_tree, tree_host};
 pub use write::write;

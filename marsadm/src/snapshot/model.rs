@@ -1,5 +1,6 @@
 //! A snapshot in memory.
 
+use crate::shown::shown;
 use mars_lamport::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct Header {
     pub lamport: Option<Timestamp>,
     /// Whether the local data plane was running.
     pub daemon: bool,
+    /// The program that kept the keys (`marsd VERSION`); absent in snapshots of the original.
+    pub program: Option<String>,
     /// Backing disks of this host by path.
     pub disks: BTreeMap<String, Disk>,
     /// Exported devices of this host by path.
@@ -100,4 +103,42 @@ pub struct Snapshot {
     pub items: BTreeMap<String, Item>,
     /// Lines of unknown kinds, kept on copying.
     pub unknown: Vec<Map<String, Value>>,
+}
+
+impl Snapshot {
+    /// The same with all texts as a terminal may get them: what would steer it is shown instead. For output on
+    /// terminals only; the keys' paths change too where they hold such characters.
+    #[must_use]
+    pub fn for_terminal(mut self) -> Self {
+        let items = std::mem::take(&mut self.items);
+        for (path, mut item) in items {
+            item.body = match item.body {
+                Body::Key(value) => Body::Key(
+                    shown(&String::from_utf8_lossy(&value))
+                        .into_owned()
+                        .into_bytes(),
+                ),
+                Body::Content(text) => {
+                    let lines: Vec<_> = text.split('\n').map(shown).collect();
+                    Body::Content(lines.join("\n"))
+                }
+                body => body,
+            };
+            self.items.insert(shown(&path).into_owned(), item);
+        }
+        let devices = std::mem::take(&mut self.header.devices);
+        for (path, mut device) in devices {
+            for text in [
+                &mut device.mountpoint,
+                &mut device.fstype,
+                &mut device.mountflags,
+            ] {
+                *text = text.as_deref().map(|text| shown(text).into_owned());
+            }
+            self.header
+                .devices
+                .insert(shown(&path).into_owned(), device);
+        }
+        self
+    }
 }

@@ -130,6 +130,7 @@ fn header(mut fields: Fields) -> Result<Header, String> {
         .map(|text| stamp("lamport", &text))
         .transpose()?;
     let daemon = boolean(&mut fields, "daemon")?;
+    let program = string(&mut fields, "program")?;
     let mut disks = BTreeMap::new();
     for (path, mut disk) in objects(&mut fields, "disks")? {
         let disk = Disk {
@@ -153,6 +154,7 @@ fn header(mut fields: Fields) -> Result<Header, String> {
         wall,
         lamport,
         daemon,
+        program,
         disks,
         devices,
         extra: fields,

@@ -36,6 +36,9 @@ fn header(header: &Header) -> Map<String, Value> {
     if let Some(lamport) = header.lamport {
         put("lamport", json!(lamport.to_string()));
     }
+    if let Some(program) = &header.program {
+        put("program", json!(program));
+    }
     let disks = header.disks.iter();
     let disks: Map<_, _> = disks.map(|(p, d)| (p.clone(), disk(d))).collect();
     put("disks", Value::Object(disks));

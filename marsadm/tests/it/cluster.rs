@@ -75,11 +75,8 @@ async fn wait_cluster_names_who_is_missing() {
         host: host.to_owned(),
         connected: true,
         heard_ns: ns,
-        rtt_us: None,
-        error: None,
-        state: None,
-        since_ns: None,
         neighbour: true,
+        ..PeerInfo::default()
     };
     // hostb was heard of long ago, hostc in the future of this call.
     w.double.state.lock().unwrap().peers =
@@ -151,4 +148,118 @@ async fn the_keys_are_exported_as_a_legacy_tree() {
     let busy = format!("export-tree {}", w.dir.path().display());
     w.fails(&busy, Kind::Refused, "neither empty nor an export")
         .await;
+}
+
+#[tokio::test]
+async fn a_dead_host_is_taken_out_and_a_living_one_is_not() {
+    let w = World::new(&["hosta", "hostb", "hostc"]);
+    w.double.state.lock().unwrap().peers = vec![PeerInfo {
+        host: "hostc".to_owned(),
+        connected: true,
+        heard_ns: Some(u64::MAX),
+        ..PeerInfo::default()
+    }];
+    w.fails("lowlevel-delete-host hosta", Kind::Refused, "this host")
+        .await;
+    w.fails("lowlevel-delete-host hostx", Kind::NotFound, "no node")
+        .await;
+    w.fails("lowlevel-delete-host hostc", Kind::Refused, "it lives")
+        .await;
+    w.double.put(&[
+        ("directory/r/member-hostb", "storage"),
+        ("ips/ip-hostb", "x"),
+    ]);
+    w.fails("lowlevel-delete-host hostb", Kind::Refused, "resources: r")
+        .await;
+    w.ok("lowlevel-delete-host hostb --force").await;
+    assert!(
+        w.double
+            .get("roster/hostb")
+            .unwrap()
+            .ends_with("state=left")
+    );
+    assert_eq!(w.double.get("directory/r/member-hostb"), None);
+    assert_eq!(w.double.get("ips/ip-hostb"), None);
+    w.fails("lowlevel-delete-host hostb", Kind::NotFound, "no node")
+        .await;
+    let out = w.ok("lowlevel-ls-host-ips").await.stdout();
+    assert_eq!(out, "hosta 192.0.2.1\nhostc 192.0.2.3\n");
+    w.ok("lowlevel-set-host-ip hostc 192.0.2.99").await;
+    let line = w.double.get("roster/hostc").unwrap();
+    assert!(line.contains("meta=192.0.2.99:7900"), "{line}");
+    assert_eq!(w.double.get("ips/ip-hostc").as_deref(), Some("192.0.2.99"));
+    w.fails(
+        "lowlevel-set-host-ip hostb 1.2.3.4",
+        Kind::NotFound,
+        "no node",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn clusters_are_compared_before_they_are_merged() {
+    let w = World::new(&["hosta"]);
+    w.double.put(&[
+        ("uuid", "mine_1.000000000"),
+        ("directory/r/member-hosta", "storage"),
+    ]);
+    let out = w.ok("merge-cluster-list").await.stdout();
+    let want = "UUID: mine_1.000000000\nIPs:\n/mars/ips/ip-hosta\nRESOURCEs:\n/mars/resource-r\n";
+    assert_eq!(out, want);
+    let file = w.dir.path().join("token");
+    std::fs::write(&file, "mm1.secret\n").unwrap();
+    let token = file.to_str().unwrap();
+    let out = w
+        .ok(&format!("merge-cluster-check-list --token {token}"))
+        .await
+        .stdout();
+    let want = "UUID: other_1.000000000\nIPs:\n/mars/ips/ip-hostx\nRESOURCEs:\n/mars/resource-s\n";
+    assert_eq!(out, want);
+    w.ok(&format!("merge-cluster-check --token {token}")).await;
+    w.double.state.lock().unwrap().conflicts = vec!["both clusters have a host hosta".to_owned()];
+    for verb in ["merge-cluster", "merge-cluster-check"] {
+        w.fails(
+            &format!("{verb} --token {token}"),
+            Kind::Refused,
+            "both clusters have a host hosta",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_the_authority_goes_through_a_private_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let w = World::new(&["hosta"]);
+    let file = w.dir.path().join("ca");
+    let name = file.to_str().unwrap();
+    w.ok(&format!("ca export {name}")).await;
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    w.fails(
+        &format!("ca export {name}"),
+        Kind::Refused,
+        "cannot be written",
+    )
+    .await;
+    w.ok(&format!("ca import {name}")).await;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    w.fails(
+        &format!("ca import {name}"),
+        Kind::Refused,
+        "open to others",
+    )
+    .await;
+    let state = w.double.state.lock().unwrap();
+    assert!(!state.requests.iter().any(|r| r.contains("a key")));
+}
+
+#[tokio::test]
+async fn leaving_and_a_new_epoch_are_asked_for() {
+    let w = World::new(&["hosta"]);
+    w.ok("leave-cluster --force").await;
+    w.ok("clock epoch").await;
+    let state = w.double.state.lock().unwrap();
+    let asked = |text: &str| state.requests.iter().any(|r| r == text);
+    assert!(asked("LeaveCluster { force: true }") && asked("BeginEpoch"));
 }

@@ -2,8 +2,8 @@
 
 use mars_lamport::Timestamp;
 use mars_meta_api::{
-    ApiError, EntryBytes, ErrorCode, FromServer, GREETING, ImportOutcome, NodeInfo, Op, PeerInfo,
-    Request, Response, Secret, ToServer, read_frame, write_frame,
+    ApiError, EntryBytes, ErrorCode, FromServer, GREETING, ImportOutcome, MergeInfo, NodeInfo, Op,
+    PeerInfo, Request, Response, Secret, ToServer, read_frame, write_frame,
 };
 use mars_meta_model::{
     Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Table, Value, View as _,
@@ -27,6 +27,7 @@ pub(crate) struct State {
     pub(crate) cluster: Option<String>,
     pub(crate) peers: Vec<PeerInfo>,
     pub(crate) requests: Vec<String>,
+    pub(crate) conflicts: Vec<String>,
     watches: Vec<(Vec<String>, mpsc::Sender<Entry>)>,
     script: Option<Script>,
 }
@@ -48,6 +49,7 @@ impl Double {
             cluster: Some("c1".to_owned()),
             peers: Vec::new(),
             requests: Vec::new(),
+            conflicts: Vec::new(),
             watches: Vec::new(),
             script: None,
         };
@@ -208,6 +210,7 @@ impl State {
                 version: "0".to_owned(),
                 meta_addr: "192.0.2.1:7900".to_owned(),
                 data_addr: "192.0.2.1:7901".to_owned(),
+                ..NodeInfo::default()
             }),
             Request::Get { key } => {
                 let entry = self.table.entry(&Key::parse(&key).unwrap());
@@ -251,6 +254,24 @@ impl State {
                 lamport: 6_000_000_002,
             },
             Request::Peers => Response::Peers(self.peers.clone()),
+            Request::Import { entries } => {
+                let merged = entries.unpack().unwrap().into_iter();
+                Response::Imported(
+                    merged
+                        .map(|entry| match self.table.merge(entry) {
+                            Merge::Apply => ImportOutcome::Taken,
+                            Merge::Duplicate => ImportOutcome::Known,
+                            Merge::Stale => ImportOutcome::Older,
+                        })
+                        .collect(),
+                )
+            }
+            other => self.about_cluster(other),
+        }
+    }
+
+    fn about_cluster(&mut self, request: Request) -> Response {
+        match request {
             Request::CreateCluster if self.cluster.is_some() => Response::Error(
                 ApiError::new(
                     ErrorCode::AlreadyInCluster,
@@ -267,22 +288,18 @@ impl State {
             Request::JoinCluster { .. } => {
                 Response::Error(ApiError::new(ErrorCode::Denied, "the token is not valid"))
             }
-            Request::Unwatch { .. } => Response::Done,
-            Request::Import { entries } => {
-                let merged = entries.unpack().unwrap().into_iter();
-                Response::Imported(
-                    merged
-                        .map(|entry| match self.table.merge(entry) {
-                            Merge::Apply => ImportOutcome::Taken,
-                            Merge::Duplicate => ImportOutcome::Known,
-                            Merge::Stale => ImportOutcome::Older,
-                        })
-                        .collect(),
-                )
-            }
-            Request::Watch { .. } => {
-                Response::Error(ApiError::new(ErrorCode::Unsupported, "not known here"))
-            }
+            Request::Unwatch { .. }
+            | Request::LeaveCluster { .. }
+            | Request::ImportAuthority { .. } => Response::Done,
+            Request::BeginEpoch => Response::Epoch(1),
+            Request::ExportAuthority => Response::Token(Secret("a key".to_owned())),
+            Request::MergeCluster { .. } => Response::Merge(MergeInfo {
+                uuid: "other_1.000000000".to_owned(),
+                hosts: vec![("hostx".to_owned(), "192.0.2.9:7900".to_owned())],
+                resources: vec!["s".to_owned()],
+                conflicts: self.conflicts.clone(),
+            }),
+            _ => Response::Error(ApiError::new(ErrorCode::Unsupported, "not known here")),
         }
     }
 }

@@ -5,19 +5,19 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-struct Run {
+pub(crate) struct Run {
     case: String,
     name: String,
-    argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
     exit: i64,
     stdout: String,
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden")
 }
 
-fn cases() -> Vec<String> {
+pub(crate) fn cases() -> Vec<String> {
     let mut cases: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .filter_map(|entry| {
@@ -29,7 +29,7 @@ fn cases() -> Vec<String> {
     cases
 }
 
-fn runs(case: &str) -> Vec<Run> {
+pub(crate) fn runs(case: &str) -> Vec<Run> {
     let text = std::fs::read_to_string(folder().join(format!("{case}.expected.jsonl"))).unwrap();
     let words = |value: &Value| -> Vec<String> {
         let words = value.as_array().unwrap().iter();

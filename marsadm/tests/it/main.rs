@@ -8,6 +8,7 @@ mod double;
 mod events;
 mod golden;
 mod golden_macros;
+mod golden_tree;
 mod logs;
 mod options;
 mod people;
@@ -16,6 +17,7 @@ mod resources;
 mod roles;
 mod schema;
 mod silent;
+mod views;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};
@@ -51,6 +53,38 @@ impl World {
         args.extend(words.iter().map(|word| (*word).into()));
         let cli = Cli::try_parse_from(legacy_args(args)).unwrap();
         let (ui, captured) = Ui::captured();
+        (marsadm::run::run(&ui, cli).await, captured)
+    }
+
+    /// The same, as if data went to a terminal.
+    async fn run_on_terminal(&self, words: &[&str]) -> (Result<(), Error>, Captured) {
+        use clap::Parser as _;
+        let (ui, captured) = Ui::captured_terminal();
+        if words == ["show"] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let options = marsadm::context::Options {
+                socket: self.double.socket.clone(),
+                timeout: std::time::Duration::from_secs(10),
+                window: std::time::Duration::from_secs(60),
+                force: false,
+                dry_run: false,
+                acting: None,
+                parallel: 1,
+                force_values: false,
+                origin: marsadm::snapshot::Origin::Live,
+            };
+            let ctx = marsadm::context::Ctx::new(ui.clone(), options);
+            let answer = marsadm::macros::answer_from(&ctx, &words).await.unwrap();
+            marsadm::macros::print(&ui, &answer);
+            return (Ok(()), captured);
+        }
+        let mut args: Vec<std::ffi::OsString> = vec![
+            "marsadm".into(),
+            "--socket".into(),
+            self.double.socket.clone().into(),
+        ];
+        args.extend(words.iter().map(|word| (*word).into()));
+        let cli = Cli::try_parse_from(legacy_args(args)).unwrap();
         (marsadm::run::run(&ui, cli).await, captured)
     }
 

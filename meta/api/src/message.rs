@@ -164,6 +164,42 @@ pub enum Request {
         /// The token's text.
         token: Secret,
     },
+    /// Leave the cluster: this node's line in the roster says so, its store is emptied, its identity is given up.
+    LeaveCluster {
+        /// Also as the last node, as the holder of the authority, or as a member of resources.
+        force: bool,
+    },
+    /// Move this node, with what its store holds, to another cluster.
+    MergeCluster {
+        /// `HOST[:PORT]`; `None`: the address in the token.
+        addr: Option<String>,
+        /// A join token of the other cluster.
+        token: Secret,
+        /// Only tell what is there and what is in the way.
+        check: bool,
+    },
+    /// Begin a new epoch of the cluster's clock.
+    BeginEpoch,
+    /// The private key of the cluster's authority, for a backup.
+    ExportAuthority,
+    /// Hold the authority of the cluster from now on.
+    ImportAuthority {
+        /// Its private key, as exported.
+        key: Secret,
+    },
+}
+
+/// What a node would find in the cluster that it asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeInfo {
+    /// Name of the other cluster (key `uuid`).
+    pub uuid: String,
+    /// Its active hosts, with their addresses.
+    pub hosts: Vec<(String, String)>,
+    /// Its resources.
+    pub resources: Vec<String>,
+    /// Why the two cannot become one; empty: they can.
+    pub conflicts: Vec<String>,
 }
 
 /// A text that is never shown: its `Debug` form hides it.
@@ -178,7 +214,7 @@ impl fmt::Debug for Secret {
 }
 
 /// What this node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// Configured host name.
     pub host: String,
@@ -192,10 +228,19 @@ pub struct NodeInfo {
     pub meta_addr: String,
     /// Address under which other nodes reach the data plane.
     pub data_addr: String,
+    /// What the neighbours' clocks say of this node's system clock: `unknown`, `good`, `warn` or `insane`.
+    #[serde(default)]
+    pub clock: String,
+    /// Median of how far the neighbours' system clocks are ahead of this node's, in ns.
+    #[serde(default)]
+    pub clock_offset_ns: Option<i64>,
+    /// Epoch of the cluster's clock.
+    #[serde(default)]
+    pub epoch: u16,
 }
 
 /// What is known of another node (and of this one).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
     /// Host name.
     pub host: String,
@@ -216,6 +261,24 @@ pub struct PeerInfo {
     /// Whether this node keeps a connection with it; of others it hears over its neighbours.
     #[serde(default)]
     pub neighbour: bool,
+    /// How far its system clock is ahead of this node's, in ns.
+    #[serde(default)]
+    pub offset_ns: Option<i64>,
+    /// How many of its entries were refused since this daemon started: stamps too far ahead, epochs not announced.
+    #[serde(default)]
+    pub refused: u64,
+    /// The greatest stamp that was refused so, in ns since the epoch.
+    #[serde(default)]
+    pub refused_stamp: Option<u64>,
+    /// How many of its entries were refused because they break a rule of trust.
+    #[serde(default)]
+    pub denied: u64,
+    /// Key and rule of the last of them.
+    #[serde(default)]
+    pub denied_last: Option<String>,
+    /// How many entries it wrote in another owner's name, as an administrator's override.
+    #[serde(default)]
+    pub forced: u64,
 }
 
 /// What is known of a node's life.
@@ -336,9 +399,13 @@ pub enum Response {
     },
     /// To `Peers`.
     Peers(Vec<PeerInfo>),
-    /// To `JoinToken`.
+    /// To `JoinToken` and `ExportAuthority`.
     Token(Secret),
-    /// To `Unwatch`, `CreateCluster`, `JoinCluster`.
+    /// To `MergeCluster`.
+    Merge(MergeInfo),
+    /// To `BeginEpoch`: the epoch that has begun.
+    Epoch(u16),
+    /// To `Unwatch`, `CreateCluster`, `JoinCluster`, `LeaveCluster`, `ImportAuthority`.
     Done,
     /// A refusal.
     Error(ApiError),

@@ -10,8 +10,10 @@
 mod codec;
 mod directory;
 mod entry;
+mod epoch;
 mod key;
 pub mod limits;
+mod owner;
 mod roster;
 mod schema;
 mod store;
@@ -24,7 +26,11 @@ pub use directory::{
     Membership, member_key, members, resource_key, resources, resources_of, scope_includes,
 };
 pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
+pub use epoch::{
+    EPOCH_GAP_NS, EPOCH_PREFIX, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
+};
 pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
+pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{NodeRecord, NodeState, ParseNodeRecordError, roster, roster_key};
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
 pub use store::{Store, View, Write};

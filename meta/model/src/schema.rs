@@ -76,6 +76,12 @@ pub static SCHEMA: &[Family] = &[
         "identity, key hash, addresses and state of a node",
     ),
     row(
+        "clock-epoch/{nr}",
+        Admin,
+        Durable,
+        "announcement of an epoch of the cluster's clock",
+    ),
+    row(
         "directory/{res}/member-{host}",
         Host,
         Durable,

@@ -2,7 +2,9 @@
 
 use mars_meta_api::{ApiError, EntryBytes, ErrorCode, Op};
 use mars_meta_model::limits::{BATCH_LEN_MAX, KEY_LEN_MAX};
-use mars_meta_model::{Entry, Key, Value, check_host_name, check_name, classify};
+use mars_meta_model::{
+    EPOCH_PREFIX, Entry, Key, NodeRecord, Value, check_host_name, check_name, classify,
+};
 
 use crate::job::{Change, WriteError};
 
@@ -56,11 +58,35 @@ fn names(key: &Key) -> Result<(), ApiError> {
     checked.map_err(|error| bad(format!("key '{key}': {error}")))
 }
 
+/// What MARS itself writes in its own way only, also if an administrator insists.
+fn reserved(key: &Key, value: Option<&Value>) -> Result<(), ApiError> {
+    if key.as_str().starts_with(EPOCH_PREFIX) {
+        let message = format!("key '{key}' announces an epoch of the clock and cannot be written");
+        return Err(ApiError::new(ErrorCode::Refused, message)
+            .with_hint("marsadm clock epoch begins a new one; read docs/clock.md first"));
+    }
+    if let Some(value) = value
+        && let Some(host) = key.as_str().strip_prefix("roster/")
+    {
+        let line = value.as_str().map(str::parse::<NodeRecord>);
+        if !matches!(line, Some(Ok(_))) || check_host_name(host).is_err() {
+            return Err(bad(format!(
+                "key '{key}': the value is no line of the roster"
+            )));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn changes(ops: Vec<Op>, forced: bool) -> Result<Vec<Change>, ApiError> {
     batch_len(ops.len(), "changes")?;
     ops.into_iter()
         .map(|op| match op {
-            Op::Delete { key: text } => Ok((key(&text)?, None)),
+            Op::Delete { key: text } => {
+                let key = key(&text)?;
+                reserved(&key, None)?;
+                Ok((key, None))
+            }
             Op::Set { key: text, value } => {
                 let key = key(&text)?;
                 let value =
@@ -68,6 +94,7 @@ pub(super) fn changes(ops: Vec<Op>, forced: bool) -> Result<Vec<Change>, ApiErro
                 if !forced {
                     names(&key)?;
                 }
+                reserved(&key, Some(&value))?;
                 Ok((key, Some(value)))
             }
         })
@@ -77,6 +104,9 @@ pub(super) fn changes(ops: Vec<Op>, forced: bool) -> Result<Vec<Change>, ApiErro
 pub(super) fn import(entries: &EntryBytes) -> Result<Vec<Entry>, ApiError> {
     let entries = entries.unpack().map_err(bad)?;
     batch_len(entries.len(), "entries")?;
+    for entry in &entries {
+        reserved(&entry.key, entry.value())?;
+    }
     Ok(entries)
 }
 

@@ -11,6 +11,7 @@ use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
     Response, decode_request, encode_frame, read_body,
 };
+use mars_meta_model::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -273,8 +274,53 @@ impl Connection {
                     })
                     .await;
             }
+            request => return self.membership(id, request).await,
         };
         self.answer(id, now.unwrap_or_else(Response::Error)).await
+    }
+
+    /// Requests about the cluster as a whole.
+    async fn membership(&mut self, id: u64, request: Request) -> bool {
+        let control = Arc::clone(&self.shared.control);
+        match request {
+            Request::LeaveCluster { force } => {
+                tracing::info!(force, "a local client leaves the cluster");
+                let left = async move { control.leave_cluster(force).await };
+                self.later(id, async { left.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::MergeCluster { addr, token, check } => {
+                tracing::info!(check, "a local client merges clusters");
+                let merged = async move { control.merge_cluster(addr, token, check).await };
+                self.later(id, async { merged.await.map(Response::Merge) })
+                    .await
+            }
+            Request::ExportAuthority => {
+                tracing::warn!("a local client takes a copy of the authority's key");
+                let key = async move { control.export_authority().await };
+                self.later(id, async { key.await.map(Response::Token) })
+                    .await
+            }
+            Request::ImportAuthority { key } => {
+                tracing::warn!("a local client brings the authority's key");
+                let done = async move { control.import_authority(key).await };
+                self.later(id, async { done.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::BeginEpoch => {
+                tracing::warn!("a local client begins a new epoch of the cluster's clock");
+                let meta = self.shared.meta.clone();
+                self.later(id, async move {
+                    let name = control.node().await?.host;
+                    begin_epoch(&meta, &name).await
+                })
+                .await
+            }
+            _ => {
+                let error = ApiError::new(ErrorCode::Unsupported, "not served here");
+                self.refuse(id, error).await
+            }
+        }
     }
 
     async fn apply(&mut self, id: u64, ops: Vec<Op>, forced: bool) -> bool {
@@ -282,6 +328,9 @@ impl Connection {
             Ok(changes) => changes,
             Err(error) => return self.refuse(id, error).await,
         };
+        if let Err(error) = self.shared.control.check_write(&changes, forced) {
+            return self.refuse(id, error).await;
+        }
         if forced {
             log_forced("write", changes.iter().map(|(key, _)| key.as_str()));
         }
@@ -335,6 +384,16 @@ impl Connection {
     }
 }
 
+async fn begin_epoch(meta: &crate::Meta, host: &str) -> Result<Response, ApiError> {
+    let note =
+        Value::text(host).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    let begun = meta.begin_epoch(note).await;
+    match begun.map_err(|error| check::refusal(&error))? {
+        Ok(epoch) => Ok(Response::Epoch(epoch)),
+        Err(refusal) => Err(ApiError::new(ErrorCode::Refused, refusal.to_string())),
+    }
+}
+
 async fn written(ticket: Ticket) -> Result<Response, ApiError> {
     match ticket
         .done()
@@ -349,13 +408,13 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
                 MergeResult::Applied => ImportOutcome::Taken,
                 MergeResult::Duplicate => ImportOutcome::Known,
                 MergeResult::Stale => ImportOutcome::Older,
-                MergeResult::TooFarAhead => ImportOutcome::TooFarAhead,
+                MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,
             };
             Ok(Response::Imported(
                 merged.results.iter().map(outcome).collect(),
             ))
         }
-        Done::Forgotten(_) | Done::Observed(_) | Done::Local => Ok(Response::Done),
+        Done::Forgotten(_) | Done::Observed(_) | Done::Epoch(_) | Done::Local => Ok(Response::Done),
     }
 }
 

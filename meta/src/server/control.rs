@@ -1,6 +1,7 @@
 //! What the local API needs from the daemon around the store.
 
-use mars_meta_api::{ApiError, NodeInfo, PeerInfo, Secret};
+use crate::job::Change;
+use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret};
 use std::pin::Pin;
 
 /// An answer that may take a while. It is dropped unfinished if the connection of the client fails meanwhile.
@@ -23,10 +24,50 @@ pub trait Control: Send + Sync + 'static {
     /// Joins a cluster by token, at `addr` or at the address in the token.
     fn join_cluster(&self, addr: Option<String>, token: Secret) -> Answer<'_, ()>;
 
+    /// Gives this node's membership up.
+    fn leave_cluster(&self, _force: bool) -> Answer<'_, ()> {
+        Box::pin(async { Err(not_here()) })
+    }
+
+    /// Moves this node to another cluster, or (`check`) only tells what is in the way.
+    fn merge_cluster(
+        &self,
+        _addr: Option<String>,
+        _token: Secret,
+        _check: bool,
+    ) -> Answer<'_, MergeInfo> {
+        Box::pin(async { Err(not_here()) })
+    }
+
+    /// The private key of the cluster's authority.
+    fn export_authority(&self) -> Answer<'_, Secret> {
+        Box::pin(async { Err(not_here()) })
+    }
+
+    /// Holds the authority of the cluster from now on.
+    fn import_authority(&self, _key: Secret) -> Answer<'_, ()> {
+        Box::pin(async { Err(not_here()) })
+    }
+
+    /// Whether a local client may write this batch (owner rule, state of the clock). Must not block.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check_write(&self, _changes: &[Change], _forced: bool) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// System clock (ns since the epoch) when `host` was last heard of; `None`: not since this daemon started.
     /// Must not block.
     fn liveness(&self, host: &str) -> Option<u64>;
 
     /// All hosts for which [`Control::liveness`] may know something. Must not block.
     fn hosts(&self) -> Vec<String>;
+}
+
+fn not_here() -> ApiError {
+    ApiError::new(
+        ErrorCode::Unsupported,
+        "there is no cluster around this store",
+    )
 }

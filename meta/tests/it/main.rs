@@ -4,6 +4,7 @@
 mod core;
 #[cfg(test)]
 mod embedded;
+mod epochs;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl Control for TestControl {
                 version: "1".to_owned(),
                 meta_addr: String::new(),
                 data_addr: String::new(),
+                ..NodeInfo::default()
             })
         })
     }

@@ -14,6 +14,7 @@ mod merge;
 mod mirror;
 mod random;
 mod residue;
+mod take_over;
 
 use mars_meta_model::{Key, Merge, Table, View};
 use mars_migrations::testing::{materialize, set_mtime};

@@ -26,7 +26,7 @@ pub const NETWORK: LinkQuality = LinkQuality {
 /// Longest time until all agree after the start.
 const START_MAX: Duration = Duration::from_secs(600);
 
-/// Waits until every node is connected to and agrees with all its peers; returns how long that took.
+/// Waits until every node is connected to and agrees with all its neighbours; returns how long that took.
 ///
 /// # Errors
 /// The first node that does not, after ten minutes.
@@ -38,7 +38,7 @@ pub async fn agree(world: &World) -> Result<Duration, String> {
             let peers = node.status()?.peers();
             let (peer, _) = peers
                 .iter()
-                .find(|(_, peer)| !(peer.connected && peer.synced))?;
+                .find(|(_, peer)| peer.neighbour && !(peer.connected && peer.synced))?;
             Some(format!("{} does not agree with {peer}", node.host))
         });
         match open {
@@ -49,11 +49,10 @@ pub async fn agree(world: &World) -> Result<Duration, String> {
     }
 }
 
-/// Links of all nodes, divided by the number of nodes.
+/// Connections of all nodes, divided by the number of nodes.
 fn neighbours(world: &World) -> f64 {
-    let links = world.nodes.iter().filter_map(|node| node.status());
-    let links: usize = links.map(|status| status.peers().len()).sum();
-    float(links) / float(world.nodes.len())
+    let links = world.nodes.iter().filter_map(crate::SimNode::connections);
+    float(links.sum()) / float(world.nodes.len())
 }
 
 fn float(number: usize) -> f64 {

@@ -11,7 +11,7 @@ use mars_gossip::{Driver, DriverConfig, RosterPolicy, Status};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::{Change, WriteError};
-use mars_meta_model::{Entry, NodeId};
+use mars_meta_model::{Entry, NodeId, members, trespass};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -102,7 +102,10 @@ impl SimNode {
     }
 
     /// Puts entries on the disk of a node that does not run.
-    pub(crate) fn prepare(&mut self, entries: &[Entry]) {
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn prepare(&mut self, entries: &[Entry]) {
         assert!(self.life.is_none(), "{} runs", self.host);
         let writes: Vec<_> = entries.iter().map(mars_meta_model::Write::Put).collect();
         let committed = mars_meta_model::Store::commit(&mut self.disk, &writes);
@@ -265,6 +268,13 @@ impl SimNode {
         self.life.as_ref().map(|life| &life.status)
     }
 
+    /// Peers that the running process is connected with.
+    #[must_use]
+    pub fn connections(&self) -> Option<usize> {
+        let peers = self.status()?.peers();
+        Some(peers.values().filter(|peer| peer.connected).count())
+    }
+
     /// A local write.
     ///
     /// # Panics
@@ -286,7 +296,14 @@ impl SimNode {
         forced: bool,
     ) -> Result<Vec<Entry>, WriteError> {
         let store = self.store().expect("a node that writes must run");
-        let entries = store.try_apply(changes, forced)?;
+        // As the command line does: what belongs to others is written as an override.
+        let foreign = store.with_table(|table| {
+            changes.iter().any(|(key, _)| {
+                let member = |res: &str| members(table, res).contains_key(&self.host);
+                trespass(key, &self.host, member).is_some()
+            })
+        });
+        let entries = store.try_apply(changes, forced || foreign)?;
         self.journal.record(|| Event::Wrote {
             node: self.index,
             entries: entries.clone(),

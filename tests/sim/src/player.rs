@@ -6,10 +6,11 @@ use crate::invariants::{Broken, Quiet, Rules};
 use crate::mutation::Mutation;
 use crate::net::{LinkFaults, LinkQuality, NetStats};
 use crate::scenario::{Action, Scenario};
+use crate::store::SimStore;
 use crate::world::{World, change, in_virtual_time};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::Change;
-use mars_meta_model::{NodeState, View as _};
+use mars_meta_model::{NodeState, Scope, View as _, scope_includes};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -233,13 +234,21 @@ impl Player<'_> {
                 change(&format!("userspace/k{number}"), value),
                 change(&format!("resource-{RES}/primary"), Some(&host)),
             ],
-            7 => {
+            7 if self.is_member(node) => {
                 let key = format!("resource-{RES}/actual-{host}/seen-{number}");
                 vec![change(&key, Some("1"))]
             }
-            8 => vec![change(&format!("actual-{host}/seen-{number}"), Some("1"))],
+            7 | 8 => vec![change(&format!("actual-{host}/seen-{number}"), Some("1"))],
             _ => vec![change(&format!("defaults-{host}/k{number}"), value)],
         }
+    }
+
+    fn is_member(&self, node: usize) -> bool {
+        let node = &self.world.nodes[node];
+        let scope = Scope::Resource(RES.into());
+        let asked =
+            |store: &SimStore| store.with_table(|table| scope_includes(table, &scope, &node.host));
+        node.store().is_some_and(asked)
     }
 
     fn burst(&mut self, node: usize) {

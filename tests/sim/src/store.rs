@@ -9,7 +9,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
-use mars_meta_model::{Entry, NodeId, Table, View, member_key, resources, roster, testing};
+use mars_meta_model::{Entry, Key, NodeId, Table, View, member_key, resources, roster, testing};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -266,6 +266,18 @@ impl Backend for SimStore {
         let job = Job::Observe { stamp };
         let done = inner.core.commit_group(wall, vec![job], |_| {})?;
         Ok(done == [Done::Observed(true)])
+    }
+
+    async fn reassert(&self, key: Key, above: Timestamp) -> Result<(), WriteError> {
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let job = Job::Reassert { key, above };
+        for done in inner.core.commit_group(wall, vec![job], |_| {})? {
+            if let Done::Applied(committed) = done {
+                inner.publish(committed.entries, Source::Local);
+            }
+        }
+        Ok(())
     }
 
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {

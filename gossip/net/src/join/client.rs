@@ -13,7 +13,7 @@ use crate::dial::ConnectError;
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::join::wire::{
-    self, Blob, GRANTED, GrantedBody, Proven, REFUSED, REQUEST, Refusal, RequestBody,
+    self, Blob, GRANTED, GrantedBody, Proven, REFUSED, REQUEST, Refusal, RequestBody, SURVEY,
 };
 use crate::key::{KeyHash, NodeKey};
 use crate::limits::{JOIN_TIMEOUT, MAX_JOIN_REPLY};
@@ -125,6 +125,30 @@ pub async fn redeem(
     token: &JoinToken,
     joiner: &Joiner,
 ) -> Result<Joined, JoinError> {
+    let (issuer, body) = exchange(endpoint, token, joiner, REQUEST).await?;
+    accept(token, joiner, issuer, body)
+}
+
+/// Asks the first issuer that answers what a join would lead to; nobody is admitted, and the token is not used up.
+/// Returns who answered and what it gave along.
+///
+/// # Errors
+/// See [`JoinError`].
+pub async fn survey(
+    endpoint: &Endpoint,
+    token: &JoinToken,
+    joiner: &Joiner,
+) -> Result<(SocketAddr, Vec<u8>), JoinError> {
+    let (issuer, body) = exchange(endpoint, token, joiner, SURVEY).await?;
+    Ok((issuer, body.payload.0))
+}
+
+async fn exchange(
+    endpoint: &Endpoint,
+    token: &JoinToken,
+    joiner: &Joiner,
+    kind: u8,
+) -> Result<(SocketAddr, GrantedBody), JoinError> {
     token.check_expiry(endpoint.unix_time())?;
     let csr = joiner.key.csr(joiner.node, &joiner.name)?;
     let mut failed = Vec::new();
@@ -136,7 +160,8 @@ pub async fn redeem(
         .await
         {
             Ok(Ok(connection)) => {
-                let asked = timeout(JOIN_TIMEOUT, ask(&connection, token, joiner, &csr)).await;
+                let asked =
+                    timeout(JOIN_TIMEOUT, ask(&connection, token, joiner, &csr, kind)).await;
                 let result = asked.unwrap_or(Err(JoinError::Timeout { addr }));
                 // "Done" tells the issuer that its answer arrived.
                 let (code, reason) = match &result {
@@ -144,7 +169,7 @@ pub async fn redeem(
                     Err(error) => (CloseCode::Protocol, error.to_string()),
                 };
                 connection.close(code, &reason);
-                return result;
+                return result.map(|body| (addr, body));
             }
             Ok(Err(error)) => failed.push(error),
             Err(_) => failed.push(ConnectError::Timeout {
@@ -172,7 +197,8 @@ async fn ask(
     token: &JoinToken,
     joiner: &Joiner,
     csr: &[u8],
-) -> Result<Joined, JoinError> {
+    kind: u8,
+) -> Result<GrantedBody, JoinError> {
     let addr = connection.remote_addr();
     let lost = |e: String| JoinError::Lost { addr, reason: e };
     let proven =
@@ -192,7 +218,7 @@ async fn ask(
         .open_bi(MAX_JOIN_REPLY)
         .await
         .map_err(|e| lost(e.to_string()))?;
-    tx.send(REQUEST, 0, body)
+    tx.send(kind, 0, body)
         .await
         .map_err(|e| lost(e.to_string()))?;
     tx.finish().map_err(|e| lost(e.to_string()))?;
@@ -200,7 +226,10 @@ async fn ask(
         let frame = rx.read_frame().await.map_err(|e| lost(e.to_string()))?;
         let frame = frame.ok_or_else(|| lost("closed without an answer".to_owned()))?;
         match frame.kind {
-            GRANTED => return accept(token, joiner, addr, &frame.body),
+            GRANTED => {
+                return wire::decode(&frame.body)
+                    .map_err(|reason| JoinError::BadReply { addr, reason });
+            }
             REFUSED => {
                 let body = wire::decode(&frame.body)
                     .map_err(|reason| JoinError::BadReply { addr, reason })?;
@@ -220,10 +249,9 @@ fn accept(
     token: &JoinToken,
     joiner: &Joiner,
     addr: SocketAddr,
-    body: &[u8],
+    body: GrantedBody,
 ) -> Result<Joined, JoinError> {
     let bad = |reason: String| JoinError::BadReply { addr, reason };
-    let body: GrantedBody = wire::decode(body).map_err(bad)?;
     let ca: KeyHash = cert::read_ca(&body.ca.0)
         .map_err(|e| bad(e.to_string()))?
         .key;

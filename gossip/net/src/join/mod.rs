@@ -10,6 +10,6 @@ mod client;
 mod server;
 mod wire;
 
-pub use client::{JoinError, Joined, Joiner, redeem};
+pub use client::{JoinError, Joined, Joiner, redeem, survey};
 pub use server::{Grant, JoinRequest, ServeJoinError, TokenState, serve_join};
 pub use wire::Refusal;

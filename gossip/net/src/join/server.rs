@@ -11,7 +11,7 @@ use crate::close::CloseCode;
 use crate::connection::Connection;
 use crate::frame::FrameSender;
 use crate::join::wire::{
-    self, Blob, GRANTED, GrantedBody, Proven, REFUSED, REQUEST, Refusal, RequestBody,
+    self, Blob, GRANTED, GrantedBody, Proven, REFUSED, REQUEST, Refusal, RequestBody, SURVEY,
 };
 use crate::key::KeyHash;
 use crate::limits::{JOIN_TIMEOUT, MAX_JOIN_PAYLOAD, MAX_JOIN_REQUEST};
@@ -43,6 +43,8 @@ pub struct JoinRequest {
     pub data: Option<SocketAddr>,
     /// Where its packets come from.
     pub observed: SocketAddr,
+    /// It only wants to know what it would join: it is not to be admitted, and the token not to be used up.
+    pub survey: bool,
 }
 
 /// The joiner is admitted: it is in the roster, durably.
@@ -151,7 +153,7 @@ where
         Ok(None) => return Err(none("the stream ended".to_owned())),
         Err(e) => return Err(none(e.to_string())),
     };
-    let checked = if frame.kind == REQUEST {
+    let checked = if matches!(frame.kind, REQUEST | SURVEY) {
         check(connection, ca, now, lookup, &frame.body)
     } else {
         Err(Refusal::BadRequest(format!(
@@ -159,10 +161,14 @@ where
             frame.kind
         )))
     };
-    let (request, cert) = match checked {
+    let (mut request, mut cert) = match checked {
         Ok(checked) => checked,
         Err(refusal) => return refuse(&mut tx, refusal, None).await,
     };
+    request.survey = frame.kind == SURVEY;
+    if request.survey {
+        cert.clear();
+    }
     *proven = Some(request.clone());
     let grant = match decide(request.clone()).await {
         Ok(grant) => grant,
@@ -243,6 +249,7 @@ where
         meta,
         data,
         observed: connection.remote_addr(),
+        survey: false,
     };
     Ok((request, cert))
 }

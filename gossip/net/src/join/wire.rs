@@ -18,6 +18,8 @@ pub(super) const REQUEST: u8 = 1;
 pub(super) const GRANTED: u8 = 2;
 /// Frame type: the issuer says no.
 pub(super) const REFUSED: u8 = 3;
+/// Frame type: the joiner asks what it would join; body as of [`REQUEST`].
+pub(super) const SURVEY: u8 = 4;
 
 const EXPORT_LABEL: &[u8] = b"EXPORTER-mars-join-1";
 const PROOF_LABEL: &[u8] = b"mars join proof 1";

@@ -8,7 +8,7 @@ use mars_gossip_proto::{
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
     Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
-    roster_key, scope_of,
+    members, roster_key, scope_of, trespass,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -61,6 +61,7 @@ fn kind(body: &Body) -> &'static str {
         Body::Want(_) => "want",
         Body::Entries(..) => "entries",
         Body::Bye(_) => "bye",
+        Body::Clock(_) => "clock",
         Body::Links(_) => "links",
         Body::Brief(_) => "brief",
         Body::Prints(_) => "prints",
@@ -228,6 +229,11 @@ impl Net {
         for (key, value) in changes {
             let mut entry = mars_meta_model::testing::entry(key, *value, 0, node.id.0);
             entry.stamp = node.clock.tick(wall);
+            // As the command line does: what belongs to others is written as an override.
+            entry.forced = trespass(&entry.key, host, |res| {
+                members(&node.table, res).contains_key(host)
+            })
+            .is_some();
             assert_eq!(node.table.merge(entry.clone()), Merge::Apply);
             applied.push(entry);
         }
@@ -276,7 +282,7 @@ impl Net {
         while let Some((to, message)) = node.with(now, |core, ctx| core.poll_datagram(ctx)) {
             self.datagrams += 1;
             let lost = self.lose_datagrams;
-            if lost.is_none_or(|one_in| self.datagrams % one_in != 0) {
+            if lost.is_none_or(|one_in| !self.datagrams.is_multiple_of(one_in)) {
                 let (kind, bytes) = encode(&message);
                 self.wires.push_back((host.to_owned(), to, kind, bytes));
             }

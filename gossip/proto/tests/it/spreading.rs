@@ -100,10 +100,11 @@ fn equal_nodes_exchange_nothing_but_short_digests() {
     net.pass(30 * SEC);
     net.forget_counts();
     net.pass(100 * SEC);
-    assert_eq!(net.kinds(), ["brief"]);
+    assert_eq!(net.kinds(), ["brief", "clock"]);
     // Three pairs, both directions, every ten seconds.
     assert!((55..=70).contains(&net.count("brief")), "{:?}", net.sent);
-    assert!(net.bytes < 70 * 23, "{} bytes", net.bytes);
+    assert!(net.count("clock") <= 12, "{:?}", net.sent);
+    assert!(net.bytes < 70 * 23 + 12 * 17, "{} bytes", net.bytes);
 }
 
 #[test]
@@ -198,12 +199,12 @@ fn entries_from_a_clock_far_ahead_are_refused_without_endless_repairs() {
     net.write("a", &[("userspace/future", Some("1"))]);
     net.pass(15 * SEC);
     assert_eq!(net.text("b", "userspace/future"), None);
-    assert!(net.nodes["b"].core.refused("a") == 1);
+    assert!(net.nodes["b"].core.refused("a") == (1, 0));
     let refused = |e: &&Event| matches!(e, Event::Refused { peer, .. } if peer == "a");
     assert!(net.nodes["b"].events.iter().any(|e| refused(&e)));
     net.forget_counts();
     net.pass(100 * SEC);
-    assert_eq!(net.kinds(), ["brief"], "no repair rounds");
+    assert_eq!(net.kinds(), ["brief", "clock"], "no repair rounds");
     // Others are not held back.
     net.write("c", &[("userspace/x", Some("1"))]);
     net.settle();
@@ -321,4 +322,69 @@ fn a_new_node_is_not_filled_by_all_others_at_once() {
         assert!(net.nodes["z"].core.is_synced(peer), "{peer}");
     }
     assert!(net.entries <= 5 * 500, "{}", net.entries);
+}
+
+#[test]
+fn the_owner_rule_follows_memberships_in_any_order() {
+    let mut net = three();
+    // The keys of the resource come before and with the membership.
+    net.write(
+        "c",
+        &[
+            ("resource-r/maxnr", Some("7")),
+            ("directory/r/member-c", Some("storage")),
+        ],
+    );
+    for node in net.nodes.values_mut() {
+        node.events.clear();
+    }
+    net.pass(2 * SEC);
+    assert_eq!(net.text("a", "resource-r/maxnr").as_deref(), Some("7"));
+    // Written as a member, arrives after the leave.
+    net.disconnect("c", "a");
+    net.disconnect("c", "b");
+    net.write("c", &[("resource-r/maxnr", Some("8"))]);
+    net.write("b", &[("directory/r/member-c", None)]);
+    net.connect_all();
+    net.pass(2 * SEC);
+    assert_eq!(net.text("a", "resource-r/maxnr").as_deref(), Some("8"));
+    let denied = |e: &Event| matches!(e, Event::Denied { .. } | Event::Forged { .. });
+    for (host, node) in &net.nodes {
+        assert!(!node.events.iter().any(denied), "{host}: {:?}", node.events);
+    }
+}
+
+#[test]
+fn what_is_refused_for_a_membership_not_known_yet_is_taken_when_it_is() {
+    let mut net = three();
+    net.pass(SEC);
+    // c believes itself a member (its directory says so), b does not know yet.
+    net.disconnect("c", "a");
+    net.disconnect("c", "b");
+    let member = mars_meta_model::testing::entry(
+        "directory/r/member-c",
+        Some("storage"),
+        crate::net::START,
+        99,
+    );
+    let node = net.nodes.get_mut("c").unwrap();
+    node.table.merge(member.clone());
+    net.write("c", &[("resource-r/maxnr", Some("7"))]);
+    let c = net.nodes["c"].core.is_connected("b");
+    assert!(!c);
+    net.connect("c", "b");
+    net.pass(SEC);
+    assert_eq!(net.text("b", "resource-r/maxnr"), None);
+    assert_eq!(net.nodes["b"].core.refused("c"), (0, 1));
+    let node = net.nodes.get_mut("b").unwrap();
+    node.table.merge(member.clone());
+    node.with(net.now, |core, ctx| {
+        core.handle_applied(ctx, std::slice::from_ref(&member));
+    });
+    let node = net.nodes.get_mut("c").unwrap();
+    node.with(net.now, |core, ctx| {
+        core.handle_applied(ctx, std::slice::from_ref(&member));
+    });
+    net.pass(2 * SEC);
+    assert_eq!(net.text("b", "resource-r/maxnr").as_deref(), Some("7"));
 }

@@ -1,6 +1,5 @@
 //! The options of the original that bear on reading.
 
-use crate::limits::{TIMEOUT_SECS, WINDOW_SECS};
 use crate::macros::facts::Options;
 use crate::macros::number::{Num, truncate};
 
@@ -25,18 +24,7 @@ pub(super) struct Line {
 /// Which option is wrong, and why.
 pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, String> {
     let mut line = Line {
-        options: Options {
-            host: host.to_owned(),
-            window: i64::try_from(WINDOW_SECS).unwrap_or(i64::MAX),
-            timeout: i64::try_from(TIMEOUT_SECS).unwrap_or(i64::MAX),
-            threshold: 10 << 20,
-            stuck_seconds: 3600,
-            keep_backup_hours: 168,
-            ignore_deleted: 1,
-            verbose: 0,
-            force: false,
-            dry_run: false,
-        },
+        options: Options::of(host),
         macro_text: None,
         foreign: false,
         deleted: false,

@@ -50,6 +50,13 @@ impl Sets {
     }
 }
 
+impl Sets {
+    /// All resources, in natural order.
+    pub(crate) fn resources(&self) -> Vec<String> {
+        self.resources.clone()
+    }
+}
+
 impl Facts<'_> {
     /// All resources of the tree, in natural order.
     pub(crate) fn resources(&self) -> Vec<String> {
@@ -59,7 +66,11 @@ impl Facts<'_> {
     /// Whether the tree has this resource.
     pub(crate) fn has_resource(&self, res: &str) -> bool {
         let root = format!("resource-{res}");
-        self.snap.items.contains_key(&root) || self.paths(&format!("{root}/")).next().is_some()
+        let any = |prefix: String| self.paths(&prefix).next().is_some();
+        self.snap.items.contains_key(&root)
+            || any(format!("{root}/"))
+            // Of resources elsewhere our daemons keep the members only.
+            || (self.is_native() && any(format!("directory/{res}/member-")))
     }
 
     /// Whether `host` has left the cluster: its address is a tombstone.

@@ -2,6 +2,7 @@
 
 mod features;
 mod hosts;
+mod logs;
 mod messages;
 mod positions;
 mod split;
@@ -12,6 +13,7 @@ pub(crate) use messages::Filter;
 pub(crate) use positions::Series;
 
 use super::number::{Num, truncate};
+use crate::limits::{TIMEOUT_SECS, WINDOW_SECS};
 use crate::snapshot::{Body, Snapshot};
 use mars_lamport::Timestamp;
 
@@ -38,6 +40,24 @@ pub(crate) struct Options {
     pub(crate) force: bool,
     /// Whether nothing is to be written.
     pub(crate) dry_run: bool,
+}
+
+impl Options {
+    /// The original's defaults, for the eyes of `host`.
+    pub(crate) fn of(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            window: i64::try_from(WINDOW_SECS).unwrap_or(i64::MAX),
+            timeout: i64::try_from(TIMEOUT_SECS).unwrap_or(i64::MAX),
+            threshold: 10 << 20,
+            stuck_seconds: 3600,
+            keep_backup_hours: 168,
+            ignore_deleted: 1,
+            verbose: 0,
+            force: false,
+            dry_run: false,
+        }
+    }
 }
 
 /// The state as one host sees it.
@@ -144,6 +164,11 @@ impl<'a> Facts<'a> {
     /// Whether the data plane runs here.
     pub(crate) fn is_module_loaded(&self) -> bool {
         self.snap.header.daemon
+    }
+
+    /// Whether our daemons kept the keys, not the original's kernel module.
+    pub(crate) fn is_native(&self) -> bool {
+        self.snap.header.program.is_some()
     }
 
     /// Whether `host` is the one that took the snapshot.

@@ -107,6 +107,9 @@ impl Facts<'_> {
         let Some(replay) = self.replay(res, host) else {
             return Amounts::default();
         };
+        if self.is_native() {
+            return self.told_amounts(res, host, &replay);
+        }
         let size = |nr: u64, files_only| self.log_size(res, nr, host, files_only);
         let mut amounts = Amounts {
             base_nr: replay.nr,
@@ -198,6 +201,9 @@ impl Facts<'_> {
         let Some(replay) = self.replay(res, host) else {
             return true;
         };
+        if self.is_native() {
+            return self.is_told_orphan(res, host, &replay);
+        }
         let size = self.log_file(res, replay.nr, &replay.producer);
         size.is_none_or(|size| size < replay.pos)
     }
@@ -218,6 +224,10 @@ impl Facts<'_> {
             {
                 files.push((nr, size));
             }
+        }
+        if self.is_native() {
+            let told = self.told_lengths(res, &self.opts.host);
+            files = told.into_iter().map(|(nr, log)| (nr, log.bytes)).collect();
         }
         let last = files.iter().map(|file| file.0).max().unwrap_or(0);
         let sum = |below: u64| {
@@ -254,7 +264,7 @@ pub(crate) fn log_name(name: &str) -> Option<(u64, &str)> {
 }
 
 /// The position in the first half of a version key.
-fn version_pos(value: &str) -> Option<u64> {
+pub(crate) fn version_pos(value: &str) -> Option<u64> {
     let head = value.split(':').next()?;
     head.split(',').nth(2)?.parse().ok()
 }

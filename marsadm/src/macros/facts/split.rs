@@ -56,7 +56,23 @@ impl Facts<'_> {
                 }
             }
         }
-        self.twin_logs(res)
+        self.twin_logs(res).or_else(|| self.told_split(res))
+    }
+
+    /// What a data plane of ours found by itself, also where the keys no longer show it.
+    fn told_split(&self, res: &str) -> Option<Split> {
+        let told = |host: &String| {
+            let message = self.actual(res, host, "msg-err-splitbrain-detected");
+            self.is_native() && message.is_some_and(|text| text != "OK")
+        };
+        let mut hosts = self.peers_of(res, super::Part::Member);
+        hosts.retain(told);
+        if hosts.is_empty() {
+            return None;
+        }
+        let primary = self.primary(res).filter(|primary| !hosts.contains(primary));
+        hosts.extend(primary);
+        Some(Split { hosts, point: None })
     }
 
     /// Two log files of the same number.
@@ -110,19 +126,29 @@ impl Facts<'_> {
             if back_a {
                 match self.before(res, a, pa.0) {
                     Some(point) => pa = point,
-                    None => return Walk::Parted(None),
+                    None => return self.unknown(parted),
                 }
                 da += 1;
             }
             if back_b {
                 match self.before(res, b, pb.0) {
                     Some(point) => pb = point,
-                    None => return Walk::Parted(None),
+                    None => return self.unknown(parted),
                 }
                 db += 1;
             }
         }
         Walk::Parted(None)
+    }
+
+    /// A history that cannot be followed: the original calls that a split. Our daemons forget old versions in
+    /// order, so that it says nothing.
+    fn unknown(&self, parted: bool) -> Walk {
+        if self.is_native() && !parted {
+            Walk::Same
+        } else {
+            Walk::Parted(None)
+        }
     }
 
     /// Where a log's predecessor ended, as `host` tells it.

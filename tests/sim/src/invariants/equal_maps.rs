@@ -1,5 +1,6 @@
 //! When all is mended, all members of a scope hold the same, which somebody really wrote; every node's fingerprint is
-//! the one that its store has when it is reckoned from scratch; and all nodes say that they agree with their peers.
+//! the one that its store has when it is reckoned from scratch; and all nodes say that they agree with
+//! their neighbours.
 
 use super::{Broken, Invariant, concerns, show};
 use crate::journal::Event;
@@ -56,6 +57,8 @@ fn observations(world: &World, refused: &Refused) -> Result<(), Broken> {
         let own = |entry: &Entry| {
             is_volatile(entry)
                 && entry.origin == origin.id()
+                // Who observes a resource is its member.
+                && concerns(world, entry, &origin.host)
                 && !refused.contains(&(entry.key.clone(), entry.stamp))
         };
         for entry in entries.unwrap_or_default().iter().filter(|e| own(e)) {
@@ -117,7 +120,9 @@ impl Invariant for EqualMaps {
             }
             let gone = |host: &str| world.nodes.iter().any(|n| n.gone && n.host == host);
             let mut peers = status.peers().into_iter();
-            let open = peers.find(|(host, peer)| !(gone(host) || peer.connected && peer.synced));
+            let open = peers.find(|(host, peer)| {
+                !(gone(host) || !peer.neighbour || peer.connected && peer.synced)
+            });
             if let Some((peer, state)) = open {
                 return Err(format!(
                     "{} does not agree with {peer}: {state:?}",

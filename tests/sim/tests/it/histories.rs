@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 150;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -60,4 +60,12 @@ fn the_same_seed_gives_the_same_history_packet_by_packet() {
         let other = run(&Scenario::with_nodes(seed + 100, 4)).unwrap();
         assert_ne!(first.trace, other.trace, "the trace tells histories apart");
     }
+}
+
+#[test]
+fn a_hundred_nodes_hold_all_rules() {
+    let mut scenario = Scenario::with_nodes(number("SIM_SEED").unwrap_or(1), 100);
+    scenario.steps = 80;
+    let outcome = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
+    println!("{scenario:?}\n{outcome:?}");
 }

@@ -2,5 +2,6 @@
 
 mod broken;
 mod histories;
+mod hostile;
 mod overlay;
 mod stories;

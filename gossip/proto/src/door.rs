@@ -1,0 +1,129 @@
+//! The door: what a received entry must fulfil before it is handed to the store.
+//!
+//! The owner rule is enforced at the first hop, where the peer is the writer. What a peer relays is trusted, with three
+//! exceptions: it must be a member of the resource, it must not speak in the receiver's own name, and nobody but the
+//! receiver writes the receiver's own keys.
+
+use crate::limits::FORMER_LIFE_LEAD_NS;
+use crate::topology::Topology;
+use crate::{Config, Ctx};
+use mars_meta_model::{
+    Entry, Key, NodeId, NodeRecord, Owner, Scope, Trespass, classify, current_epoch,
+    entry_trespass, member_key, scope_includes, scope_of, trespass, was_member,
+};
+use std::collections::BTreeMap;
+
+/// A rule of trust that an entry breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The peer wrote a key that it does not own.
+    #[error(transparent)]
+    Owner(#[from] Trespass),
+    /// The peer relays entries of a resource that it does not belong to.
+    #[error("the peer is no member of resource {0} and relays an entry of it")]
+    Outsider(String),
+    /// The entry bears this node's name, but this node did not write it.
+    #[error("the entry bears this node's name, but this node never wrote it")]
+    Forged,
+    /// A line of the roster that cannot be read: nobody could know the node any more.
+    #[error("the line of the roster cannot be read")]
+    Roster,
+    /// The key belongs to this host, and another node wrote it.
+    #[error("the key belongs to this host, and node {0} wrote it")]
+    Foreign(NodeId),
+}
+
+/// What is to be done with an entry that is newer than what is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Take,
+    /// Taken, and reported: an administrator's override.
+    TakeForced,
+    Refuse(Denial),
+    /// Refused, and what is held is to be written anew.
+    Overwrite(Denial),
+}
+
+/// Judges an entry received from `host`; `incoming` are the keys received from it that the view does not show yet.
+pub(crate) fn judge<T>(
+    (config, topology): (&Config, &Topology),
+    ctx: &Ctx<'_>,
+    host: &str,
+    incoming: &BTreeMap<Key, T>,
+    entry: &Entry,
+) -> Verdict {
+    if entry.key.as_str().starts_with("roster/") && !is_readable_line(entry) {
+        return Verdict::Refuse(Denial::Roster);
+    }
+    if entry.origin == config.node {
+        return judge_own(config, ctx, entry);
+    }
+    let first_hop = topology.id_of(host) == Some(entry.origin);
+    if entry.forced {
+        let report = first_hop || entry.origin == NodeId::IMPORTED;
+        return if report {
+            Verdict::TakeForced
+        } else {
+            Verdict::Take
+        };
+    }
+    // Its membership may have come in the same message, or in the one before.
+    let entering = |res: &str| member_key(res, host).is_some_and(|key| incoming.contains_key(&key));
+    if first_hop {
+        return match entry_trespass(ctx.view, entry, host) {
+            Some(Trespass::Member { res, .. }) if entering(&res) => Verdict::Take,
+            Some(trespass) => Verdict::Refuse(Denial::Owner(trespass)),
+            None => Verdict::Take,
+        };
+    }
+    if let Scope::Resource(res) = scope_of(&entry.key) {
+        let at = (entry.epoch, entry.stamp);
+        if !was_member(ctx.view, &res, host, at) && !entering(&res) {
+            return Verdict::Refuse(Denial::Outsider(res.into()));
+        }
+    }
+    let (family, owner, _) = classify(&entry.key);
+    let mine = family.owner == Owner::Host && owner == Some(config.host.as_str());
+    // What a former bearer of this host's name wrote is history, not an attack.
+    if mine && topology.is_active(entry.origin) {
+        return Verdict::Overwrite(Denial::Foreign(entry.origin));
+    }
+    Verdict::Take
+}
+
+/// An entry in this node's own name that is newer than what this node holds. After a loss of the store it comes back
+/// from the peers; otherwise it was forged.
+fn judge_own(config: &Config, ctx: &Ctx<'_>, entry: &Entry) -> Verdict {
+    let held = ctx.view.entry(&entry.key);
+    // The clock of another life may have been ahead of what this one remembers.
+    let lead = if entry.boot == config.boot {
+        0
+    } else {
+        FORMER_LIFE_LEAD_NS
+    };
+    let former = entry.stamp.as_nanos() <= config.born_ns.saturating_add(lead)
+        || entry.epoch < current_epoch(ctx.view);
+    // A tombstone may have been collected here already and not there.
+    let collected = held.is_none() && entry.is_tombstone();
+    if former || collected {
+        return Verdict::Take;
+    }
+    let own = config.host.as_str();
+    if trespass(&entry.key, own, |res| scope_includes_host(ctx, res, own)).is_none() {
+        Verdict::Overwrite(Denial::Forged)
+    } else {
+        // Not this node's to write at all: its owner will out-vote it.
+        Verdict::Refuse(Denial::Forged)
+    }
+}
+
+fn scope_includes_host(ctx: &Ctx<'_>, res: &str, host: &str) -> bool {
+    scope_includes(ctx.view, &Scope::Resource(res.into()), host)
+}
+
+fn is_readable_line(entry: &Entry) -> bool {
+    entry.is_tombstone()
+        || entry
+            .text()
+            .is_some_and(|text| text.parse::<NodeRecord>().is_ok())
+}

@@ -1,0 +1,85 @@
+//! What local clients may write: the owner rule, and what a wrong clock forbids.
+
+use crate::ClockVerdict;
+use crate::daemon::Daemon;
+use mars_meta::Change;
+use mars_meta_api::{ApiError, ErrorCode};
+use mars_meta_model::{classify, member_key, members, trespass};
+
+/// Refuses what breaks the owner rule, and shared keys while the clock is insane; not if an administrator insists.
+pub(crate) fn check_write(
+    daemon: &Daemon,
+    changes: &[Change],
+    forced: bool,
+) -> Result<(), ApiError> {
+    if forced {
+        return Ok(());
+    }
+    let host = daemon.config.host.as_str();
+    daemon.meta.with_table(|table| {
+        let member = |res: &str| {
+            let own = member_key(res, host);
+            // A batch that enters or leaves writes as a member.
+            changes.iter().any(|(key, _)| Some(key) == own.as_ref())
+                || members(table, res).contains_key(host)
+        };
+        let found = changes
+            .iter()
+            .find_map(|(key, _)| trespass(key, host, member));
+        found.map_or(Ok(()), |found| {
+            Err(ApiError::new(ErrorCode::Refused, found.to_string())
+                .with_hint("write it on the host that it belongs to, or insist with --force"))
+        })
+    })?;
+    check_clock(daemon.status.clock(), host, changes)
+}
+
+fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<(), ApiError> {
+    let ClockVerdict::Insane { offset_ns, peers } = verdict else {
+        return Ok(());
+    };
+    let shared = changes
+        .iter()
+        .find(|(key, _)| classify(key).1 != Some(host));
+    let Some((key, _)) = shared else {
+        return Ok(());
+    };
+    let secs = offset_ns / 1_000_000_000;
+    let word = if secs < 0 { "behind" } else { "ahead of" };
+    let message = format!(
+        "clock insane: the system clocks of this node's neighbours ({peers} compared) are {} s {word} its own, so it \
+         writes no shared keys such as {key}",
+        secs.unsigned_abs()
+    );
+    Err(ApiError::new(ErrorCode::Refused, message).with_hint(
+        "compare the system clocks of all nodes (marsadm clock) and set the wrong one right; --force insists",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::Key;
+
+    #[test]
+    fn a_wrong_clock_forbids_shared_keys_only() {
+        let change = |key: &str| vec![(Key::parse(key).unwrap(), None)];
+        let insane = ClockVerdict::Insane {
+            offset_ns: -90_000_000_000,
+            peers: 3,
+        };
+        let warn = ClockVerdict::Warn {
+            offset_ns: -40_000_000_000,
+            peers: 3,
+        };
+        for own in ["actual-a/x", "resource-r/todo-a/attach", "ips/ip-a"] {
+            assert_eq!(check_clock(insane, "a", &change(own)), Ok(()), "{own}");
+        }
+        for shared in ["resource-r/primary", "userspace/x", "uuid"] {
+            let error = check_clock(insane, "a", &change(shared)).unwrap_err();
+            assert!(error.message.contains("90 s behind"), "{error}");
+            assert!(error.message.contains(shared), "{error}");
+            assert_eq!(check_clock(warn, "a", &change(shared)), Ok(()), "{shared}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `leave-cluster`: give up this node's membership.
+
+use crate::context::Ctx;
+use crate::error::Result;
+use mars_meta_api::Request;
+
+/// Leave the cluster. The other nodes cut this one off; its daemon gives up identity and store and belongs to no cluster
+/// afterwards, so it may create or join one. Nobody else can come in under this node's key.
+///
+/// Refused while this host is a member of a resource, holds the authority of the cluster, is the last node, or while no
+/// other node is connected. --force skips these checks. Restart mars-datapath afterwards.
+///
+/// For a node that is dead: marsadm lowlevel-delete-host on another node.
+///
+/// Example: marsadm leave-cluster
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {}
+
+/// Runs the command.
+///
+/// # Errors
+/// The daemon's refusal.
+pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
+    let work = async {
+        let host = ctx.host().await?;
+        if ctx.opts.dry_run {
+            ctx.ui
+                .note(&format!("would take {host} out of the cluster"));
+            return Ok(());
+        }
+        let force = ctx.opts.force;
+        ctx.call(Request::LeaveCluster { force }).await?;
+        ctx.ui.note("successfully left the cluster");
+        Ok(())
+    };
+    work.await
+        .map_err(|error: crate::error::Error| error.about("leave-cluster"))
+}

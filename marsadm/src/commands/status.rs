@@ -1,0 +1,121 @@
+//! `status`: what needs attention.
+
+use crate::context::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::keys::natural;
+use crate::macros::facts::Sets;
+use crate::snapshot::{Origin, Snapshot, read};
+use crate::status::{Severity, Status, Style, Wanted, judge, lines};
+
+/// Show what needs attention, worst first: seconds of data at risk against the target, why, since when, what to do.
+/// Healthy resources are a count. `>=` stands before what may be more, because it was told too long ago; `?` where
+/// no bound is known.
+///
+/// Exit code: 0 if all is well, 1 if not. Works with --snapshot and --tree too.
+///
+/// Example: marsadm status --problems
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas; left out or all: all of this host
+    #[arg(value_name = "RES", default_value = "all")]
+    pub resource: String,
+    /// Print nothing at all if all is well
+    #[arg(long, short = 'x')]
+    pub problems: bool,
+    /// List all nodes, healthy resources and all replicas too
+    #[arg(long, short)]
+    pub all: bool,
+    /// Seconds that may be at risk; else the resource's key defaults/rpo-target, else 10
+    #[arg(long, value_name = "SECS")]
+    pub target: Option<u64>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the state cannot be read, a resource does not exist, or something needs attention.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    let work = async {
+        let snapshot = snapshot_of(ctx).await?;
+        let wanted = Wanted {
+            resources: wanted_resources(&snapshot, &args.resource)?,
+            target: args.target,
+            window: Some(ctx.opts.window.as_secs()),
+        };
+        let status = judge(&snapshot, &wanted);
+        ctx.ui.document("Status", &status)?;
+        if !ctx.ui.is_structured() && (!args.problems || !is_well(&status)) {
+            let named = args.resource != "all";
+            let style = Style {
+                colour: ctx.ui.has_colors(),
+                all: args.all || named,
+            };
+            for line in lines(&status, style) {
+                ctx.ui.line(&line);
+            }
+        }
+        verdict(&status)
+    };
+    work.await.map_err(|error| error.about("status"))
+}
+
+/// What this node knows, or the file or tree that was named.
+///
+/// # Errors
+/// That of reading it; `--host` with the running node, which knows what it knows.
+pub async fn snapshot_of(ctx: &Ctx) -> Result<Snapshot> {
+    if let (Some(host), Origin::Live) = (&ctx.opts.acting, &ctx.opts.origin) {
+        return Err(
+            Error::usage("--host: this command tells what this node knows").hint(format!(
+                "run it on {host}, or marsadm explain RES --of {host}"
+            )),
+        );
+    }
+    read(ctx).await
+}
+
+fn is_well(status: &Status) -> bool {
+    status.severity == Severity::Ok
+}
+
+fn verdict(status: &Status) -> Result<()> {
+    if is_well(status) {
+        return Ok(());
+    }
+    let bad = status.summary.resources - status.summary.ok;
+    let first = status.resources.first().map(|res| res.name.as_str());
+    let text = format!(
+        "{bad} of {} resources need attention",
+        status.summary.resources
+    );
+    let error = Error::new(Kind::Negative, text);
+    Err(match first {
+        Some(first) => error.hint(format!("marsadm explain {first}")),
+        None => error,
+    })
+}
+
+/// The resources that an argument names, all of which exist; none stands for all.
+///
+/// # Errors
+/// If one does not exist.
+pub fn wanted_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<String>> {
+    if argument == "all" {
+        return Ok(Vec::new());
+    }
+    let known = Sets::new(snapshot).resources();
+    let mut list: Vec<String> = Vec::new();
+    for name in argument.split(',') {
+        if !known.iter().any(|known| known == name) {
+            return Err(
+                Error::not_found(format!("resource {name} is not known to this host"))
+                    .hint(format!("resources that are: {}", known.join(" "))),
+            );
+        }
+        list.push(name.to_owned());
+    }
+    list.sort_by_cached_key(|name| natural(name));
+    list.dedup();
+    Ok(list)
+}

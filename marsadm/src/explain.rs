@@ -1,0 +1,519 @@
+//! `explain`: why a replica is as it is. A walk along the causes, from the machine to the data, each with the key that
+//! tells it. Pure, like `status`, and told in the same words.
+
+use crate::error::{Error, Result};
+use crate::macros::facts::{Facts, Part, Series};
+use crate::shown::shown;
+use crate::size::human;
+use crate::snapshot::Snapshot;
+use crate::status::{Look, Seconds, Wanted, ago, fresh_secs, risk, with_facts};
+use serde::Serialize;
+
+/// The causes of the state of one replica; its JSON form is `docs/schemas/Explanation.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The resource.
+    pub resource: String,
+    /// Whose replica.
+    pub host: String,
+    /// The node whose knowledge this is.
+    pub seen_from: String,
+    /// The causes in order; what stands behind the first wrong one may follow from it.
+    pub steps: Vec<Step>,
+}
+
+/// One question with its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The question.
+    pub question: &'static str,
+    /// Whether the answer is a good one.
+    pub ok: bool,
+    /// The answer.
+    pub finding: String,
+    /// The keys that tell it.
+    pub evidence: Vec<Evidence>,
+    /// What to do, where it is not a good one.
+    pub next: Option<String>,
+}
+
+/// A key and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// The key.
+    pub key: String,
+    /// Its value; nothing if there is none.
+    pub value: Option<String>,
+    /// Seconds since it was written.
+    pub age: Option<u64>,
+}
+
+/// Explains the replica of `host` (by default the snapshot's own one).
+///
+/// # Errors
+/// If that host holds no replica of the resource.
+pub fn explain(
+    snapshot: &Snapshot,
+    wanted: &Wanted,
+    res: &str,
+    host: Option<&str>,
+) -> Result<Explanation> {
+    with_facts(snapshot, wanted, |facts| {
+        let host = host.unwrap_or(&facts.opts.host).to_owned();
+        let members = facts.peers_of(res, Part::Member);
+        if !members.contains(&host) {
+            return Err(
+                Error::not_found(format!("host {host} holds no replica of {res}")).hint(format!(
+                    "marsadm explain {res} --of HOST, one of {}",
+                    members.join(" ")
+                )),
+            );
+        }
+        let look = Look {
+            facts,
+            res,
+            fresh: fresh_secs(facts),
+        };
+        let mut walk = Walk {
+            look: &look,
+            host: &host,
+            steps: Vec::new(),
+        };
+        walk.all();
+        Ok(Explanation {
+            resource: res.to_owned(),
+            seen_from: facts.opts.host.clone(),
+            steps: walk.steps,
+            host: host.clone(),
+        })
+    })
+}
+
+struct Walk<'l, 'f, 's> {
+    look: &'l Look<'f, 's>,
+    host: &'l str,
+    steps: Vec<Step>,
+}
+
+impl Walk<'_, '_, '_> {
+    fn facts(&self) -> &Facts<'_> {
+        self.look.facts
+    }
+
+    fn key(&self, key: String) -> Evidence {
+        let facts = self.facts();
+        let age = facts
+            .stamp(&key)
+            .map(|stamp| facts.now().saturating_sub(stamp));
+        Evidence {
+            value: facts.get(&key),
+            age: age.map(|age| u64::try_from(age).unwrap_or(0)),
+            key,
+        }
+    }
+
+    fn of(&self, leaf: &str) -> Evidence {
+        self.key(format!("resource-{}/{leaf}", self.look.res))
+    }
+
+    fn actual(&self, host: &str, name: &str) -> Evidence {
+        self.of(&format!("actual-{host}/{name}"))
+    }
+
+    fn todo(&self, name: &str) -> Evidence {
+        self.of(&format!("todo-{}/{name}", self.host))
+    }
+
+    fn on(&self, command: &str) -> String {
+        if self.facts().is_real(self.host) {
+            format!("marsadm {command} {}", self.look.res)
+        } else {
+            format!("on {}: marsadm {command} {}", self.host, self.look.res)
+        }
+    }
+
+    fn add(
+        &mut self,
+        question: &'static str,
+        ok: bool,
+        finding: impl Into<String>,
+        evidence: Vec<Evidence>,
+        next: impl Into<String>,
+    ) {
+        self.steps.push(Step {
+            question,
+            ok,
+            finding: finding.into(),
+            evidence,
+            next: (!ok).then(|| next.into()),
+        });
+    }
+
+    fn all(&mut self) {
+        self.life();
+        self.disk();
+        self.history();
+        self.role();
+        if self.look.role(self.host) == "primary" {
+            self.room();
+            return;
+        }
+        self.copy();
+        self.source();
+        self.fetch();
+        self.replay();
+        self.result();
+    }
+
+    fn life(&mut self) {
+        let (host, facts) = (self.host, self.facts());
+        let here = facts.is_real(host);
+        let program = if facts.is_native() {
+            "mars-datapath"
+        } else {
+            "the kernel module"
+        };
+        let evidence = vec![
+            self.key(format!("actual-{host}/time")),
+            self.key(format!("actual-{host}/datapath")),
+        ];
+        let evidence: Vec<Evidence> = evidence.into_iter().filter(|e| e.value.is_some()).collect();
+        let age = self.look.age(host);
+        let ok = if here {
+            facts.is_module_loaded()
+        } else {
+            !age.at_least
+        };
+        let finding = match (here, ok, age.seconds) {
+            (true, true, _) => format!("{program} runs here"),
+            (true, false, _) => format!("{program} does not run here"),
+            (false, true, Some(secs)) => format!("{host} gave a sign of life {} ago", ago(secs)),
+            (false, _, Some(secs)) => {
+                format!(
+                    "no sign of life of {host} for {}: all below is what it told then",
+                    ago(secs)
+                )
+            }
+            (false, _, None) => format!("{host} was never heard of since the daemon started here"),
+        };
+        let next = if here {
+            format!("start {program}, then look at its log")
+        } else {
+            format!("check {host} and the network between")
+        };
+        self.add("does the host run?", ok, finding, evidence, next);
+    }
+
+    fn disk(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let error = look.number(host, "disk-error").unwrap_or(0);
+        let attached = look.is(host, "is-attached");
+        let wanted = look.wants(host, "attach");
+        let told = look.message(host, "err-disk").map(|(_, text)| text);
+        let mut evidence = vec![
+            self.of(&format!("data-{host}")),
+            self.todo("attach"),
+            self.actual(host, "is-attached"),
+        ];
+        if error != 0 {
+            evidence.push(self.actual(host, "disk-error"));
+        }
+        let (finding, next) = match (error, attached, wanted) {
+            (0, true, true) => ("the disk is in use".to_owned(), String::new()),
+            (0, true, false) => ("the disk is being released".to_owned(), self.on("attach")),
+            (0, false, false) => ("the disk is switched off".to_owned(), self.on("attach")),
+            (0, false, true) => {
+                let why = told.map_or(String::new(), |text| format!(": {text}"));
+                (
+                    format!("the disk is wanted but not in use{why}"),
+                    self.on("attach"),
+                )
+            }
+            (code, ..) => {
+                let text = crate::macros::errno::errno_text(&code.to_string());
+                let text = told.unwrap_or_else(|| format!("error {code} {text}"));
+                (text, format!("mend the disk, then {}", self.on("attach")))
+            }
+        };
+        self.add(
+            "is the disk in use?",
+            error == 0 && attached && wanted,
+            finding,
+            evidence,
+            next,
+        );
+    }
+
+    fn history(&mut self) {
+        let (host, res) = (self.host, self.look.res);
+        let split = self.facts().split(res);
+        let ours =
+            split.filter(|split| split.hosts.is_empty() || split.hosts.iter().any(|h| h == host));
+        let evidence = vec![
+            self.of(&format!("replay-{host}")),
+            self.actual(host, "msg-err-splitbrain-detected"),
+        ];
+        let (ok, finding) = match ours {
+            None => (
+                true,
+                "the history agrees with that of the others".to_owned(),
+            ),
+            Some(split) => (false, split.report(res)),
+        };
+        let next =
+            format!("decide whose data to keep, then marsadm invalidate {res} on the others");
+        self.add("is the history the same?", ok, finding, evidence, next);
+    }
+
+    fn role(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let role = look.role(host);
+        let primary = self.facts().primary(look.res);
+        let evidence = vec![self.of("primary"), self.actual(host, "is-primary")];
+        let why = look
+            .message(host, "wrn-primary")
+            .map(|(_, text)| format!(": {text}"));
+        let why = why.unwrap_or_default();
+        let (ok, finding, next) = match (role, &primary) {
+            ("primary", _) => (true, "it is the active primary".to_owned(), String::new()),
+            ("becoming-primary", _) => (
+                false,
+                format!("it is designated, but not active yet{why}"),
+                format!("wait, or marsadm wait-resource {} is-primary", look.res),
+            ),
+            ("remains-primary", _) => (
+                false,
+                "it is active, but no longer designated".to_owned(),
+                format!("close the device on {host}"),
+            ),
+            (_, None) => (
+                false,
+                "it is secondary, and nobody is designated as primary".to_owned(),
+                format!(
+                    "marsadm primary {} on the host that shall have the device",
+                    look.res
+                ),
+            ),
+            (_, Some(primary)) => (true, format!("it is secondary of {primary}"), String::new()),
+        };
+        self.add("what is it meant to be?", ok, finding, evidence, next);
+    }
+
+    fn room(&mut self) {
+        let host = self.host;
+        let full = self.look.is(host, "has-emergency");
+        let evidence = vec![
+            self.key(format!("actual-{host}/log-space")),
+            self.actual(host, "has-emergency"),
+        ];
+        let finding = if full {
+            "the log is full: writes go past it"
+        } else {
+            "writes go to the log"
+        };
+        let next = format!(
+            "make room for logs on {host}, then marsadm invalidate {} on each secondary",
+            self.look.res
+        );
+        self.add("is there room for logs?", !full, finding, evidence, next);
+    }
+
+    fn copy(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let left = self.facts().rest(look.res, host, Series::Sync);
+        let wanted = look.wants(host, "sync");
+        let told = look.message(host, "inf-sync").map(|(_, text)| text);
+        let evidence = vec![
+            self.of("size"),
+            self.of(&format!("syncstatus-{host}")),
+            self.todo("sync"),
+        ];
+        let (finding, next) = match (left, wanted, told) {
+            (0, ..) => ("the first copy is complete".to_owned(), String::new()),
+            (left, false, _) => (
+                format!("copying is switched off with {} to go", human(left)),
+                self.on("resume-sync"),
+            ),
+            (left, true, Some(text)) => (
+                format!("{} are to be copied: {text}", human(left)),
+                "mend what it says; it is tried again by itself".to_owned(),
+            ),
+            (left, true, None) => (
+                format!("{} are being copied", human(left)),
+                "wait: it ends by itself".to_owned(),
+            ),
+        };
+        self.add(
+            "is there a complete copy?",
+            left == 0,
+            finding,
+            evidence,
+            next,
+        );
+    }
+
+    fn source(&mut self) {
+        let look = self.look;
+        let Some(primary) = self.facts().primary(look.res) else {
+            return;
+        };
+        let age = look.age(&primary);
+        let active = look.is(&primary, "is-primary");
+        let evidence = vec![
+            self.key(format!("actual-{primary}/time")),
+            self.actual(&primary, "is-primary"),
+        ];
+        let finding = match (age.at_least, active) {
+            (false, true) => format!("{primary} is active and heard of"),
+            (false, false) => format!("{primary} is heard of, but not active"),
+            (true, _) => match age.seconds {
+                Some(secs) => format!("no sign of life of {primary} for {}", ago(secs)),
+                None => format!("{primary} was never heard of since the daemon started here"),
+            },
+        };
+        let next = format!(
+            "check {primary} and the network; only if it is lost: marsadm pause-fetch {res}, marsadm primary --force {res}",
+            res = look.res
+        );
+        self.add(
+            "is there a primary to fetch from?",
+            !age.at_least && active,
+            finding,
+            evidence,
+            next,
+        );
+    }
+
+    fn fetch(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let wanted = look.wants(host, "connect");
+        let runs = look.is(host, "is-copying");
+        let left = self.facts().rest(look.res, host, Series::Fetch);
+        let told = look.message(host, "inf-fetch").map(|(_, text)| text);
+        let evidence = vec![
+            self.todo("connect"),
+            self.actual(host, "is-copying"),
+            self.actual(host, "missing-since"),
+        ];
+        let (ok, finding, next) = match (wanted, runs || left == 0, told) {
+            (false, ..) => (
+                false,
+                format!(
+                    "fetching is switched off, {} are known to be missing",
+                    human(left)
+                ),
+                self.on("resume-fetch"),
+            ),
+            (true, true, _) if left == 0 => (
+                true,
+                "all logs that are known are here".to_owned(),
+                String::new(),
+            ),
+            (true, true, _) => (
+                true,
+                format!("{} are being fetched", human(left)),
+                String::new(),
+            ),
+            (true, false, Some(text)) => (false, text, "check the network between both".to_owned()),
+            (true, false, None) => (
+                false,
+                format!("it is not connected, {} are missing", human(left)),
+                "check the network between both; it is tried again by itself".to_owned(),
+            ),
+        };
+        self.add("does it fetch?", ok, finding, evidence, next);
+    }
+
+    fn replay(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let (facts, res) = (self.facts(), look.res);
+        let wanted = look.wants(host, "allow-replay");
+        let code = look.number(host, "replay-code").unwrap_or(0);
+        let left = facts.rest(res, host, Series::Replay);
+        let orphan = facts.is_orphan(res, host);
+        let told = look.message(host, "err-replay-stop").map(|(_, text)| text);
+        let evidence = vec![
+            self.todo("allow-replay"),
+            self.actual(host, "replay-code"),
+            self.of(&format!("replay-{host}")),
+        ];
+        let (ok, finding, next) = if code < 0 {
+            let text = crate::macros::errno::errno_text(&code.to_string());
+            let text = told.unwrap_or_else(|| format!("replay ended with {code} {text}"));
+            (false, text, self.on("invalidate"))
+        } else if orphan {
+            (
+                false,
+                "the log that it needs next is nowhere any more".to_owned(),
+                self.on("invalidate"),
+            )
+        } else if !wanted {
+            (
+                false,
+                format!("replay is switched off, {} wait", human(left)),
+                self.on("resume-replay"),
+            )
+        } else if left == 0 {
+            (
+                true,
+                "all fetched logs are applied".to_owned(),
+                String::new(),
+            )
+        } else {
+            (
+                true,
+                format!("{} are being applied", human(left)),
+                String::new(),
+            )
+        };
+        self.add("does it apply them?", ok, finding, evidence, next);
+    }
+
+    fn result(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let at_risk = look.at_risk(host);
+        let usable = self.facts().is_almost_consistent(look.res, host);
+        let evidence = vec![
+            self.of(&format!("replay-{host}")),
+            self.of(&format!("syncpos-{host}")),
+        ];
+        let evidence: Vec<Evidence> = evidence.into_iter().filter(|e| e.value.is_some()).collect();
+        let (ok, finding) = if !usable {
+            (
+                false,
+                "not yet: the disk shows no state that the device ever had".to_owned(),
+            )
+        } else {
+            let ok = at_risk == Seconds::exact(0);
+            (ok, format!("yes, without the last {} s", risk(at_risk)))
+        };
+        let next = "mend the first thing above that is wrong; what is in progress ends by itself";
+        self.add("could it take over now?", ok, finding, evidence, next);
+    }
+}
+
+/// The text form.
+#[must_use]
+pub fn lines(told: &Explanation) -> Vec<String> {
+    let mut out = vec![format!(
+        "{} on {}, as {} knows it",
+        told.resource, told.host, told.seen_from
+    )];
+    for step in &told.steps {
+        let sign = if step.ok { "ok" } else { "NO" };
+        out.push(format!("  [{sign}] {}  {}", step.question, step.finding));
+        for evidence in &step.evidence {
+            let value = evidence.value.as_deref().unwrap_or("(none)");
+            let age = evidence
+                .age
+                .map_or(String::new(), |secs| format!("  ({} old)", ago(secs)));
+            out.push(format!("         {} = {value}{age}", evidence.key));
+        }
+        if let Some(next) = &step.next {
+            out.push(format!("       next: {next}"));
+        }
+    }
+    out.into_iter()
+        .map(|line| shown(&line).into_owned())
+        .collect()
+}

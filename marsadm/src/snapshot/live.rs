@@ -1,0 +1,342 @@
+//! The snapshot of the running node: what its metadata daemon knows now.
+
+use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
+use crate::context::{Ctx, unexpected};
+use crate::error::Result;
+use crate::limits::BEAT_STALE_SECS;
+use mars_lamport::Timestamp;
+use mars_meta_api::{NodeInfo, PeerInfo, PeerState, Request, Response};
+use mars_meta_model::{Key, NodeState, Table, View as _, members, resources, roster};
+use serde_json::Map;
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt as _;
+
+/// Both clocks of the node.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    wall: Timestamp,
+    lamport: Timestamp,
+}
+
+impl Clocks {
+    /// What the system clock showed then, on the scale of the Lamport clock.
+    fn on_lamport(&self, wall_ns: u64) -> Timestamp {
+        let age = self.wall.as_nanos().saturating_sub(wall_ns);
+        Timestamp::from_nanos(self.lamport.as_nanos().saturating_sub(age))
+    }
+
+    fn age_secs(&self, stamp: Timestamp) -> u64 {
+        self.lamport.secs().saturating_sub(stamp.secs())
+    }
+}
+
+/// Takes the snapshot of the running node. Nothing is written.
+///
+/// The header's `program` names the daemon. `actual-HOST/time` is when the host's data plane was last known to run: from
+/// the daemon's connections, and from the sign of life that the data plane writes.
+///
+/// # Errors
+/// If the daemon does not answer.
+pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
+    let node = ctx.node().await?;
+    let peers = ctx.peers().await?;
+    let table = ctx.table(&[""]).await?;
+    let clocks = match ctx.call(Request::Clock).await? {
+        Response::Clock { wall, lamport } => Clocks {
+            wall: Timestamp::from_nanos(wall),
+            lamport: Timestamp::from_nanos(lamport),
+        },
+        other => return Err(unexpected(&other)),
+    };
+    Ok(build(node, &peers, &table, clocks))
+}
+
+fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> Snapshot {
+    let mut items = BTreeMap::new();
+    for entry in table.scan("") {
+        let body = match entry.value() {
+            Some(value) => Body::Key(value.as_bytes().to_vec()),
+            None => Body::Key(DELETED.to_vec()),
+        };
+        items.insert(entry.key.as_str().to_owned(), item(entry.stamp, body));
+    }
+    let beats = beats(table, clocks);
+    let daemon = beats.get(&node.host).is_some_and(|beat| beat.runs);
+    lives(&mut items, node, peers, &beats, clocks);
+    leavers(&mut items, table, clocks);
+    Snapshot {
+        header: Header {
+            host: node.host.clone(),
+            wall: clocks.wall,
+            lamport: Some(clocks.lamport),
+            daemon,
+            program: Some(format!("marsd {}", node.version)),
+            disks: disks(table, &node.host),
+            devices: devices(table, &node.host),
+            extra: extra(node, peers),
+        },
+        items,
+        unknown: Vec::new(),
+    }
+}
+
+fn item(stamp: Timestamp, body: Body) -> Item {
+    Item {
+        stamp,
+        body,
+        extra: Map::new(),
+    }
+}
+
+/// What only the daemon knows: the cluster's identity and the state of connections. For `status`; readers of other
+/// versions skip it.
+fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> {
+    let mut out = Map::new();
+    if let Some(cluster) = &node.cluster {
+        out.insert("cluster".to_owned(), cluster.clone().into());
+    }
+    let mut links = Map::new();
+    for peer in peers.iter().filter(|peer| peer.host != node.host) {
+        links.insert(
+            peer.host.clone(),
+            serde_json::json!({
+                "up": peer.connected || peer.state == Some(PeerState::Up),
+                "rtt_us": peer.rtt_us,
+                "error": peer.error,
+            }),
+        );
+    }
+    out.insert("links".to_owned(), links.into());
+    out
+}
+
+/// The last sign of life of a data plane.
+struct Beat {
+    at: Timestamp,
+    runs: bool,
+}
+
+fn beats(table: &Table, clocks: Clocks) -> BTreeMap<String, Beat> {
+    let found = table.scan("actual-").filter_map(|entry| {
+        let (host, leaf) = entry
+            .key
+            .as_str()
+            .strip_prefix("actual-")?
+            .split_once('/')?;
+        let text = entry.text().filter(|_| leaf == "datapath")?;
+        let runs = text != "0" && clocks.age_secs(entry.stamp) <= BEAT_STALE_SECS;
+        let at = entry.stamp;
+        Some((host.to_owned(), Beat { at, runs }))
+    });
+    found.collect()
+}
+
+/// When each host was last known to replicate, as `actual-HOST/time` of the original says.
+fn lives(
+    items: &mut BTreeMap<String, Item>,
+    node: &NodeInfo,
+    peers: &[PeerInfo],
+    beats: &BTreeMap<String, Beat>,
+    clocks: Clocks,
+) {
+    let own = std::iter::once((&node.host, Some(clocks.lamport)));
+    let others = peers.iter().filter(|peer| peer.host != node.host);
+    let others = others.map(|peer| {
+        let heard = peer.heard_ns.map(|heard| clocks.on_lamport(heard));
+        (&peer.host, heard)
+    });
+    for (host, heard) in own.chain(others) {
+        let Some(heard) = heard else {
+            continue;
+        };
+        let time = match beats.get(host) {
+            Some(beat) if !beat.runs => beat.at.min(heard),
+            _ => heard,
+        };
+        let body = Body::Key(time.to_string().into_bytes());
+        items.insert(format!("actual-{host}/time"), item(time, body));
+    }
+}
+
+/// Hosts that left have no address any more.
+fn leavers(items: &mut BTreeMap<String, Item>, table: &Table, clocks: Clocks) {
+    for (host, record) in roster(table) {
+        if record.state == NodeState::Left {
+            let entry = Key::parse(&format!("roster/{host}")).ok();
+            let stamp = entry
+                .and_then(|key| table.entry(&key))
+                .map(|entry| entry.stamp);
+            let body = Body::Key(DELETED.to_vec());
+            items.insert(
+                format!("ips/ip-{host}"),
+                item(stamp.unwrap_or(clocks.lamport), body),
+            );
+        }
+    }
+}
+
+/// The backing disks: this host's own as they are here, the others' as they tell.
+fn disks(table: &Table, me: &str) -> BTreeMap<String, Disk> {
+    let mut found = BTreeMap::new();
+    for res in resources(table) {
+        for host in members(table, &res).keys() {
+            let text = |leaf: &str| table.text(&format!("resource-{res}/{leaf}"));
+            let Some(path) = text(&format!("data-{host}")) else {
+                continue;
+            };
+            if host == me {
+                found.insert(path.to_owned(), own_disk(path));
+            } else if !found.contains_key(path) {
+                let size = text(&format!("actsize-{host}")).and_then(|size| size.parse().ok());
+                let attached = text(&format!("actual-{host}/is-attached")) == Some("1");
+                let disk = Disk {
+                    present: attached || size.is_some(),
+                    size,
+                };
+                found.insert(path.to_owned(), disk);
+            }
+        }
+    }
+    found
+}
+
+/// A disk of this machine. It is not opened: that could wait for ever.
+fn own_disk(path: &str) -> Disk {
+    let meta = std::fs::metadata(path).ok();
+    let kind = meta.as_ref().map(|meta| meta.file_type());
+    Disk {
+        present: kind.is_some_and(|kind| kind.is_block_device() || kind.is_file()),
+        size: meta
+            .filter(std::fs::Metadata::is_file)
+            .map(|meta| meta.len()),
+    }
+}
+
+/// The devices that this host exports.
+fn devices(table: &Table, me: &str) -> BTreeMap<String, Device> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for res in resources(table) {
+        let text = |leaf: &str| table.text(&format!("resource-{res}/{leaf}"));
+        let name = text(&format!("device-{me}")).unwrap_or(&res);
+        if text(&format!("actual-{me}/if-on")) != Some("1") {
+            continue;
+        }
+        let path = format!("/dev/mars/{name}");
+        let size: Option<u64> = text("size").and_then(|size| size.parse().ok());
+        let mut device = mounted(&mounts, &path).unwrap_or_default();
+        device.sectors = size.map(|size| size / 512);
+        found.insert(path, device);
+    }
+    found
+}
+
+/// Where a device is mounted, under its own name or that of its target.
+fn mounted(mounts: &str, path: &str) -> Option<Device> {
+    let target = std::fs::canonicalize(path).ok();
+    let target = target.as_deref().and_then(|target| target.to_str());
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let source = fields.next()?;
+        if source != path && Some(source) != target {
+            return None;
+        }
+        Some(Device {
+            sectors: None,
+            mountpoint: Some(fields.next()?.to_owned()),
+            fstype: fields.next().map(str::to_owned),
+            mountflags: fields.next().map(str::to_owned),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    fn clocks() -> Clocks {
+        Clocks {
+            wall: Timestamp::from_parts(1000, 0),
+            lamport: Timestamp::from_parts(1010, 0),
+        }
+    }
+
+    fn node() -> NodeInfo {
+        NodeInfo {
+            host: "a".to_owned(),
+            node_id: String::new(),
+            cluster: Some("c".to_owned()),
+            version: "9".to_owned(),
+            meta_addr: String::new(),
+            data_addr: String::new(),
+        }
+    }
+
+    fn peer(host: &str, heard_secs: Option<u64>) -> PeerInfo {
+        PeerInfo {
+            host: host.to_owned(),
+            connected: heard_secs.is_some(),
+            heard_ns: heard_secs.map(|secs| secs * 1_000_000_000),
+            rtt_us: None,
+            error: None,
+            state: None,
+            since_ns: None,
+            neighbour: false,
+        }
+    }
+
+    fn value(snapshot: &Snapshot, key: &str) -> Option<String> {
+        let value = snapshot.items.get(key)?.live()?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    #[test]
+    fn a_data_plane_that_ended_is_no_sign_of_life() {
+        let second = 1_000_000_000;
+        let mut table = Table::new();
+        table.merge(entry(
+            "actual-a/datapath",
+            Some("1000.000000000"),
+            1005 * second,
+            1,
+        ));
+        table.merge(entry("actual-b/datapath", Some("0"), 900 * second, 1));
+        table.merge(entry(
+            "actual-c/datapath",
+            Some("800.000000000"),
+            800 * second,
+            1,
+        ));
+        let peers = [
+            peer("a", Some(1000)),
+            peer("b", Some(999)),
+            peer("c", Some(998)),
+            peer("d", Some(997)),
+            peer("e", None),
+        ];
+        let snapshot = build(&node(), &peers, &table, clocks());
+        assert!(snapshot.header.daemon);
+        assert_eq!(value(&snapshot, "actual-a/time").unwrap(), "1010.000000000");
+        assert_eq!(value(&snapshot, "actual-b/time").unwrap(), "900.000000000");
+        assert_eq!(value(&snapshot, "actual-c/time").unwrap(), "800.000000000");
+        assert_eq!(value(&snapshot, "actual-d/time").unwrap(), "1007.000000000");
+        assert_eq!(value(&snapshot, "actual-e/time"), None);
+        let without = build(&node(), &peers, &Table::new(), clocks());
+        assert!(
+            !without.header.daemon,
+            "who never told that it runs does not run"
+        );
+        let text = super::super::write(&snapshot);
+        assert_eq!(super::super::parse(&text).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn mounts_are_found_by_the_name_of_the_device() {
+        let mounts = "/dev/sda1 / ext4 rw 0 0\n/dev/mars/r /mnt/r xfs ro,noatime 0 0\n";
+        let device = mounted(mounts, "/dev/mars/r").unwrap();
+        assert_eq!(device.mountpoint.as_deref(), Some("/mnt/r"));
+        assert_eq!(device.mountflags.as_deref(), Some("ro,noatime"));
+        assert_eq!(mounted(mounts, "/dev/mars/q"), None);
+    }
+}

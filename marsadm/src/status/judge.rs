@@ -1,0 +1,221 @@
+//! From a snapshot to the status.
+
+use super::problems::problems;
+use super::replica::{Look, age_of, positive};
+use super::{Node, Resource, Seconds, Severity, Status, Summary};
+use crate::limits::{RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
+use crate::macros::facts::{Facts, Options, Part, Sets, natural};
+use crate::snapshot::Snapshot;
+use std::cmp::Reverse;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only these resources; all of this node if there are none.
+    pub resources: Vec<String>,
+    /// Seconds that may be at risk; else what the resource's key `defaults/rpo-target` says, else 10.
+    pub target: Option<u64>,
+    /// Seconds within which a node counts as alive.
+    pub window: Option<u64>,
+}
+
+/// Runs `work` on the snapshot, seen through the eyes of its own host.
+pub(crate) fn with_facts<T>(
+    snapshot: &Snapshot,
+    wanted: &Wanted,
+    work: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let sets = Sets::new(snapshot);
+    let mut options = Options::of(&snapshot.header.host);
+    if let Some(window) = wanted.window {
+        options.window = i64::try_from(window).unwrap_or(i64::MAX);
+    }
+    work(&Facts {
+        snap: snapshot,
+        opts: &options,
+        sets: &sets,
+    })
+}
+
+/// How long what a host told last is taken for the present.
+pub(crate) fn fresh_secs(facts: &Facts<'_>) -> u64 {
+    if facts.is_native() {
+        STALE_NATIVE_SECS
+    } else {
+        STALE_TREE_SECS
+    }
+}
+
+/// Judges the state that the snapshot shows. Pure: the only clocks are the snapshot's.
+#[must_use]
+pub fn judge(snapshot: &Snapshot, wanted: &Wanted) -> Status {
+    with_facts(snapshot, wanted, |facts| status(facts, wanted))
+}
+
+fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
+    let header = &facts.snap.header;
+    let names = if wanted.resources.is_empty() {
+        facts.all_here()
+    } else {
+        wanted.resources.clone()
+    };
+    let mut resources: Vec<Resource> = names
+        .iter()
+        .map(|name| resource(facts, name, wanted))
+        .collect();
+    resources.sort_by_cached_key(|res| {
+        let risk = Reverse(res.at_risk.weight());
+        (Reverse(res.severity), risk, natural(&res.name))
+    });
+    let cluster = header.extra.get("cluster").and_then(|value| value.as_str());
+    Status {
+        host: header.host.clone(),
+        cluster: cluster.map(str::to_owned).or_else(|| facts.get("uuid")),
+        taken: positive(facts.real_time()),
+        data_plane: facts.is_module_loaded(),
+        severity: resources
+            .iter()
+            .map(|res| res.severity)
+            .max()
+            .unwrap_or(Severity::Ok),
+        summary: summary(&resources),
+        nodes: nodes(facts),
+        resources,
+    }
+}
+
+fn summary(resources: &[Resource]) -> Summary {
+    let count = |severity| {
+        resources
+            .iter()
+            .filter(|res| res.severity == severity)
+            .count()
+    };
+    let ok = resources.iter().filter(|res| res.severity == Severity::Ok);
+    Summary {
+        resources: resources.len(),
+        ok: count(Severity::Ok),
+        info: count(Severity::Info),
+        warning: count(Severity::Warning),
+        critical: count(Severity::Critical),
+        worst_ok: ok.filter_map(|res| res.at_risk.seconds).max(),
+    }
+}
+
+fn nodes(facts: &Facts<'_>) -> Vec<Node> {
+    let fresh = fresh_secs(facts);
+    let link = |host: &str, field: &str| {
+        let links = facts.snap.header.extra.get("links")?;
+        Some(links.get(host)?.get(field)?.clone())
+    };
+    let mut hosts = facts.configured_peers();
+    if !hosts.contains(&facts.opts.host) {
+        hosts.push(facts.opts.host.clone());
+        hosts.sort_by_cached_key(|host| natural(host));
+    }
+    let window = positive(facts.opts.window);
+    let node = |host: String| {
+        let age = age_of(facts, &host, fresh);
+        Node {
+            address: facts.get(&format!("ips/ip-{host}")),
+            here: facts.is_real(&host),
+            alive: age.seconds.is_some_and(|age| age <= window),
+            age,
+            rtt_us: link(&host, "rtt_us").and_then(|value| value.as_u64()),
+            error: link(&host, "error").and_then(|value| value.as_str().map(str::to_owned)),
+            host,
+        }
+    };
+    hosts.into_iter().map(node).collect()
+}
+
+fn target(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> u64 {
+    wanted
+        .target
+        .or_else(|| facts.number_of(name, "defaults/rpo-target"))
+        .unwrap_or(RISK_TARGET_SECS)
+}
+
+fn resource(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> Resource {
+    let look = Look {
+        facts,
+        res: name,
+        fresh: fresh_secs(facts),
+    };
+    let target = target(facts, name, wanted);
+    let me = &facts.opts.host;
+    let mut hosts = facts.peers_of(name, Part::Member);
+    hosts.retain(|host| !facts.is_deleted_peer(host));
+    let replicas: Vec<_> = hosts
+        .iter()
+        .map(|host| look.replica(host, target))
+        .collect();
+    let risks = || replicas.iter().filter_map(|replica| replica.at_risk);
+    let log_full_in = log_full_in(&look);
+    let mut problems = problems(&look, &replicas, target, log_full_in);
+    problems.sort_by_key(|problem| {
+        (
+            Reverse(problem.severity),
+            problem.code,
+            problem.host.clone(),
+        )
+    });
+    Resource {
+        name: name.to_owned(),
+        size: facts.number_of(name, "size"),
+        severity: problems
+            .iter()
+            .map(|p| p.severity)
+            .max()
+            .unwrap_or(Severity::Ok),
+        primary: facts.primary(name),
+        role: if hosts.contains(me) {
+            look.role(me)
+        } else {
+            "guest"
+        },
+        good: replicas.iter().filter(|replica| replica.good).count(),
+        count: replicas.len(),
+        at_risk: risks()
+            .max_by_key(|risk| risk.weight())
+            .unwrap_or(no_copy(&replicas)),
+        at_risk_best: risks()
+            .min_by_key(|risk| risk.weight())
+            .unwrap_or(no_copy(&replicas)),
+        target,
+        log_full_in,
+        replicas,
+        problems,
+    }
+}
+
+/// Without any secondary, everything is at risk.
+fn no_copy(replicas: &[super::Replica]) -> Seconds {
+    if replicas.is_empty() {
+        Seconds::default()
+    } else {
+        Seconds::unknown()
+    }
+}
+
+/// Free and whole bytes of the log file system of `host`.
+pub(super) fn log_space(facts: &Facts<'_>, host: &str) -> Option<(u64, u64)> {
+    let value = facts.get(&format!("actual-{host}/log-space"))?;
+    let (free, total) = value.split_once(',')?;
+    Some((free.parse().ok()?, total.parse().ok()?))
+}
+
+fn log_full_in(look: &Look<'_, '_>) -> Option<u64> {
+    let primary = look.facts.primary(look.res)?;
+    let (free, _) = log_space(look.facts, &primary)?;
+    let pace = positive(look.facts.rate(look.res, &primary, "amount-log_rate"));
+    // Logs go away once all have them: only while one does not, they pile up.
+    let piles_up = look
+        .facts
+        .peers_of(look.res, Part::Member)
+        .iter()
+        .any(|host| {
+            *host != primary && look.at_risk(host).seconds.is_none_or(|seconds| seconds > 0)
+        });
+    (pace > 0 && piles_up).then(|| free / pace.saturating_mul(1024))
+}

@@ -1,0 +1,208 @@
+//! What `status`, `explain`, `check` and `top` say: one pure function from a snapshot to a [`Status`].
+
+mod codes;
+mod judge;
+mod problems;
+mod replica;
+mod text;
+
+pub use codes::{CODES, Code};
+pub use judge::{Wanted, judge};
+pub(crate) use judge::{fresh_secs, with_facts};
+pub(crate) use replica::Look;
+pub use text::{Style, ago, lines, problem_lines, replica_line, risk};
+
+use serde::Serialize;
+
+/// How bad something is, by its consequence. The order is from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// All is well as far as is known, and enough is known.
+    Ok,
+    /// On its way to be well, by itself.
+    Info,
+    /// Data is at risk, or redundancy is missing.
+    Warning,
+    /// Applications wait, or data has diverged.
+    Critical,
+}
+
+/// Seconds that are known exactly, or at least, or not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Seconds {
+    /// The seconds; nothing if no bound is known.
+    pub seconds: Option<u64>,
+    /// It may be more: what it was computed from is older than allowed, or missing.
+    pub at_least: bool,
+}
+
+impl Seconds {
+    /// Exactly so many.
+    #[must_use]
+    pub const fn exact(seconds: u64) -> Self {
+        Self {
+            seconds: Some(seconds),
+            at_least: false,
+        }
+    }
+
+    /// So many or more.
+    #[must_use]
+    pub const fn at_least(seconds: u64) -> Self {
+        Self {
+            seconds: Some(seconds),
+            at_least: true,
+        }
+    }
+
+    /// Nobody knows.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self {
+            seconds: None,
+            at_least: true,
+        }
+    }
+
+    /// For comparing: what is not known is worst.
+    #[must_use]
+    pub fn weight(self) -> (u64, bool) {
+        (self.seconds.unwrap_or(u64::MAX), self.at_least)
+    }
+}
+
+/// The state of the cluster as one node sees it; its JSON form is `docs/schemas/Status.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The node whose view this is.
+    pub host: String,
+    /// Name of the cluster; nothing if the node belongs to none.
+    pub cluster: Option<String>,
+    /// System clock of the node, seconds since 1970.
+    pub taken: u64,
+    /// Whether the node's data plane runs.
+    pub data_plane: bool,
+    /// The worst of all.
+    pub severity: Severity,
+    /// Counts.
+    pub summary: Summary,
+    /// The nodes by name.
+    pub nodes: Vec<Node>,
+    /// The resources of this node, worst first.
+    pub resources: Vec<Resource>,
+}
+
+/// Counts of resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// All that were looked at.
+    pub resources: usize,
+    /// Of them without any problem.
+    pub ok: usize,
+    /// Of them on their way.
+    pub info: usize,
+    /// Of them at risk.
+    pub warning: usize,
+    /// Of them frozen or diverged.
+    pub critical: usize,
+    /// The most seconds at risk among those without problem.
+    pub worst_ok: Option<u64>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Name.
+    pub host: String,
+    /// Address, if known.
+    pub address: Option<String>,
+    /// Whether it is the node whose view this is.
+    pub here: bool,
+    /// Whether a sign of life is recent enough.
+    pub alive: bool,
+    /// Seconds since the last sign of life.
+    pub age: Seconds,
+    /// Round trip in microseconds, where measured.
+    pub rtt_us: Option<u64>,
+    /// Why there is no connection.
+    pub error: Option<String>,
+}
+
+/// A resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resource {
+    /// Name.
+    pub name: String,
+    /// Logical size in bytes.
+    pub size: Option<u64>,
+    /// The worst of its problems.
+    pub severity: Severity,
+    /// Designated primary.
+    pub primary: Option<String>,
+    /// What this node is: `primary`, `becoming-primary`, `remains-primary`, `secondary`, `guest`.
+    pub role: &'static str,
+    /// Replicas, the primary's among them, that are complete up to the target.
+    pub good: usize,
+    /// All replicas.
+    pub count: usize,
+    /// Seconds of data that the worst secondary lacks: what is lost if it takes over now.
+    pub at_risk: Seconds,
+    /// The same of the best secondary.
+    pub at_risk_best: Seconds,
+    /// Seconds that are allowed to be at risk.
+    pub target: u64,
+    /// Seconds until the log file system of the primary is full at the present pace.
+    pub log_full_in: Option<u64>,
+    /// The replicas by host.
+    pub replicas: Vec<Replica>,
+    /// What is wrong, worst first.
+    pub problems: Vec<Problem>,
+}
+
+/// A replica of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replica {
+    /// Where it is.
+    pub host: String,
+    /// As [`Resource::role`].
+    pub role: &'static str,
+    /// One word for its state.
+    pub state: &'static str,
+    /// Whether it is complete up to the target, as far as is known now.
+    pub good: bool,
+    /// Age of all that is told about it here; 0 on its own host.
+    pub age: Seconds,
+    /// Seconds of data that it lacks; nothing on the primary.
+    pub at_risk: Option<Seconds>,
+    /// Bytes of log that it lacks, as far as is known.
+    pub to_fetch: u64,
+    /// Bytes of log that it holds and has not applied.
+    pub to_replay: u64,
+    /// Bytes of the first copy that are left.
+    pub to_sync: u64,
+    /// Hundredths of the first copy that are done, rounded down; nothing if it is complete.
+    pub synced_percent: Option<u8>,
+    /// Seconds until it is complete at the present pace.
+    pub done_in: Option<u64>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Stable code.
+    pub code: Code,
+    /// How bad.
+    pub severity: Severity,
+    /// The host that it is about.
+    pub host: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Since how many seconds, where known.
+    pub since: Option<u64>,
+    /// What to do.
+    pub next: String,
+}
+
+#[cfg(test)]
+mod tests;

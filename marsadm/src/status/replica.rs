@@ -1,0 +1,272 @@
+//! One replica, as the keys show it.
+
+use super::{Replica, Seconds};
+use crate::macros::facts::{Facts, Series, truth};
+
+/// A host and a resource, with the questions that judging needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look<'f, 's> {
+    /// The state.
+    pub(crate) facts: &'f Facts<'s>,
+    /// The resource.
+    pub(crate) res: &'f str,
+    /// Seconds for which what a host told last is taken for the present.
+    pub(crate) fresh: u64,
+}
+
+impl Look<'_, '_> {
+    /// Seconds since the last sign of life of `host`; 0 for the node itself.
+    pub(crate) fn age(&self, host: &str) -> Seconds {
+        age_of(self.facts, host, self.fresh)
+    }
+
+    /// Whether what is known of `host` is recent.
+    pub(crate) fn is_fresh(&self, host: &str) -> bool {
+        !self.age(host).at_least
+    }
+
+    /// A flag that `host` reports.
+    pub(crate) fn is(&self, host: &str, name: &str) -> bool {
+        self.facts
+            .actual(self.res, host, name)
+            .is_some_and(|value| truth(&value))
+    }
+
+    /// A switch of `host`; an absent one is off.
+    pub(crate) fn wants(&self, host: &str, name: &str) -> bool {
+        self.facts
+            .todo(self.res, host, name)
+            .is_some_and(|value| truth(&value))
+    }
+
+    /// A number that `host` reports.
+    pub(crate) fn number(&self, host: &str, name: &str) -> Option<i64> {
+        let value = self.facts.actual(self.res, host, name)?;
+        // A code may be followed by further numbers.
+        value.split(',').next()?.trim().parse().ok()
+    }
+
+    /// A message of `host` that is not `OK`: how many seconds old, and its text.
+    pub(crate) fn message(&self, host: &str, name: &str) -> Option<(Option<u64>, String)> {
+        let value = self.facts.actual(self.res, host, &format!("msg-{name}"))?;
+        if value == "OK" || value.is_empty() {
+            return None;
+        }
+        let mut parts = value.splitn(3, ' ');
+        let stamp = parts.next().and_then(|stamp| stamp.split('.').next());
+        let secs: Option<i64> = stamp.and_then(|secs| secs.parse().ok());
+        let age = secs
+            .filter(|secs| *secs > 0)
+            .map(|secs| positive(self.facts.real_time().saturating_sub(secs)));
+        let text = parts.nth(1).unwrap_or(&value).to_owned();
+        Some((age, text))
+    }
+
+    /// Seconds since a key was written.
+    pub(crate) fn key_age(&self, leaf: &str) -> Option<u64> {
+        let stamp = self.facts.stamp(&format!("resource-{}/{leaf}", self.res))?;
+        Some(positive(self.facts.now().saturating_sub(stamp)))
+    }
+
+    /// Whether `host` reports a state at all.
+    pub(crate) fn is_reported(&self, host: &str) -> bool {
+        self.facts.actual(self.res, host, "is-attached").is_some()
+    }
+
+    /// Whether the designated primary is `host`.
+    pub(crate) fn is_designated(&self, host: &str) -> bool {
+        self.facts.primary(self.res).as_deref() == Some(host)
+    }
+
+    /// What `host` is.
+    pub(crate) fn role(&self, host: &str) -> &'static str {
+        match (self.is_designated(host), self.is(host, "is-primary")) {
+            (true, true) => "primary",
+            (true, false) => "becoming-primary",
+            (false, true) => "remains-primary",
+            (false, false) => "secondary",
+        }
+    }
+
+    /// Whether the disk of `host` shows, or will show after replay, a state of the primary's device.
+    pub(crate) fn is_copied(&self, host: &str) -> bool {
+        self.facts.rest(self.res, host, Series::Sync) == 0
+    }
+
+    /// Seconds of data that `host` would lose if it took over now.
+    pub(crate) fn at_risk(&self, host: &str) -> Seconds {
+        if !self.is_copied(host) || !self.facts.is_almost_consistent(self.res, host) {
+            return Seconds::unknown();
+        }
+        let mut risk = self.told_risk(host);
+        let primary = self.facts.primary(self.res);
+        let others = [Some(host.to_owned()), primary];
+        for other in others.into_iter().flatten() {
+            let age = self.age(&other);
+            if age.at_least {
+                risk = Seconds {
+                    seconds: risk.seconds.zip(age.seconds).map(|(a, b)| a.max(b)),
+                    at_least: true,
+                };
+            }
+        }
+        risk
+    }
+
+    /// What the host itself tells, or what its positions show.
+    fn told_risk(&self, host: &str) -> Seconds {
+        if let Some(since) = self.number(host, "missing-since") {
+            if since <= 0 {
+                return Seconds::exact(0);
+            }
+            return Seconds::exact(positive(self.facts.real_time().saturating_sub(since)));
+        }
+        // The original tells positions only: what is missing was written after the replica last got on.
+        if self.facts.rest(self.res, host, Series::Fetch) == 0 {
+            return Seconds::exact(0);
+        }
+        match self.facts.fetch_stamp(self.res, host) {
+            Some(stamp) => Seconds::at_least(positive(self.facts.now().saturating_sub(stamp))),
+            None => Seconds::unknown(),
+        }
+    }
+
+    /// All about one replica.
+    pub(crate) fn replica(&self, host: &str, target: u64) -> Replica {
+        let (facts, res) = (self.facts, self.res);
+        let role = self.role(host);
+        let primary = role == "primary";
+        let to_sync = facts.rest(res, host, Series::Sync);
+        let (synced, size) = facts.progress(res, host, Series::Sync);
+        let percent = u128::from(synced.min(size)) * 100 / u128::from(size.max(1));
+        let at_risk = (!primary).then(|| self.at_risk(host));
+        let within = at_risk.is_none_or(|risk| risk.seconds.is_some_and(|s| s <= target));
+        let state = self.state(host);
+        Replica {
+            host: host.to_owned(),
+            role,
+            state,
+            good: within && matches!(state, "Active" | "UpToDate" | "Replaying"),
+            age: self.age(host),
+            at_risk,
+            to_fetch: if primary {
+                0
+            } else {
+                facts.rest(res, host, Series::Fetch)
+            },
+            to_replay: facts.rest(res, host, Series::Replay),
+            to_sync,
+            synced_percent: (to_sync > 0 || size == 0)
+                .then(|| u8::try_from(percent.min(99)).unwrap_or(99)),
+            done_in: self.done_in(host, to_sync),
+        }
+    }
+
+    fn done_in(&self, host: &str, to_sync: u64) -> Option<u64> {
+        let (facts, res) = (self.facts, self.res);
+        let (rest, rate) = if to_sync > 0 {
+            (to_sync, "amount-sync_rate")
+        } else {
+            (facts.rest(res, host, Series::Work), "amount-replay_rate")
+        };
+        let rate = positive(facts.rate(res, host, rate)).saturating_mul(1024);
+        (rest > 0 && rate > 0 && self.is_fresh(host)).then(|| rest.div_ceil(rate))
+    }
+
+    /// One word: what matters most.
+    fn state(&self, host: &str) -> &'static str {
+        let (facts, res) = (self.facts, self.res);
+        let me = facts.is_real(host);
+        let rest = |series| facts.rest(res, host, series);
+        let bad = |name| self.number(host, name).is_some_and(|code| code < 0);
+        let role = self.role(host);
+        if me && !facts.is_module_loaded() {
+            return "DataPlaneDown";
+        }
+        if !self.is_fresh(host) {
+            return "Silent";
+        }
+        if facts.disk(res, host).is_none() {
+            return "NoDisk";
+        }
+        if self
+            .number(host, "disk-error")
+            .is_some_and(|code| code != 0)
+        {
+            return "DiskError";
+        }
+        if !self.is_reported(host) {
+            return "NotReported";
+        }
+        if self.message(host, "err-splitbrain-detected").is_some() {
+            return "SplitBrain";
+        }
+        if !self.is(host, "is-attached") {
+            return "Detached";
+        }
+        if role == "primary" || role == "remains-primary" {
+            let full = self.is(host, "has-emergency");
+            return if full {
+                "LogFull"
+            } else if role == "primary" {
+                "Active"
+            } else {
+                "Leaving"
+            };
+        }
+        if !self.is_copied(host) {
+            return if self.wants(host, "sync") {
+                "Syncing"
+            } else {
+                "SyncPaused"
+            };
+        }
+        if bad("replay-code") {
+            return "ReplayStopped";
+        }
+        if facts.is_orphan(res, host) {
+            return "Orphan";
+        }
+        if role == "becoming-primary" {
+            return "Becoming";
+        }
+        if !self.wants(host, "connect") {
+            return "FetchPaused";
+        }
+        if !self.wants(host, "allow-replay") {
+            return "ReplayPaused";
+        }
+        if !facts.is_almost_consistent(res, host) {
+            return "CatchingUp";
+        }
+        if rest(Series::Work) > 0 {
+            "Replaying"
+        } else {
+            "UpToDate"
+        }
+    }
+}
+
+/// Seconds since the last sign of life.
+pub(crate) fn age_of(facts: &Facts<'_>, host: &str, fresh: u64) -> Seconds {
+    if facts.is_real(host) {
+        return Seconds::exact(0);
+    }
+    let Some(time) = facts.alive_time(host) else {
+        return Seconds::unknown();
+    };
+    let secs: Option<i64> = time.split('.').next().and_then(|secs| secs.parse().ok());
+    let Some(secs) = secs.filter(|secs| *secs > 0) else {
+        return Seconds::unknown();
+    };
+    let age = positive(facts.now().saturating_sub(secs));
+    Seconds {
+        seconds: Some(age),
+        at_least: age > fresh,
+    }
+}
+
+/// Nothing instead of less than nothing.
+pub(crate) fn positive(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

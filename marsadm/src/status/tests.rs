@@ -1,0 +1,235 @@
+use super::*;
+use crate::macros::load;
+use crate::snapshot::{Body, Snapshot};
+use crate::top::{Screen, View, frame_text};
+use mars_lamport::Timestamp;
+use proptest::prelude::*;
+use std::path::Path;
+
+fn golden(case: &str) -> Snapshot {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+    load(&folder.join(format!("{case}.snapshot.jsonl"))).unwrap()
+}
+
+fn codes(case: &str) -> Vec<(&'static str, Option<String>)> {
+    let status = judge(&golden(case), &Wanted::default());
+    let problems = status.resources.iter().flat_map(|res| &res.problems);
+    problems
+        .map(|problem| (problem.code.as_str(), problem.host.clone()))
+        .collect()
+}
+
+fn says(case: &str, code: &str) {
+    let found = codes(case);
+    assert!(
+        found.iter().any(|(found, _)| *found == code),
+        "{case}: {found:?}"
+    );
+}
+
+#[test]
+fn states_of_the_original_are_judged() {
+    assert_eq!(codes("healthy.hosta"), []);
+    assert_eq!(codes("healthy.hostb"), []);
+    says("split-brain.hosta", "SPLIT_BRAIN");
+    says("detached.hostb", "DETACHED");
+    says("disk-error.hostb", "DISK_ERROR");
+    says("emergency.hosta", "LOG_FULL");
+    says("paused-replay.hostb", "REPLAY_PAUSED");
+    says("primary-unreachable.hostb", "NO_CONTACT");
+    says("no-primary.hostb", "NO_PRIMARY");
+    says("orphan.hostb", "ORPHAN");
+    says("sync-running.hostb", "SYNCING");
+    says("module-unloaded.hosta", "DATA_PLANE_DOWN");
+    says("dead-peer-5d.hosta", "NO_CONTACT");
+    says("handover-new.hostb", "PRIMARY_NOT_ACTIVE");
+}
+
+#[test]
+fn every_code_is_documented() {
+    let doc = include_str!("../../../docs/status-codes.md");
+    for (code, severity) in CODES {
+        let word = match severity {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+            Severity::Ok => "ok",
+        };
+        let line = format!("| `{}` | {word} |", code.as_str());
+        assert!(
+            doc.contains(&line),
+            "docs/status-codes.md has no line {line}"
+        );
+        let json = serde_json::to_value(code).unwrap();
+        assert_eq!(json, code.as_str());
+    }
+}
+
+#[test]
+fn spans_are_readable() {
+    let all = [0, 59, 60, 3599, 3600, 86_399, 86_400].map(ago);
+    assert_eq!(
+        all,
+        ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "1d00h"]
+    );
+    assert_eq!(risk(Seconds::at_least(3)), ">=3");
+    assert_eq!(risk(Seconds::exact(3)), "3");
+    assert_eq!(risk(Seconds::unknown()), "?");
+}
+
+/// A state of our daemons, with two resources.
+fn native() -> Snapshot {
+    let mut snapshot = golden("lagging.hostb");
+    snapshot.header.program = Some("marsd 1".to_owned());
+    let template = snapshot.items.values().next().unwrap().clone();
+    let at = |secs| Timestamp::from_parts(secs, 0);
+    let now = snapshot.header.wall.secs();
+    for (key, value) in [
+        (
+            "resource-mydata/actual-hosta/logs",
+            "log-000000003-hosta,700000000 log-000000004-hosta,5",
+        ),
+        (
+            "resource-mydata/actual-hostb/logs",
+            "log-000000003-hosta,600000000",
+        ),
+        ("resource-mydata/actual-hostb/missing-since", "1699999000"),
+        ("resource-mydata/actual-hosta/amount-log_rate", "1000"),
+        ("actual-hosta/log-space", "1000000,10000000"),
+    ] {
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = at(now);
+        snapshot.items.insert(key.to_owned(), item);
+    }
+    snapshot
+}
+
+/// What no status may ever say.
+fn check_possible(snapshot: &Snapshot) {
+    let status = judge(snapshot, &Wanted::default());
+    let clock = snapshot
+        .header
+        .wall
+        .secs()
+        .max(snapshot.header.lamport.map_or(0, Timestamp::secs));
+    let possible = |seconds: Seconds| seconds.seconds.is_none_or(|secs| secs <= clock);
+    let mut last = Severity::Critical;
+    for res in &status.resources {
+        assert!(res.severity <= last, "the worst one comes first");
+        last = res.severity;
+        let worst = res.problems.iter().map(|p| p.severity).max();
+        assert_eq!(res.severity, worst.unwrap_or(Severity::Ok));
+        assert!(res.good <= res.count && res.count == res.replicas.len());
+        assert!(possible(res.at_risk) && possible(res.at_risk_best));
+        assert!(res.at_risk_best.weight() <= res.at_risk.weight());
+        for replica in &res.replicas {
+            assert!(replica.synced_percent.is_none_or(|percent| percent < 100));
+            assert!(possible(replica.age) && replica.at_risk.is_none_or(possible));
+            let bad = ["UpToDate", "Active", "Replaying"].contains(&replica.state);
+            assert!(!(replica.age.at_least && bad), "{replica:?} could be false");
+            assert!(!(replica.age.at_least && replica.good), "{replica:?}");
+            if replica.good {
+                assert!(
+                    replica
+                        .at_risk
+                        .is_none_or(|at| at.seconds <= Some(res.target))
+                );
+            }
+        }
+        for problem in &res.problems {
+            assert!(!problem.reason.is_empty() && !problem.next.is_empty());
+            assert!(
+                problem.since.is_none_or(|secs| secs <= clock),
+                "{problem:?}"
+            );
+        }
+    }
+    let s = status.summary;
+    assert_eq!(s.resources, s.ok + s.info + s.warning + s.critical);
+    assert_eq!(status.severity == Severity::Ok, s.ok == s.resources);
+    for all in [false, true] {
+        for line in lines(&status, Style { colour: false, all }) {
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
+    for res in &status.resources {
+        if let Ok(told) = crate::explain::explain(snapshot, &Wanted::default(), &res.name, None) {
+            assert!(told.steps.iter().all(|step| step.ok || step.next.is_some()));
+            for line in crate::explain::lines(&told) {
+                assert!(!line.contains(char::is_control), "{line:?}");
+            }
+        }
+    }
+    let view = View {
+        status: Some(status),
+        ..View::default()
+    };
+    let text = frame_text(&Screen::default(), &view, 80, 24).unwrap();
+    assert_eq!(text.lines().count(), 24);
+}
+
+#[test]
+fn golden_states_are_possible() {
+    for case in [
+        "healthy.hosta",
+        "lagging.hostb",
+        "split-brain.hosta",
+        "sync-running.hostb",
+    ] {
+        check_possible(&golden(case));
+    }
+    check_possible(&native());
+}
+
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[0-9]{1,20}",
+        "-[0-9]{1,20}",
+        "[0-9]{1,12}\\.[0-9]{9}",
+        "log-[0-9]{9}-host[abc],[0-9]{1,20},[0-9]{1,20}",
+        "log-[0-9]{9}-host[abc]\\+[0-9]{1,10},[0-9]{1,20}",
+        "[0-9a-f]{32},log-[0-9]{9}-hosta,[0-9]{1,9}:[0-9a-f]{32},log-[0-9]{9}-hosta,[0-9]{1,9}",
+        Just("(none)".to_owned()),
+        Just(".deleted".to_owned()),
+        Just("OK".to_owned()),
+        Just("host\u{1b}[2J".to_owned()),
+        "\\PC{0,20}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever values the keys have, and however old they are, no value is impossible.
+    #[test]
+    fn no_value_is_impossible(
+        of_ours in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(value()), 0_u64..4_000_000_000), 0..40),
+        wall in 0_u64..4_000_000_000,
+        lamport in prop::option::of(0_u64..4_000_000_000),
+        move_clock in any::<bool>(),
+    ) {
+        let mut snapshot = if of_ours { native() } else { golden("split-brain.hostb") };
+        let paths: Vec<String> = snapshot.items.keys().cloned().collect();
+        for (index, value, secs) in changes {
+            let path = index.get(&paths);
+            match value {
+                None => {
+                    snapshot.items.remove(path);
+                }
+                Some(value) => {
+                    if let Some(item) = snapshot.items.get_mut(path) {
+                        item.body = Body::Key(value.into_bytes());
+                        item.stamp = Timestamp::from_parts(secs, 0);
+                    }
+                }
+            }
+        }
+        if move_clock {
+            snapshot.header.wall = Timestamp::from_parts(wall, 0);
+            snapshot.header.lamport = lamport.map(|secs| Timestamp::from_parts(secs, 0));
+        }
+        check_possible(&snapshot);
+    }
+}

@@ -1,0 +1,194 @@
+//! Epochs of the clock: the repair of a store that was poisoned with stamps of the future.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use mars_lamport::Timestamp;
+use mars_meta::{Core, Done, EpochRefusal, Job, MergeResult};
+use mars_meta_model::testing::{MemStore, entry};
+use mars_meta_model::{
+    EPOCH_GAP_NS, Entry, Key, NodeId, Value, View as _, current_epoch, epoch_key,
+};
+
+const SEC: u64 = 1_000_000_000;
+const NOW: u64 = 1_800_000_000 * SEC;
+const YEAR: u64 = 365 * 86_400 * SEC;
+const MAX_AHEAD: u64 = 60 * SEC;
+
+fn open(store: MemStore, node: u128, boot: u64) -> Core<MemStore> {
+    Core::open(store, NodeId(node), boot, MAX_AHEAD).unwrap()
+}
+
+fn set(core: &mut Core<MemStore>, wall: u64, key: &str, text: &str) -> Entry {
+    let change = (Key::parse(key).unwrap(), Some(Value::text(text).unwrap()));
+    let committed = core.apply(wall, vec![change], false).unwrap();
+    committed.entries[0].clone()
+}
+
+fn text(core: &Core<MemStore>, key: &str) -> Option<String> {
+    core.table().text(key).map(str::to_owned)
+}
+
+fn begin(core: &mut Core<MemStore>, wall: u64) -> Result<Entry, EpochRefusal> {
+    let note = Value::text("repair").unwrap();
+    let done = core.commit_group(wall, vec![Job::BeginEpoch { note }], |_| {});
+    match done.unwrap().pop() {
+        Some(Done::Epoch(begun)) => begun.map(|committed| committed.entries[0].clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn merge(core: &mut Core<MemStore>, wall: u64, entries: &[Entry]) -> Vec<MergeResult> {
+    core.merge(wall, entries.to_vec()).unwrap().results
+}
+
+/// Everything that a core holds.
+fn all(core: &Core<MemStore>) -> Vec<Entry> {
+    core.table().iter().cloned().collect()
+}
+
+#[test]
+fn a_poisoned_store_is_repaired_and_nodes_that_were_away_follow() {
+    // The clocks of both nodes were a year ahead; a third one was switched off.
+    let (mut a, mut b) = (
+        open(MemStore::default(), 1, 1),
+        open(MemStore::default(), 2, 1),
+    );
+    let bad = set(&mut a, NOW + YEAR, "userspace/x", "poisoned");
+    assert_eq!(
+        merge(&mut b, NOW + YEAR, std::slice::from_ref(&bad)),
+        [MergeResult::Applied]
+    );
+    let mut c = open(MemStore::default(), 3, 1);
+    // The clocks are right again, but what is written now is of next year, and c does not take it.
+    let worse = set(&mut a, NOW, "userspace/x", "still");
+    assert!(worse.stamp > Timestamp::from_nanos(NOW + YEAR));
+    assert_eq!(merge(&mut c, NOW, &[worse]), [MergeResult::TooFarAhead]);
+
+    let announced = begin(&mut a, NOW).unwrap();
+    assert_eq!((announced.epoch, announced.stamp.as_nanos()), (1, NOW));
+    let good = set(&mut a, NOW + SEC, "userspace/x", "good");
+    assert_eq!((good.epoch, good.stamp.as_nanos()), (1, NOW + SEC));
+    assert_eq!(text(&a, "userspace/x").as_deref(), Some("good"));
+
+    // Who has not heard of the epoch takes nothing of it; in one batch the order does not matter.
+    assert_eq!(
+        merge(&mut b, NOW, std::slice::from_ref(&good)),
+        [MergeResult::EpochAhead]
+    );
+    assert_eq!(text(&b, "userspace/x").as_deref(), Some("poisoned"));
+    let both = [good.clone(), announced.clone()];
+    assert_eq!(merge(&mut b, NOW + SEC, &both), [MergeResult::Applied; 2]);
+    assert_eq!(text(&b, "userspace/x").as_deref(), Some("good"));
+    assert_eq!(
+        set(&mut b, NOW + 2 * SEC, "userspace/y", "1")
+            .stamp
+            .as_nanos(),
+        NOW + 2 * SEC
+    );
+    // What was poisoned is history: it is taken by who has it not, and moves no clock.
+    let everything = [all(&a), vec![bad]].concat();
+    merge(&mut c, NOW + 2 * SEC, &everything);
+    assert_eq!(text(&c, "userspace/x").as_deref(), Some("good"));
+    assert!(c.last_stamp().as_nanos() <= NOW + 2 * SEC);
+    let mut old = entry("userspace/old", Some("poisoned"), NOW + YEAR, 1);
+    assert_eq!(
+        merge(&mut c, NOW + 2 * SEC, std::slice::from_ref(&old)),
+        [MergeResult::Applied]
+    );
+    assert!(c.last_stamp().as_nanos() <= NOW + 2 * SEC);
+    old.epoch = 1;
+    assert_eq!(
+        merge(&mut c, NOW + 2 * SEC, &[old]),
+        [MergeResult::TooFarAhead]
+    );
+
+    // After a crash the clock goes on in the new epoch, strictly.
+    let last = set(&mut a, NOW + 3 * SEC, "userspace/z", "1");
+    let mut a = open(a.into_store().clone(), 1, 2);
+    assert_eq!((a.epoch(), current_epoch(&*a.table())), (1, 1));
+    let next = set(&mut a, NOW + 3 * SEC, "userspace/z", "2");
+    assert!((next.epoch, next.stamp) > (last.epoch, last.stamp));
+    assert!(next.stamp.as_nanos() < NOW + 20 * SEC, "{}", next.stamp);
+}
+
+#[test]
+fn epochs_go_one_step_at_a_time_and_not_too_often() {
+    let mut a = open(MemStore::default(), 1, 1);
+    let first = begin(&mut a, NOW).unwrap();
+    let early = begin(&mut a, NOW + EPOCH_GAP_NS - 1);
+    assert!(
+        matches!(early, Err(EpochRefusal::TooSoon { epoch: 1, .. })),
+        "{early:?}"
+    );
+    let second = begin(&mut a, NOW + EPOCH_GAP_NS).unwrap();
+    let third = begin(&mut a, NOW + 2 * EPOCH_GAP_NS).unwrap();
+    // A node that was away walks through all of them at once, in any order.
+    let mut b = open(MemStore::default(), 2, 1);
+    let late = NOW + 3 * EPOCH_GAP_NS;
+    let jump = [second.clone(), third.clone()];
+    assert_eq!(merge(&mut b, late, &jump), [MergeResult::EpochAhead; 2]);
+    let chain = [third.clone(), first.clone(), second.clone()];
+    assert_eq!(merge(&mut b, late, &chain), [MergeResult::Applied; 3]);
+    assert_eq!(b.epoch(), 3);
+    // Made up: the next one too soon, one beyond the next, one under a wrong key, a replacement of an announcement.
+    let make = |number: u16, epoch: u16, stamp: u64| {
+        let key = epoch_key(number).unwrap();
+        let mut made = entry(key.as_str(), Some("evil"), stamp, 9);
+        made.epoch = epoch;
+        made
+    };
+    for (number, epoch, stamp) in [
+        (4, 4, third.stamp.as_nanos() + 1),
+        (5, 5, late),
+        (u16::MAX, u16::MAX, late),
+        (9, 4, late),
+        (4, 3, late),
+        (1, 3, late),
+    ] {
+        let made = make(number, epoch, stamp);
+        let found = merge(&mut b, late, std::slice::from_ref(&made));
+        assert_eq!(found, [MergeResult::EpochAhead], "{number} {epoch}");
+    }
+    assert_eq!(b.epoch(), 3);
+    let far = make(4, 4, late + YEAR);
+    assert_eq!(merge(&mut b, late, &[far]), [MergeResult::TooFarAhead]);
+    assert_eq!(
+        merge(&mut b, late, &[make(4, 4, late)]),
+        [MergeResult::Applied]
+    );
+    // Deleting an announcement of the present epoch leaves it in force.
+    let mut gone = entry(epoch_key(4).unwrap().as_str(), None, late + 1, 9);
+    gone.epoch = 4;
+    merge(&mut b, late, &[gone]);
+    assert_eq!((b.epoch(), current_epoch(&*b.table())), (4, 4));
+}
+
+#[test]
+fn a_forged_entry_is_out_voted_by_what_is_held() {
+    let mut a = open(MemStore::default(), 1, 1);
+    let mut reassert = |above: u64| {
+        let job = Job::Reassert {
+            key: Key::parse("ips/ip-a").unwrap(),
+            above: Timestamp::from_nanos(above),
+        };
+        match a.commit_group(NOW, vec![job], |_| {}).unwrap().pop() {
+            Some(Done::Applied(committed)) => committed.entries,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Nothing is held: a tombstone above.
+    let made = reassert(NOW + SEC);
+    assert!(made[0].is_tombstone() && made[0].stamp.as_nanos() > NOW + SEC);
+    // What is held is above already, or the forgery is beyond the bound and nobody takes it.
+    assert!(reassert(NOW).is_empty());
+    assert!(reassert(NOW + YEAR).is_empty());
+    set(&mut a, NOW, "ips/ip-a", "10.0.0.1");
+    let job = Job::Reassert {
+        key: Key::parse("ips/ip-a").unwrap(),
+        above: Timestamp::from_nanos(NOW + 30 * SEC),
+    };
+    a.commit_group(NOW, vec![job], |_| {}).unwrap();
+    let table = a.table();
+    let held = table.entry(&Key::parse("ips/ip-a").unwrap()).unwrap();
+    assert_eq!(held.text(), Some("10.0.0.1"));
+    assert!(held.stamp.as_nanos() > NOW + 30 * SEC);
+}

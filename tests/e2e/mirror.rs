@@ -1,0 +1,90 @@
+//! `marsadm mirror-tree` between a real daemon and a folder.
+
+use crate::replicas::wait;
+use crate::world::{Said, World, marsadm};
+use mars_migrations::testing::set_mtime;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const STAMP: i128 = 1_742_600_000_000_000_007;
+
+fn put(dir: &Path, key: &str, value: &str, stamp: i128) {
+    let path = dir.join(key);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let draft = path.with_file_name(".tmp.test");
+    symlink(value, &draft).unwrap();
+    set_mtime(&draft, stamp).unwrap();
+    fs::rename(&draft, &path).unwrap();
+}
+
+fn mirror(world: &World, dir: &Path) -> Child {
+    marsadm()
+        .arg("--socket")
+        .arg(world.node_dir("hosta").join("run/marsd.sock"))
+        .arg("mirror-tree")
+        .arg(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Ends it as an init system does; it must end well.
+fn end(child: Child) {
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+fn reads(dir: &Path, key: &str, value: &str) {
+    wait(&format!("{key} -> {value} in the tree"), || {
+        fs::read_link(dir.join(key)).is_ok_and(|link| link.to_str() == Some(value))
+    });
+}
+
+#[test]
+fn a_tree_and_the_store_stay_in_step() {
+    let world = World::new(1);
+    let dir = world.tmp.path().join("mars");
+    fs::create_dir(&dir).unwrap();
+    put(&dir, "uuid", "hosta_1742540000.1", STAMP);
+    put(&dir, "userspace/from-tree", "1", STAMP);
+    let once = format!("mirror-tree {} --once", dir.display());
+    world.ok("hosta", &once);
+    assert_eq!(world.ok("hosta", "get-link userspace/from-tree"), "1\n");
+    // The cluster of the original keeps its identity.
+    assert_eq!(
+        fs::read_link(dir.join("uuid")).unwrap().to_str(),
+        Some("hosta_1742540000.1")
+    );
+
+    let child = mirror(&world, &dir);
+    world.ok("hosta", "set-link 2 userspace/from-store");
+    reads(&dir, "userspace/from-store", "2");
+    put(&dir, "userspace/from-tree", "3", STAMP + 1);
+    world.reads("hosta", "userspace/from-tree", "3");
+    // A folder that was not there before, and deletions both ways.
+    put(&dir, "resource-new/userspace/x", "4", STAMP);
+    world.reads("hosta", "resource-new/userspace/x", "4");
+    put(&dir, "userspace/from-tree", ".deleted", STAMP + 2);
+    world.until("hosta", "get-link userspace/from-tree", |said| {
+        said.code == Some(3)
+    });
+    world.ok("hosta", "delete-file userspace/from-store");
+    reads(&dir, "userspace/from-store", ".deleted");
+    end(child);
+
+    // What happened meanwhile is found at the next start; then there is nothing left to do.
+    put(&dir, "userspace/meanwhile", "5", STAMP);
+    world.ok("hosta", "set-link 6 userspace/also");
+    let child = mirror(&world, &dir);
+    reads(&dir, "userspace/also", "6");
+    world.reads("hosta", "userspace/meanwhile", "5");
+    end(child);
+    world.until("hosta", &once, |said| {
+        said.out.starts_with("0 entries imported, 0 links written")
+    });
+}
