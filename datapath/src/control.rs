@@ -5,7 +5,9 @@ use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::nbd::{BindError as NbdError, NbdServer};
 use crate::replicate::{Peers, RosterPolicy, serve};
-use crate::resource::{Context, DriverHandle, Event, Intent, Registry, Shared, spawn};
+use crate::resource::{
+    Context, DriverHandle, Event, Intent, Registry, Requests, Shared, SyncSlots, spawn,
+};
 use crate::segments::SegmentDir;
 use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{ReplayValue, VersionValue};
@@ -99,6 +101,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         peers,
         registry,
         drivers: BTreeMap::new(),
+        sync_slots: Arc::default(),
     };
     tokio::select! {
         () = control.follow() => {}
@@ -175,6 +178,7 @@ struct Control {
     peers: Arc<Peers>,
     registry: Arc<Registry>,
     drivers: BTreeMap<String, Running>,
+    sync_slots: Arc<SyncSlots>,
 }
 
 impl Control {
@@ -212,6 +216,11 @@ impl Control {
             self.registry.remove(&name);
         }
         let host = self.host.as_str().to_owned();
+        let limit = self.mirror.read(|table| {
+            let text = table.text(&format!("defaults-{host}/sync-limit"))?;
+            text.parse().ok()
+        });
+        self.sync_slots.set_limit(limit.unwrap_or(0));
         let mut names: BTreeSet<String> = self.drivers.keys().cloned().collect();
         names.extend(local_folders(&self.config.log_dir));
         names.extend(
@@ -272,6 +281,7 @@ impl Control {
             shared,
             host: self.host.clone(),
             peers: Arc::clone(&self.peers),
+            sync_slots: Arc::clone(&self.sync_slots),
             events,
             runtime: tokio::runtime::Handle::current(),
             segment_len: self.config.segment_len,
@@ -338,7 +348,10 @@ fn read_intent(table: &Table, host: &str, res: &str) -> Intent {
         }
     }
     let (needed, others) = (needed.filter(|n| *n != u64::MAX), others);
+    let members = wish.members.iter().map(String::as_str);
+    let requests = Requests::read(table, host, res, members, wish.source());
     Intent {
+        requests,
         needed,
         others,
         flush_request: text("userspace/flush-request").map(str::to_owned),

@@ -36,6 +36,10 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RESUME_FREE_BYTES: u64 = 64 << 20;
 /// Gap in the segment numbers that an emergency leaves, as in the original.
 pub const EMERGENCY_HOLE: u64 = 10;
+/// Bytes by which a device grows at once: so much is discarded on the disk as one write-back.
+pub const GROW_STEP: u64 = 1 << 30;
+/// Percent of free space above its emergency limit at which a resource begins to log again.
+pub const EMERGENCY_HYSTERESIS: u64 = 1;
 /// Logs that the key `logs` lists one by one; older ones are summed up. The longest names fit a value.
 pub const LOGS_SHOWN_MAX: usize = 40;
 /// What is missing for a shorter time than this is on its way.

@@ -5,8 +5,8 @@ use crate::mirror::Mirror;
 use crate::observe::Observer;
 use crate::resource::Registry;
 use crate::status::Status;
-use mars_meta_model::{Key, Value, View as _};
-use std::collections::BTreeMap;
+use mars_meta_model::{Entry, Key, Table, Value, View as _, member_key};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +28,15 @@ pub(crate) async fn run(
 ) {
     let mut failed = false;
     let mut observer = Observer::default();
+    let mut departed = BTreeSet::new();
     let mut next_beat = Instant::now();
     loop {
         let mut changes = changes(&mirror, &registry, &host, &mut observer);
+        mirror.read(|table| {
+            let resting = registry.all().into_iter().filter(|s| !s.status().attached);
+            let names = resting.map(|s| s.name.to_string());
+            changes.extend(left_behind(table, &host, names, &mut departed));
+        });
         let beats = mirror.is_connected() && Instant::now() >= next_beat;
         if beats {
             changes.extend(beat(&host, &log_dir));
@@ -83,6 +89,41 @@ fn beat(host: &str, log_dir: &Path) -> Changes {
     keys.collect()
 }
 
+/// Whether this host left the resource.
+fn is_departed(table: &Table, res: &str, host: &str) -> bool {
+    let data = Key::parse(&format!("resource-{res}/data-{host}")).ok();
+    let keys = [data, member_key(res, host)];
+    keys.into_iter()
+        .flatten()
+        .filter_map(|key| table.entry(&key))
+        .any(Entry::is_tombstone)
+}
+
+/// Deletions of what a report that was under way while this host left a resource wrote behind its back.
+fn left_behind(
+    table: &Table,
+    host: &str,
+    running: impl Iterator<Item = String>,
+    departed: &mut BTreeSet<String>,
+) -> Changes {
+    departed.extend(running.filter(|res| is_departed(table, res, host)));
+    departed.retain(|res| is_departed(table, res, host));
+    let mut changes = Changes::new();
+    for res in departed.iter() {
+        let own = ["replay", "syncstatus", "syncpos", "actsize"]
+            .map(|kind| format!("resource-{res}/{kind}-{host}"));
+        for key in own.iter().filter_map(|key| Key::parse(key).ok()) {
+            if table.entry(&key).is_some_and(|entry| !entry.is_tombstone()) {
+                changes.push((key, None));
+            }
+        }
+        let observed = table.scan(&format!("resource-{res}/actual-{host}/"));
+        let live = observed.filter(|entry| !entry.is_tombstone());
+        changes.extend(live.map(|entry| (entry.key.clone(), None)));
+    }
+    changes
+}
+
 fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Observer) -> Changes {
     let all = registry.all();
     let wanted: BTreeMap<String, (Arc<_>, Status)> = all
@@ -102,6 +143,10 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
     let wall_secs = crate::clock::wall().secs();
     mirror.read(|table| {
         for (res, (shared, status)) in &wanted {
+            // With its device open, it stays what it is until that is closed.
+            if !status.attached && is_departed(table, res, host) {
+                continue;
+            }
             let mut keys = status.keys(res, host);
             keys.extend(observer.keys(shared, status, table, host, wall_secs));
             for (key, value) in keys {
@@ -110,6 +155,7 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
                 }
             }
             changes.extend(old_versions(table, res, host, status).map(|key| (key, None)));
+            changes.extend(old_logs(table, res, host, status).map(|key| (key, None)));
         }
         let left = left_resources(table, host).filter(|res| !wanted.contains_key(*res));
         for res in left {
@@ -132,10 +178,7 @@ async fn report(mirror: &Mirror, changes: Changes) -> Result<(), mars_meta_api::
 }
 
 /// Resources that this host has left. An absent membership says nothing: the deletion must have been read.
-fn left_resources<'a>(
-    table: &'a mars_meta_model::Table,
-    host: &'a str,
-) -> impl Iterator<Item = &'a str> {
+fn left_resources<'a>(table: &'a Table, host: &'a str) -> impl Iterator<Item = &'a str> {
     let gone = table
         .scan("directory/")
         .filter(|entry| entry.is_tombstone());
@@ -150,25 +193,39 @@ fn left_resources<'a>(
 }
 
 /// What this host observed of a resource and reported once more after it had left: nobody else would delete it.
-fn leftovers<'a>(
-    table: &'a mars_meta_model::Table,
-    res: &'a str,
-    host: &'a str,
-) -> impl Iterator<Item = Key> + 'a {
+fn leftovers<'a>(table: &'a Table, res: &'a str, host: &'a str) -> impl Iterator<Item = Key> + 'a {
     let actual = format!("resource-{res}/actual-{host}/");
     let single = ["actsize", "replay", "syncstatus", "syncpos"];
     let single = single.into_iter().filter_map(move |kind| {
         table.entry(&Key::parse(&format!("resource-{res}/{kind}-{host}")).ok()?)
     });
-    let all: Vec<&mars_meta_model::Entry> = table.scan(&actual).chain(single).collect();
+    let all: Vec<&Entry> = table.scan(&actual).chain(single).collect();
     all.into_iter()
         .filter(|entry| !entry.is_tombstone())
         .map(|entry| entry.key.clone())
 }
 
+/// Live keys of this host's logs that a primary has deleted.
+fn old_logs<'a>(
+    table: &'a Table,
+    res: &'a str,
+    host: &'a str,
+    status: &'a Status,
+) -> impl Iterator<Item = Key> + 'a {
+    let oldest = status.logs.keys().next().copied().unwrap_or(0);
+    let prefix = format!("resource-{res}/log-");
+    let suffix = format!("-{host}");
+    let entries: Vec<&Entry> = table.scan(&prefix).collect();
+    entries.into_iter().filter_map(move |entry| {
+        let rest = entry.key.as_str().strip_prefix(&prefix)?;
+        let number: u64 = rest.strip_suffix(&suffix)?.parse().ok()?;
+        (number < oldest && !entry.is_tombstone()).then(|| entry.key.clone())
+    })
+}
+
 /// Live version keys of this host whose logs are behind everything that is still kept.
 fn old_versions<'a>(
-    table: &'a mars_meta_model::Table,
+    table: &'a Table,
     res: &'a str,
     host: &'a str,
     status: &'a Status,
@@ -176,7 +233,7 @@ fn old_versions<'a>(
     let oldest = status.versions.keys().next().copied().unwrap_or(0);
     let prefix = format!("resource-{res}/version-");
     let suffix = format!("-{host}");
-    let entries: Vec<&mars_meta_model::Entry> = table.scan(&prefix).collect();
+    let entries: Vec<&Entry> = table.scan(&prefix).collect();
     entries.into_iter().filter_map(move |entry| {
         let rest = entry
             .key
@@ -192,7 +249,7 @@ fn old_versions<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{Table, testing::entry};
+    use mars_meta_model::testing::entry;
 
     #[test]
     fn observations_of_a_resource_that_was_left_are_deleted() {

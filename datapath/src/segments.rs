@@ -252,6 +252,20 @@ impl Chain {
             .collect()
     }
 
+    /// Number of the first link that is not to be `dropped`.
+    pub(crate) fn first_kept(&self, dropped: impl Fn(&ChainLink) -> bool) -> u64 {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = links.values().find(|link| !dropped(link));
+        kept.map_or(0, |link| link.name.number)
+    }
+
+    /// Numbers and, once known, final lengths of the links that `origin` wrote.
+    pub(crate) fn written_by(&self, origin: &Name) -> BTreeMap<u64, Option<u64>> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        let own = links.values().filter(|link| link.name.origin == *origin);
+        own.map(|link| (link.name.number, link.end)).collect()
+    }
+
     /// Forgets all links.
     pub(crate) fn clear(&self) {
         self.links

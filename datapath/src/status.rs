@@ -31,6 +31,10 @@ pub(crate) struct Status {
     pub(crate) log_damage: Option<String>,
     /// Size of the backing disk.
     pub(crate) disk_size: Option<u64>,
+    /// Size of the exported device.
+    pub(crate) device_size: Option<u64>,
+    /// Own logs that are here, with their final lengths; only a primary tells them.
+    pub(crate) logs: BTreeMap<u64, Option<u64>>,
     /// What is on the disk.
     pub(crate) replay: Option<ReplayValue>,
     /// Version values by log number: the current one and the one before.
@@ -46,7 +50,7 @@ pub(crate) struct Status {
 }
 
 /// The message keys that are always shown, with `OK` where there is nothing to say.
-const MESSAGES: [&str; 9] = [
+const MESSAGES: [&str; 10] = [
     "err-disk",
     "err-emergency",
     "err-replay-stop",
@@ -55,6 +59,7 @@ const MESSAGES: [&str; 9] = [
     "inf-replay-start",
     "inf-sync",
     "wrn-primary",
+    "wrn-size",
     "wrn-space-low",
 ];
 
@@ -95,6 +100,16 @@ impl Status {
         }
         if let Some(size) = self.disk_size {
             put(format!("actsize-{host}"), size.to_string());
+        }
+        put(
+            actual("device-size"),
+            self.device_size.unwrap_or(0).to_string(),
+        );
+        for (number, end) in &self.logs {
+            put(
+                format!("log-{number:09}-{host}"),
+                end.unwrap_or(0).to_string(),
+            );
         }
         if let Some(replay) = &self.replay {
             put(format!("replay-{host}"), replay.to_string());

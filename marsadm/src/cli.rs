@@ -264,6 +264,8 @@ pub enum Command {
     CompleteWords(c::complete_words::Args),
     #[command(about = "Write the manual pages", hide = true)]
     Man(c::man::Args),
+    #[command(flatten)]
+    More(c::more::More),
     #[command(about = "Print the version", after_help = "Example: marsadm version")]
     Version,
     #[command(about = "Print this help", after_help = "Example: marsadm help")]

@@ -73,6 +73,19 @@ pub fn parse_version_end(text: &str) -> Option<LogPos> {
     fields.next().is_none().then_some(at)
 }
 
+/// The place that a `version-` value speaks of, and the end of the log before it, if there is one.
+#[must_use]
+pub fn version_links(text: &str) -> Option<(LogPos, Option<LogPos>)> {
+    let at = parse_version_end(text)?;
+    let (_, before) = text.split_once(':')?;
+    let mut fields = before.split(',').skip(1);
+    let previous = fields
+        .next()
+        .zip(fields.next())
+        .and_then(|(log, pos)| LogPos::parse(log, pos));
+    Some((at, previous))
+}
+
 /// One resource as the keys in a table show it.
 #[derive(Clone, Copy, Debug)]
 pub struct Res<'a> {
@@ -161,6 +174,36 @@ impl<'a> Res<'a> {
                 (of == host).then_some((nr.parse().ok()?, entry.text()?))
             })
             .collect()
+    }
+
+    /// The logs that are told of (`log-*`), with their lengths, in the order of their numbers.
+    #[must_use]
+    pub fn logs(&self) -> Vec<LogPos> {
+        let prefix = format!("resource-{}/", self.name);
+        let live = self.table.scan(&format!("{prefix}log-"));
+        let mut logs: Vec<LogPos> = live
+            .filter_map(|entry| {
+                let name = entry.key.as_str().strip_prefix(&prefix)?;
+                LogPos::parse(name, entry.text()?)
+            })
+            .collect();
+        logs.sort_by(|a, b| (a.nr, &a.origin).cmp(&(b.nr, &b.origin)));
+        logs
+    }
+
+    /// The highest log number that any key tells of, deleted ones included; 0 if none does.
+    #[must_use]
+    pub fn highest_log(&self) -> u64 {
+        let prefix = format!("resource-{}/", self.name);
+        let number = |kind: &str| {
+            let prefix = format!("{prefix}{kind}-");
+            let numbers = self.table.scan(&prefix).filter_map(|entry| {
+                let (nr, _) = entry.key.as_str().strip_prefix(&prefix)?.split_once('-')?;
+                nr.parse::<u64>().ok()
+            });
+            numbers.max().unwrap_or(0)
+        };
+        number("version").max(number("log"))
     }
 
     /// Why the disk of `host` is not fully synced; `None` if it is.

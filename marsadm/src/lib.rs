@@ -13,6 +13,7 @@ pub mod error;
 pub mod error_code;
 pub mod events;
 pub mod explain;
+pub mod gone;
 pub mod keys;
 pub mod legacy_options;
 pub mod limits;

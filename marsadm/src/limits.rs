@@ -95,8 +95,10 @@ pub const RISK_TARGET_SECS: u64 = 10;
 pub const STALE_NATIVE_SECS: u64 = 15;
 /// The same in a tree of the original, whose hosts hear of each other every few seconds, or every 30 s when idle.
 pub const STALE_TREE_SECS: u64 = 60;
-/// Below so many hundredths of free room for logs, it is low.
+/// Below so many hundredths and so many bytes of free room for logs, it is low.
 pub const LOG_SPACE_LOW_PERCENT: u64 = 10;
+/// See [`LOG_SPACE_LOW_PERCENT`]: 10 GiB.
+pub const LOG_SPACE_LOW_BYTES: u64 = 10 << 30;
 /// A log file system that is full within so many seconds at the present pace is nearly full.
 pub const LOG_FULL_SOON_SECS: u64 = 6 * 3600;
 /// How long a change of the primary may take before it counts as hanging.
@@ -105,3 +107,7 @@ pub const HANDOVER_SECS: u64 = 30;
 pub const TOP_POLL: Duration = Duration::from_millis(250);
 /// Most frames of `top --batch`.
 pub const TOP_FRAMES_MAX: i64 = 1_000_000;
+/// Default of `--thresh-logfiles`, as in the original.
+pub const LOG_ROTATE_LOGS: usize = 10;
+/// Default of `--thresh-logsize` in bytes, as in the original.
+pub const LOG_ROTATE_BYTES: u64 = 5_000_000_000;

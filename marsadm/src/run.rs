@@ -5,6 +5,7 @@ use crate::commands as c;
 use crate::context::{Ctx, Options};
 use crate::contract::exit_code;
 use crate::error::{Error, Kind, Result};
+use crate::gone;
 use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
 use crate::output::Format;
 use crate::parse_error;
@@ -58,7 +59,8 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         }
         Err(error) => {
             let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
-            let error = parse_error::from_clap(&error, known);
+            let error =
+                gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
             let code = exit_code(&verb, ui.format(), &error);
             ui.finish(&Err(error), false, code);
             return code;
@@ -210,6 +212,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Completion(args) => c::completion::run(ctx, &args),
         Command::CompleteWords(args) => c::complete_words::run(ctx, &args).await,
         Command::Man(args) => c::man::run(ctx, &args),
+        Command::More(more) => c::more::run(ctx, more).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             ctx.ui.document("Version", &json!({ "version": version }))?;

@@ -10,6 +10,7 @@
 mod bad_input;
 mod clients;
 mod crash;
+mod housekeeping;
 mod join;
 mod left_behind;
 mod legacy;

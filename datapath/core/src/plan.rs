@@ -3,7 +3,7 @@
 //! One pure function, [`plan`], decides for one resource on one host. **An absent key is never a wish**: where
 //! nothing was read, nothing is started, stopped, attached or demoted.
 
-use mars_meta_model::{Entry, Key, Membership, View, members, roster};
+use mars_meta_model::{Entry, Key, Membership, View, member_key, members, roster};
 use std::collections::BTreeSet;
 
 /// Who the cluster wants to be primary.
@@ -22,7 +22,7 @@ pub enum Designated {
 pub struct Wish {
     /// Backing disk, if the host is a storage member.
     pub disk: Option<String>,
-    /// The membership was deleted: there is a tombstone where the disk was named.
+    /// The membership was deleted: there is a tombstone where the disk or the member was named.
     pub departed: bool,
     /// Name of the exported device.
     pub device: String,
@@ -71,6 +71,10 @@ impl Wish {
         let leaf = |leaf: &str| Key::parse(&format!("resource-{res}/{leaf}")).ok();
         let data = leaf(&format!("data-{host}")).and_then(|key| view.entry(&key));
         let primary = leaf("primary").and_then(|key| view.entry(&key));
+        // `delete-resource --force` reaches those who are not members any more by this key only.
+        let expelled = member_key(res, host)
+            .and_then(|key| view.entry(&key))
+            .is_some_and(Entry::is_tombstone);
         let designated = primary.map(|entry| match entry.text() {
             Some(name) if name == host => Designated::Me,
             None | Some("(none)") => Designated::Nobody,
@@ -92,7 +96,7 @@ impl Wish {
         let on = |name| switch(view, res, host, name).unwrap_or(false);
         Self {
             disk: data.and_then(Entry::text).map(str::to_owned),
-            departed: data.is_some_and(Entry::is_tombstone),
+            departed: expelled || data.is_some_and(Entry::is_tombstone),
             device: text(view, res, &format!("device-{host}"))
                 .unwrap_or(res)
                 .to_owned(),
@@ -224,7 +228,7 @@ pub fn plan(wish: &Wish, seen: &Observed) -> (Target, Option<Waiting>) {
         Some(Designated::Me) if seen.role == Role::Primary => (Target::Primary, None),
         Some(Designated::Me) => match not_yet_primary(wish, seen) {
             None => (Target::Primary, None),
-            Some(why) => (secondary(wish), Some(why)),
+            Some(why) => (awaiting(wish, seen), Some(why)),
         },
         None if seen.role == Role::Primary => (Target::Keep, None),
         Some(_) if closes_own_log(wish, seen) => (Target::Primary, None),
@@ -240,6 +244,19 @@ fn secondary(wish: &Wish) -> Target {
         replay: wish.replay,
         sync,
     }
+}
+
+/// A designated host goes on fetching what it waits for, also where nobody is primary any more: from the host that wrote
+/// the newest log, or knows of more.
+fn awaiting(wish: &Wish, seen: &Observed) -> Target {
+    let mut target = secondary(wish);
+    if let Target::Secondary { fetch, .. } = &mut target
+        && wish.source().is_none()
+    {
+        let from = seen.unfinished.as_ref().or(seen.behind.as_ref());
+        *fetch = from.filter(|_| wish.fetch).cloned();
+    }
+    target
 }
 
 /// Whether a host that crashed as primary takes the role once more, only to close its log in order: it was
@@ -378,6 +395,10 @@ mod tests {
             decide(&me, &open).1,
             Some(Waiting::Unfinished("b".to_owned()))
         );
+        let Target::Secondary { fetch, sync, .. } = decide(&me, &open).0 else {
+            panic!("it follows until the log is closed here");
+        };
+        assert_eq!((fetch.as_deref(), sync), (Some("b"), None));
         late.replayed_all = false;
         assert_eq!(decide(&me, &late).1, Some(Waiting::Replaying));
         late.consistent = false;

@@ -2,7 +2,7 @@
 
 use super::wire::{self, ChunkBody, Refused, SyncInfo, SyncTarget, kind};
 use crate::limits::{FRAME_LEN_MAX, SYNC_CHUNK_LEN, SYNC_CHUNKS_MAX};
-use crate::resource::{Context, Disk, Event, Replica};
+use crate::resource::{Context, Disk, Event, Replica, SyncSlot};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use mars_datapath_core::overlay::Content;
 use mars_datapath_core::version::{LogEnd, LogName};
@@ -47,11 +47,12 @@ pub(crate) struct SyncTask {
     id: u64,
     source: String,
     task: JoinHandle<()>,
+    _slot: SyncSlot,
 }
 
 impl SyncTask {
     /// Syncs from `source`, going on where an earlier task stopped.
-    pub(crate) fn start(replica: &Replica, source: &str) -> Self {
+    pub(crate) fn start(replica: &Replica, source: &str, slot: SyncSlot) -> Self {
         let id = NEXT_TASK.fetch_add(1, Ordering::Relaxed);
         let job = Job {
             context: replica.context.clone(),
@@ -76,6 +77,7 @@ impl SyncTask {
             id,
             source: source.to_owned(),
             task,
+            _slot: slot,
         }
     }
 

@@ -4,8 +4,10 @@
 //! leaving a mode does blocking work of its own; front ends and peers talk to it through queues.
 
 use super::primary::{LeaveState, Primary};
+use super::request::Requests;
 use super::secondary::{OpenError, Secondary};
 use super::shared::Shared;
+use super::slots::SyncSlots;
 use super::workers::{Done, spawn as spawn_thread};
 use crate::limits::EVENT_QUEUE_LEN;
 use crate::replicate::{FetchEvent, Peers, SyncEvent};
@@ -40,6 +42,8 @@ pub(crate) struct Intent {
     pub(crate) replay_imported: bool,
     /// `syncstatus-H` of this host as the store has it.
     pub(crate) sync_key: Option<u64>,
+    /// What administrators ask for beyond the switches.
+    pub(crate) requests: Requests,
 }
 
 /// What a driver reacts to.
@@ -66,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) host: Name,
     /// Connections to other data planes.
     pub(crate) peers: Arc<Peers>,
+    /// How many syncs may run on this host.
+    pub(crate) sync_slots: Arc<SyncSlots>,
     /// Where events go.
     pub(crate) events: mpsc::Sender<Event>,
     /// The runtime that network tasks run on.
@@ -182,7 +188,7 @@ impl Driver {
         match event {
             Event::Intent(intent) => {
                 if let Mode::Primary(primary) = &mut self.mode {
-                    primary.handle_flush_request(intent.flush_request.as_deref());
+                    primary.handle_intent(&intent);
                 }
                 self.intent = Some(intent);
             }
@@ -297,6 +303,7 @@ impl Driver {
                 },
                 Mode::Secondary(secondary),
             ) => {
+                secondary.handle_requests(intent);
                 let designated = matches!(intent.wish.designated, Some(Designated::Me));
                 secondary.steer(fetch.as_deref(), *replay, sync.as_deref(), designated);
             }
@@ -384,7 +391,7 @@ impl Driver {
         match Primary::begin(*secondary, &intent.wish) {
             Ok(mut primary) => {
                 tracing::info!(resource = %self.context.shared.name, "primary");
-                primary.handle_flush_request(intent.flush_request.as_deref());
+                primary.handle_intent(intent);
                 self.mode = Mode::Primary(Box::new(primary));
             }
             Err(error) => {
@@ -426,13 +433,22 @@ impl Driver {
 
     /// Removes logs that nobody needs any more.
     fn tidy(&self, intent: &Intent) {
-        let Some(needed) = intent.needed else { return };
         let own = match &self.mode {
             Mode::Detached => return,
             Mode::Secondary(secondary) => secondary.applied().segment,
             Mode::Primary(primary) => primary.applied().segment,
         };
-        let keep = needed.min(own);
+        // Where a member tells no position, only what an administrator deletes by name goes.
+        let asked = &intent.requests;
+        let deletable = |link: &crate::segments::ChainLink| {
+            asked.deleted_logs.contains(&link.name)
+                && asked.known_needed.is_some_and(|n| link.name.number < n)
+        };
+        let chain = &self.context.shared.chain;
+        let keep = intent
+            .needed
+            .unwrap_or_else(|| chain.first_kept(deletable))
+            .min(own);
         if self
             .context
             .shared

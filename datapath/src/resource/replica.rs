@@ -138,6 +138,8 @@ impl Replica {
                 state
             }
         };
+        // What the disk holds is a device of the recorded size; a larger one is learnt from the log.
+        let size = state.sync.total;
         Ok(Self {
             context,
             disk: Arc::new(disk),
@@ -203,6 +205,21 @@ impl Replica {
         Ok(())
     }
 
+    /// The device has grown to `size`, and what is new is known here.
+    pub(crate) fn record_size(&mut self, size: u64) -> io::Result<()> {
+        if size <= self.size {
+            return Ok(());
+        }
+        self.record(|state| {
+            if state.sync.synced == state.sync.total && !state.flags.syncing {
+                state.sync.synced = size;
+            }
+            state.sync.total = size;
+        })?;
+        self.size = size;
+        Ok(())
+    }
+
     /// Whether an interrupted sync may go on with this source.
     ///
     /// Only with the one that it began with: what was copied may hold writes that another host never saw. The
@@ -240,6 +257,7 @@ impl Replica {
             versions.insert(known.log.number, chain_value(known, previous));
         }
         let sync = &self.state.sync;
+        let disk_size = self.disk.refresh_size();
         let (synced, target) = (sync.synced, sync.target.as_ref().map(|t| t.applied.clone()));
         self.context.shared.update(|status| {
             status.replay = Some(ReplayValue { applied, dirty });
@@ -250,6 +268,7 @@ impl Replica {
                 status.versions.pop_first();
             }
             status.synced = Some(synced);
+            status.disk_size = Some(disk_size);
             status.syncpos = target;
         });
     }

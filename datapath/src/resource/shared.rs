@@ -38,7 +38,7 @@ pub(crate) struct DeviceView {
     /// To the driver.
     pub(crate) requests: mpsc::Sender<DeviceRequest>,
     /// Front ends close their connections when this fires.
-    pub(crate) closer: Closer,
+    pub(crate) closer: Arc<Closer>,
 }
 
 impl DeviceView {

@@ -84,6 +84,11 @@ impl Disk {
         self.disk.size()
     }
 
+    /// Looks at the size again; the one known before, if the system does not tell.
+    pub(crate) fn refresh_size(&self) -> u64 {
+        self.disk.refresh_size().unwrap_or_else(|_| self.size())
+    }
+
     /// Reads exactly `len` bytes.
     pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; len];

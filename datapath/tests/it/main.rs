@@ -6,6 +6,7 @@ mod nbd;
 mod plain_client;
 #[cfg(test)]
 mod replication;
+mod requests;
 #[cfg(test)]
 mod trouble;
 #[cfg(test)]

@@ -236,6 +236,11 @@ impl World {
 
     /// Joins host number `node`.
     pub(crate) async fn join(&self, node: usize) {
+        self.join_with(node, "1").await;
+    }
+
+    /// The same with this position of the switch for syncing.
+    pub(crate) async fn join_with(&self, node: usize, sync: &str) {
         let host = &self.nodes[node].host;
         let disk = self.disk(node).display().to_string();
         let key = |leaf: &str| format!("resource-r/{leaf}");
@@ -249,7 +254,7 @@ impl World {
                 "log-000000001-hosta,0,0".to_owned(),
             ),
             (key(&format!("todo-{host}/connect")), "1".to_owned()),
-            (key(&format!("todo-{host}/sync")), "1".to_owned()),
+            (key(&format!("todo-{host}/sync")), sync.to_owned()),
             (key(&format!("todo-{host}/allow-replay")), "1".to_owned()),
             (key(&format!("todo-{host}/attach")), "1".to_owned()),
         ];
@@ -278,7 +283,7 @@ impl World {
         for host in hosts {
             self.until(&format!("{host} at {newest}"), |w| {
                 let synced =
-                    w.get(&format!("resource-r/syncstatus-{host}")) == Some(SIZE.to_string());
+                    w.get(&format!("resource-r/syncstatus-{host}")) == w.get("resource-r/size");
                 let replay = w
                     .get(&format!("resource-r/replay-{host}"))
                     .and_then(|t| t.parse::<mars_datapath_core::version::ReplayValue>().ok());

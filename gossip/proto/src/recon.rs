@@ -251,20 +251,41 @@ impl Gossip {
         self.rewire(ctx);
     }
 
-    /// Queues for a peer what no comparison finds: own volatile entries, and own entries of scopes that this node does
-    /// not take part in itself.
+    /// Volatile entries of resources, of others that do not reach a peer by themselves: since they are no members, or since
+    /// the link between them is lost.
+    fn carried(&self, ctx: &Ctx<'_>, host: &str) -> Vec<Key> {
+        let carries = |key: &&Key| {
+            let scope = mars_meta_model::scope_of(key);
+            let origin = ctx.view.entry(key).map(|entry| entry.origin);
+            let origin = origin.and_then(|origin| self.topology.name_of(origin));
+            let reaches = |origin: &str| {
+                self.topology.includes(&scope, origin) && !self.is_lost_between(origin, host)
+            };
+            scope != Scope::Global && origin.is_some_and(|o| o != host && !reaches(o))
+        };
+        self.relayed.keys().filter(carries).cloned().collect()
+    }
+
+    /// Queues for a peer what no comparison finds: own volatile entries, those of others that do not reach it, and own
+    /// entries of scopes that this node does not take part in itself.
     pub(crate) fn push_uncompared(
         &mut self,
         ctx: &Ctx<'_>,
         host: &str,
         wanted: impl Fn(&Scope) -> bool,
     ) {
+        let carried = self.carried(ctx, host);
         let topology = &self.topology;
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
         let includes = |scope: &Scope| wanted(scope) && topology.includes(scope, host);
         for key in &self.own_volatile {
+            if includes(&mars_meta_model::scope_of(key)) {
+                peer.push(key);
+            }
+        }
+        for key in &carried {
             if includes(&mars_meta_model::scope_of(key)) {
                 peer.push(key);
             }

@@ -24,73 +24,76 @@ pub struct Args {
 /// # Errors
 /// The nodes that were not heard of in time.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
-    let work = async {
-        let me = ctx.host().await?.to_owned();
-        let started = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|_| Error::internal("the system clock is before 1970"))?
-            .as_nanos();
-        for host in args.hosts.iter().flat_map(|list| list.split(',')) {
-            check_host_name(host).map_err(|error| Error::of(Code::BadName, error.to_string()))?;
-        }
-        let mut shown = String::new();
-        loop {
-            let table = ctx.table(&["roster/"]).await?;
-            let known: Vec<String> = roster(&table)
-                .into_iter()
-                .filter(|(_, node)| node.state == NodeState::Active)
-                .map(|(host, _)| host)
-                .collect();
-            let wanted: Vec<String> = if args.hosts.is_empty() {
-                known.clone()
-            } else {
-                args.hosts
-                    .iter()
-                    .flat_map(|list| list.split(','))
-                    .map(str::to_owned)
-                    .collect()
-            };
-            if let Some(stranger) = wanted.iter().find(|host| !known.contains(host)) {
-                let why = format!("node {stranger} does not belong to the cluster");
-                let hint = crate::suggest::hint("nodes of the cluster", stranger, &known);
-                return Err(Error::of(Code::HostNotFound, why).hint(hint));
-            }
-            let peers = ctx.peers().await?;
-            let heard = |host: &String| {
-                *host == me
-                    || peers.iter().any(|peer| {
-                        peer.host == *host
-                            && peer.heard_ns.is_some_and(|ns| u128::from(ns) >= started)
-                    })
-            };
-            let missing: Vec<&str> = wanted
+    heard(ctx, &args.hosts)
+        .await
+        .map_err(|error| error.about("wait-cluster"))
+}
+
+/// Waits until each of the nodes (of none: every one) was heard of since now. A name may be a list with commas.
+pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
+    let me = ctx.host().await?.to_owned();
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| Error::internal("the system clock is before 1970"))?
+        .as_nanos();
+    for host in hosts.iter().flat_map(|list| list.split(',')) {
+        check_host_name(host).map_err(|error| Error::of(Code::BadName, error.to_string()))?;
+    }
+    let mut shown = String::new();
+    loop {
+        let table = ctx.table(&["roster/"]).await?;
+        let known: Vec<String> = roster(&table)
+            .into_iter()
+            .filter(|(_, node)| node.state == NodeState::Active)
+            .map(|(host, _)| host)
+            .collect();
+        let wanted: Vec<String> = if hosts.is_empty() {
+            known.clone()
+        } else {
+            hosts
                 .iter()
-                .filter(|host| !heard(host))
-                .map(String::as_str)
-                .collect();
-            let total = wanted.len();
-            if missing.is_empty() {
-                ctx.ui.note(&format!("{total}/{total} nodes are alive"));
-                return Ok(());
-            }
-            let text = missing.join(" ");
-            if tokio::time::Instant::now() + POLL_INTERVAL > ctx.deadline {
-                return Err(Error::new(
-                    Kind::Timeout,
-                    format!(
-                        "{} of {total} nodes were not heard of within {} s: {text}",
-                        missing.len(),
-                        ctx.opts.timeout.as_secs()
-                    ),
-                )
-                .hint("see marsadm view for the reasons; check these nodes and the network"));
-            }
-            if text != shown {
-                ctx.ui.progress(&format!("waiting: for nodes {text}"));
-                shown = text;
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
+                .flat_map(|list| list.split(','))
+                .map(str::to_owned)
+                .collect()
+        };
+        if let Some(stranger) = wanted.iter().find(|host| !known.contains(host)) {
+            let why = format!("node {stranger} does not belong to the cluster");
+            let hint = crate::suggest::hint("nodes of the cluster", stranger, &known);
+            return Err(Error::of(Code::HostNotFound, why).hint(hint));
         }
-    };
-    work.await.map_err(|error| error.about("wait-cluster"))
+        let peers = ctx.peers().await?;
+        let heard = |host: &String| {
+            *host == me
+                || peers.iter().any(|peer| {
+                    peer.host == *host && peer.heard_ns.is_some_and(|ns| u128::from(ns) >= started)
+                })
+        };
+        let missing: Vec<&str> = wanted
+            .iter()
+            .filter(|host| !heard(host))
+            .map(String::as_str)
+            .collect();
+        let total = wanted.len();
+        if missing.is_empty() {
+            ctx.ui.note(&format!("{total}/{total} nodes are alive"));
+            return Ok(());
+        }
+        let text = missing.join(" ");
+        if tokio::time::Instant::now() + POLL_INTERVAL > ctx.deadline {
+            return Err(Error::new(
+                Kind::Timeout,
+                format!(
+                    "{} of {total} nodes were not heard of within {} s: {text}",
+                    missing.len(),
+                    ctx.opts.timeout.as_secs()
+                ),
+            )
+            .hint("see marsadm view for the reasons; check these nodes and the network"));
+        }
+        if text != shown {
+            ctx.ui.progress(&format!("waiting: for nodes {text}"));
+            shown = text;
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
 }

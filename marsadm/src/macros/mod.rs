@@ -18,5 +18,7 @@ mod sprintf;
 mod time;
 
 pub use command::{Answer, answer};
+pub(crate) use errno::errno_text;
 pub use places::template_dirs;
 pub use process::{answer_from, load, main, print};
+pub(crate) use time::{date_time, local_times};

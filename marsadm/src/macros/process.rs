@@ -33,8 +33,8 @@ const READING: [&str; 14] = [
     "get-systemd-unit",
     "get-systemd-want",
 ];
-/// Commands of ours that read a snapshot or tree in their own way.
-const OURS: [&str; 5] = ["status", "explain", "check", "top", "snapshot"];
+/// Commands of ours that read a snapshot or tree in their own way, or pass the words on.
+const OURS: [&str; 6] = ["status", "explain", "check", "top", "snapshot", "sandbox"];
 /// Options that this page reads, whose value may be the next word.
 const VALUED: [&str; 9] = [
     "--output",
@@ -292,6 +292,7 @@ mod tests {
         assert!(of("marsadm --snapshot f --help").is_none());
         assert!(of("marsadm view --snapshot").unwrap().is_err());
         assert!(of("marsadm --snapshot f status").is_none());
+        assert!(of("marsadm sandbox exec a -- --snapshot f view").is_none());
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn run(text: &str) -> usize {
 }
 
 /// `YYYY-MM-DD HH:MM:SS` of a time since the epoch.
-fn date_time(seconds: i64) -> String {
+pub(crate) fn date_time(seconds: i64) -> String {
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);

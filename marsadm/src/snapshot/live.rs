@@ -270,6 +270,7 @@ mod tests {
             version: "9".to_owned(),
             meta_addr: String::new(),
             data_addr: String::new(),
+            ..NodeInfo::default()
         }
     }
 
@@ -283,6 +284,7 @@ mod tests {
             state: None,
             since_ns: None,
             neighbour: false,
+            ..PeerInfo::default()
         }
     }
 

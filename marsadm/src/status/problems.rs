@@ -3,7 +3,9 @@
 use super::judge::log_space;
 use super::replica::Look;
 use super::{Code, Problem, Replica, Severity, risk};
-use crate::limits::{HANDOVER_SECS, LOG_FULL_SOON_SECS, LOG_SPACE_LOW_PERCENT};
+use crate::limits::{
+    HANDOVER_SECS, LOG_FULL_SOON_SECS, LOG_SPACE_LOW_BYTES, LOG_SPACE_LOW_PERCENT,
+};
 use crate::macros::errno::errno_text;
 use crate::size::human;
 
@@ -147,7 +149,8 @@ impl Found<'_, '_, '_> {
         };
         let percent = u128::from(free) * 100 / u128::from(total);
         let soon = log_full_in.filter(|secs| *secs < LOG_FULL_SOON_SECS);
-        if percent >= u128::from(LOG_SPACE_LOW_PERCENT) && soon.is_none() {
+        let low = percent < u128::from(LOG_SPACE_LOW_PERCENT) && free < LOG_SPACE_LOW_BYTES;
+        if !low && soon.is_none() {
             return;
         }
         let when = soon.map_or(String::new(), |secs| {

@@ -1,6 +1,11 @@
 //! Tests of the command line against a metadata daemon in memory.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 mod cluster;
 mod documents;
@@ -17,7 +22,9 @@ mod resources;
 mod roles;
 mod schema;
 mod silent;
+mod verbs;
 mod views;
+mod words;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};

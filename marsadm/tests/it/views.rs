@@ -70,6 +70,7 @@ fn heard(w: &World, secs: Option<u64>) {
         state: None,
         since_ns: None,
         neighbour: true,
+        ..mars_meta_api::PeerInfo::default()
     }];
 }
 

@@ -72,6 +72,10 @@ impl Table {
         outcome
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "2^32 entries need some hundred gigabytes of memory"
+    )]
     fn insert(&mut self, entry: Entry) {
         let (key, hash) = (entry.key.clone(), hash_of(entry.key.as_str()));
         let slot = self.free.pop().unwrap_or_else(|| {

@@ -297,12 +297,14 @@ impl SimNode {
     ) -> Result<Vec<Entry>, WriteError> {
         let store = self.store().expect("a node that writes must run");
         // As the command line does: what belongs to others is written as an override.
-        let foreign = store.with_table(|table| {
-            changes.iter().any(|(key, _)| {
-                let member = |res: &str| members(table, res).contains_key(&self.host);
-                trespass(key, &self.host, member).is_some()
-            })
-        });
+        let honest = self.mutation != Mutation::WritesForeignKeys;
+        let foreign = honest
+            && store.with_table(|table| {
+                changes.iter().any(|(key, _)| {
+                    let member = |res: &str| members(table, res).contains_key(&self.host);
+                    trespass(key, &self.host, member).is_some()
+                })
+            });
         let entries = store.try_apply(changes, forced || foreign)?;
         self.journal.record(|| Event::Wrote {
             node: self.index,

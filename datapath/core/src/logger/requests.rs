@@ -108,6 +108,24 @@ impl Logger {
         Ok(())
     }
 
+    /// Enlarges the device to `size` bytes. What is new is discarded as the first change of it, durably in the log: so
+    /// every replica learns the size and the content of the new part at the same place of the history.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; [`SubmitError::Busy`] also while requests go past the log. The device is as before.
+    pub fn handle_grow(&mut self, id: RequestId, size: u64) -> Result<(), SubmitError> {
+        let old = self.device_size;
+        if !matches!(self.mode, Mode::Logging | Mode::Failed(_)) {
+            return Err(SubmitError::Busy);
+        }
+        self.device_size = size.max(old);
+        let taken = self.submit(id, old, Content::Discard(size.saturating_sub(old)), true);
+        if taken.is_err() {
+            self.device_size = old;
+        }
+        taken
+    }
+
     fn submit(
         &mut self,
         id: RequestId,

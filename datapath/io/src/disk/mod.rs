@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
@@ -51,7 +51,7 @@ pub enum DiskError {
 pub struct Disk {
     file: File,
     kind: Kind,
-    size: u64,
+    size: AtomicU64,
     poisoned: AtomicBool,
 }
 
@@ -121,15 +121,25 @@ impl Disk {
         Ok(Self {
             file,
             kind,
-            size,
+            size: AtomicU64::new(size),
             poisoned: AtomicBool::new(false),
         })
     }
 
-    /// Size when it was opened, bytes.
+    /// Size when it was opened, or looked at last by [`refresh_size`](Self::refresh_size), bytes.
     #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.size
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Looks at the size again: disks can be enlarged while they are open.
+    ///
+    /// # Errors
+    /// Of the system; the size known before stays.
+    pub fn refresh_size(&self) -> io::Result<u64> {
+        let size = (&self.file).seek(SeekFrom::End(0))?;
+        self.size.store(size, Ordering::Release);
+        Ok(size)
     }
 
     /// What it is.
@@ -227,8 +237,14 @@ impl Disk {
     }
 
     fn check(&self, offset: u64, length: u64) -> io::Result<()> {
-        if offset.checked_add(length).is_none_or(|end| end > self.size) {
-            let text = format!("{offset}+{length} exceeds the disk of {} bytes", self.size);
+        if offset
+            .checked_add(length)
+            .is_none_or(|end| end > self.size())
+        {
+            let text = format!(
+                "{offset}+{length} exceeds the disk of {} bytes",
+                self.size()
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         Ok(())
@@ -271,7 +287,7 @@ mod tests {
         let disk = Disk {
             file,
             kind: Kind::File,
-            size: 0,
+            size: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         };
         assert_eq!(
@@ -290,7 +306,7 @@ mod tests {
         let disk = Disk {
             file,
             kind: Kind::File,
-            size,
+            size: AtomicU64::new(size),
             poisoned: AtomicBool::new(false),
         };
         disk.write_zeroes(3, size - 5).unwrap();

@@ -56,6 +56,8 @@ impl Primary {
             status.primary = false;
             status.device = false;
             status.emergency = false;
+            status.device_size = None;
+            status.logs.clear();
         });
         Secondary::after_primary(replica)
     }

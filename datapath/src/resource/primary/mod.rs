@@ -1,11 +1,12 @@
 //! A replica that is primary: exports the device, logs every write, writes back.
 
+mod grow;
 mod leave;
 mod requests;
 mod segment;
 
 use super::device::{DeviceRequest, EndReply, Reply};
-use super::driver::Event;
+use super::driver::{Event, Intent};
 use super::replica::Replica;
 use super::secondary::{Secondary, next_sequence_of};
 use super::shared::DeviceView;
@@ -13,13 +14,14 @@ use super::workers::{AppendJob, DiskJob, Done, SyncJob, Workers};
 use crate::block::{BlockError, closing_pair};
 use crate::limits::{IO_QUEUE_LEN, PUBLISH_INTERVAL, SYNC_DELAY};
 use crate::segments::LogFileError;
+use grow::Growth;
 use mars_datapath_core::LogPos;
 use mars_datapath_core::logger::{Effect, Logger, RequestId};
 use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{LogEnd, LogName, chain_value};
 use mars_datapath_io::AppendError;
 use segment::{Begun, begin_segment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -86,6 +88,19 @@ pub(crate) struct Primary {
     flush_token: Option<String>,
     flush_waits: Vec<(String, LogPos)>,
     end_waits: Vec<(LogPos, EndReply)>,
+    asked: Asked,
+    growth: Option<Growth>,
+}
+
+/// What the store asks of a primary.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Size of the device.
+    size: Option<u64>,
+    /// Percent of free space below which writes go past the log; 0 for none.
+    emergency_limit: u64,
+    /// Numbers of logs that shall be begun.
+    begin_logs: BTreeSet<u64>,
 }
 
 impl Primary {
@@ -95,7 +110,7 @@ impl Primary {
         let emergency = replica.state.flags.emergency;
         let next_sequence = match (next_sequence, &tail) {
             (Some(next), _) => next,
-            (None, Some(tail)) => next_sequence_of(tail, replica.size)?,
+            (None, Some(tail)) => next_sequence_of(tail, replica.disk.size())?,
             (None, None) => 1,
         };
         let context = replica.context.clone();
@@ -113,7 +128,7 @@ impl Primary {
             export: wish.device.clone(),
             size: replica.size,
             requests: requests_tx,
-            closer: closing_pair().0,
+            closer: Arc::new(closing_pair().0),
         });
         let begun = begin_segment(replica, tail.is_some(), emergency, next_sequence)?;
         let Begun {
@@ -144,10 +159,10 @@ impl Primary {
             status.primary = true;
             status.device = true;
             status.replaying = false;
-            status.copying = false;
-            status.syncing = false;
+            (status.copying, status.syncing) = (false, false);
             status.emergency = past_the_log;
             status.replay_code = 1;
+            status.device_size = Some(view.size);
         });
         for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
             context.shared.message(key, None);
@@ -176,6 +191,8 @@ impl Primary {
             flush_token: None,
             flush_waits: Vec::new(),
             end_waits: Vec::new(),
+            asked: Asked::default(),
+            growth: None,
         };
         this.show();
         Ok(this)
@@ -272,8 +289,18 @@ impl Primary {
             .message("err-disk", Some(&reason));
     }
 
+    /// Takes what the store says.
+    pub(crate) fn handle_intent(&mut self, intent: &Intent) {
+        self.handle_flush_request(intent.flush_request.as_deref());
+        self.asked = Asked {
+            size: intent.wish.size,
+            emergency_limit: intent.requests.emergency_limit,
+            begin_logs: intent.requests.begin_logs.clone(),
+        };
+    }
+
     /// Asks for a durable log end, to be reported with `token`.
-    pub(crate) fn handle_flush_request(&mut self, token: Option<&str>) {
+    fn handle_flush_request(&mut self, token: Option<&str>) {
         let Some(token) = token.filter(|token| self.flush_token.as_deref() != Some(token)) else {
             return;
         };
@@ -309,8 +336,15 @@ impl Primary {
             self.logger.request_checkpoint();
             self.show();
             self.resume_from_emergency();
+            if self.is_below_limit(0) {
+                self.logger.request_close();
+            }
         }
-        if self.logger.appended().position >= self.replica.context.segment_len {
+        self.grow();
+        let appended = self.logger.appended();
+        let wanted =
+            self.asked.begin_logs.contains(&(appended.segment + 1)) && appended.position > 0;
+        if wanted || appended.position >= self.replica.context.segment_len {
             self.logger.request_close();
         }
         while let Some(effect) = self.logger.poll(crate::clock::wall()) {
@@ -341,7 +375,9 @@ impl Primary {
                 None => Ok(()),
             },
             Effect::Complete { id } => {
-                if let Some(reply) = self.replies.remove(&id) {
+                if !self.grown(id)
+                    && let Some(reply) = self.replies.remove(&id)
+                {
                     let _ = reply.send(Ok(()));
                 }
                 Ok(())
@@ -482,7 +518,9 @@ impl Primary {
             },
         );
         let newest = versions.keys().next_back().copied();
+        let logs = shared_logs(&self.replica);
         self.replica.context.shared.update(|status| {
+            status.logs = logs;
             for (number, value) in versions {
                 status.versions.insert(number, value);
             }
@@ -501,4 +539,10 @@ impl Primary {
     pub(crate) fn applied(&self) -> LogPos {
         self.replica.state.applied.pos()
     }
+}
+
+/// Logs of this host that are here.
+fn shared_logs(replica: &Replica) -> BTreeMap<u64, Option<u64>> {
+    let context = &replica.context;
+    context.shared.chain.written_by(&context.host)
 }

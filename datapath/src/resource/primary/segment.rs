@@ -4,7 +4,7 @@ use super::super::driver::Context;
 use super::super::replica::Replica;
 use super::super::workers::AppendJob;
 use super::{BeginError, EMERGENCY, Primary};
-use crate::limits::{EMERGENCY_HOLE, RESUME_FREE_BYTES};
+use crate::limits::{EMERGENCY_HOLE, EMERGENCY_HYSTERESIS, RESUME_FREE_BYTES};
 use crate::segments::ChainLink;
 use bytes::Bytes;
 use mars_datapath_core::LogPos;
@@ -28,6 +28,11 @@ impl Primary {
         shared.chain.finish(&place);
         self.closed_at = Some(end);
         if self.leaving {
+            return;
+        }
+        if self.is_below_limit(0) {
+            tracing::error!(resource = %shared.name, percent = self.asked.emergency_limit, "less than the emergency limit is free: writes go past the log");
+            self.logger.handle_log_full();
             return;
         }
         match self.rotate(&place, &previous) {
@@ -81,10 +86,32 @@ impl Primary {
                 self.replica
                     .context
                     .shared
-                    .message("err-emergency", Some(EMERGENCY));
+                    .message("err-emergency", Some(&self.why_past_the_log()));
             }
             Err(error) => self.fail("cannot write the superblock", &error),
         }
+    }
+
+    fn why_past_the_log(&self) -> String {
+        if self.is_below_limit(0) {
+            format!(
+                "less than {} percent (set-emergency-limit) of the log's filesystem are free: writes go past the log, \
+                 secondaries get outdated; free space, then run 'marsadm invalidate' on each secondary",
+                self.asked.emergency_limit
+            )
+        } else {
+            EMERGENCY.to_owned()
+        }
+    }
+
+    /// Whether less than the emergency limit (and `more` percent) of the log's filesystem is free.
+    pub(super) fn is_below_limit(&self, more: u64) -> bool {
+        let limit = self.asked.emergency_limit;
+        let dir = self.replica.context.shared.dir.path();
+        // What the system does not tell is no emergency.
+        limit > 0
+            && mars_datapath_io::free_space(dir)
+                .is_ok_and(|space| is_below(space.available, space.total, limit + more))
     }
 
     /// Begins to log again behind a hole, once there is space and a moment without requests.
@@ -96,7 +123,7 @@ impl Primary {
         let context = self.replica.context.clone();
         let free =
             mars_datapath_io::free_space(context.shared.dir.path()).map_or(0, |s| s.available);
-        if free < RESUME_FREE_BYTES {
+        if free < RESUME_FREE_BYTES || self.is_below_limit(EMERGENCY_HYSTERESIS) {
             return;
         }
         let next_sequence = self.logger.next_sequence();
@@ -205,6 +232,11 @@ fn make_segment(
         open,
         append,
     })
+}
+
+/// Whether `available` is less than `percent` of `total`.
+fn is_below(available: u64, total: u64, percent: u64) -> bool {
+    u128::from(available) * 100 < u128::from(total) * u128::from(percent)
 }
 
 fn random_u64() -> u64 {

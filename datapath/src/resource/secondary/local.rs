@@ -63,7 +63,7 @@ impl Secondary {
                 // Writes went past the log: nothing behind the recorded position may ever be replayed.
                 shared.dir.truncate(&file, start)?;
             }
-            let end = scan_to_end(&file, &header, start, self.replica.size)?;
+            let end = scan_to_end(&file, &header, start, self.replica.disk.size())?;
             self.settle_end(&file, &header, &end, accept)?;
             let closed = matches!(end, ScanEnd::Closed { .. });
             let link = ChainLink {

@@ -3,6 +3,7 @@
 mod fetched;
 mod local;
 mod replaying;
+mod requested;
 mod synced;
 
 pub(crate) use local::next_sequence_of;
@@ -54,6 +55,8 @@ pub(crate) struct Secondary {
     durable: LogPos,
     /// The segment that is being replayed.
     current: Option<(Segment, Scanner)>,
+    /// Size of the disk when that scanner was made.
+    scanned_size: u64,
     replay: Replay,
     /// Sequence number that follows the last record replayed, where known.
     pub(crate) next_sequence: Option<u64>,
@@ -110,6 +113,7 @@ impl Secondary {
             fetched: applied,
             durable: start,
             current: None,
+            scanned_size: 0,
             replay: Replay::new(start, limit, Strictness::Epochs),
             next_sequence: None,
             replay_on: false,
@@ -224,7 +228,16 @@ impl Secondary {
         if let Some(source) = sync.filter(|_| needs_sync && self.sync.is_none())
             && self.sync_after.is_none_or(|at| at <= now)
         {
-            self.sync = Some(SyncTask::start(&self.replica, source));
+            let slots = &self.replica.context.sync_slots;
+            if let Some(slot) = slots.take() {
+                self.sync = Some(SyncTask::start(&self.replica, source, slot));
+            } else {
+                let text = format!(
+                    "waiting: {} syncs run on this host, more are not allowed (set-global-sync-limit-value)",
+                    slots.limit()
+                );
+                self.replica.context.shared.message("inf-sync", Some(&text));
+            }
         }
         let syncing = self.sync.is_some();
         let replaying = self.replay_on && !needs_sync && self.stopped.is_none();

@@ -69,7 +69,14 @@ impl Secondary {
                     return Err(format!("{} is shorter than it was", segment.name));
                 }
                 scanner.feed(&bytes);
-                continue;
+                if scanner.fed() > fed {
+                    continue;
+                }
+                // The verdict stands. What does not fit the disk does once it was enlarged.
+                if self.replica.disk.refresh_size() > self.scanned_size {
+                    self.current = None;
+                    continue;
+                }
             }
             if !self.next_segment()? {
                 break;
@@ -108,7 +115,8 @@ impl Secondary {
         let Some((header, _)) = header else {
             return Ok(false);
         };
-        let scanner = Scanner::new(&header, at.position, self.replica.size);
+        self.scanned_size = self.replica.disk.refresh_size();
+        let scanner = Scanner::new(&header, at.position, self.scanned_size);
         let segment = Segment {
             name: link.name,
             header,
@@ -133,7 +141,8 @@ impl Secondary {
             }
             (ScanEnd::Refused { position, why }, _) => {
                 return Err(format!(
-                    "{} cannot be replayed at {position}: {why}",
+                    "{} cannot be replayed at {position}: {why}; if the resource has grown, enlarge the disk, \
+                     then detach and attach it",
                     segment.name
                 ));
             }
@@ -209,6 +218,10 @@ impl Secondary {
                 offset,
                 content,
             } => {
+                // A change behind the end says that the device has grown there.
+                self.replica
+                    .record_size(offset.saturating_add(content.len()))
+                    .map_err(|error| format!("cannot write the superblock: {error}"))?;
                 self.replica
                     .disk
                     .write(offset, &content)

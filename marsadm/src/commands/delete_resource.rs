@@ -1,0 +1,121 @@
+//! `delete-resource`: remove what is left of a resource.
+
+use super::each::each;
+use super::since::since_key;
+use crate::context::{Changes, Ctx, set};
+use crate::error::{Error, Result};
+use crate::keys::Res;
+use mars_meta_model::{Membership, Table, View as _, members};
+use std::collections::BTreeMap;
+
+/// Remove what is left of a resource in the whole cluster, after its last member has left. The disks keep their data.
+///
+/// The highest log number stays, so that a new resource of the same name begins behind it. A resource that is not
+/// there is no error. --force deletes it although there are members: their data planes then forget logs and positions
+/// as soon as their devices are closed.
+///
+/// Example: marsadm delete-resource mydata
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Resource, a list with commas, or all
+    #[arg(value_name = "RES")]
+    pub resource: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The members that are left; nothing was written then.
+pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
+    each(ctx, "delete-resource", &args.resource, async |_, res| {
+        let prefixes = [format!("directory/{res}/"), format!("resource-{res}/")];
+        let table = ctx.table(&[&prefixes[0], &prefixes[1]]).await?;
+        let left = remaining(&table, res);
+        if !left.is_empty() && !ctx.opts.force {
+            let list: Vec<String> = left.iter().map(|(h, why)| format!("{h} ({why})")).collect();
+            let first = left.keys().next().map_or("HOST", String::as_str);
+            return Err(Error::refused(format!(
+                "resource {res} has members: {}",
+                list.join(", ")
+            ))
+            .hint(format!(
+                "on each of them, for example {first}: marsadm down {res}, marsadm leave-resource {res} \
+                 (the last one: marsadm secondary {res} before)"
+            )));
+        }
+        let (keys, directory) = (doomed(&table, res)?, own_directory(&table, res));
+        if keys.is_empty() && directory.is_empty() {
+            ctx.ui.note(&format!("resource {res} is not there: nothing to delete"));
+            return Ok(());
+        }
+        if !left.is_empty() {
+            let hosts: Vec<&str> = left.keys().map(String::as_str).collect();
+            ctx.ui.note(&format!(
+                "WARNING: deleting resource {res} although {} have it: their logs and positions are lost",
+                hosts.join(" ")
+            ));
+        }
+        // While they are in the directory, members get the deletions; that of their membership reaches everybody.
+        ctx.apply(keys).await?;
+        ctx.apply(directory).await?;
+        ctx.ui
+            .note(&format!("successfully deleted resource {res}"));
+        Ok(())
+    })
+    .await
+}
+
+/// Hosts that still take part, and by what.
+fn remaining(table: &Table, res: &str) -> BTreeMap<String, String> {
+    let mut left = BTreeMap::new();
+    let prefix = format!("resource-{res}/");
+    for entry in table.scan(&prefix).filter(|entry| !entry.is_tombstone()) {
+        let leaf = entry.key.as_str().strip_prefix(&prefix).unwrap_or_default();
+        for kind in ["data", "replay", "device"] {
+            if let Some(host) = leaf.strip_prefix(kind).and_then(|l| l.strip_prefix('-')) {
+                left.insert(
+                    host.to_owned(),
+                    format!("key {leaf} {}", since_key(table, entry.key.as_str())),
+                );
+            }
+        }
+    }
+    for (host, kind) in members(table, res) {
+        let word = match kind {
+            Membership::Storage => "member",
+            Membership::Guest => "guest",
+        };
+        let key = format!("directory/{res}/member-{host}");
+        let text = format!("{word} {}", since_key(table, &key));
+        left.insert(host, text);
+    }
+    left
+}
+
+/// Deletions of all keys of the resource, the last ones first; the highest log number is kept up to date.
+fn doomed(table: &Table, res: &str) -> Result<Changes> {
+    let maxnr = format!("resource-{res}/maxnr");
+    let prefix = format!("resource-{res}/");
+    let mut changes: Changes = table
+        .scan(&prefix)
+        .filter(|entry| !entry.is_tombstone() && entry.key.as_str() != maxnr)
+        .map(|entry| (entry.key.clone(), None))
+        .collect();
+    changes.reverse();
+    let view = Res::new(table, res);
+    let known = view.number("maxnr").unwrap_or(0);
+    let highest = view.highest_log().max(known);
+    if !changes.is_empty() && highest > known {
+        changes.push(set(&maxnr, &highest.to_string())?);
+    }
+    Ok(changes)
+}
+
+fn own_directory(table: &Table, res: &str) -> Changes {
+    table
+        .scan(&format!("directory/{res}/"))
+        .filter(|entry| !entry.is_tombstone())
+        .map(|entry| (entry.key.clone(), None))
+        .collect()
+}
