@@ -10,6 +10,7 @@
 mod cluster;
 mod documents;
 mod double;
+mod events;
 mod golden;
 mod golden_macros;
 mod golden_tree;
