@@ -2,10 +2,10 @@
 
 use crate::index::{Item, Summary, key_hash};
 use crate::limits::{
-    CONTROL_MAX, FAST_ROUNDS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
+    CONTROL_MAX, FAST_ROUNDS_MAX, ITEM_SETS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
 };
 use crate::links::LinkKey;
-use crate::{Body, ScopeIndex};
+use crate::{Body, ScopeIndex, Want};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -240,30 +240,49 @@ impl Peer {
 
     /// Forgets the refused entries whose stamps are acceptable by now.
     pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
+        let mut released = Vec::new();
         for (scope, held) in &mut self.refused {
             let before = held.len();
             held.retain(|_, (item, why)| *why != Why::Stamp || item.stamp > newest_acceptable);
             if held.len() != before {
                 self.sum.outdated(scope);
+                released.push(scope.clone());
             }
+        }
+        self.ask_again(released);
+    }
+
+    /// Asks for what was released of scopes that the peer does not take part in: no comparison finds it.
+    fn ask_again(&mut self, released: Vec<Scope>) {
+        let compared = |scope: &Scope| *scope == Scope::Global || self.shared.contains(scope);
+        let wants = released.into_iter().filter(|scope| !compared(scope));
+        let wants: Vec<Want> = wants
+            .map(|scope| Want {
+                scope,
+                hashes: Vec::new(),
+            })
+            .collect();
+        for wants in wants.chunks(ITEM_SETS_MAX) {
+            self.control(Body::Want(wants.to_vec()));
         }
     }
 
     /// Forgets the entries refused for this reason; compares again if there were any.
     pub(crate) fn release_all(&mut self, reason: Why, now: u64) {
-        let mut released = false;
+        let mut released = Vec::new();
         for (scope, held) in &mut self.refused {
             let before = held.len();
             held.retain(|_, (_, why)| *why != reason);
             if held.len() != before {
                 self.sum.outdated(scope);
-                released = true;
+                released.push(scope.clone());
             }
         }
-        if released {
+        if !released.is_empty() {
             self.synced = false;
             self.recheck(now);
         }
+        self.ask_again(released);
     }
 
     fn overlay(
@@ -356,5 +375,37 @@ impl Peer {
         }
         let list = items.into_iter().take(max);
         list.map(|((hash, key), item)| (hash, key, item)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn what_no_comparison_finds_is_asked_for_once_it_may_be_taken() {
+        let res = Scope::Resource("r".into());
+        for (shared, asks) in [(false, true), (true, false)] {
+            let mut peer = Peer::default();
+            peer.shared.extend(shared.then(|| res.clone()));
+            for why in [Why::Stamp, Why::Epoch] {
+                peer.refuse(&entry("resource-r/userspace/k", Some("1"), 9, 4), why);
+                peer.refuse(&entry("userspace/k", Some("1"), 9, 4), why);
+                peer.release(Timestamp::from_nanos(8));
+                assert_eq!(peer.next_control(), None, "not yet");
+                match why {
+                    Why::Stamp => peer.release(Timestamp::from_nanos(9)),
+                    _ => peer.release_all(why, 0),
+                }
+                let want = Want {
+                    scope: res.clone(),
+                    hashes: Vec::new(),
+                };
+                let asked = asks.then(|| Body::Want(vec![want]));
+                assert_eq!(peer.next_control(), asked);
+                assert_eq!(peer.next_control(), None);
+            }
+        }
     }
 }

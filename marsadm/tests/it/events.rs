@@ -149,6 +149,7 @@ async fn changes_are_told_as_they_come() {
                 state: Some(mars_meta_api::PeerState::Down),
                 since_ns: None,
                 neighbour: false,
+                ..mars_meta_api::PeerInfo::default()
             };
             w.double.state.lock().unwrap().peers = vec![peer];
             until("change node - hostb - down").await;
