@@ -42,8 +42,6 @@ impl Invariant for Owners {
     fn event(&mut self, world: &World, event: &Event) -> Result<(), Broken> {
         match event {
             Event::Merged { node, applied, .. } => self.check(world, *node, applied),
-            // What others refuse must not have been written in the first place.
-            Event::Wrote { node, entries } => self.check(world, *node, entries),
             _ => Ok(()),
         }
     }
