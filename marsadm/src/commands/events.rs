@@ -104,9 +104,12 @@ async fn follow(ctx: &Ctx, args: &Args, teller: &mut Teller, resume: Option<Curs
     teller.cursor.instance = now;
     table.iter().for_each(|entry| teller.cursor.see(entry));
     teller.mark(EventType::Synced, None)?;
+    if !args.follow {
+        return Ok(());
+    }
     let mut tick = tokio::time::interval(EVENTS_PEERS_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while args.follow {
+    loop {
         let mut seen: Vec<Entry> = Vec::new();
         tokio::select! {
             event = watch.next() => match event? {
@@ -128,7 +131,6 @@ async fn follow(ctx: &Ctx, args: &Args, teller: &mut Teller, resume: Option<Curs
         }
         teller.changes(facts(&table, &peers), &seen)?;
     }
-    Ok(())
 }
 
 /// A single question, which `--timeout` bounds.

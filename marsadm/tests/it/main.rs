@@ -110,10 +110,13 @@ impl World {
             "{line}: {error}; {}",
             captured.stderr()
         );
+        // The thing at fault stands first: the command, or an option of it.
+        let named = error.to_string();
+        let command = line.split(' ').find(|w| !w.starts_with('-')).unwrap();
+        let mut options = line.split([' ', '=']).filter(|w| w.starts_with("--"));
         assert!(
-            error
-                .to_string()
-                .starts_with(line.split(' ').find(|w| !w.starts_with('-')).unwrap())
+            named.starts_with(command) || options.any(|option| named.starts_with(option)),
+            "{line}: {named}"
         );
         error
     }
