@@ -39,7 +39,7 @@ impl fmt::Display for KeyRow {
             f,
             "{} {}",
             self.stamp,
-            crate::show_bytes(self.key.as_bytes())
+            crate::show_bytes(self.key.as_str().as_bytes())
         )?;
         if self.kind == CellKind::Tombstone {
             f.write_str(" (deleted)")?;

@@ -2,8 +2,9 @@
 
 use crate::SkipReason;
 use mars_lamport::Timestamp;
-use mars_meta_model::Merge;
+use mars_meta_model::{Key, Merge};
 use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Whether an entry holds a value or deletes its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +36,8 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyRow {
     /// The key.
-    pub key: String,
+    #[serde(serialize_with = "as_text")]
+    pub key: Key,
     /// Value or tombstone.
     pub kind: CellKind,
     /// The stamp it was given.
@@ -52,8 +54,11 @@ pub struct KeyRow {
     pub source: Source,
 }
 
-fn as_text<S: Serializer>(stamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(stamp)
+fn as_text<S: Serializer>(
+    thing: &impl fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(thing)
 }
 
 /// One object that became no entry of its own.
