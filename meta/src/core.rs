@@ -222,9 +222,11 @@ impl<S: Store> Core<S> {
         let mut table = write(&self.table);
         for (key, entry) in staged.entries {
             // What is staged won by the merge rule already, perhaps after the held entry was forgotten.
-            table.remove(&key);
-            if let Some(entry) = entry {
-                table.merge(entry);
+            match entry {
+                Some(entry) => table.put(entry),
+                None => {
+                    table.remove(&key);
+                }
             }
         }
         for (scope, mark) in staged.marks {

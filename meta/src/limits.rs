@@ -22,7 +22,7 @@ pub const GROUP_CHANGES_MAX: usize = 4096;
 pub const GATHER_MAX_US: u64 = 500;
 
 /// Entries of one part of a bulk import.
-pub const IMPORT_PART_LEN: usize = 1000;
+pub const IMPORT_PART_LEN: usize = 4000;
 /// Parts of a bulk import that wait behind the one being committed; they share a commit.
 pub const IMPORT_PARTS_AHEAD: usize = 4;
 

@@ -7,8 +7,8 @@ use crate::{Object, ObjectKind, Scan, SkipReason, check, derive, show_bytes};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View};
 use mars_meta_model::{ParseValueError, check_host_name};
-use std::collections::btree_map;
 use std::collections::BTreeMap;
+use std::collections::btree_map;
 
 /// How an import treats stamps.
 #[derive(Clone, Copy, Debug)]

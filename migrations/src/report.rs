@@ -54,10 +54,7 @@ pub struct KeyRow {
     pub source: Source,
 }
 
-fn as_text<S: Serializer>(
-    thing: &impl fmt::Display,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn as_text<S: Serializer>(thing: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(thing)
 }
 
