@@ -8,15 +8,34 @@ use mars_meta_model::collect::{
     parked_key, voters,
 };
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, Merge, Scope, Store, Table, Value, View as _, announced_epoch,
-    epoch_may_follow, is_volatile, resources, scope_of,
+    EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, Store, Table, Value, View as _,
+    announced_epoch, epoch_may_follow, is_volatile, resources, scope_of,
 };
+use std::cmp::Ordering;
 
 /// What a piece of collection looks at.
 struct Scene<'a> {
     wall_ns: u64,
     table: &'a Table,
     global: &'a Voters,
+}
+
+/// What becomes of an import for which the door alone does not decide: where it stands below the floor, and where the
+/// held entry was imported and had to get a new stamp. Between two of a tree, the stamps of the tree decide.
+fn imported(entry: &Entry, held: Option<&Entry>, door: Door) -> Option<MergeResult> {
+    let Some(held) = held else {
+        return (door == Door::BelowFloor).then_some(MergeResult::AppliedAnew);
+    };
+    if held.origin != NodeId::IMPORTED || held.tree_stamp() == held.stamp {
+        return None;
+    }
+    let told = |entry: &Entry| (entry.tree_stamp(), entry.cell.clone());
+    Some(match told(entry).cmp(&told(held)) {
+        Ordering::Less => MergeResult::Stale,
+        Ordering::Equal => MergeResult::Duplicate,
+        Ordering::Greater if door == Door::Merged(Merge::Apply) => MergeResult::Applied,
+        Ordering::Greater => MergeResult::AppliedAnew,
+    })
 }
 
 impl Staged {
@@ -62,7 +81,7 @@ impl<S: Store> Core<S> {
         let mut applied = Vec::new();
         for (index, mut entry) in order {
             let result = self.stage_merge_one(wall_ns, &mut entry, admin, &table, staged);
-            if result == MergeResult::Applied {
+            if matches!(result, MergeResult::Applied | MergeResult::AppliedAnew) {
                 self.end_claim(wall_ns, &table, &entry, admin, staged);
                 let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
                 let held = stays.then(|| entry.clone());
@@ -110,12 +129,14 @@ impl<S: Store> Core<S> {
             return MergeResult::TooFarAhead;
         }
         let held = staged.held(table, &entry.key);
-        let mut outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
-        if admin && outcome == Door::BelowFloor {
-            // An administrator brings it today: that is a new write.
-            entry.stamp = self.clock.tick(wall_ns);
-            entry.epoch = self.epoch;
-            outcome = Door::Merged(Merge::Apply);
+        let outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
+        if admin && let Some(outcome) = imported(entry, held, outcome) {
+            if outcome == MergeResult::AppliedAnew {
+                // An administrator brings it today: that is a new write.
+                let stamp = self.clock.tick(wall_ns);
+                *entry = entry.clone().stamped_anew(self.epoch, stamp);
+            }
+            return outcome;
         }
         match outcome {
             Door::Merged(Merge::Apply) => MergeResult::Applied,

@@ -64,10 +64,11 @@ impl Plan {
             let Some(old) = held.entry(&entry.key) else {
                 continue;
             };
-            if old.origin == NodeId::IMPORTED && old.cell == entry.cell && old.stamp < entry.stamp {
-                entry.stamp = old.stamp;
+            let told = old.tree_stamp();
+            if old.origin == NodeId::IMPORTED && old.cell == entry.cell && told < entry.stamp {
+                entry.stamp = told;
                 entry.epoch = old.epoch;
-                settled.insert(entry.key.clone(), old.stamp);
+                settled.insert(entry.key.clone(), told);
             }
         }
         let report = &mut self.report;
@@ -298,6 +299,7 @@ impl<'s> Planner<'s> {
                     stamp,
                     clamped_from: clamped.then(|| sec_nsec(candidate.mtime_ns)),
                     preliminary: candidate.mtime_ns < PRELIMINARY_BELOW_NS,
+                    stamped_anew: false,
                     source: candidate.source,
                 });
                 entries.push(Entry {

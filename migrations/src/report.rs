@@ -49,6 +49,9 @@ pub struct KeyRow {
     /// The stamp says that the value is preliminary: anything real replaces it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub preliminary: bool,
+    /// The store gave it a new stamp, and keeps this one beside it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stamped_anew: bool,
     /// Where it comes from.
     #[serde(flatten)]
     pub source: Source,
@@ -237,6 +240,8 @@ pub struct Counts {
     pub clamped: usize,
     /// Entries that are preliminary.
     pub preliminary: usize,
+    /// Taken entries that were given a new stamp, derived ones included: see [`Outcome::TakenAnew`].
+    pub stamped_anew: usize,
     /// Objects that became no entry of their own.
     pub skipped: usize,
 }
@@ -246,6 +251,9 @@ pub struct Counts {
 pub enum Outcome {
     /// It was newer, and is stored.
     Taken,
+    /// The same, with a new stamp: its own is as old as deletions that the cluster has forgotten. The stamp of the tree
+    /// is kept beside it, and decides between imports.
+    TakenAnew,
     /// It was there already.
     Known,
     /// The store holds something newer.
@@ -325,10 +333,13 @@ impl Report {
             .chain(std::mem::take(&mut self.derived));
         let mut rows: Vec<KeyRow> = rows.collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
-        for (row, outcome) in rows.into_iter().zip(outcomes) {
+        for (mut row, outcome) in rows.into_iter().zip(outcomes) {
+            row.stamped_anew = *outcome == Outcome::TakenAnew;
             let list = match outcome {
-                Outcome::Taken if matches!(row.source, Source::Derived(_)) => &mut self.derived,
-                Outcome::Taken => &mut self.taken,
+                Outcome::Taken | Outcome::TakenAnew if matches!(row.source, Source::Derived(_)) => {
+                    &mut self.derived
+                }
+                Outcome::Taken | Outcome::TakenAnew => &mut self.taken,
                 Outcome::Known => &mut self.known,
                 Outcome::Older => &mut self.older,
                 Outcome::Refused => &mut self.refused,
@@ -369,6 +380,7 @@ impl Report {
             refused: self.refused.len(),
             clamped: of_all(|row| row.clamped_from.is_some()),
             preliminary: of_all(|row| row.preliminary),
+            stamped_anew: of_all(|row| row.stamped_anew),
             skipped: self.skipped.len(),
             ..self.counts
         };

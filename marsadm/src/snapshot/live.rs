@@ -58,7 +58,10 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
             Some(value) => Body::Key(value.as_bytes().to_vec()),
             None => Body::Key(DELETED.to_vec()),
         };
-        items.insert(entry.key.as_str().to_owned(), item(entry.stamp, body));
+        items.insert(
+            entry.key.as_str().to_owned(),
+            item(entry.tree_stamp(), body),
+        );
     }
     let beats = beats(table, clocks);
     let daemon = beats.get(&node.host).is_some_and(|beat| beat.runs);

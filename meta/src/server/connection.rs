@@ -407,6 +407,7 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
         Done::Merged(merged) => {
             let outcome = |result: &MergeResult| match result {
                 MergeResult::Applied => ImportOutcome::Taken,
+                MergeResult::AppliedAnew => ImportOutcome::TakenAnew,
                 MergeResult::Duplicate => ImportOutcome::Known,
                 MergeResult::Stale | MergeResult::BelowFloor => ImportOutcome::Older,
                 MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,
