@@ -72,6 +72,12 @@ pub enum RunError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] mars_meta::OpenError<SledError>),
+    /// The store is damaged, and there is no peer to refill from. It is where it was.
+    #[error(
+        "{0}; this node knows no peer to refill from: move the folder away, start the daemon, and read the newest \
+         file of marsadm meta export with marsadm meta import"
+    )]
+    DamagedAlone(#[source] mars_meta::OpenError<SledError>),
     /// The socket of the local API.
     #[error(transparent)]
     Socket(#[from] mars_meta::BindError),

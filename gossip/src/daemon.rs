@@ -4,12 +4,14 @@ use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
 use crate::roster::publish_self;
-use crate::roster_copy;
 use crate::state::StateDir;
 use crate::tokens::Tokens;
 use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Status};
+use crate::{refill, roster_copy};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
-use mars_meta::{ApiListener, Change, Meta, MetaConfig, ServerConfig, allow_uids, serve};
+use mars_meta::{
+    ApiListener, Change, Meta, MetaConfig, OpenError, ServerConfig, SledError, allow_uids, serve,
+};
 use mars_meta_model::{NodeId, check_host_name};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,14 +143,30 @@ async fn open_store(
     let mut settings = MetaConfig::new(state.store());
     settings.node = identity.map(|identity| NodeId(identity.node_uuid().as_u128()));
     settings.max_ahead_ns = config.max_ahead_ns;
-    let opened = tokio::task::spawn_blocking(move || Meta::open(&settings)).await;
-    match opened {
-        Ok(meta) => Ok(meta?),
-        Err(panicked) => Err(RunError::StateDir {
-            path: state.store(),
-            error: std::io::Error::other(panicked),
-        }),
+    match open_blocking(state, &settings).await? {
+        Ok(meta) => Ok(meta),
+        Err(error) if error.is_damage() => {
+            let room =
+                identity.is_some() && refill::make_room(state, &config.host, &error.to_string())?;
+            if !room {
+                return Err(RunError::DamagedAlone(error));
+            }
+            Ok(open_blocking(state, &settings).await??)
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+async fn open_blocking(
+    state: &StateDir,
+    settings: &MetaConfig,
+) -> Result<Result<Meta, OpenError<SledError>>, RunError> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || Meta::open(&settings)).await;
+    opened.map_err(|panicked| RunError::StateDir {
+        path: state.store(),
+        error: std::io::Error::other(panicked),
+    })
 }
 
 impl Daemon {
@@ -206,6 +224,7 @@ impl Daemon {
         });
         roster_copy::restore(&self.state, &self.meta).await?;
         publish_self(self, &identity, addr, first).await?;
+        refill::show_alarm(self).await?;
         let joins: Arc<dyn crate::JoinHandler> = Arc::new(Issuer {
             authority: self.authority.clone(),
             turn: Arc::default(),
@@ -231,6 +250,7 @@ impl Daemon {
             self.meta.clone(),
             stopped.clone(),
         ));
+        tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));
         let failures = self.failures.clone();
         let task = tokio::spawn(async move {
             // An error means that the sender is gone, which is as good.

@@ -56,6 +56,11 @@ impl StateDir {
         self.root.join("roster")
     }
 
+    /// File of the alarm about a store that was set aside.
+    pub(crate) fn alarm(&self) -> PathBuf {
+        self.root.join("store-set-aside")
+    }
+
     /// File of the join tokens that this node has issued.
     pub(crate) fn tokens(&self) -> PathBuf {
         self.root.join("tokens")

@@ -9,6 +9,7 @@
 
 mod config;
 mod core;
+mod fsck;
 mod hub;
 mod job;
 pub mod limits;
@@ -20,10 +21,11 @@ mod writer;
 
 pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
+pub use fsck::{Damaged, Fsck, FsckError, fsck};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
 };
-pub use sled_store::{SledError, SledStore, set_aside};
+pub use sled_store::{SledError, SledStore, aside_name, set_aside};

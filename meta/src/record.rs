@@ -1,6 +1,6 @@
 //! Keys and records of the store on disk, format 1: `docs/spec/store.md`.
 
-use mars_meta_model::Key;
+use mars_meta_model::{DecodeEntryError, Entry, Key, decode_entry};
 
 /// Content of the format record.
 pub(crate) const FORMAT: &str = "mars-meta 1";
@@ -23,6 +23,31 @@ pub(crate) enum RecordError {
     OtherKey,
     #[error("it belongs to no known table")]
     Table,
+}
+
+/// Why a record, or the entry in it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Entry(#[from] DecodeEntryError),
+}
+
+impl BodyError {
+    /// A record of no known table.
+    pub(crate) const fn table() -> Self {
+        Self::Record(RecordError::Table)
+    }
+
+    /// Whether it is not damaged but of a later version, as far as can be told.
+    pub(crate) const fn is_later(&self) -> bool {
+        matches!(
+            self,
+            Self::Record(RecordError::Version(_))
+                | Self::Entry(DecodeEntryError::Version(_) | DecodeEntryError::Flags(_))
+        )
+    }
 }
 
 /// Key of an entry's record.
@@ -61,6 +86,19 @@ pub(crate) fn open_record<'a>(key: &[u8], record: &'a [u8]) -> Result<&'a [u8], 
         return Err(RecordError::Checksum { expected, found });
     }
     Ok(body)
+}
+
+/// The entry in a record.
+pub(crate) fn open_entry(key: &[u8], record: &[u8]) -> Result<Entry, BodyError> {
+    let body = open_record(key, record)?;
+    let (entry, len) = decode_entry(body)?;
+    if len != body.len() {
+        return Err(RecordError::Trailing.into());
+    }
+    if entry_key(&entry.key) != key {
+        return Err(RecordError::OtherKey.into());
+    }
+    Ok(entry)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The sled backend: the port's promises, damage, and what is never done silently.
 
 use crate::support::{config, key, set};
-use mars_meta::{Meta, OpenError, SledError, SledStore, set_aside};
+use mars_meta::{Meta, OpenError, SledError, SledStore, aside_name, set_aside};
 use mars_meta_model::testing::{entry, store_conformance};
 use mars_meta_model::{NodeId, Store as _, Write};
 use std::fs;
@@ -42,10 +42,15 @@ fn a_folder_that_lost_its_contents_is_no_new_store() {
         matches!(error, SledError::NoFormat(_) | SledError::Broken { .. }),
         "{error}"
     );
-    let aside = set_aside(&path).unwrap();
+    assert!(error.is_damage(), "{error}");
+    let aside = aside_name(&path);
+    set_aside(&path, &aside).unwrap();
     assert!(aside.to_string_lossy().contains("db.bad-") && aside.is_dir());
-    let again = set_aside(&aside).unwrap();
-    assert!(!path.exists() && again.is_dir());
+    fs::create_dir(&path).unwrap();
+    let again = aside_name(&path);
+    assert_ne!(again, aside, "nothing is overwritten");
+    set_aside(&path, &again).unwrap();
+    assert!(!path.exists() && aside.is_dir() && again.is_dir());
     SledStore::open(&path).unwrap();
 }
 
@@ -85,10 +90,10 @@ fn a_damaged_record_is_named_and_never_swallowed() {
         store.load(&mut |entry| found.push(entry)).map(|()| found)
     });
     match outcome {
-        Err(error) => assert!(
-            error.to_string().contains("set") && error.to_string().contains("aside"),
-            "{error}"
-        ),
+        Err(error) => {
+            assert!(error.is_damage(), "{error}");
+            assert!(error.to_string().contains("aside"), "{error}");
+        }
         Ok(found) => assert!(
             found.is_empty(),
             "a damaged value was handed out: {found:?}"
