@@ -2,6 +2,7 @@
 
 use mars_lamport::Timestamp;
 use mars_meta::{Feed, FeedEvent, Merged, Meta, WriteError};
+use mars_meta_model::collect::{Collected, Task};
 use mars_meta_model::{Entry, Key, View};
 
 /// A store with a clock. [`Meta`] is one; a simulation has its own, in virtual time.
@@ -15,6 +16,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Takes notice of a stamp; `false` if it lies beyond the drift bound.
     fn observe(&self, stamp: Timestamp) -> impl Future<Output = Result<bool, WriteError>> + Send;
+
+    /// Carries out a piece of tombstone collection.
+    fn collect(&self, task: Task) -> impl Future<Output = Result<Collected, WriteError>> + Send;
 
     /// Writes again what is held of a key, with a stamp above one that was forged.
     fn reassert(
@@ -57,6 +61,10 @@ impl Backend for Meta {
 
     fn observe(&self, stamp: Timestamp) -> impl Future<Output = Result<bool, WriteError>> + Send {
         Meta::observe(self, stamp)
+    }
+
+    fn collect(&self, task: Task) -> impl Future<Output = Result<Collected, WriteError>> + Send {
+        Meta::collect(self, task)
     }
 
     fn reassert(

@@ -5,6 +5,7 @@ use mars_gossip_net::{BindError, IdentityError};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::SledError;
 use mars_meta_model::NameError;
+use mars_meta_model::collect::Paces;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub struct Config {
     pub data_advertise: SocketAddr,
     /// How far received stamps may lie ahead of the system clock, in ns.
     pub max_ahead_ns: u64,
+    /// How fast tombstones go; `None`: never.
+    pub collect: Option<Paces>,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             advertise: listen,
             data_advertise: listen,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
+            collect: Some(Paces::default()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
-use crate::{authority, create, guard, join, leave, merge};
+use crate::{authority, collection, create, guard, join, leave, merge};
 use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Change, Control};
@@ -37,10 +37,22 @@ impl DaemonControl {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             meta_addr: daemon.addr().to_string(),
             data_addr: daemon.config.data_advertise.to_string(),
+            collection: self.collection(),
             clock: daemon.status.clock().name().to_owned(),
             clock_offset_ns: daemon.status.clock().offset_ns(),
             epoch: daemon.meta.with_table(current_epoch),
         }
+    }
+
+    fn collection(&self) -> Vec<String> {
+        let daemon = &self.0;
+        let Some(paces) = daemon.config.collect else {
+            return vec!["tombstones are not collected".to_owned()];
+        };
+        let own = (daemon.config.host.as_str(), daemon.meta.node());
+        let wall = daemon.meta.clock().0;
+        let look = |table: &mars_meta_model::Table| collection::lines(table, own, &paces, wall);
+        daemon.meta.with_table(look)
     }
 
     fn peer_infos(&self) -> Vec<PeerInfo> {

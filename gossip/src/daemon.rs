@@ -236,6 +236,7 @@ impl Daemon {
             node: self.meta.node(),
             boot: self.meta.boot(),
             max_ahead_ns: self.config.max_ahead_ns,
+            collect: self.config.collect,
             seed: self.meta.boot(),
             spawner: Arc::new(|task| {
                 tokio::spawn(task);

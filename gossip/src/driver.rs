@@ -11,6 +11,7 @@ use mars_gossip_net::{CloseCode, Connection, Endpoint};
 use mars_gossip_proto::{Body, Config, Ctx, FEATURES, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
+use mars_meta_model::collect::{Collected, Paces};
 use mars_meta_model::{Key, NodeId};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct DriverConfig {
     pub boot: u64,
     /// Drift bound of the store's clock, in ns.
     pub max_ahead_ns: u64,
+    /// How fast tombstones go; `None`: never.
+    pub collect: Option<Paces>,
     /// Varies waiting times between nodes.
     pub seed: u64,
     /// Starts tasks.
@@ -137,6 +140,7 @@ impl<B: Backend> Driver<B> {
         let (wall, stamp) = backend.clock();
         let mut proto = Config::new(&config.host, config.node);
         proto.max_ahead_ns = config.max_ahead_ns;
+        proto.collect = config.collect;
         (proto.boot, proto.born_ns) = (config.boot, stamp.as_nanos());
         let core = backend.with_view(|view| {
             let ctx = Ctx {
@@ -288,7 +292,9 @@ impl<B: Backend> Driver<B> {
     /// Carries out all that the core wants.
     fn drain(&mut self) {
         while let Ok(permit) = self.to_store.try_reserve() {
-            if let Some((host, entries)) = self.core.poll_merge() {
+            if let Some(task) = self.core.poll_collect() {
+                permit.send(ToStore::Collect(task));
+            } else if let Some((host, entries)) = self.core.poll_merge() {
                 permit.send(ToStore::Merge(host, entries));
             } else if let Some((host, stamp)) = self.observed.pop_first() {
                 permit.send(ToStore::Observe(host, stamp));
@@ -337,6 +343,11 @@ impl<B: Backend> Driver<B> {
         match result {
             FromStore::Merged(host, results) => {
                 self.with_core(|core, ctx| core.handle_merge_result(ctx, &host, &results));
+                Ok(())
+            }
+            FromStore::Collected(collected) => {
+                tell_collected(&collected);
+                self.with_core(|core, ctx| core.handle_collected(ctx, &collected));
                 Ok(())
             }
             FromStore::Observed(_, _, true) | FromStore::Reasserted => Ok(()),
@@ -415,5 +426,28 @@ impl<B: Backend> Driver<B> {
                 tracing::info!(offset_ms, "the system clock agrees with the neighbours'");
             }
         }
+    }
+}
+
+/// Nothing that was live goes away without a word.
+fn tell_collected(collected: &Collected) {
+    if let Some(reason) = collected.refused {
+        tracing::debug!(reason, "nothing was learnt of the collection of tombstones");
+    }
+    for entry in collected
+        .removed
+        .iter()
+        .filter(|entry| !entry.is_tombstone())
+    {
+        let value = entry.text().unwrap_or("(no text)");
+        tracing::warn!(
+            key = entry.key.as_str(),
+            value,
+            "deleted elsewhere while this node was away; it is kept in the graveyard for 30 days"
+        );
+    }
+    if collected.overwritten > 0 {
+        let count = collected.overwritten;
+        tracing::warn!(count, "the graveyard is full: its oldest entries are gone");
     }
 }

@@ -10,6 +10,7 @@
 mod authority;
 mod backend;
 mod clock;
+mod collection;
 mod config;
 mod control;
 mod create;

@@ -4,6 +4,7 @@ use crate::Backend;
 use mars_gossip_proto::MergeOutcome;
 use mars_lamport::Timestamp;
 use mars_meta::{MergeResult, WriteError};
+use mars_meta_model::collect::{Collected, Task};
 use mars_meta_model::{Entry, Key};
 use tokio::sync::mpsc;
 
@@ -14,6 +15,8 @@ pub(crate) enum ToStore {
     Merge(String, Vec<Entry>),
     /// A clock reading received from a host.
     Observe(String, Timestamp),
+    /// A piece of tombstone collection.
+    Collect(Task),
     /// A key of which a forged entry with this stamp was seen.
     Reassert(Key, Timestamp),
 }
@@ -24,6 +27,8 @@ pub(crate) enum FromStore {
     Merged(String, Vec<(Entry, MergeOutcome)>),
     /// A reading was taken; or not, since it lies too far ahead.
     Observed(String, Timestamp, bool),
+    /// A piece of collection was carried out.
+    Collected(Collected),
     Reasserted,
     Failed(WriteError),
 }
@@ -41,6 +46,10 @@ pub(crate) async fn run<B: Backend>(
                     let outcomes = merged.results.iter().map(outcome);
                     FromStore::Merged(host, entries.into_iter().zip(outcomes).collect())
                 }
+                Err(error) => FromStore::Failed(error),
+            },
+            ToStore::Collect(task) => match backend.collect(task).await {
+                Ok(collected) => FromStore::Collected(collected),
                 Err(error) => FromStore::Failed(error),
             },
             ToStore::Reassert(key, above) => match backend.reassert(key, above).await {
@@ -64,6 +73,7 @@ const fn outcome(result: &MergeResult) -> MergeOutcome {
         MergeResult::Duplicate => MergeOutcome::Duplicate,
         MergeResult::Stale => MergeOutcome::Stale,
         MergeResult::TooFarAhead => MergeOutcome::TooFarAhead,
+        MergeResult::BelowFloor => MergeOutcome::BelowFloor,
         MergeResult::EpochAhead => MergeOutcome::EpochAhead,
     }
 }

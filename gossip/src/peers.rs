@@ -21,6 +21,10 @@ impl<B: Backend> Driver<B> {
                 tracing::debug!(%peer, "contents differ; comparing");
                 self.status.update(&peer, |status| status.synced = false);
             }
+            Event::Contradiction { peer, key } => {
+                tracing::warn!(%peer, %key,
+                    "the peer refuses an entry as deleted long ago, and this node holds it: write the key anew to keep it, or delete it");
+            }
             Event::Refused { peer, key, stamp } => {
                 let mut count = 0;
                 self.status.update(&peer, |status| {

@@ -259,6 +259,8 @@ pub enum Command {
     LowlevelSetHostIp(c::lowlevel_set_host_ip::Args),
     #[command(about = "A cluster of several nodes on this machine, for trying and testing")]
     Sandbox(crate::sandbox::Args),
+    #[command(about = "Print what changes in the cluster, line by line")]
+    Events(c::events::Args),
     #[command(about = "Print the completion script of a shell")]
     Completion(c::completion::Args),
     #[command(about = "Print what may stand at the cursor", hide = true)]
@@ -280,7 +282,9 @@ impl Command {
     pub const fn is_bounded(&self) -> bool {
         match self {
             Self::Sandbox(_) | Self::Log(_) => false,
+            Self::Top(args) => args.batch,
             Self::MirrorTree(args) => args.once,
+            Self::Events(args) => !args.follow,
             _ => true,
         }
     }

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod disk;
 pub mod error;
 pub mod error_code;
+pub mod events;
 pub mod explain;
 pub mod gone;
 pub mod keys;

@@ -209,6 +209,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::ExportTree(args) => c::export_tree::run(ctx, &args).await,
         Command::Log(command) => c::log_file::run(ctx, &command),
         Command::Sandbox(args) => crate::sandbox::run(ctx, args).await,
+        Command::Events(args) => c::events::run(ctx, &args).await,
         Command::Completion(args) => c::completion::run(ctx, &args),
         Command::CompleteWords(args) => c::complete_words::run(ctx, &args).await,
         Command::Man(args) => c::man::run(ctx, &args),

@@ -1,11 +1,15 @@
 //! The single owner of a store: clock, merge, commit, table. Synchronous, without threads of its own.
 
-use crate::job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
-use crate::limits::{CEILING_AHEAD_NS, CEILING_STEP_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX};
+use crate::job::{Change, Committed, Done, EpochRefusal, Job, Merged, WriteError};
+use crate::ledger::{self, Grave, Places};
+use crate::limits::{
+    CEILING_AHEAD_NS, CEILING_STEP_NS, GRAVE_AGE_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX,
+};
 use mars_lamport::{Clock, Timestamp};
+use mars_meta_model::collect::Mark;
 use mars_meta_model::{
-    Cell, EPOCH_PREFIX, Entry, Key, Merge, NodeId, Store, Table, Value, View as _, Write,
-    announced_epoch, epoch_key, epoch_may_follow, is_volatile,
+    Cell, Entry, Key, NodeId, Scope, Store, Table, Value, View as _, Write, announced_epoch,
+    epoch_key, epoch_may_follow, is_volatile,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -26,6 +30,9 @@ pub enum CoreOpenError<E> {
     /// The record of the clock's ceiling is no 8-byte number.
     #[error("the local record 'ceiling' of the metadata store is damaged ({0} bytes, not 8)")]
     Ceiling(usize),
+    /// A record of the collection of tombstones cannot be read.
+    #[error("the local record '{0}' of the metadata store is damaged, or of a later version")]
+    Collection(String),
 }
 
 /// The table that a core fills and others may read.
@@ -51,29 +58,37 @@ fn write(table: &RwLock<Table>) -> RwLockWriteGuard<'_, Table> {
 pub struct Core<S> {
     store: S,
     table: SharedTable,
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// The ceiling on disk.
     ceiling: Timestamp,
     max_ahead_ns: u64,
     /// The epoch of the cluster's clock: the greatest that was announced. Own writes carry it.
-    epoch: u16,
-    node: NodeId,
-    boot: u64,
+    pub(crate) epoch: u16,
+    pub(crate) node: NodeId,
+    pub(crate) boot: u64,
     poisoned: Option<Arc<str>>,
+    places: Places,
+    /// A peer's global scope was found equal in this life.
+    pub(crate) learnt_global: bool,
+    /// System clock (ns) at the first look of this life at what can be collected.
+    pub(crate) first_tick: Option<u64>,
 }
 
 /// Changes of a group that are decided but not yet committed.
 #[derive(Default)]
-struct Staged {
+pub(crate) struct Staged {
     /// `None`: the key is forgotten.
-    entries: BTreeMap<Key, Option<Entry>>,
+    pub(crate) entries: BTreeMap<Key, Option<Entry>>,
     local: BTreeMap<String, Vec<u8>>,
+    pub(crate) marks: BTreeMap<Scope, Mark>,
+    /// Live entries that a collection drops.
+    pub(crate) buried: Vec<Entry>,
     /// A new epoch begins: the ceiling of the old one is void.
     new_epoch: bool,
 }
 
 impl Staged {
-    fn held<'a>(&'a self, table: &'a Table, key: &Key) -> Option<&'a Entry> {
+    pub(crate) fn held<'a>(&'a self, table: &'a Table, key: &Key) -> Option<&'a Entry> {
         match self.entries.get(key) {
             Some(staged) => staged.as_ref(),
             None => table.entry(key),
@@ -115,6 +130,13 @@ impl<S: Store> Core<S> {
                 Timestamp::from_nanos(u64::from_le_bytes(bytes))
             }
         };
+        let (marks, places) = ledger::load(&mut store)
+            .map_err(CoreOpenError::Store)?
+            .map_err(CoreOpenError::Collection)?;
+        for (_, mark) in marks.iter() {
+            last = last.max(mark.floor);
+        }
+        *table.ledger_mut() = marks;
         if !outdated.is_empty() {
             let writes: Vec<Write<'_>> = outdated.iter().map(Write::Remove).collect();
             store.commit(&writes).map_err(CoreOpenError::Store)?;
@@ -129,6 +151,9 @@ impl<S: Store> Core<S> {
             node,
             boot,
             poisoned: None,
+            places,
+            learnt_global: false,
+            first_tick: None,
         })
     }
 
@@ -184,11 +209,16 @@ impl<S: Store> Core<S> {
             check_local(job)?;
         }
         let mut staged = Staged::default();
-        let done: Vec<Done> = jobs
+        let mut done: Vec<Done> = jobs
             .into_iter()
             .map(|job| self.stage(wall_ns, job, &mut staged))
             .collect();
-        self.write_out(wall_ns, &mut staged)?;
+        let overwritten = self.write_out(wall_ns, &mut staged)?;
+        for done in &mut done {
+            if let Done::Collected(collected) = done {
+                collected.overwritten = overwritten;
+            }
+        }
         let mut table = write(&self.table);
         for (key, entry) in staged.entries {
             // What is staged won by the merge rule already, perhaps after the held entry was forgotten.
@@ -196,6 +226,9 @@ impl<S: Store> Core<S> {
             if let Some(entry) = entry {
                 table.merge(entry);
             }
+        }
+        for (scope, mark) in staged.marks {
+            table.ledger_mut().set(scope, mark);
         }
         publish(&done);
         drop(table);
@@ -207,7 +240,13 @@ impl<S: Store> Core<S> {
             Job::Apply { changes, forced } => {
                 Done::Applied(self.stage_apply(wall_ns, changes, forced, staged))
             }
-            Job::Merge { entries } => Done::Merged(self.stage_merge(wall_ns, entries, staged)),
+            Job::Merge { entries } => {
+                Done::Merged(self.stage_merge(wall_ns, entries, false, staged))
+            }
+            Job::Import { entries } => {
+                Done::Merged(self.stage_merge(wall_ns, entries, true, staged))
+            }
+            Job::Collect(task) => Done::Collected(self.stage_collect(wall_ns, task, staged)),
             Job::Forget { keys } => {
                 let table = read(&self.table);
                 let mut forgotten = Vec::new();
@@ -233,7 +272,7 @@ impl<S: Store> Core<S> {
         }
     }
 
-    fn stage_apply(
+    pub(crate) fn stage_apply(
         &mut self,
         wall_ns: u64,
         changes: Vec<Change>,
@@ -321,96 +360,29 @@ impl<S: Store> Core<S> {
         Ok(self.stage_apply(wall_ns, vec![(key, Some(note))], true, staged))
     }
 
-    fn enter_epoch(&mut self, epoch: u16, staged: &mut Staged) {
+    pub(crate) fn enter_epoch(&mut self, epoch: u16, staged: &mut Staged) {
         self.epoch = epoch;
         self.clock.begin_epoch();
         staged.new_epoch = true;
     }
 
     /// The newest stamp that the clock takes.
-    fn newest(&self, wall_ns: u64) -> Timestamp {
+    pub(crate) fn newest(&self, wall_ns: u64) -> Timestamp {
         Timestamp::from_nanos(wall_ns.saturating_add(self.max_ahead_ns))
     }
 
     /// Stamp of the present epoch's announcement; the first epoch has none.
-    fn epoch_began(&self, table: &Table, staged: &Staged) -> Option<Timestamp> {
+    pub(crate) fn epoch_began(&self, table: &Table, staged: &Staged) -> Option<Timestamp> {
         let key = epoch_key(self.epoch)?;
         let held = staged.held(table, &key)?;
         announced_epoch(held).map(|_| held.stamp)
     }
 
-    fn stage_merge(&mut self, wall_ns: u64, entries: Vec<Entry>, staged: &mut Staged) -> Merged {
-        let table = Arc::clone(&self.table);
-        let table = read(&table);
-        let mut merged = Merged {
-            results: vec![MergeResult::Stale; entries.len()],
-            applied: Vec::new(),
-        };
-        // Announcements first, in order: the others may be of the epochs that they announce.
-        let mut order: Vec<(usize, Entry)> = entries.into_iter().enumerate().collect();
-        order.sort_by_key(|(index, entry)| {
-            (
-                announced_epoch(entry).map_or(u16::MAX, |epoch| epoch - 1),
-                *index,
-            )
-        });
-        let mut applied = Vec::new();
-        for (index, entry) in order {
-            let result = self.stage_merge_one(wall_ns, &entry, &table, staged);
-            if result == MergeResult::Applied {
-                staged
-                    .entries
-                    .insert(entry.key.clone(), Some(entry.clone()));
-                applied.push((index, entry));
-            }
-            if let Some(slot) = merged.results.get_mut(index) {
-                *slot = result;
-            }
-        }
-        applied.sort_by_key(|(index, _)| *index);
-        merged.applied = applied.into_iter().map(|(_, entry)| entry).collect();
-        merged
-    }
-
-    fn stage_merge_one(
-        &mut self,
-        wall_ns: u64,
-        entry: &Entry,
-        table: &Table,
-        staged: &mut Staged,
-    ) -> MergeResult {
-        let stray = entry.key.as_str().starts_with(EPOCH_PREFIX);
-        if stray && announced_epoch(entry).is_none() {
-            // It would take the place of an announcement, and who was away could not walk through them.
-            return MergeResult::EpochAhead;
-        }
-        if entry.epoch > self.epoch {
-            let next = announced_epoch(entry).filter(|epoch| epoch - 1 == self.epoch);
-            let began = self.epoch_began(table, staged);
-            let Some(next) = next else {
-                return MergeResult::EpochAhead;
-            };
-            if self.clock.check(wall_ns, entry.stamp).is_err() {
-                return MergeResult::TooFarAhead;
-            }
-            if !epoch_may_follow(began, entry.stamp, self.newest(wall_ns)) {
-                return MergeResult::EpochAhead;
-            }
-            self.enter_epoch(next, staged);
-        }
-        // Stamps of earlier epochs say nothing any more, however far ahead they are.
-        if entry.epoch == self.epoch && self.clock.observe(wall_ns, entry.stamp).is_err() {
-            return MergeResult::TooFarAhead;
-        }
-        match entry.merge_over(staged.held(table, &entry.key)) {
-            Merge::Apply => MergeResult::Applied,
-            Merge::Duplicate => MergeResult::Duplicate,
-            Merge::Stale => MergeResult::Stale,
-        }
-    }
-
     /// One commit for all that is staged, including a new ceiling if the clock passed the one on disk.
-    fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<(), WriteError> {
+    fn write_out(&mut self, wall_ns: u64, staged: &mut Staged) -> Result<u32, WriteError> {
+        self.places.marks(&staged.marks, &mut staged.local);
+        let (age, buried) = (GRAVE_AGE_NS, std::mem::take(&mut staged.buried));
+        let overwritten = self.places.bury(wall_ns, age, &buried, &mut staged.local);
         let last = self.clock.last();
         let mut ceiling = self.ceiling;
         if last > ceiling || staged.new_epoch {
@@ -433,7 +405,7 @@ impl<S: Store> Core<S> {
             writes.push(Write::Local { name, value });
         }
         if writes.is_empty() {
-            return Ok(());
+            return Ok(overwritten);
         }
         if let Err(error) = self.store.commit(&writes) {
             let reason: Arc<str> = error.to_string().into();
@@ -441,7 +413,7 @@ impl<S: Store> Core<S> {
             return Err(WriteError::Store(reason));
         }
         self.ceiling = ceiling;
-        Ok(())
+        Ok(overwritten)
     }
 
     /// Lowers the ceiling to the last stamp: the clock of a node that is stopped in order does not jump ahead.
@@ -468,6 +440,15 @@ impl<S: Store> Core<S> {
         }
         self.ceiling = last;
         Ok(())
+    }
+
+    /// The live entries that collections have dropped within the last 30 days before `wall_ns`, oldest first.
+    ///
+    /// # Errors
+    /// If the backend cannot be read.
+    pub fn graveyard(&mut self, wall_ns: u64) -> Result<Vec<Grave>, S::Error> {
+        let since = wall_ns.saturating_sub(GRAVE_AGE_NS);
+        self.places.graves(&mut self.store, since)
     }
 
     /// A record of the node's own, if it was ever set.
@@ -536,7 +517,7 @@ pub(crate) fn check_local(job: &Job) -> Result<(), WriteError> {
     let Job::PutLocal { name, value } = job else {
         return Ok(());
     };
-    let reason = if name == CEILING || name == FORMAT {
+    let reason = if name == CEILING || name == FORMAT || ledger::is_own_name(name) {
         OWN_NAME
     } else if name.is_empty() || name.len() > LOCAL_NAME_LEN_MAX {
         "its name must have 1 to 64 bytes"

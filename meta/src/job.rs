@@ -1,6 +1,7 @@
 //! What the owner of a store is asked for, and what it answers.
 
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Collected, Task};
 use mars_meta_model::{Entry, Key, Value};
 use std::sync::Arc;
 
@@ -23,7 +24,14 @@ pub enum Job {
         /// The entries.
         entries: Vec<Entry>,
     },
-    /// Forget keys altogether, each only if the held entry has exactly this stamp (tombstone collection).
+    /// Merge entries that an administrator brings. What would be refused because it lies below the floor is stamped anew.
+    Import {
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// Collection of tombstones.
+    Collect(Task),
+    /// Forget keys altogether, each only if the held entry has exactly this stamp.
     Forget {
         /// Keys and stamps.
         keys: Vec<(Key, Timestamp)>,
@@ -60,7 +68,8 @@ impl Job {
     pub fn len(&self) -> usize {
         match self {
             Self::Apply { changes, .. } => changes.len(),
-            Self::Merge { entries } => entries.len(),
+            Self::Merge { entries } | Self::Import { entries } => entries.len(),
+            Self::Collect(_) => 1,
             Self::Forget { keys } => keys.len(),
             Self::Observe { .. }
             | Self::Reassert { .. }
@@ -96,6 +105,8 @@ pub enum MergeResult {
     Stale,
     /// Its stamp lies beyond the drift bound; neither table nor clock was changed.
     TooFarAhead,
+    /// Its key is absent and its stamp at or below the floor: it was deleted long ago. The table was not changed.
+    BelowFloor,
     /// It is of an epoch of the cluster's clock that was not announced; nothing was changed.
     EpochAhead,
 }
@@ -132,8 +143,10 @@ pub struct Merged {
 pub enum Done {
     /// To `Apply`.
     Applied(Committed),
-    /// To `Merge`.
+    /// To `Merge` and `Import`.
     Merged(Merged),
+    /// To `Collect`.
+    Collected(Collected),
     /// To `Forget`: the entries that were forgotten.
     Forgotten(Vec<Entry>),
     /// To `Observe`: whether the stamp was taken; `false` if it lies beyond the drift bound.

@@ -7,11 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+mod collect;
 mod config;
 mod core;
 mod fsck;
 mod hub;
 mod job;
+mod ledger;
 pub mod limits;
 mod node;
 mod record;
@@ -24,6 +26,7 @@ pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
 pub use fsck::{Damaged, Fsck, FsckError, fsck};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
+pub use ledger::Grave;
 pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,

@@ -55,3 +55,10 @@ pub const ALIVE_WITHIN_NS: u64 = 30_000_000_000;
 pub const LIVENESS_POLL_MS: u64 = 1000;
 /// Keys named in the log line of a forced write.
 pub const LOGGED_KEYS_MAX: usize = 16;
+
+/// Entries that the graveyard holds: live ones that a collection dropped.
+pub const GRAVES_MAX: u32 = 1024;
+/// How long an entry stays in the graveyard, in ns: 30 days. Before, it only makes room if the graveyard is full.
+pub const GRAVE_AGE_NS: u64 = 30 * 24 * 3600 * 1_000_000_000;
+/// Scopes of which a store keeps a mark.
+pub const MARKS_MAX: usize = 65_535;

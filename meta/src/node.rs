@@ -8,6 +8,7 @@ use crate::limits::{FEED_QUEUE_LEN, IMPORT_PART_LEN, IMPORT_PARTS_AHEAD, REQUEST
 use crate::sled_store::{SledError, SledStore};
 use crate::writer::{Pace, Request, Writer};
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Collected, Task};
 use mars_meta_model::{Entry, Key, NodeId, Store, Table, Value, View as _};
 use std::collections::VecDeque;
 use std::fmt;
@@ -84,7 +85,7 @@ fn as_forced(mut entries: Vec<Entry>) -> Job {
     for entry in &mut entries {
         entry.forced = true;
     }
-    Job::Merge { entries }
+    Job::Import { entries }
 }
 
 fn local_job(name: &str, value: &[u8]) -> Result<Job, WriteError> {
@@ -284,6 +285,17 @@ impl Meta {
     pub async fn forget(&self, keys: Vec<(Key, Timestamp)>) -> Result<Vec<Entry>, WriteError> {
         match self.write(Job::Forget { keys }, Source::Local).await? {
             Done::Forgotten(entries) => Ok(entries),
+            _ => Err(WriteError::Closed),
+        }
+    }
+
+    /// Carries out a piece of tombstone collection.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn collect(&self, task: Task) -> Result<Collected, WriteError> {
+        match self.write(Job::Collect(task), Source::Local).await? {
+            Done::Collected(collected) => Ok(collected),
             _ => Err(WriteError::Closed),
         }
     }

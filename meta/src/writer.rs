@@ -167,6 +167,10 @@ impl<S: Store> Writer<S> {
                         hub.publish(&committed.entries, waiting.source);
                     }
                     Done::Merged(merged) => hub.publish(&merged.applied, waiting.source),
+                    Done::Collected(collected) => {
+                        hub.forgotten(&collected.removed);
+                        hub.publish(&collected.written, Source::Local);
+                    }
                     Done::Forgotten(entries) => hub.forgotten(entries),
                     Done::Observed(_) | Done::Epoch(Err(_)) | Done::Local => {}
                 }

@@ -83,14 +83,15 @@ fn keys_names_and_disks_are_checked_and_nothing_changes() {
 
     // Resources.
     for line in [
-        "status nosuch",
-        "explain nosuch",
         "primary nosuch",
         "pause-fetch nosuch",
         "invalidate nosuch",
         "wait-resource nosuch is-uptodate",
     ] {
         fails_with_a_hint(&w.exec("hosta", line), 2, "nosuch");
+    }
+    for line in ["status nosuch", "explain nosuch"] {
+        fails_with_a_hint(&w.exec("hosta", line), 3, "nosuch");
     }
     fails(&w.exec("hosta", "primary a/b"), 25, "a/b");
 

@@ -114,20 +114,20 @@ fn the_guide_leads_over_and_back() {
     assert_eq!(world.content("hostb"), old.history.image(1, 11));
 
     // With its own logs only, hostb comes as far as they go.
-    let said = old.guide("hostb", "take-over mydata --tree /mars");
+    let said = old.guide("hostb", "take-over mydata --from /mars");
     assert_eq!(said.code, Some(4), "{said:?}");
     assert!(said.err.contains("but the history goes on to"), "{said:?}");
     assert_eq!(world.content("hostb"), old.history.image(2, 20));
     // Checking changes nothing.
     let said = old.guide(
         "hostb",
-        "take-over mydata --tree /mars --tree /tmp/mars-of-hosta --dry-run",
+        "take-over mydata --from /mars --from /tmp/mars-of-hosta --dry-run",
     );
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.content("hostb"), old.history.image(2, 20));
     old.must(
         "hostb",
-        "take-over mydata --tree /mars --tree /tmp/mars-of-hosta",
+        "take-over mydata --from /mars --from /tmp/mars-of-hosta",
     );
     assert_eq!(world.content("hostb"), last);
 
@@ -137,7 +137,7 @@ fn the_guide_leads_over_and_back() {
     let mut client = world.open("hostb");
     write(&mut client, 0, 0xb1);
     for node in ["hosta", "hostc"] {
-        old.must(node, "take-over mydata --tree /mars");
+        old.must(node, "take-over mydata --from /mars");
     }
     write(&mut client, 8192, 0xb2);
     drop(client);
@@ -147,7 +147,7 @@ fn the_guide_leads_over_and_back() {
     assert_eq!(world.all_alike("hostb", &NODES), expected);
 
     // A second run says that all is done.
-    let said = old.guide("hostc", "take-over mydata --tree /mars");
+    let said = old.guide("hostc", "take-over mydata --from /mars");
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.out.contains("in service already"), "{said:?}");
 
@@ -227,7 +227,7 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
         world.exec(
             node,
             &format!(
-                "take-over {RES} --tree {tree} --config {}{words}",
+                "take-over {RES} --from {tree} --config {}{words}",
                 config(node).display()
             ),
         )
@@ -248,7 +248,7 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
     assert_eq!(said.code, Some(3), "{said:?}");
     // The configuration of another node would lead to the wrong folder.
     let wrong = format!(
-        "take-over {RES} --tree {} --config {}",
+        "take-over {RES} --from {} --config {}",
         trees[0],
         config("hosta").display()
     );
@@ -269,7 +269,7 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
     );
     assert_eq!(world.content("hostc"), old.history.image(2, 50));
     // What was replayed counts: the rest comes from another copy, from the middle on.
-    let said = run("hostc", &trees[0], &format!(" --tree {}", trees[2]));
+    let said = run("hostc", &trees[0], &format!(" --from {}", trees[2]));
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.content("hostc"), old.history.last_image());
     let said = run("hosta", &trees[0], "");
@@ -293,7 +293,7 @@ fn what_follows_damage_is_given_up_only_by_force() {
     bytes[logs[1].ends[44] + 60] ^= 1;
     fs::write(tree.join("resource-mydata/log-000000002-hosta"), &bytes).unwrap();
     let line = format!(
-        "take-over {RES} --tree {} --config {}",
+        "take-over {RES} --from {} --config {}",
         tree.display(),
         world.node_dir("hostc").join("mars.toml").display()
     );

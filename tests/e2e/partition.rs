@@ -79,13 +79,11 @@ fn what_a_host_observed_goes_with_it_when_it_leaves_a_resource() {
     // It may leave the cluster then; the others know, and its own daemon too.
     refused(&w.exec("hostb", "leave-cluster"), "member of resources");
     w.ok("hostc", "leave-cluster");
-    w.until("hosta", "view", |said| {
-        said.out
-            .lines()
-            .any(|line| line.contains("hostc") && line.ends_with("left"))
+    w.until("hosta", "get-link roster/hostc", |said| {
+        said.out.contains("state=left")
     });
     wait("hostc belongs to no cluster", || {
-        w.exec("hostc", "view").out.contains("no cluster yet")
+        w.exec("hostc", "up all").err.contains("no cluster yet")
     });
     // The authority moves: hosta is lost, hostb admits hostc again.
     let file = w.tmp.path().join("authority");

@@ -144,8 +144,8 @@ fn a_replica_can_leave_and_another_be_made_anew() {
     w.ok("hosta", "wait-resource mydata is-uptodate --timeout 90");
     w.ok("hostb", "down mydata --timeout 60");
     w.ok("hostb", "leave-resource mydata");
-    w.until("hosta", "view mydata", |said| {
-        said.out.contains("1 replicas")
+    w.until("hosta", "list-links resource-mydata/data-", |said| {
+        !said.out.contains("data-hostb")
     });
     let said = w.exec("hostb", "up mydata");
     assert_eq!(said.code, Some(2), "{said:?}");

@@ -32,18 +32,13 @@ fn write(w: &World, node: &str, salt: u8) {
     device.flush().unwrap();
 }
 
-#[test]
-fn views_follow_the_cluster_through_its_states() {
-    let w = World::replicated(2, "16M");
-    w.ok("hosta", "wait-resource mydata is-uptodate --timeout 60");
-    let primary = "mydata [2/2] UpToDate Replicating DCASFR Primary hosta";
-    let secondary = "mydata [2/2] UpToDate Replaying dCASFR Secondary hosta";
-
+/// A healthy cluster in every form of view.
+fn healthy(w: &World, primary: &str, secondary: &str) {
     // Healthy, byte for byte as the original's layouts.
-    line(&w, "hosta", primary);
-    line(&w, "hostb", secondary);
-    tells(&w, "hosta", None);
-    tells(&w, "hostb", None);
+    line(w, "hosta", primary);
+    line(w, "hostb", secondary);
+    tells(w, "hosta", None);
+    tells(w, "hostb", None);
     w.until("hosta", "view all", |said| {
         said.out
             == format!(
@@ -73,6 +68,16 @@ fn views_follow_the_cluster_through_its_states() {
         said.out.contains("[Opened, ")
     });
     drop(device);
+}
+
+#[test]
+fn views_follow_the_cluster_through_its_states() {
+    let w = World::replicated(2, "16M");
+    w.ok("hosta", "wait-resource mydata is-uptodate --timeout 60");
+    let primary = "mydata [2/2] UpToDate Replicating DCASFR Primary hosta";
+    let secondary = "mydata [2/2] UpToDate Replaying dCASFR Secondary hosta";
+
+    healthy(&w, primary, secondary);
 
     // Replay is paused while the primary writes.
     w.ok("hostb", "pause-replay mydata");

@@ -44,7 +44,7 @@ pub(crate) enum OpenError {
     /// The store has the position from a legacy tree, and the disk was not taken into service there.
     #[error(
         "this replica comes from a legacy tree and stands in logs of the original: \
-         run 'marsadm take-over RES --tree DIR', or 'marsadm invalidate' for a full sync"
+         run 'marsadm take-over RES --from DIR', or 'marsadm invalidate' for a full sync"
     )]
     NotTakenOver,
     /// The store does not say enough.

@@ -3,6 +3,7 @@
 use crate::Denial;
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::collect::Paces;
 use mars_meta_model::{Key, NodeId, View};
 use std::fmt;
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub volatile_interval_ns: u64,
     /// Drift bound of the store's clock, in ns: when a refused entry may be tried again.
     pub max_ahead_ns: u64,
+    /// How fast tombstones go; `None`: never.
+    pub collect: Option<Paces>,
     /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
     /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
     pub born_ns: u64,
@@ -37,6 +40,7 @@ impl Config {
             digest_interval_ns: DIGEST_INTERVAL_NS,
             volatile_interval_ns: VOLATILE_INTERVAL_NS,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
+            collect: Some(Paces::default()),
             born_ns: u64::MAX,
         }
     }
@@ -76,6 +80,8 @@ pub enum MergeOutcome {
     Stale,
     /// Its stamp lies beyond the drift bound; nothing was changed.
     TooFarAhead,
+    /// Its key is absent and its stamp at or below the floor: it was deleted long ago. Nothing was changed.
+    BelowFloor,
     /// Its epoch was not announced; nothing was changed.
     EpochAhead,
 }
@@ -171,6 +177,14 @@ pub enum Event {
         peer: String,
         /// How many.
         count: u32,
+    },
+    /// An own entry is absent at the peer, at or below the peer's floor. If the peer's floor is not above the own one, the
+    /// two stores contradict each other; otherwise the entry was deleted, or came too late.
+    Contradiction {
+        /// The peer.
+        peer: String,
+        /// The key.
+        key: Key,
     },
     /// The roster, the memberships or the choice of neighbours changed: ask for the neighbours again.
     TopologyChanged,

@@ -1,6 +1,7 @@
 //! The state machine: inputs, outputs, and the spreading of changes.
 
 use crate::arrivals::{Arrivals, Cursors};
+use crate::collect::Collecting;
 use crate::door::{self, Verdict};
 use crate::hello::FEATURE_OVERLAY;
 use crate::limits::{
@@ -9,12 +10,13 @@ use crate::limits::{
 };
 use crate::overlay::Overlay;
 use crate::peer::{Peer, Why};
+use crate::recon::floor;
 use crate::topology::Topology;
 use crate::{
     Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, fingerprint,
 };
 use mars_lamport::Timestamp;
-use mars_meta_model::{EPOCH_PREFIX, Entry, Key, Merge, Scope, is_volatile, scope_of};
+use mars_meta_model::{EPOCH_PREFIX, Entry, Key, Merge, Scope, collect, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
@@ -46,10 +48,11 @@ pub struct Gossip {
     random: u64,
     pub(crate) heard: BTreeMap<String, u64>,
     merges: VecDeque<(String, Vec<Entry>)>,
-    pending_merge: usize,
+    pub(crate) pending_merge: usize,
     events: VecDeque<Event>,
     /// The peer served last, so that the next one is served next.
     turn: String,
+    pub(crate) collecting: Collecting,
 }
 
 impl Gossip {
@@ -73,6 +76,7 @@ impl Gossip {
             pending_merge: 0,
             events: VecDeque::new(),
             turn: String::new(),
+            collecting: Collecting::new(ctx),
         };
         core.handle_reload(ctx);
         core.rewire(ctx);
@@ -91,6 +95,7 @@ impl Gossip {
                 self.own_volatile.insert(entry.key.clone());
             }
         }
+        self.note_marks(ctx);
         let own = self.own_volatile.clone();
         for key in &own {
             self.queue_volatile(key);
@@ -185,6 +190,9 @@ impl Gossip {
             Body::Ranges(ranges) => self.on_ranges(ctx, host, ranges),
             Body::Items(sets) => self.on_items(ctx, host, sets),
             Body::Want(wants) => self.on_want(ctx, host, &wants),
+            Body::Marks(lines) => self.on_marks(ctx, host, &lines),
+            Body::Context(context) => self.on_context(ctx, host, &context),
+            Body::Below(lines) => self.on_below(ctx, host, &lines),
             Body::Links(notes) => self.on_links(ctx, host, &notes),
             Body::Brief(brief) => self.on_brief(ctx, host, &brief),
             Body::Prints(groups) => self.on_prints(ctx, host, groups),
@@ -213,10 +221,17 @@ impl Gossip {
             return;
         };
         let mut fresh = Vec::new();
+        let mut below = Vec::new();
         let (mut events, mut forced, mut forced_count) = (Vec::new(), Vec::new(), 0);
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
+                continue;
+            }
+            let held = ctx.view.entry(&entry.key);
+            let floor = floor(ctx.view, &scope);
+            if collect::door(&entry, held, floor) == collect::Door::BelowFloor {
+                below.push(entry);
                 continue;
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
@@ -255,6 +270,7 @@ impl Gossip {
             self.pending_merge += fresh.len();
             self.merges.push_back((host.to_owned(), fresh));
         }
+        self.below_floor(ctx, host, &below);
         if forced_count > 0 {
             self.event(Event::Forced {
                 peer: host.to_owned(),
@@ -276,6 +292,7 @@ impl Gossip {
     ) {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
         let (mut concerns, mut epoch) = (false, false);
+        let mut below = Vec::new();
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
                 epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
@@ -291,6 +308,7 @@ impl Gossip {
                 MergeOutcome::Applied | MergeOutcome::Duplicate => peer.accept(&entry.key),
                 MergeOutcome::Stale if answer => peer.repair(&entry.key),
                 MergeOutcome::Stale => {}
+                MergeOutcome::BelowFloor => below.push(entry.clone()),
                 MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
                     let stamp = *outcome == MergeOutcome::TooFarAhead;
                     peer.refused_count += 1;
@@ -308,6 +326,7 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(host).filter(|peer| !peer.synced) {
             peer.touch(ctx.now);
         }
+        self.below_floor(ctx, host, &below);
         if epoch {
             self.release_all(ctx, Why::Epoch);
         }
@@ -351,6 +370,7 @@ impl Gossip {
     /// Time has passed; to be called when [`Gossip::poll_timeout`] is reached, harmless at any other time.
     pub fn handle_timeout(&mut self, ctx: &Ctx<'_>) {
         self.flush_volatile(ctx.now);
+        self.collect_timeout(ctx);
         let acceptable = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
@@ -397,7 +417,11 @@ impl Gossip {
             others.map_or(peer.digest_due, |other| other.min(peer.digest_due))
         };
         let peers = self.peers.values().map(due).min();
-        [peers, self.overlay_due()].into_iter().flatten().min()
+        let collect = self.config.collect.map(|_| self.collecting.due);
+        [peers, self.overlay_due(), collect]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next message to send, and to whom. At most [`WINDOW`] messages of a peer are out at a time:

@@ -2,7 +2,7 @@
 
 use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// The place of a key in the order of reconciliation: the first 8 bytes (little endian) of BLAKE3 over its text.
@@ -43,6 +43,8 @@ pub struct Item {
     pub stamp: Timestamp,
     /// [`fingerprint`] of the entry.
     pub print: u128,
+    /// Whether it is a tombstone.
+    pub tombstone: bool,
 }
 
 impl Item {
@@ -53,6 +55,7 @@ impl Item {
             epoch: entry.epoch,
             stamp: entry.stamp,
             print: fingerprint(entry),
+            tombstone: entry.is_tombstone(),
         }
     }
 
@@ -107,6 +110,8 @@ pub struct ScopeIndex {
     items: BTreeMap<u64, Vec<(Key, Item)>>,
     buckets: [BTreeMap<u64, Summary>; 2],
     total: Summary,
+    /// Tombstones by age.
+    tombstones: BTreeSet<(Timestamp, u64, Key)>,
 }
 
 impl ScopeIndex {
@@ -124,6 +129,11 @@ impl ScopeIndex {
             }
         };
         self.change(hash, old.map(|old| old.print), Some(item.print));
+        self.forget_tombstone(hash, &entry.key, old);
+        if item.tombstone {
+            let place = (item.stamp, hash, entry.key.clone());
+            self.tombstones.insert(place);
+        }
         old
     }
 
@@ -137,7 +147,27 @@ impl ScopeIndex {
             self.items.remove(&hash);
         }
         self.change(hash, Some(old.print), None);
+        self.forget_tombstone(hash, key, Some(old));
         Some(old)
+    }
+
+    fn forget_tombstone(&mut self, hash: u64, key: &Key, old: Option<Item>) {
+        if let Some(old) = old.filter(|old| old.tombstone) {
+            self.tombstones.remove(&(old.stamp, hash, key.clone()));
+        }
+    }
+
+    /// Tombstones at or below a floor: hash and key.
+    pub fn tombstones(&self, floor: Timestamp) -> impl Iterator<Item = (u64, &Key)> {
+        let upto = self.tombstones.iter();
+        upto.take_while(move |(stamp, ..)| *stamp <= floor)
+            .map(|(_, hash, key)| (*hash, key))
+    }
+
+    /// Number of tombstones.
+    #[must_use]
+    pub fn tombstones_len(&self) -> usize {
+        self.tombstones.len()
     }
 
     fn change(&mut self, hash: u64, old: Option<u128>, new: Option<u128>) {

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod collect;
 mod config;
 mod door;
 mod gossip;
@@ -41,5 +42,6 @@ pub use load::Load;
 pub use rings::Rings;
 pub use topology::Neighbour;
 pub use wire::{
-    Body, Brief, DecodeError, Digest, ItemSet, Message, PrintGroup, RangeSum, Want, decode, encode,
+    BelowLine, Body, Brief, Context, DecodeError, Digest, ItemSet, MarkLine, Message, PrintGroup,
+    RangeSum, Want, decode, encode,
 };

@@ -30,6 +30,12 @@ pub const QUARANTINE_MAX: usize = 4096;
 pub const PENDING_MERGE_MAX: usize = 8192;
 /// Quick repair rounds in a row before the ordinary interval applies again.
 pub const FAST_ROUNDS_MAX: u32 = 64;
+/// Lines of one message of marks.
+pub const MARKS_MAX: usize = 256;
+/// Least time between two messages of marks to one peer: 5 s. Cuts are hours apart, so nothing is in a hurry.
+pub const MARKS_INTERVAL_NS: u64 = 5_000_000_000;
+/// Between two looks at what can be collected: 60 s.
+pub const COLLECT_INTERVAL_NS: u64 = 60_000_000_000;
 /// Range groups in one compact message.
 pub const PRINT_GROUPS_MAX: usize = 512;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.

@@ -2,10 +2,10 @@
 
 use crate::index::{Item, Summary, key_hash};
 use crate::limits::{
-    CONTROL_MAX, FAST_ROUNDS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
+    CONTROL_MAX, FAST_ROUNDS_MAX, ITEM_SETS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
 };
 use crate::links::LinkKey;
-use crate::{Body, ScopeIndex};
+use crate::{Body, ScopeIndex, Want};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -111,6 +111,14 @@ pub(crate) struct Peer {
     pub(crate) refused_count: u64,
     /// Entries of it that were refused for a rule of trust since the connection is up.
     pub(crate) denied_count: u64,
+    /// It takes part in collection.
+    pub(crate) collects: bool,
+    /// Its floors, as last told: they never fall within a connection.
+    pub(crate) floors: BTreeMap<Scope, Timestamp>,
+    /// Own live entries that it lacks at or below its floor, with their fingerprints.
+    pub(crate) absent: BTreeMap<Scope, BTreeMap<(u64, Key), u128>>,
+    /// When marks may be sent again.
+    pub(crate) marks_next: u64,
 }
 
 /// Refused entries of one scope by key hash and key.
@@ -125,6 +133,8 @@ pub(crate) enum Why {
     Epoch,
     /// A rule of trust: until memberships have changed.
     Rule,
+    /// It lies below the floor, and the peer knows of none: as long as the connection lasts.
+    Floor,
 }
 
 impl Peer {
@@ -230,30 +240,49 @@ impl Peer {
 
     /// Forgets the refused entries whose stamps are acceptable by now.
     pub(crate) fn release(&mut self, newest_acceptable: Timestamp) {
+        let mut released = Vec::new();
         for (scope, held) in &mut self.refused {
             let before = held.len();
             held.retain(|_, (item, why)| *why != Why::Stamp || item.stamp > newest_acceptable);
             if held.len() != before {
                 self.sum.outdated(scope);
+                released.push(scope.clone());
             }
+        }
+        self.ask_again(released);
+    }
+
+    /// Asks for what was released of scopes that the peer does not take part in: no comparison finds it.
+    fn ask_again(&mut self, released: Vec<Scope>) {
+        let compared = |scope: &Scope| *scope == Scope::Global || self.shared.contains(scope);
+        let wants = released.into_iter().filter(|scope| !compared(scope));
+        let wants: Vec<Want> = wants
+            .map(|scope| Want {
+                scope,
+                hashes: Vec::new(),
+            })
+            .collect();
+        for wants in wants.chunks(ITEM_SETS_MAX) {
+            self.control(Body::Want(wants.to_vec()));
         }
     }
 
     /// Forgets the entries refused for this reason; compares again if there were any.
     pub(crate) fn release_all(&mut self, reason: Why, now: u64) {
-        let mut released = false;
+        let mut released = Vec::new();
         for (scope, held) in &mut self.refused {
             let before = held.len();
             held.retain(|_, (_, why)| *why != reason);
             if held.len() != before {
                 self.sum.outdated(scope);
-                released = true;
+                released.push(scope.clone());
             }
         }
-        if released {
+        if !released.is_empty() {
             self.synced = false;
             self.recheck(now);
         }
+        self.ask_again(released);
     }
 
     fn overlay(
@@ -281,7 +310,45 @@ impl Peer {
             }
             sum.add(item.print);
         }
+        for (_, _, item) in self.left_out(index, scope, range) {
+            sum.sub(item.print);
+        }
         sum
+    }
+
+    /// Own entries that take no part in a comparison with this peer: tombstones that it has collected, and live entries
+    /// that it has shown to be absent at or below its floor.
+    pub(crate) fn left_out<'a>(
+        &'a self,
+        index: Option<&'a ScopeIndex>,
+        scope: &'a Scope,
+        range: &'a RangeInclusive<u64>,
+    ) -> impl Iterator<Item = (u64, &'a Key, Item)> {
+        let floor = self.floors.get(scope).copied().unwrap_or(Timestamp::ZERO);
+        let collected = index.into_iter().flat_map(move |i| i.tombstones(floor));
+        let absent = self.absent.get(scope).into_iter().flatten();
+        let absent = absent.map(|((hash, key), print)| (*hash, key, Some(*print)));
+        collected
+            .map(|(hash, key)| (hash, key, None))
+            .chain(absent)
+            .filter(|(hash, ..)| range.contains(hash))
+            .filter_map(move |(hash, key, print)| {
+                let item = index?.get(key)?;
+                let stands = print.map_or(item.tombstone, |print| print == item.print);
+                let refused = self.refused.get(scope);
+                let special = refused.is_some_and(|r| r.contains_key(&(hash, key.clone())));
+                (stands && !special).then_some((hash, key, item))
+            })
+    }
+
+    /// Notes that the peer lacks a live entry at or below its floor; whether that is news.
+    pub(crate) fn lacks(&mut self, scope: &Scope, hash: u64, key: &Key, print: u128) -> bool {
+        let absent = self.absent.entry(scope.clone()).or_default();
+        let news = absent.insert((hash, key.clone()), print) != Some(print);
+        if news {
+            self.sum.outdated(scope);
+        }
+        news
     }
 
     /// The items of a range as this peer is to see them, in the order of key hashes; at most `max`.
@@ -292,16 +359,53 @@ impl Peer {
         range: &RangeInclusive<u64>,
         max: usize,
     ) -> Vec<(u64, Key, Item)> {
+        let out: BTreeSet<(u64, Key)> = self
+            .left_out(index, scope, range)
+            .map(|(hash, key, _)| (hash, key.clone()))
+            .collect();
         let mut items: BTreeMap<(u64, Key), Item> = index
             .into_iter()
             .flat_map(|index| index.range(range))
-            .take(max)
             .map(|(hash, (key, item))| ((hash, key.clone()), *item))
+            .filter(|(place, _)| !out.contains(place))
+            .take(max)
             .collect();
         for (place, item) in self.overlay(scope, range) {
             items.insert(place.clone(), *item);
         }
         let list = items.into_iter().take(max);
         list.map(|((hash, key), item)| (hash, key, item)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn what_no_comparison_finds_is_asked_for_once_it_may_be_taken() {
+        let res = Scope::Resource("r".into());
+        for (shared, asks) in [(false, true), (true, false)] {
+            let mut peer = Peer::default();
+            peer.shared.extend(shared.then(|| res.clone()));
+            for why in [Why::Stamp, Why::Epoch] {
+                peer.refuse(&entry("resource-r/userspace/k", Some("1"), 9, 4), why);
+                peer.refuse(&entry("userspace/k", Some("1"), 9, 4), why);
+                peer.release(Timestamp::from_nanos(8));
+                assert_eq!(peer.next_control(), None, "not yet");
+                match why {
+                    Why::Stamp => peer.release(Timestamp::from_nanos(9)),
+                    _ => peer.release_all(why, 0),
+                }
+                let want = Want {
+                    scope: res.clone(),
+                    hashes: Vec::new(),
+                };
+                let asked = asks.then(|| Body::Want(vec![want]));
+                assert_eq!(peer.next_control(), asked);
+                assert_eq!(peer.next_control(), None);
+            }
+        }
     }
 }

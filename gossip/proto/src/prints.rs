@@ -5,9 +5,10 @@
 use crate::hello::FEATURE_COMPACT;
 use crate::limits::{ITEM_SETS_MAX, ITEMS_MAX, LEAF, PRINT_GROUPS_MAX, QUEUE_KEYS_MAX, WIDE_START};
 use crate::peer::Peer;
-use crate::recon::{ALL, Indexes};
+use crate::recon::{ALL, Indexes, floor, offer};
 use crate::wire::width;
 use crate::{Body, Ctx, Gossip, ItemSet, PrintGroup};
+use mars_lamport::Timestamp;
 use mars_meta_model::Scope;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -109,7 +110,7 @@ fn descend(indexes: &Indexes, peer: &Peer, scope: &Scope, at: Prefix, answer: &m
 fn compare(
     indexes: &Indexes,
     peer: &mut Peer,
-    (scope, at): (&Scope, Prefix),
+    (scope, at, floor): (&Scope, Prefix, Timestamp),
     theirs: u128,
     answer: &mut Answer,
 ) {
@@ -118,9 +119,8 @@ fn compare(
         return;
     }
     if theirs == 0 {
-        let keys = indexes.get(scope).into_iter().flat_map(|i| i.range(&range));
-        for (_, (key, _)) in keys.take(QUEUE_KEYS_MAX) {
-            peer.repair(key);
+        for item in peer.items(indexes.get(scope), scope, &range, QUEUE_KEYS_MAX) {
+            offer(peer, scope, floor, item);
         }
         return;
     }
@@ -175,15 +175,23 @@ impl Gossip {
             if !topology.shares(&theirs.scope, host) {
                 continue;
             }
+            let floor = floor(ctx.view, &theirs.scope);
             let at = Prefix {
                 bits: theirs.bits,
                 lo: theirs.lo,
             };
             if let [whole] = theirs.prints[..] {
-                compare(indexes, peer, (&theirs.scope, at), whole, &mut answer);
+                compare(
+                    indexes,
+                    peer,
+                    (&theirs.scope, at, floor),
+                    whole,
+                    &mut answer,
+                );
             } else if at.bits + STEP <= BITS_MAX {
                 for (part, print) in at.parts().zip(theirs.prints) {
-                    compare(indexes, peer, (&theirs.scope, part), print, &mut answer);
+                    let place = (&theirs.scope, part, floor);
+                    compare(indexes, peer, place, print, &mut answer);
                 }
             }
         }

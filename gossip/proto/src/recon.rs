@@ -3,14 +3,18 @@
 //! Both sides answer what they receive and remember nothing between messages, so a lost or late message costs
 //! time only. Of two nodes the one with the smaller host name begins.
 
-use crate::index::Summary;
+use crate::index::{Item, Summary};
 use crate::limits::{
     BRANCH, ITEM_SETS_MAX, ITEMS_MAX, LEAF, QUEUE_KEYS_MAX, RANGES_MAX, REPAIRS_MAX,
 };
 use crate::peer::Peer;
 use crate::topology::Topology;
-use crate::{Body, Brief, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want, prints};
-use mars_meta_model::{Key, Scope};
+use crate::{
+    BelowLine, Body, Brief, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want, prints,
+};
+use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Sight, sight};
+use mars_meta_model::{Key, Scope, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -21,6 +25,7 @@ impl Gossip {
     /// Fingerprints of all that is shared with a peer.
     pub(crate) fn digest(&mut self, host: &str, reply: bool) -> Option<Digest> {
         let busy = self.busy(host);
+        let marks = self.marks_sum(host);
         let peer = self.peers.get_mut(host)?;
         for scope in peer.sum.take_outdated() {
             let print = peer.summary(self.index.get(&scope), &scope, &ALL).print;
@@ -35,14 +40,16 @@ impl Gossip {
             reply,
             busy,
             unsettled: !peer.synced,
+            marks,
         })
     }
 
     /// The short form of the digest.
     pub(crate) fn brief(&mut self, host: &str) -> Option<Brief> {
         let digest = self.digest(host, false)?;
+        let collects = self.peers.get(host).is_some_and(|peer| peer.collects);
         Some(Brief {
-            print: brief_print(&digest),
+            print: brief_print(&digest, collects),
             unsettled: digest.unsettled,
             keep: self.overlay.wants(host),
         })
@@ -58,7 +65,7 @@ impl Gossip {
             return;
         };
         peer.keep = theirs.keep;
-        if brief_print(&ours) == theirs.print {
+        if brief_print(&ours, peer.collects) == theirs.print {
             self.agreed(host, theirs.unsettled);
         } else {
             peer.doubt = true;
@@ -103,6 +110,7 @@ impl Gossip {
         let Some(ours) = self.digest(host, false) else {
             return;
         };
+        self.compare_marks(ctx, host, ours.marks, theirs.marks);
         let begins = self.config.host.as_str() < host;
         let (index, busy) = (&self.index, ours.busy || theirs.busy);
         let Some(peer) = self.peers.get_mut(host) else {
@@ -164,7 +172,8 @@ impl Gossip {
         let (mut parts, mut sets) = (Vec::new(), Vec::new());
         for theirs in ranges {
             if topology.shares(&theirs.scope, host) {
-                compare(index, peer, theirs, &mut parts, &mut sets);
+                let floor = floor(ctx.view, &theirs.scope);
+                compare(index, peer, floor, theirs, &mut parts, &mut sets);
             }
         }
         send_ranges(peer, parts);
@@ -177,10 +186,19 @@ impl Gossip {
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
-        let mut wants = Vec::new();
+        let (mut wants, mut below) = (Vec::new(), Vec::new());
         for set in sets {
             if topology.shares(&set.scope, host) {
-                let hashes = settle_items(index, peer, &set);
+                let floor = floor(ctx.view, &set.scope);
+                let (hashes, lower) = settle_items(index, peer, floor, &set);
+                if !lower.is_empty() && peer.collects {
+                    let (scope, hashes) = (set.scope.clone(), lower);
+                    below.push(BelowLine {
+                        scope,
+                        floor,
+                        hashes,
+                    });
+                }
                 if !hashes.is_empty() {
                     let scope = set.scope;
                     wants.push(Want { scope, hashes });
@@ -189,6 +207,9 @@ impl Gossip {
         }
         for wants in wants.chunks(ITEM_SETS_MAX) {
             peer.control(Body::Want(wants.to_vec()));
+        }
+        for lines in below.chunks(ITEM_SETS_MAX) {
+            peer.control(Body::Below(lines.to_vec()));
         }
         peer.touch(ctx.now);
     }
@@ -329,12 +350,15 @@ fn ask_uncompared(peer: &mut Peer, scopes: &BTreeSet<Scope>) {
 /// The part of a tag that is compared: compact lists carry no more.
 const TAG_MASK: u64 = u64::MAX >> 16;
 
-/// What a short digest carries of a digest.
-fn brief_print(digest: &Digest) -> u128 {
+/// What a short digest carries of a digest; of the marks only if the peer collects, too.
+fn brief_print(digest: &Digest, collects: bool) -> u128 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&digest.global.to_le_bytes());
     hasher.update(&digest.shared.to_le_bytes());
     hasher.update(&digest.resources.to_le_bytes());
+    if let Some(marks) = digest.marks.filter(|_| collects) {
+        hasher.update(&marks.to_le_bytes());
+    }
     let mut bytes = [0; 16];
     bytes[..12].copy_from_slice(&hasher.finalize().as_bytes()[..12]);
     u128::from_le_bytes(bytes)
@@ -365,6 +389,7 @@ fn range_sum(scope: Scope, range: &RangeInclusive<u64>, sum: Summary) -> RangeSu
 fn compare(
     indexes: &Indexes,
     peer: &mut Peer,
+    floor: Timestamp,
     theirs: RangeSum,
     parts: &mut Vec<RangeSum>,
     sets: &mut Vec<ItemSet>,
@@ -376,9 +401,8 @@ fn compare(
         return;
     }
     if theirs.count == 0 {
-        let keys = index.into_iter().flat_map(|index| index.range(&range));
-        for (_, (key, _)) in keys.take(QUEUE_KEYS_MAX) {
-            peer.repair(key);
+        for (hash, key, item) in peer.items(index, &theirs.scope, &range, QUEUE_KEYS_MAX) {
+            offer(peer, &theirs.scope, floor, (hash, key, item));
         }
         return;
     }
@@ -418,11 +442,17 @@ fn divide(range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
     }
 }
 
-/// Compares a listing with our own items: queues what the peer lacks, returns the hashes of what we lack.
-fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
+/// Compares a listing with our own items: queues what the peer lacks, returns the hashes of what we lack,
+/// and of those of them that lie at or below the own floor, which are not wanted.
+fn settle_items(
+    indexes: &Indexes,
+    peer: &mut Peer,
+    floor: Timestamp,
+    set: &ItemSet,
+) -> (Vec<u64>, Vec<u64>) {
     let range = set.lo..=set.hi;
     let ours = peer.items(indexes.get(&set.scope), &set.scope, &range, QUEUE_KEYS_MAX);
-    let mut theirs: BTreeMap<u64, (u16, mars_lamport::Timestamp, u64)> = BTreeMap::new();
+    let mut theirs: BTreeMap<u64, (u16, Timestamp, u64)> = BTreeMap::new();
     for (hash, epoch, stamp, tag) in &set.items {
         if range.contains(hash) {
             theirs.insert(*hash, (*epoch, *stamp, *tag));
@@ -430,6 +460,7 @@ fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
     }
     let mut wants = Vec::new();
     let mut send: Vec<Key> = Vec::new();
+    let mut lacking = Vec::new();
     for (hash, key, item) in ours {
         match theirs.remove(&hash) {
             Some((_, _, tag)) if (tag ^ item.tag()) & TAG_MASK == 0 => {}
@@ -442,14 +473,49 @@ fn settle_items(indexes: &Indexes, peer: &mut Peer, set: &ItemSet) -> Vec<u64> {
                     wants.push(hash);
                 }
             }
-            None => send.push(key),
+            None => lacking.push((hash, key, item)),
         }
     }
-    wants.extend(theirs.into_keys());
+    let index = indexes.get(&set.scope);
+    let mut below = Vec::new();
+    for (hash, (_, stamp, _)) in theirs {
+        let held = index.is_some_and(|index| index.range(&(hash..=hash)).next().is_some());
+        if !held && stamp <= floor && floor > Timestamp::ZERO {
+            below.push(hash);
+        } else {
+            wants.push(hash);
+        }
+    }
     for key in &send {
         peer.repair(key);
     }
-    wants
+    for item in lacking {
+        offer(peer, &set.scope, floor, item);
+    }
+    (wants, below)
+}
+
+/// Queues an entry that the peer lacks, unless that means that it was deleted.
+pub(crate) fn offer(
+    peer: &mut Peer,
+    scope: &Scope,
+    floor: Timestamp,
+    (hash, key, item): (u64, Key, Item),
+) {
+    let theirs = peer.floors.get(scope).copied().unwrap_or(Timestamp::ZERO);
+    match sight(item.tombstone, item.stamp, floor, theirs) {
+        Sight::Collected => {}
+        Sight::Doubtful => {
+            peer.lacks(scope, hash, &key, item.print);
+        }
+        Sight::Seen => peer.repair(&key),
+    }
+}
+
+/// The own floor of a scope.
+pub(crate) fn floor(view: &dyn View, scope: &Scope) -> Timestamp {
+    let ledger = view.ledger();
+    ledger.map_or(Timestamp::ZERO, |ledger| ledger.floor(scope))
 }
 
 fn send_ranges(peer: &mut Peer, parts: Vec<RangeSum>) {

@@ -1,6 +1,7 @@
 //! The messages and their bytes: `docs/spec/gossip.md`.
 
 mod compact;
+mod marks;
 mod overlay;
 
 use crate::Hello;
@@ -12,6 +13,7 @@ use crate::links::LinkNote;
 use crate::reader::Reader;
 pub(crate) use compact::width;
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::Mark;
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 
 /// Version byte in front of every body.
@@ -50,6 +52,12 @@ pub enum Body {
     Entries(Vec<Entry>, u32),
     /// The sender will close; why.
     Bye(String),
+    /// Floors of shared scopes, and checks over all that is known there.
+    Marks(Vec<MarkLine>),
+    /// All that the sender knows of the collection of one scope, with the fingerprint of the same moment.
+    Context(Context),
+    /// Keys that are absent at the sender, at or below its floor.
+    Below(Vec<BelowLine>),
     /// The sender's system clock in ns since the epoch, read when the message was handed out.
     Clock(u64),
     /// Observations of links, passed on to everybody.
@@ -60,6 +68,41 @@ pub enum Body {
     Prints(Vec<PrintGroup>),
     /// All that the sender has in ranges, compact: of the tags the low 48 bits.
     Lists(Vec<ItemSet>),
+}
+
+/// How far one scope was collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkLine {
+    /// The scope.
+    pub scope: Scope,
+    /// The sender's floor.
+    pub floor: Timestamp,
+    /// Check over the sender's mark.
+    pub check: u64,
+}
+
+/// The sender's mark of one scope, and its store's fingerprint at the same moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The scope.
+    pub scope: Scope,
+    /// Sum of the fingerprints.
+    pub print: u128,
+    /// Number of keys.
+    pub count: u32,
+    /// The mark.
+    pub mark: Mark,
+}
+
+/// Keys that are absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BelowLine {
+    /// The scope.
+    pub scope: Scope,
+    /// The sender's floor.
+    pub floor: Timestamp,
+    /// Hashes of the keys.
+    pub hashes: Vec<u64>,
 }
 
 /// Whether all that two nodes share is equal, in a few bytes that may get lost.
@@ -101,6 +144,8 @@ pub struct Digest {
     pub busy: bool,
     /// Whether the sender does not know that both agree: if they do, it is to be told.
     pub unsettled: bool,
+    /// Sum of the checks over the marks of all that is shared; `None` if the sender does not collect.
+    pub marks: Option<u64>,
 }
 
 /// Fingerprint of a range of key hashes, both ends included.
@@ -214,6 +259,18 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
+        Body::Marks(lines) => {
+            marks::put_marks(&mut out, lines);
+            marks::MARKS
+        }
+        Body::Context(context) => {
+            marks::put_context(&mut out, context);
+            marks::CONTEXT
+        }
+        Body::Below(lines) => {
+            marks::put_below(&mut out, lines);
+            marks::BELOW
+        }
         Body::Clock(wall) => {
             out.extend_from_slice(&wall.to_le_bytes());
             KIND_CLOCK
@@ -243,7 +300,8 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | KIND_CLOCK) {
+    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | marks::MARKS..=marks::BELOW | KIND_CLOCK)
+    {
         return Ok(None);
     }
     if body.len() > FRAME_LEN_MAX {
@@ -269,6 +327,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
             Ok(Want { scope, hashes })
         })?),
+        marks::MARKS => marks::get_marks(r)?,
+        marks::CONTEXT => marks::get_context(r)?,
+        marks::BELOW => marks::get_below(r)?,
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
         KIND_CLOCK => Body::Clock(r.u64()?),
         overlay::LINKS => overlay::get_links(r)?,
@@ -347,6 +408,9 @@ fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
     out.extend_from_slice(&digest.global.to_le_bytes());
     out.extend_from_slice(&digest.shared.to_le_bytes());
     out.extend_from_slice(&digest.resources.to_le_bytes());
+    if let Some(marks) = digest.marks {
+        out.extend_from_slice(&marks.to_le_bytes());
+    }
 }
 
 fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
@@ -358,6 +422,9 @@ fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
         global: reader.u128()?,
         shared: reader.u128()?,
         resources: reader.u32()?,
+        marks: (reader.rest().len() >= 8)
+            .then(|| reader.u64())
+            .transpose()?,
     })
 }
 

@@ -57,8 +57,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             ));
         }
         // While they are in the directory, members get the deletions; that of their membership reaches everybody.
-        ctx.apply(keys).await?;
-        ctx.apply(directory).await?;
+        ctx.apply_forced(keys).await?;
+        ctx.apply_forced(directory).await?;
         ctx.ui
             .note(&format!("successfully deleted resource {res}"));
         Ok(())

@@ -11,6 +11,7 @@ pub mod create_resource;
 pub mod delete_file;
 pub mod delete_resource;
 pub mod down;
+pub mod events;
 pub mod explain;
 pub mod export_tree;
 pub mod features;

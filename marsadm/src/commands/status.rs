@@ -6,6 +6,7 @@ use crate::keys::natural;
 use crate::macros::facts::Sets;
 use crate::snapshot::{Origin, Snapshot, read};
 use crate::status::{Severity, Status, Style, Wanted, judge, lines};
+use mars_meta_api::HELD_UP;
 
 /// Show what needs attention, worst first: seconds of data at risk against the target, why, since when, what to do.
 /// Healthy resources are a count. `>=` stands before what may be more, because it was told too long ago; `?` where
@@ -53,6 +54,12 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             };
             for line in lines(&status, style) {
                 ctx.ui.line(&line);
+            }
+            if matches!(ctx.opts.origin, Origin::Live) {
+                let told = &ctx.node().await?.collection;
+                for line in told.iter().filter(|line| line.starts_with(HELD_UP)) {
+                    ctx.ui.line(&format!("deletions {line}"));
+                }
             }
         }
         verdict(&status)

@@ -20,7 +20,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(10);
 /// Replay the rest of the original's logs onto this host's disk, then put the disk into service.
 ///
 /// Before that: stop the original on this host, and import the trees of all members (marsadm import-tree). The logs
-/// are looked for in the folders resource-RES of each --tree, and checked more strictly than the original does. The
+/// are looked for in the folders resource-RES of each --from, and checked more strictly than the original does. The
 /// disk then goes on from the end of the old history, as all other replicas that reached the same end: without a full
 /// sync. Where logs are missing, what is there is replayed, and the message says what to copy; run the command again
 /// then. An interrupted run is continued.
@@ -29,7 +29,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(10);
 /// With --force: the end of the history is what this host has; writes that only other members know of are lost. So is
 /// what follows damage, and a torn record at the end of the last log.
 ///
-/// Example: marsadm take-over mydata --tree /mars
+/// Example: marsadm take-over mydata --from /mars
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -38,7 +38,7 @@ pub struct Args {
     pub resource: String,
     /// Legacy folder with the logs, or a copy of one; may be given several times
     #[arg(long, value_name = "DIR", required = true)]
-    pub tree: Vec<PathBuf>,
+    pub from: Vec<PathBuf>,
     /// Configuration file of this node's daemons
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
@@ -49,7 +49,7 @@ pub struct Args {
 /// # Errors
 /// If the replica cannot be taken over as things are. What was replayed stays, and is never replayed again.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
-    for tree in &args.tree {
+    for tree in &args.from {
         check_tree(tree).map_err(|error| error.about("take-over"))?;
     }
     let config = Config::load(Some(&args.config))
@@ -67,7 +67,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             ctx,
             host: name(host)?,
             res: name(res)?,
-            trees: &args.tree,
+            trees: &args.from,
             log_dir: &config.data.log_dir,
         };
         work.run().await
@@ -205,7 +205,7 @@ impl Work<'_> {
                     tried.join("; ")
                 ))
                 .hint(format!(
-                    "copy {} of host {} into a folder resource-{} and name the folder around that with one more --tree",
+                    "copy {} of host {} into a folder resource-{} and name the folder around that with one more --from",
                     leg.log, leg.log.origin, self.res
                 )));
             }

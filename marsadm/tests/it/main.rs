@@ -1,10 +1,16 @@
 //! Tests of the command line against a metadata daemon in memory.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 mod cluster;
 mod documents;
 mod double;
+mod events;
 mod golden;
 mod golden_macros;
 mod golden_tree;

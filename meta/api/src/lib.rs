@@ -16,6 +16,6 @@ pub use frame::{
     FrameError, GREETING, decode_request, encode_frame, read_body, read_frame, write_frame,
 };
 pub use message::{
-    ApiError, Bin, EntryBytes, ErrorCode, FromServer, ImportOutcome, MergeInfo, NodeInfo, Op,
-    PeerInfo, PeerState, Request, Response, Secret, ToServer,
+    ApiError, Bin, EntryBytes, ErrorCode, FromServer, HELD_UP, ImportOutcome, MergeInfo, NodeInfo,
+    Op, PeerInfo, PeerState, Request, Response, Secret, ToServer,
 };

@@ -213,6 +213,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// How a line of [`NodeInfo::collection`] begins that an administrator should read.
+pub const HELD_UP: &str = "held up: ";
+
 /// What this node is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
@@ -228,6 +231,9 @@ pub struct NodeInfo {
     pub meta_addr: String,
     /// Address under which other nodes reach the data plane.
     pub data_addr: String,
+    /// How far tombstones were collected, and who holds it up: one line for each scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collection: Vec<String>,
     /// What the neighbours' clocks say of this node's system clock: `unknown`, `good`, `warn` or `insane`.
     #[serde(default)]
     pub clock: String,

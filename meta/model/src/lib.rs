@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+pub mod collect;
 mod directory;
 mod entry;
 mod epoch;

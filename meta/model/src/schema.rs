@@ -94,6 +94,12 @@ pub static SCHEMA: &[Family] = &[
         "summary of a resource for nodes outside of it",
     ),
     row(
+        "parked/{host}",
+        Admin,
+        Durable,
+        "a node that was silent for long: deletions do not wait for it",
+    ),
+    row(
         "ips/ip-{host}",
         Host,
         Durable,

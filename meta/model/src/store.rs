@@ -1,5 +1,6 @@
 //! The two ports: what readers see, and what a durable backend must promise.
 
+use crate::collect::Ledger;
 use crate::{Entry, Key};
 
 /// A readable, ordered set of entries.
@@ -9,6 +10,11 @@ pub trait View {
 
     /// All entries whose key begins with the text `prefix`, in key order, tombstones included.
     fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a>;
+
+    /// How far tombstones were collected; `None` if the holder keeps no account of it.
+    fn ledger(&self) -> Option<&Ledger> {
+        None
+    }
 
     /// The live text value of a key given as text; `None` if the key is absent, deleted, not UTF-8, or no key.
     fn text(&self, key: &str) -> Option<&str> {

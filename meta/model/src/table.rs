@@ -1,5 +1,6 @@
 //! The ordered map in memory that all reads come from.
 
+use crate::collect::Ledger;
 use crate::{Entry, Key, Merge, View};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub struct Table {
     free: Vec<u32>,
     places: HashTable<u32>,
     order: BTreeMap<Key, u32>,
+    ledger: Ledger,
 }
 
 /// The slot as an index.
@@ -72,6 +74,10 @@ impl Table {
         outcome
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "2^32 entries need some hundred gigabytes of memory"
+    )]
     fn insert(&mut self, entry: Entry) {
         let (key, hash) = (entry.key.clone(), hash_of(entry.key.as_str()));
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -100,6 +106,11 @@ impl Table {
         }
         self.free.push(slot);
         self.slots.get_mut(index(slot)).and_then(Option::take)
+    }
+
+    /// How far tombstones were collected, to be changed by the table's owner.
+    pub const fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     /// Number of entries, tombstones included.
@@ -144,6 +155,10 @@ impl View for Table {
 
     fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
         Box::new(self.scan_after(prefix, None))
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        Some(&self.ledger)
     }
 }
 

@@ -347,7 +347,8 @@ impl Connection {
         for entry in &mut entries {
             entry.forced = true;
         }
-        self.write(id, Job::Merge { entries }, Source::Import).await
+        self.write(id, Job::Import { entries }, Source::Import)
+            .await
     }
 
     /// Queued here and now, so writes of one connection keep their order; awaited beside.
@@ -407,14 +408,18 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
             let outcome = |result: &MergeResult| match result {
                 MergeResult::Applied => ImportOutcome::Taken,
                 MergeResult::Duplicate => ImportOutcome::Known,
-                MergeResult::Stale => ImportOutcome::Older,
+                MergeResult::Stale | MergeResult::BelowFloor => ImportOutcome::Older,
                 MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,
             };
             Ok(Response::Imported(
                 merged.results.iter().map(outcome).collect(),
             ))
         }
-        Done::Forgotten(_) | Done::Observed(_) | Done::Epoch(_) | Done::Local => Ok(Response::Done),
+        Done::Forgotten(_)
+        | Done::Observed(_)
+        | Done::Collected(_)
+        | Done::Epoch(_)
+        | Done::Local => Ok(Response::Done),
     }
 }
 

@@ -9,6 +9,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
+use mars_meta_model::collect::{Collected, Task};
 use mars_meta_model::{Entry, Key, NodeId, Table, View, member_key, resources, roster, testing};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -122,6 +123,18 @@ impl SimStore {
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.lock().core.poisoned().map(str::to_owned)
+    }
+
+    /// Live entries that collections have dropped.
+    ///
+    /// # Panics
+    /// Never: a disk in memory is always read.
+    #[must_use]
+    pub fn graveyard(&self) -> Vec<Entry> {
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let graves = inner.core.graveyard(wall).unwrap();
+        graves.into_iter().map(|grave| grave.entry).collect()
     }
 
     /// Most batches that wait in one feed.
@@ -258,6 +271,22 @@ impl Backend for SimStore {
         self.lock().merging.clone_from(&entries);
         sleep(COMMIT).await;
         self.merge_now(entries)
+    }
+
+    async fn collect(&self, task: Task) -> Result<Collected, WriteError> {
+        sleep(COMMIT).await;
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let done = inner
+            .core
+            .commit_group(wall, vec![Job::Collect(task)], |_| {})?;
+        match done.into_iter().next() {
+            Some(Done::Collected(collected)) => {
+                inner.publish(collected.written.clone(), Source::Local);
+                Ok(collected)
+            }
+            _ => Err(WriteError::Closed),
+        }
     }
 
     async fn observe(&self, stamp: Timestamp) -> Result<bool, WriteError> {

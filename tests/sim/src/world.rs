@@ -59,6 +59,11 @@ pub fn change(key: &str, value: Option<&str>) -> Change {
     (Key::parse(key).unwrap(), value)
 }
 
+/// Whether nodes or members of resources are named by this key.
+fn decides_who(key: &Key) -> bool {
+    key.as_str().starts_with("roster/") || key.as_str().starts_with("directory/")
+}
+
 /// `hosta` to `hostz`, then `host0027` and so on.
 fn host_name(number: u16) -> String {
     match u8::try_from(number - 1) {
@@ -154,6 +159,10 @@ impl World {
             for entry in node.stored() {
                 if entry.origin == node.id() {
                     self.ledger.note(&entry);
+                    // It will spread, and then decides for all who is to have what.
+                    if decides_who(&entry.key) {
+                        self.promised.merge(entry);
+                    }
                 }
             }
             node.start(&self.net);
@@ -218,14 +227,21 @@ impl World {
         Ok(index)
     }
 
-    /// Removes a node for good: an administrator on `admin` says so in the roster, and the node is switched off.
+    /// Removes a node for good: an administrator on `admin` says so in the roster, and the node is switched off. What
+    /// counts is what is on the disk: a line that was written without an answer spreads after the next start.
     ///
     /// # Errors
-    /// If the administrator's disk failed; the node stays.
+    /// If the administrator's disk failed and does not hold the line; the node stays.
     pub fn leave(&mut self, admin: usize, node: usize) -> Result<(), WriteError> {
         let (key, text) = self.roster_line(node, NodeState::Left);
-        let line = vec![(key, Some(Value::text(&text).unwrap()))];
-        self.try_write(admin, line, true)?;
+        let line = vec![(key.clone(), Some(Value::text(&text).unwrap()))];
+        if let Err(error) = self.try_write(admin, line, true) {
+            let stored = self.nodes[admin].stored();
+            let is_line = |entry: &Entry| entry.key == key && entry.text() == Some(&text);
+            if !stored.iter().any(is_line) {
+                return Err(error);
+            }
+        }
         let net = self.net.clone();
         self.nodes[node].crash(&net);
         self.nodes[node].gone = true;

@@ -27,11 +27,13 @@ fn main() -> ExitCode {
         Some("fix") => fix(),
         Some("demo") => demo(&args[1..]),
         Some("man") => man(&args[1..]),
+        Some("gcmodel") => gcmodel(&args[1..]),
         Some("sim") => simulate("sim", &args[1..]),
         Some("bench-gossip") => simulate("bench", &args[1..]),
         _ => vec![
             "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | man DIR \
-             | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS]"
+             | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS] \
+             | gcmodel [--seeds FROM COUNT]"
                 .to_owned(),
         ],
     };
@@ -151,6 +153,19 @@ fn fix() -> Findings {
     );
     findings.extend(run("cargo fmt", cargo().args(["fmt", "--all"])));
     findings
+}
+
+/// Plays many histories of tombstone collection.
+fn gcmodel(args: &[String]) -> Findings {
+    let seeds = match args {
+        [] => "0,10000".to_owned(),
+        [flag, from, count] if flag == "--seeds" => format!("{from},{count}"),
+        _ => return vec!["usage: cargo xtask gcmodel [--seeds FROM COUNT]".to_owned()],
+    };
+    let mut command = cargo();
+    command.args(["test", "-p", "mars-meta-model", "--test", "it", "--"]);
+    command.args(["long_campaign", "--ignored", "--nocapture"]);
+    run("histories of collection", command.env("GC_SEEDS", seeds))
 }
 
 /// A program of the simulator, with what follows as its arguments.

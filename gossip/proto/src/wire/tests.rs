@@ -41,6 +41,7 @@ fn samples() -> Vec<Body> {
             reply: true,
             busy: false,
             unsettled: false,
+            marks: None,
         }),
         Body::Ranges(vec![RangeSum {
             scope: resource(),
@@ -89,6 +90,22 @@ fn samples() -> Vec<Body> {
                 ((0xab << 56) | 5, 300, Timestamp::from_nanos(6), 7),
             ],
         }]),
+        Body::Marks(vec![MarkLine {
+            scope: resource(),
+            floor: Timestamp::from_nanos(1),
+            check: 2,
+        }]),
+        Body::Context(Context {
+            scope: resource(),
+            print: 3,
+            count: 4,
+            mark: Mark::default(),
+        }),
+        Body::Below(vec![BelowLine {
+            scope: Scope::Global,
+            floor: Timestamp::from_nanos(5),
+            hashes: vec![6],
+        }]),
     ]
 }
 
@@ -128,11 +145,13 @@ fn golden_bytes() {
     assert_eq!(bodies[4], items);
     assert_eq!(bodies[5], want);
     let spec = include_str!("../../../../docs/spec/gossip.md").replace([' ', '\n'], "");
-    for at in [2, 3, 4, 5, 7, 8, 9, 10, 11] {
+    for at in [2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14] {
         let body = bodies[at].split_once(' ').unwrap().1;
         assert!(spec.contains(body), "{body} is not in the specification");
     }
     assert_eq!(bodies[7], "8 010807060504030201050073746f7073");
+    assert!(bodies[12].starts_with("16 ") && bodies[13].starts_with("17 "));
+    assert!(bodies[14].starts_with("18 "));
     let clock = encode(&message(Body::Clock(0x1122_3344_5566_7788)));
     assert_eq!(clock.0, 24);
     let hex: String = clock.1.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,10 +1,15 @@
 //! Every rule finds the fault that it is there for: a healthy world keeps it, the same history with a fault in the code
 //! of a node breaks it.
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests; what was found is shown"
+)]
 
+use mars_meta_model::testing::entry;
+use mars_sim::bench::NETWORK;
 use mars_sim::invariants::Rules;
-use mars_sim::{
-    Action, LinkFaults, LinkQuality, Mutation, Scenario, World, change, in_virtual_time, run,
-};
+use mars_sim::{Action, LinkFaults, Mutation, Scenario, World, change, in_virtual_time, run};
 use std::time::Duration;
 
 /// Seeds that are tried until the fault shows.
@@ -70,13 +75,7 @@ fn a_task_that_panics_is_found() {
 /// clock was set back meanwhile.
 fn stamps_over_a_restart(mutation: Mutation) -> Result<(), String> {
     in_virtual_time(async {
-        let quality = LinkQuality {
-            one_way: Duration::from_millis(10),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            dup: 0.0,
-        };
-        let (mut world, mut rules) = (World::new(1, 3, quality, 0), Rules::new(Some("stamps")));
+        let (mut world, mut rules) = (World::new(1, 3, NETWORK, 0), Rules::new(Some("stamps")));
         let net = world.net.clone();
         world.journal.switch_on();
         world.nodes[0].mutation = mutation;
@@ -133,8 +132,26 @@ fn stamps_from_the_far_future_are_found() {
 }
 
 #[test]
-fn writes_in_the_name_of_others_are_found() {
-    caught("owners", Mutation::WritesForeignKeys, Some(2), &[]);
+fn what_is_written_in_the_name_of_others_is_taken_by_nobody_and_would_be_found() {
+    let mut scenario = scenario(1, "owners", &[]);
+    scenario.mutation = Some((Mutation::WritesForeignKeys, Some(2)));
+    run(&scenario).unwrap_or_else(|broken| panic!("healthy receivers: {broken}"));
+    // Past the gossip that refuses it.
+    in_virtual_time(async {
+        let (mut world, mut rules) = (World::new(1, 3, NETWORK, 0), Rules::new(Some("owners")));
+        world.journal.switch_on();
+        world.start_all();
+        let mut foreign = entry("defaults-hostb/k", Some("1"), 5, 3);
+        foreign.forced = true;
+        let store = world.nodes[0].store().unwrap().clone();
+        store.merge_now(vec![foreign.clone()]).unwrap();
+        rules.step(&world).unwrap();
+        foreign.forced = false;
+        foreign.stamp = foreign.stamp.plus_nanos(1);
+        store.merge_now(vec![foreign]).unwrap();
+        let broken = rules.step(&world).unwrap_err();
+        assert!(broken.contains("owners: hosta took"), "{broken}");
+    });
 }
 
 #[test]

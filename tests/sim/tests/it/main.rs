@@ -1,6 +1,7 @@
 //! Histories in the simulated world.
 
 mod broken;
+mod collect;
 mod histories;
 mod hostile;
 mod overlay;

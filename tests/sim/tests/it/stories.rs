@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_meta_model::View as _;
-use mars_sim::{LinkQuality, World, change, check, in_virtual_time};
+use mars_sim::{DiskFailure, LinkQuality, World, change, check, in_virtual_time};
 use std::time::Duration;
 
 fn world(seed: u64) -> World {
@@ -193,5 +193,25 @@ fn ten_nodes_form_a_mesh_and_a_write_reaches_all() {
         }
         world.pass(Duration::from_secs(2)).await;
         check::converged(&world).unwrap();
+    });
+}
+
+#[test]
+fn a_removal_that_was_written_without_an_answer_counts() {
+    in_virtual_time(async {
+        for (how, gone) in [
+            (DiskFailure::NothingWritten, false),
+            (DiskFailure::AllWritten, true),
+        ] {
+            let mut world = world(5);
+            world.nodes[0].fail_disk(how);
+            assert_eq!(world.leave(0, 2).is_ok(), gone, "{how:?}");
+            assert_eq!(world.nodes[2].gone, gone, "{how:?}");
+            let net = world.net.clone();
+            world.nodes[0].crash(&net);
+            world.start(0);
+            world.pass(Duration::from_secs(60)).await;
+            check::converged(&world).unwrap_or_else(|broken| panic!("{how:?}: {broken}"));
+        }
     });
 }

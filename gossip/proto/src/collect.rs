@@ -1,0 +1,303 @@
+//! Collection of tombstones: what is told to peers, and learnt from them. `docs/spec/gossip.md`, *Collection*.
+
+use crate::limits::{COLLECT_INTERVAL_NS, ITEMS_MAX, MARKS_INTERVAL_NS, MARKS_MAX};
+use crate::peer::Why;
+use crate::recon::floor;
+use crate::{
+    BelowLine, Body, Context, Ctx, Event, Gossip, MarkLine, ScopeIndex, Summary, key_hash,
+};
+use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Collected, Mark, Sight, Task, sight};
+use mars_meta_model::{Entry, Key, Scope, scope_of};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What the core wants of the store.
+#[derive(Debug)]
+pub(crate) struct Collecting {
+    tasks: VecDeque<Task>,
+    /// Tasks handed out whose outcome is not known.
+    out: usize,
+    /// When to look again, monotonic.
+    pub(crate) due: u64,
+    /// Checks over the marks as of the last look: made anew when the store reports a change.
+    checks: BTreeMap<Scope, u64>,
+}
+
+impl Collecting {
+    pub(crate) const fn new(ctx: &Ctx<'_>) -> Self {
+        Self {
+            tasks: VecDeque::new(),
+            out: 0,
+            due: ctx.now.saturating_add(COLLECT_INTERVAL_NS),
+            checks: BTreeMap::new(),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.out > 0 || !self.tasks.is_empty()
+    }
+}
+
+impl Gossip {
+    /// The next piece of collection for the store. To be polled *before* [`Gossip::poll_merge`] and handed to the store
+    /// in this order; its outcome is to be reported by [`Gossip::handle_collected`].
+    pub fn poll_collect(&mut self) -> Option<Task> {
+        let task = self.collecting.tasks.pop_front()?;
+        self.collecting.out += 1;
+        Some(task)
+    }
+
+    /// What became of a task; `written` and `removed` are in the view already.
+    pub fn handle_collected(&mut self, ctx: &Ctx<'_>, collected: &Collected) {
+        self.collecting.out = self.collecting.out.saturating_sub(1);
+        for entry in collected.removed.iter().chain(&collected.written) {
+            self.note(ctx, entry, None);
+        }
+        self.note_marks(ctx);
+        let removed = |entry: &Entry| crate::topology::Topology::concerns(entry.key.as_str());
+        if collected.removed.iter().any(removed) {
+            self.refresh_topology(ctx);
+        }
+    }
+
+    pub(crate) fn note_marks(&mut self, ctx: &Ctx<'_>) {
+        let ledger = ctx.view.ledger();
+        let marks = ledger.into_iter().flat_map(|ledger| {
+            let scopes = ledger.iter().map(|(scope, _)| scope);
+            scopes.map(|scope| (scope.clone(), ledger.scope_check(scope)))
+        });
+        self.collecting.checks = marks.collect();
+    }
+
+    pub(crate) fn collect_timeout(&mut self, ctx: &Ctx<'_>) {
+        let Some(paces) = self.config.collect else {
+            return;
+        };
+        if ctx.now >= self.collecting.due {
+            self.collecting.due = ctx.now.saturating_add(COLLECT_INTERVAL_NS);
+            if !self.collecting.is_busy() {
+                self.collecting.tasks.push_back(Task::Tick(paces));
+            }
+        }
+    }
+
+    /// Sum of the checks of all that is shared with a peer.
+    pub(crate) fn marks_sum(&self, host: &str) -> Option<u64> {
+        self.config.collect?;
+        let peer = self.peers.get(host)?;
+        let scopes = peer.shared.iter().chain(std::iter::once(&Scope::Global));
+        let check = |scope: &Scope| self.collecting.checks.get(scope).copied().unwrap_or(0);
+        Some(scopes.fold(0u64, |sum, scope| sum.wrapping_add(check(scope))))
+    }
+
+    /// A digest has come: tells the peer the own floors if its marks are others.
+    pub(crate) fn compare_marks(
+        &mut self,
+        ctx: &Ctx<'_>,
+        host: &str,
+        ours: Option<u64>,
+        theirs: Option<u64>,
+    ) {
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        peer.collects = theirs.is_some();
+        if ours.is_none() || theirs.is_none() || ours == theirs || ctx.now < peer.marks_next {
+            return;
+        }
+        peer.marks_next = ctx.now.saturating_add(MARKS_INTERVAL_NS);
+        let shared = peer.shared.iter().chain(std::iter::once(&Scope::Global));
+        let lines: Vec<MarkLine> = shared
+            .map(|scope| MarkLine {
+                scope: scope.clone(),
+                floor: floor(ctx.view, scope),
+                check: self.collecting.checks.get(scope).copied().unwrap_or(0),
+            })
+            .collect();
+        for lines in lines.chunks(MARKS_MAX) {
+            peer.control(Body::Marks(lines.to_vec()));
+        }
+    }
+
+    /// Notes a floor of a peer's; whether more is left out of the comparison now.
+    fn note_floor(
+        &mut self,
+        host: &str,
+        scope: &Scope,
+        theirs: Timestamp,
+        ours: Timestamp,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(host) else {
+            return false;
+        };
+        let known = peer.floors.entry(scope.clone()).or_insert(Timestamp::ZERO);
+        let rose = theirs > *known;
+        *known = theirs.max(*known);
+        if rose {
+            peer.sum.outdated(scope);
+        }
+        rose && theirs > ours
+    }
+
+    pub(crate) fn on_marks(&mut self, ctx: &Ctx<'_>, host: &str, lines: &[MarkLine]) {
+        let mut changed = false;
+        for line in lines {
+            if !self.topology.shares(&line.scope, host) {
+                continue;
+            }
+            let ours = floor(ctx.view, &line.scope);
+            changed |= self.note_floor(host, &line.scope, line.floor, ours);
+            let check = self.collecting.checks.get(&line.scope).copied();
+            let Some(mark) = ctx.view.ledger().and_then(|l| l.mark(&line.scope)) else {
+                continue;
+            };
+            if check == Some(line.check) || line.floor > ours {
+                continue;
+            }
+            // The fingerprint must not be older than the mark: what is being merged may have ended the own claim.
+            if self.pending_merge > 0 || self.collecting.is_busy() {
+                continue;
+            }
+            let sum = self.scope_summary(&line.scope);
+            let context = Context {
+                scope: line.scope.clone(),
+                print: sum.print,
+                count: sum.count,
+                mark: mark.clone(),
+            };
+            if let Some(peer) = self.peers.get_mut(host) {
+                peer.control(Body::Context(context));
+            }
+        }
+        if changed && let Some(peer) = self.peers.get_mut(host) {
+            peer.recheck(ctx.now);
+        }
+    }
+
+    /// Learns from a peer whose store is equal under its floor.
+    pub(crate) fn on_context(&mut self, ctx: &Ctx<'_>, host: &str, theirs: &Context) {
+        let (scope, mark) = (&theirs.scope, &theirs.mark);
+        if self.config.collect.is_none() || !self.topology.shares(scope, host) {
+            return;
+        }
+        let ours = floor(ctx.view, scope);
+        self.note_floor(host, scope, mark.floor, ours);
+        // What is on its way into the store might lie below the floor and is in no fingerprint yet.
+        if self.pending_merge > 0 || self.collecting.is_busy() || mark.floor < ours {
+            return;
+        }
+        let held = ctx.view.ledger().and_then(|ledger| ledger.mark(scope));
+        let own = held.cloned().unwrap_or_default();
+        if own == *mark || !has_news(&own, mark) {
+            return;
+        }
+        let Some(drop) = self.equal_under(host, ours, theirs) else {
+            return;
+        };
+        self.collecting.tasks.push_back(Task::Learn {
+            scope: scope.clone(),
+            mark: mark.clone(),
+            drop,
+        });
+    }
+
+    /// Whether the own store equals the peer's under its floor; then what is to be dropped.
+    fn equal_under(
+        &self,
+        host: &str,
+        ours: Timestamp,
+        theirs: &Context,
+    ) -> Option<Vec<(Key, Timestamp)>> {
+        let index = self.index.get(&theirs.scope);
+        let mut sum = index.map_or_else(Summary::default, ScopeIndex::total);
+        let floor = theirs.mark.floor;
+        for (_, key) in index.into_iter().flat_map(|index| index.tombstones(floor)) {
+            let item = index.and_then(|index| index.get(key))?;
+            sum.sub(item.print);
+        }
+        let mut drop = Vec::new();
+        let absent = self.peers.get(host)?.absent.get(&theirs.scope);
+        for ((_, key), print) in absent.into_iter().flatten() {
+            let Some(item) = index.and_then(|index| index.get(key)) else {
+                continue;
+            };
+            let doubtful = sight(item.tombstone, item.stamp, ours, floor) == Sight::Doubtful;
+            if doubtful && item.print == *print {
+                sum.sub(item.print);
+                drop.push((key.clone(), item.stamp));
+            }
+        }
+        (sum.print == theirs.print && sum.count == theirs.count).then_some(drop)
+    }
+
+    /// Entries of a peer's were refused, since they lie below the floor.
+    pub(crate) fn below_floor(&mut self, ctx: &Ctx<'_>, host: &str, entries: &[Entry]) {
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        if !peer.collects {
+            for entry in entries {
+                peer.refuse(entry, Why::Floor);
+            }
+            return;
+        }
+        let mut hashes: BTreeMap<Scope, Vec<u64>> = BTreeMap::new();
+        for entry in entries {
+            let scope = hashes.entry(scope_of(&entry.key)).or_default();
+            scope.push(key_hash(&entry.key));
+        }
+        for (scope, hashes) in hashes {
+            let floor = floor(ctx.view, &scope);
+            for hashes in hashes.chunks(ITEMS_MAX) {
+                let (scope, hashes) = (scope.clone(), hashes.to_vec());
+                peer.control(Body::Below(vec![BelowLine {
+                    scope,
+                    floor,
+                    hashes,
+                }]));
+            }
+        }
+    }
+
+    pub(crate) fn on_below(&mut self, ctx: &Ctx<'_>, host: &str, lines: &[BelowLine]) {
+        for line in lines {
+            let ours = floor(ctx.view, &line.scope);
+            if !self.topology.includes(&line.scope, host) {
+                continue;
+            }
+            self.note_floor(host, &line.scope, line.floor, ours);
+            let (Some(index), Some(peer)) = (self.index.get(&line.scope), self.peers.get_mut(host))
+            else {
+                continue;
+            };
+            let mut news = Vec::new();
+            for hash in &line.hashes {
+                for (hash, (key, item)) in index.range(&(*hash..=*hash)) {
+                    let below = item.stamp <= line.floor && !item.tombstone;
+                    if below && peer.lacks(&line.scope, hash, key, item.print) {
+                        news.push(key.clone());
+                    }
+                }
+            }
+            peer.touch(ctx.now);
+            for key in news {
+                // With a lower floor it is dropped when all else is equal; that is as it should be.
+                if line.floor <= ours || !self.topology.shares(&line.scope, host) {
+                    let peer = host.to_owned();
+                    self.event(Event::Contradiction { peer, key });
+                }
+            }
+        }
+    }
+}
+
+/// Whether a mark holds something that another one does not.
+fn has_news(own: &Mark, theirs: &Mark) -> bool {
+    let newer = |(node, slot): (&mars_meta_model::NodeId, &mars_meta_model::collect::Slot)| {
+        let held = own.slots.get(node);
+        held.is_none_or(|held| {
+            (slot.stamp, slot.boot, slot.voted) > (held.stamp, held.boot, held.voted)
+        }) && slot.level >= own.floor
+    };
+    theirs.floor > own.floor || theirs.slots.iter().any(newer)
+}

@@ -1,0 +1,83 @@
+//! The messages of the collection of tombstones.
+
+use super::{
+    BelowLine, Body, Context, DecodeError, MarkLine, get_list, get_scope, put_list, put_scope,
+};
+use crate::limits::{ITEM_SETS_MAX, ITEMS_MAX, MARKS_MAX};
+use crate::reader::Reader;
+use mars_lamport::Timestamp;
+use mars_meta_model::collect::{DecodeMarkError, Mark};
+
+pub(super) const MARKS: u8 = 16;
+pub(super) const CONTEXT: u8 = 17;
+pub(super) const BELOW: u8 = 18;
+
+pub(super) fn put_marks(out: &mut Vec<u8>, lines: &[MarkLine]) {
+    put_list(out, lines, |out, line| {
+        put_scope(out, &line.scope);
+        out.extend_from_slice(&line.floor.as_nanos().to_le_bytes());
+        out.extend_from_slice(&line.check.to_le_bytes());
+    });
+}
+
+pub(super) fn get_marks(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
+    let lines = get_list(reader, MARKS_MAX, "marks", |r| {
+        let scope = get_scope(r)?;
+        let floor = Timestamp::from_nanos(r.u64()?);
+        let check = r.u64()?;
+        Ok(MarkLine {
+            scope,
+            floor,
+            check,
+        })
+    })?;
+    Ok(Body::Marks(lines))
+}
+
+pub(super) fn put_context(out: &mut Vec<u8>, context: &Context) {
+    put_scope(out, &context.scope);
+    out.extend_from_slice(&context.print.to_le_bytes());
+    out.extend_from_slice(&context.count.to_le_bytes());
+    context.mark.encode(out);
+}
+
+pub(super) fn get_context(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
+    let scope = get_scope(reader)?;
+    let print = reader.u128()?;
+    let count = reader.u32()?;
+    let mark = match Mark::decode_front(reader.rest()) {
+        Ok((mark, _)) => mark,
+        Err(DecodeMarkError::Length) => return Err(DecodeError::Truncated),
+        Err(_) => return Err(DecodeError::Field("mark")),
+    };
+    Ok(Body::Context(Context {
+        scope,
+        print,
+        count,
+        mark,
+    }))
+}
+
+pub(super) fn put_below(out: &mut Vec<u8>, lines: &[BelowLine]) {
+    put_list(out, lines, |out, line| {
+        put_scope(out, &line.scope);
+        out.extend_from_slice(&line.floor.as_nanos().to_le_bytes());
+        put_list(out, &line.hashes, |out, hash| {
+            out.extend_from_slice(&hash.to_le_bytes());
+        });
+    });
+}
+
+pub(super) fn get_below(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
+    let lines = get_list(reader, ITEM_SETS_MAX, "absences", |r| {
+        let scope = get_scope(r)?;
+        let floor = Timestamp::from_nanos(r.u64()?);
+        let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
+        Ok(BelowLine {
+            scope,
+            floor,
+            hashes,
+        })
+    })?;
+    Ok(Body::Below(lines))
+}

@@ -1,0 +1,125 @@
+//! How far tombstones were collected, and who holds it up: lines for displays.
+
+use mars_lamport::Timestamp;
+use mars_meta_api::HELD_UP;
+use mars_meta_model::collect::{Blocker, Mark, Paces, Progress, global_voters, progress, voters};
+use mars_meta_model::{
+    NodeId, Scope, Table, View as _, is_volatile, resources, scope_includes, scope_of,
+};
+use std::collections::BTreeMap;
+
+/// A floor that lies so many quanta behind is worth a word in `view`.
+const LATE_QUANTA: u64 = 3;
+
+/// One line for each scope that this node takes part in.
+pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64) -> Vec<String> {
+    let (host, node) = own;
+    let mut counts: BTreeMap<Scope, usize> = BTreeMap::new();
+    for entry in table.iter().filter(|e| e.is_tombstone() && !is_volatile(e)) {
+        *counts.entry(scope_of(&entry.key)).or_default() += 1;
+    }
+    let mut scopes = vec![Scope::Global];
+    let all = resources(table)
+        .into_iter()
+        .map(|res| Scope::Resource(res.into()));
+    scopes.extend(all.filter(|scope| scope_includes(table, scope, host)));
+    let global = global_voters(table);
+    let none = Mark::default();
+    let line = |scope: &Scope| {
+        let mark = table.ledger().and_then(|ledger| ledger.mark(scope));
+        let voters = voters(table, scope, &global);
+        let level = paces.of(scope).level(wall);
+        let progress = progress(mark.unwrap_or(&none), &voters, node, level);
+        let count = counts.get(scope).copied().unwrap_or(0);
+        let late = paces.of(scope).quantum.saturating_mul(LATE_QUANTA);
+        let line = describe(scope, count, &progress, wall);
+        let behind = progress.level.nanos_since(progress.floor) > late;
+        if behind && !progress.blockers.is_empty() && progress.floor > Timestamp::ZERO {
+            format!("{HELD_UP}{line}")
+        } else {
+            line
+        }
+    };
+    scopes.iter().map(line).collect()
+}
+
+fn describe(scope: &Scope, count: usize, progress: &Progress, wall: u64) -> String {
+    let name = match scope {
+        Scope::Global => "cluster",
+        Scope::Resource(res) => res,
+    };
+    let floor = match progress.floor.as_nanos() {
+        0 => "nothing collected yet".to_owned(),
+        floor => format!("collected up to {}", ago(wall, floor)),
+    };
+    let reasons: Vec<String> = progress.blockers.iter().map(|b| reason(b, wall)).collect();
+    let waits = if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(", waits: {}", reasons.join(", "))
+    };
+    format!("{name}: {count} tombstones, {floor}{waits}")
+}
+
+fn reason(blocker: &Blocker, wall: u64) -> String {
+    match blocker {
+        Blocker::Silent { host } => format!("{host} has said nothing yet"),
+        Blocker::Behind { host, since } => {
+            format!("{host} was last heard {}", ago(wall, since.as_nanos()))
+        }
+        Blocker::Disagrees { host, since } => {
+            let since = ago(wall, since.as_nanos());
+            format!("{host} is not known to have the same ({since})")
+        }
+        Blocker::NoMajority => "more than half of the members are parked".to_owned(),
+        Blocker::NoVoter => "this node is parked, or no member".to_owned(),
+    }
+}
+
+fn ago(wall: u64, then: u64) -> String {
+    let secs = wall.saturating_sub(then) / 1_000_000_000;
+    match secs {
+        0..120 => format!("{secs} s ago"),
+        120..7200 => format!("{} min ago", secs / 60),
+        7200..172_800 => format!("{} h ago", secs / 3600),
+        _ => format!("{} d ago", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn who_blocks_is_named() {
+        let mut table = Table::new();
+        for (host, id) in [("hosta", 1), ("hostb", 2)] {
+            let line = format!(
+                "v1 id={} key={} meta= data= state=active",
+                NodeId(id),
+                "00".repeat(32)
+            );
+            table.merge(entry(&format!("roster/{host}"), Some(&line), 1, 1));
+        }
+        table.merge(entry("userspace/x", None, 5, 1));
+        let day = 86_400_000_000_000;
+        let told = lines(&table, ("hosta", NodeId(1)), &Paces::default(), 100 * day);
+        assert_eq!(
+            told,
+            [
+                "cluster: 1 tombstones, nothing collected yet, waits: hosta has said nothing yet, \
+              hostb has said nothing yet"
+            ]
+        );
+        let off = Paces {
+            global: mars_meta_model::collect::Pace {
+                quantum: day,
+                retention: 200 * day,
+            },
+            ..Paces::default()
+        };
+        let told = lines(&table, ("hosta", NodeId(1)), &off, 100 * day);
+        assert_eq!(told, ["cluster: 1 tombstones, nothing collected yet"]);
+    }
+}

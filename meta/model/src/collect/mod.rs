@@ -1,0 +1,121 @@
+//! Collection of tombstones: deletion that never comes back. Rules and reasons: `docs/spec/gossip.md`, *Collection*.
+//!
+//! Pure: the store applies these rules at its only door and keeps the [`Ledger`]; gossip carries [`Mark`]s between nodes.
+
+mod check;
+mod codec;
+mod mark;
+mod pace;
+mod status;
+mod task;
+mod voters;
+
+pub use codec::DecodeMarkError;
+pub use mark::{Learnt, Mark, Own, Slot};
+pub use pace::{Pace, Paces};
+pub use status::{Blocker, Progress, progress};
+pub use task::{Collected, Task};
+pub use voters::{Voters, global_voters, park_due, parked_key, voters};
+
+use crate::{Entry, Merge, Scope, is_volatile};
+use check::Check;
+use mars_lamport::Timestamp;
+use std::collections::BTreeMap;
+
+/// What becomes of a received entry at the store's door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The merge rule decides.
+    Merged(Merge),
+    /// The key is absent and the stamp at or below the floor: it was deleted, and its tombstone is gone.
+    BelowFloor,
+}
+
+/// Whether a stamp is at or below a floor. Floor zero is none.
+fn is_below(stamp: Timestamp, floor: Timestamp) -> bool {
+    stamp <= floor && floor > Timestamp::ZERO
+}
+
+/// The door of a store: the merge rule, and the floor rule where there is nothing to merge with.
+#[must_use]
+pub fn door(entry: &Entry, held: Option<&Entry>, floor: Timestamp) -> Door {
+    if held.is_none() && is_below(entry.stamp, floor) && !is_volatile(entry) {
+        return Door::BelowFloor;
+    }
+    Door::Merged(entry.merge_over(held))
+}
+
+/// Whether an entry that won by the merge rule is a tombstone that is collected at once: the key is removed, and nothing
+/// is held in its place.
+#[must_use]
+pub fn buried(entry: &Entry, floor: Timestamp) -> bool {
+    entry.is_tombstone() && is_below(entry.stamp, floor) && !is_volatile(entry)
+}
+
+/// How an entry of one's own looks towards a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It takes part in the comparison.
+    Seen,
+    /// A tombstone that the peer has collected: it takes no part.
+    Collected,
+    /// Live, and at or below the higher floor of the peer: if the peer lacks it, it was deleted.
+    Doubtful,
+}
+
+/// How an own entry with this stamp is to be seen in a comparison with a peer.
+#[must_use]
+pub fn sight(
+    tombstone: bool,
+    stamp: Timestamp,
+    own_floor: Timestamp,
+    peer_floor: Timestamp,
+) -> Sight {
+    if !is_below(stamp, peer_floor) {
+        Sight::Seen
+    } else if tombstone {
+        Sight::Collected
+    } else if peer_floor > own_floor {
+        Sight::Doubtful
+    } else {
+        Sight::Seen
+    }
+}
+
+/// The marks of all scopes of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    marks: BTreeMap<Scope, Mark>,
+}
+
+impl Ledger {
+    /// The mark of a scope, if anything was ever noted.
+    #[must_use]
+    pub fn mark(&self, scope: &Scope) -> Option<&Mark> {
+        self.marks.get(scope)
+    }
+
+    /// The floor of a scope; zero if nothing was ever collected.
+    #[must_use]
+    pub fn floor(&self, scope: &Scope) -> Timestamp {
+        self.mark(scope).map_or(Timestamp::ZERO, |mark| mark.floor)
+    }
+
+    /// Replaces the mark of a scope.
+    pub fn set(&mut self, scope: Scope, mark: Mark) {
+        self.marks.insert(scope, mark);
+    }
+
+    /// All marks.
+    pub fn iter(&self) -> impl Iterator<Item = (&Scope, &Mark)> {
+        self.marks.iter()
+    }
+
+    /// Check over the mark of a scope with its name: what a digest sums up.
+    #[must_use]
+    pub fn scope_check(&self, scope: &Scope) -> u64 {
+        let check = Check::new().scope(scope);
+        let mark = self.mark(scope).map_or(0, Mark::check);
+        check.word(mark).finish()
+    }
+}

@@ -1,0 +1,34 @@
+//! What gossip asks the store for, and what became of it.
+
+use super::{Mark, Paces};
+use crate::{Entry, Key, Scope};
+use mars_lamport::Timestamp;
+
+/// A piece of work for the owner of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Time has passed: claim, vote, cut, park.
+    Tick(Paces),
+    /// A peer's store was found equal, but for these.
+    Learn {
+        /// The scope.
+        scope: Scope,
+        /// What the peer knows.
+        mark: Mark,
+        /// Live entries below the peer's floor that it lacks: key and stamp. They go to the graveyard.
+        drop: Vec<(Key, Timestamp)>,
+    },
+}
+
+/// What became of a [`Task`]. All of it is durable and visible.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Tombstones that were purged, and entries that were dropped.
+    pub removed: Vec<Entry>,
+    /// Entries that were written (who is parked).
+    pub written: Vec<Entry>,
+    /// Why nothing was learnt, if so.
+    pub refused: Option<&'static str>,
+    /// Entries of the graveyard, younger than its time, that had to make room.
+    pub overwritten: u32,
+}

@@ -1,0 +1,124 @@
+//! The histories that are played: a few thousand in every test run, any number by `cargo xtask gcmodel`.
+
+use crate::gcmodel::{Dangers, Found, Rules, play};
+use std::io::Write as _;
+
+const ALL: [Dangers; 5] = [
+    Dangers {
+        restore: false,
+        park: false,
+        members: false,
+    },
+    Dangers {
+        restore: true,
+        park: false,
+        members: false,
+    },
+    Dangers {
+        restore: false,
+        park: true,
+        members: false,
+    },
+    Dangers {
+        restore: false,
+        park: false,
+        members: true,
+    },
+    Dangers {
+        restore: true,
+        park: true,
+        members: true,
+    },
+];
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Sums over histories, and the first bad seed.
+fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Option<u64>) {
+    let (mut sum, mut bad) = (Found::default(), None);
+    for seed in from..from + count {
+        let found = play(seed, rules, dangers, false);
+        // Restoring all who knew of a deletion makes a timeline without it; two such timelines contradict each other.
+        let wrong = found.resurrected > 0
+            || (!dangers.restore && found.diverged + found.contradictions > 0);
+        // Nothing may be lost where nobody was restored, parked or late.
+        let calm = !(dangers.restore || dangers.park || dangers.members);
+        if bad.is_none() && (wrong || (calm && found.lost > 0)) {
+            bad = Some(seed);
+        }
+        sum.resurrected += found.resurrected.min(1);
+        sum.lost += found.lost.min(1);
+        sum.diverged += found.diverged.min(1);
+        sum.contradictions += found.contradictions.min(1);
+        sum.purged += found.purged;
+        sum.dropped += found.dropped;
+        sum.refused += found.refused;
+        sum.cuts += found.cuts;
+        sum.parked += found.parked;
+    }
+    say(&format!(
+        "{rules:?} {dangers:?}\n   seeds {from}..{}: {sum:?}, first bad: {bad:?}",
+        from + count
+    ));
+    (sum, bad)
+}
+
+fn slice(dangers: Dangers) {
+    let (sum, bad) = campaign(0, 300, Rules::Right, dangers);
+    assert_eq!(
+        bad, None,
+        "GC_TRACE=SEED,NUMBER tells it: {dangers:?}: {sum:?}"
+    );
+    assert!(
+        sum.purged > 300 && sum.cuts > 300,
+        "nothing was tried: {sum:?}"
+    );
+}
+
+#[test]
+fn nothing_deleted_comes_back() {
+    slice(ALL[0]);
+    slice(ALL[1]);
+    slice(ALL[2]);
+}
+
+#[test]
+fn nothing_deleted_comes_back_while_members_come_and_go() {
+    slice(ALL[3]);
+    slice(ALL[4]);
+}
+
+#[test]
+fn wrong_rules_are_found_out() {
+    for rules in [Rules::NoFloorRule, Rules::Ttl, Rules::Acked] {
+        let (sum, _) = campaign(0, 100, rules, ALL[4]);
+        assert!(sum.resurrected > 0, "{rules:?} went undetected: {sum:?}");
+        assert!(sum.purged > 0, "{rules:?} collected nothing");
+    }
+}
+
+/// `cargo xtask gcmodel --seeds FROM COUNT`; with `GC_TRACE=SEED,DANGERS` one history is told.
+#[test]
+#[ignore = "long; run by cargo xtask gcmodel"]
+fn long_campaign() {
+    let variable = |name: &str| std::env::var(name).ok();
+    if let Some(asked) = variable("GC_TRACE") {
+        let (seed, dangers) = asked.split_once(',').expect("SEED,DANGERS");
+        let dangers = ALL[dangers.parse::<usize>().expect("0 to 4")];
+        let found = play(seed.parse().expect("a seed"), Rules::Right, dangers, true);
+        say(&format!("{found:?}"));
+        return;
+    }
+    let seeds = variable("GC_SEEDS").unwrap_or_else(|| "0,10000".to_owned());
+    let (from, count) = seeds.split_once(',').expect("FROM,COUNT");
+    let (from, count) = (from.parse().expect("FROM"), count.parse().expect("COUNT"));
+    for dangers in ALL {
+        let (_, bad) = campaign(from, count, Rules::Right, dangers);
+        assert!(
+            std::env::var("GC_GO").is_ok() || bad.is_none(),
+            "{dangers:?}"
+        );
+    }
+}

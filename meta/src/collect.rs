@@ -1,0 +1,340 @@
+//! Collection of tombstones in the store: the door, claims, cuts, learning. Rules: `docs/spec/gossip.md`.
+
+use crate::core::{Core, Staged, read};
+use crate::job::{Change, MergeResult, Merged};
+use mars_lamport::Timestamp;
+use mars_meta_model::collect::{
+    Collected, Door, Mark, Own, Paces, Task, Voters, buried, door, global_voters, park_due,
+    parked_key, voters,
+};
+use mars_meta_model::{
+    EPOCH_PREFIX, Entry, Key, Merge, Scope, Store, Table, Value, View as _, announced_epoch,
+    epoch_may_follow, is_volatile, resources, scope_of,
+};
+
+/// What a piece of collection looks at.
+struct Scene<'a> {
+    wall_ns: u64,
+    table: &'a Table,
+    global: &'a Voters,
+}
+
+impl Staged {
+    fn floor(&self, table: &Table, scope: &Scope) -> Timestamp {
+        match self.marks.get(scope) {
+            Some(mark) => mark.floor,
+            None => table
+                .ledger()
+                .map_or(Timestamp::ZERO, |ledger| ledger.floor(scope)),
+        }
+    }
+
+    fn mark(&self, table: &Table, scope: &Scope) -> Mark {
+        let staged = self.marks.get(scope);
+        let held = || table.ledger().and_then(|ledger| ledger.mark(scope));
+        staged.or_else(held).cloned().unwrap_or_default()
+    }
+}
+
+impl<S: Store> Core<S> {
+    /// The store's only door for entries from elsewhere.
+    pub(crate) fn stage_merge(
+        &mut self,
+        wall_ns: u64,
+        entries: Vec<Entry>,
+        admin: bool,
+        staged: &mut Staged,
+    ) -> Merged {
+        let shared = self.shared_table();
+        let table = read(&shared);
+        let mut merged = Merged {
+            results: vec![MergeResult::Stale; entries.len()],
+            applied: Vec::new(),
+        };
+        // Announcements first, in order: the others may be of the epochs that they announce.
+        let mut order: Vec<(usize, Entry)> = entries.into_iter().enumerate().collect();
+        order.sort_by_key(|(index, entry)| {
+            (
+                announced_epoch(entry).map_or(u16::MAX, |epoch| epoch - 1),
+                *index,
+            )
+        });
+        let mut applied = Vec::new();
+        for (index, mut entry) in order {
+            let result = self.stage_merge_one(wall_ns, &mut entry, admin, &table, staged);
+            if result == MergeResult::Applied {
+                self.end_claim(wall_ns, &table, &entry, admin, staged);
+                let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
+                let held = stays.then(|| entry.clone());
+                staged.entries.insert(entry.key.clone(), held);
+                applied.push((index, entry));
+            }
+            if let Some(slot) = merged.results.get_mut(index) {
+                *slot = result;
+            }
+        }
+        applied.sort_by_key(|(index, _)| *index);
+        merged.applied = applied.into_iter().map(|(_, entry)| entry).collect();
+        merged
+    }
+
+    fn stage_merge_one(
+        &mut self,
+        wall_ns: u64,
+        entry: &mut Entry,
+        admin: bool,
+        table: &Table,
+        staged: &mut Staged,
+    ) -> MergeResult {
+        let stray = entry.key.as_str().starts_with(EPOCH_PREFIX);
+        if stray && announced_epoch(entry).is_none() {
+            // It would take the place of an announcement, and who was away could not walk through them.
+            return MergeResult::EpochAhead;
+        }
+        if entry.epoch > self.epoch {
+            let next = announced_epoch(entry).filter(|epoch| epoch - 1 == self.epoch);
+            let began = self.epoch_began(table, staged);
+            let Some(next) = next else {
+                return MergeResult::EpochAhead;
+            };
+            if self.clock.check(wall_ns, entry.stamp).is_err() {
+                return MergeResult::TooFarAhead;
+            }
+            if !epoch_may_follow(began, entry.stamp, self.newest(wall_ns)) {
+                return MergeResult::EpochAhead;
+            }
+            self.enter_epoch(next, staged);
+        }
+        // Stamps of earlier epochs say nothing any more, however far ahead they are.
+        if entry.epoch == self.epoch && self.clock.observe(wall_ns, entry.stamp).is_err() {
+            return MergeResult::TooFarAhead;
+        }
+        let held = staged.held(table, &entry.key);
+        let mut outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
+        if admin && outcome == Door::BelowFloor {
+            // An administrator brings it today: that is a new write.
+            entry.stamp = self.clock.tick(wall_ns);
+            entry.epoch = self.epoch;
+            outcome = Door::Merged(Merge::Apply);
+        }
+        match outcome {
+            Door::Merged(Merge::Apply) => MergeResult::Applied,
+            Door::Merged(Merge::Duplicate) => MergeResult::Duplicate,
+            Door::Merged(Merge::Stale) => MergeResult::Stale,
+            Door::BelowFloor => MergeResult::BelowFloor,
+        }
+    }
+
+    /// An entry at or below the own level was accepted: the claim no longer holds, and a new one is made with it.
+    /// What an administrator brings comes to gossip by another way, so the claim is given up until the next tick.
+    fn end_claim(
+        &mut self,
+        wall_ns: u64,
+        table: &Table,
+        entry: &Entry,
+        admin: bool,
+        staged: &mut Staged,
+    ) {
+        let scope = scope_of(&entry.key);
+        let mut mark = staged.mark(table, &scope);
+        if mark.accepted_ends(self.node, entry.stamp) && !is_volatile(entry) {
+            if admin {
+                mark.disclaim(self.node);
+            } else {
+                mark.accepted(&self.own(wall_ns), entry.stamp);
+            }
+            staged.marks.insert(scope, mark);
+        }
+    }
+
+    fn own(&mut self, wall_ns: u64) -> Own {
+        Own {
+            node: self.node,
+            boot: self.boot,
+            stamp: self.clock.tick(wall_ns),
+        }
+    }
+
+    pub(crate) fn stage_collect(
+        &mut self,
+        wall_ns: u64,
+        task: Task,
+        staged: &mut Staged,
+    ) -> Collected {
+        let shared = self.shared_table();
+        let table = read(&shared);
+        let global = global_voters(&*table);
+        let scene = Scene {
+            wall_ns,
+            table: &table,
+            global: &global,
+        };
+        let mut done = Collected::default();
+        match task {
+            Task::Tick(paces) => {
+                let host = global.names.get(&self.node).cloned();
+                let mut scopes = vec![Scope::Global];
+                for res in host.iter().flat_map(|host| own_resources(&table, host)) {
+                    scopes.push(Scope::Resource(res.into()));
+                }
+                for scope in scopes {
+                    let level = paces.of(&scope).level(wall_ns);
+                    let claim = (self.epoch == 0).then_some(level);
+                    self.advance(&scene, &scope, claim, staged, &mut done);
+                }
+                self.park(&scene, &paces, staged, &mut done);
+            }
+            Task::Learn { scope, mark, drop } => {
+                done.refused = self.learn(&scene, (&scope, &mark), &drop, staged, &mut done);
+                if done.refused.is_none() {
+                    self.advance(&scene, &scope, None, staged, &mut done);
+                }
+            }
+        }
+        done
+    }
+
+    /// Claims, votes and cuts as far as it goes.
+    fn advance(
+        &mut self,
+        scene: &Scene<'_>,
+        scope: &Scope,
+        claim: Option<Timestamp>,
+        staged: &mut Staged,
+        done: &mut Collected,
+    ) {
+        let (table, global) = (scene.table, scene.global);
+        let voters = voters(table, scope, global);
+        if !voters.voting.contains(&self.node) {
+            return;
+        }
+        let before = staged.mark(table, scope);
+        let mut mark = before.clone();
+        let own = self.own(scene.wall_ns);
+        if let Some(level) = claim {
+            mark.claim(&own, level);
+        }
+        mark.vote(&own, &voters);
+        let reach = staged.mark(table, &Scope::Global).reach(self.node, global);
+        let rose = mark.cut(&own, &voters, reach).is_some();
+        if mark != before {
+            staged.marks.insert(scope.clone(), mark);
+        }
+        if rose {
+            purge(table, scope, staged, done);
+        }
+    }
+
+    fn learn(
+        &mut self,
+        scene: &Scene<'_>,
+        (scope, theirs): (&Scope, &Mark),
+        drop: &[(Key, Timestamp)],
+        staged: &mut Staged,
+        done: &mut Collected,
+    ) -> Option<&'static str> {
+        let (table, wall_ns) = (scene.table, scene.wall_ns);
+        let mut mark = staged.mark(table, scope);
+        if theirs.floor < mark.floor {
+            return Some("its floor is lower than this node's by now");
+        }
+        if theirs.floor.as_nanos() > wall_ns || self.clock.observe(wall_ns, theirs.floor).is_err() {
+            return Some("its floor lies in the future of this node's system clock");
+        }
+        let mut dropped = Vec::new();
+        for (key, stamp) in drop {
+            match staged.held(table, key) {
+                Some(held) if held.stamp > theirs.floor => {}
+                Some(held) if held.stamp == *stamp && theirs.floor > mark.floor => {
+                    dropped.push(held.clone());
+                }
+                _ => return Some("the store has changed meanwhile"),
+            }
+        }
+        for entry in dropped {
+            staged.entries.insert(entry.key.clone(), None);
+            staged.buried.push(entry.clone());
+            done.removed.push(entry);
+        }
+        let learnt = mark.learn(&self.own(scene.wall_ns), theirs);
+        staged.marks.insert(scope.clone(), mark);
+        if learnt.floor_rose {
+            purge(table, scope, staged, done);
+        }
+        if *scope == Scope::Global {
+            self.learnt_global = true;
+        }
+        None
+    }
+
+    /// Parks who was silent for too long, and takes the own mark of it away after a complete exchange.
+    fn park(
+        &mut self,
+        scene: &Scene<'_>,
+        paces: &Paces,
+        staged: &mut Staged,
+        done: &mut Collected,
+    ) {
+        let Scene {
+            wall_ns,
+            table,
+            global,
+        } = *scene;
+        let mut changes: Vec<Change> = Vec::new();
+        let own = global
+            .names
+            .get(&self.node)
+            .and_then(|host| parked_key(host));
+        if let Some(key) = own
+            && self.learnt_global
+            && table.text(key.as_str()).is_some()
+        {
+            changes.push((key, None));
+        }
+        let began = *self.first_tick.get_or_insert(wall_ns);
+        let mark = staged.mark(table, &Scope::Global);
+        if let Some(host) = park_due(table, global, &mark, self.node, paces, (wall_ns, began)) {
+            let by = global.names.get(&self.node).map_or("", String::as_str);
+            let value = Value::text(&format!("at={} by={by}", wall_ns / 1_000_000_000));
+            if let (Some(key), Ok(value)) = (parked_key(&host), value) {
+                changes.push((key, Some(value)));
+            }
+        }
+        if !changes.is_empty() {
+            let committed = self.stage_apply(wall_ns, changes, false, staged);
+            done.written.extend(committed.entries);
+        }
+    }
+}
+
+fn own_resources(table: &Table, host: &str) -> Vec<String> {
+    let mut found: Vec<String> = resources(table).into_iter().collect();
+    found.retain(|res| {
+        mars_meta_model::scope_includes(table, &Scope::Resource(res.as_str().into()), host)
+    });
+    found
+}
+
+/// Removes the scope's tombstones at or below its floor.
+fn purge(table: &Table, scope: &Scope, staged: &mut Staged, done: &mut Collected) {
+    let floor = staged.floor(table, scope);
+    let gone = |entry: &&Entry| {
+        entry.is_tombstone()
+            && entry.stamp <= floor
+            && scope_of(&entry.key) == *scope
+            && !is_volatile(entry)
+    };
+    let prefix = match scope {
+        Scope::Global => String::new(),
+        Scope::Resource(res) => format!("resource-{res}/"),
+    };
+    let held = table
+        .scan(&prefix)
+        .filter(|entry| !staged.entries.contains_key(&entry.key));
+    let waiting = staged.entries.values().flatten();
+    let gone: Vec<Entry> = held.chain(waiting).filter(gone).cloned().collect();
+    for entry in gone {
+        staged.entries.insert(entry.key.clone(), None);
+        done.removed.push(entry);
+    }
+}

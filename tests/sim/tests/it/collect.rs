@@ -1,0 +1,215 @@
+//! Tombstones go, and nothing that was deleted comes back: the whole way, in virtual time, at a faster pace.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Pace, Paces};
+use mars_meta_model::{Scope, View as _};
+use mars_sim::{LinkQuality, World, change, check, in_virtual_time};
+use std::time::Duration;
+
+const MINUTE: u64 = 60_000_000_000;
+const GLOBAL: &str = "userspace/gone";
+const IN_R: &str = "resource-r/userspace/gone";
+
+/// Twelve times as fast as 24 h and 1 h would be in two hours.
+const PACES: Paces = Paces {
+    global: Pace {
+        quantum: 4 * MINUTE,
+        retention: 8 * MINUTE,
+    },
+    resource: Pace {
+        quantum: 2 * MINUTE,
+        retention: 4 * MINUTE,
+    },
+    park_after: 90 * MINUTE,
+};
+
+fn world(seed: u64) -> World {
+    let quality = LinkQuality {
+        one_way: Duration::from_millis(25),
+        jitter: Duration::from_millis(5),
+        loss: 0.02,
+        dup: 0.01,
+    };
+    let mut world = World::new(seed, 3, quality, 2_000_000_000);
+    for node in &mut world.nodes {
+        node.collect = Some(PACES);
+    }
+    world.start_all();
+    world
+}
+
+async fn minutes(world: &World, count: u64) {
+    world.pass(Duration::from_secs(60 * count)).await;
+}
+
+fn founded(world: &mut World) {
+    for (node, host) in ["hosta", "hostb", "hostc"].iter().enumerate() {
+        let key = format!("directory/r/member-{host}");
+        world.write(node, vec![change(&key, Some("storage"))]);
+    }
+}
+
+/// What a node holds of a key: nothing at all, a tombstone, or a value.
+fn held(world: &World, node: usize, key: &str) -> Option<Option<String>> {
+    let key = change(key, None).0;
+    let store = world.nodes[node].store().unwrap();
+    store.with_table(|table| table.entry(&key).map(|e| e.text().map(str::to_owned)))
+}
+
+fn tombstones(world: &World, node: usize) -> usize {
+    let entries = world.nodes[node].store().unwrap().entries();
+    entries.iter().filter(|entry| entry.is_tombstone()).count()
+}
+
+fn floor(world: &World, node: usize, scope: &Scope) -> Timestamp {
+    let store = world.nodes[node].store().unwrap();
+    store.with_table(|table| table.ledger().unwrap().floor(scope))
+}
+
+fn resource() -> Scope {
+    Scope::Resource("r".into())
+}
+
+#[test]
+fn a_tombstone_goes_everywhere_and_digests_still_agree() {
+    in_virtual_time(async {
+        let mut world = world(11);
+        founded(&mut world);
+        world.write(0, vec![change(GLOBAL, Some("1")), change(IN_R, Some("1"))]);
+        minutes(&world, 1).await;
+        world.write(1, vec![change(GLOBAL, None), change(IN_R, None)]);
+        minutes(&world, 1).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, GLOBAL), Some(None), "too early");
+            assert_eq!(held(&world, node, IN_R), Some(None), "too early");
+        }
+        minutes(&world, 28).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, GLOBAL), None, "node {node}");
+            assert_eq!(held(&world, node, IN_R), None, "node {node}");
+            assert_eq!(tombstones(&world, node), 0);
+        }
+        check::all_synced(&world).unwrap();
+        // Over a restart, too.
+        let before = floor(&world, 0, &resource());
+        assert!(before > Timestamp::ZERO);
+        let net = world.net.clone();
+        world.nodes[0].crash(&net);
+        world.start_all();
+        assert_eq!(floor(&world, 0, &resource()), before);
+        minutes(&world, 2).await;
+        check::all_synced(&world).unwrap();
+        assert_eq!(held(&world, 0, IN_R), None);
+    });
+}
+
+#[test]
+fn a_node_that_is_away_keeps_the_tombstones_and_takes_the_deletion_on_return() {
+    in_virtual_time(async {
+        let mut world = world(12);
+        founded(&mut world);
+        world.write(0, vec![change(GLOBAL, Some("1")), change(IN_R, Some("1"))]);
+        minutes(&world, 2).await;
+        let net = world.net.clone();
+        world.nodes[2].crash(&net);
+        world.write(1, vec![change(GLOBAL, None), change(IN_R, None)]);
+        minutes(&world, 40).await;
+        for node in 0..2 {
+            assert_eq!(held(&world, node, IN_R), Some(None), "a member is away");
+        }
+        world.start_all();
+        minutes(&world, 25).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, GLOBAL), None);
+            assert_eq!(held(&world, node, IN_R), None);
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
+
+#[test]
+fn last_weeks_backup_brings_nothing_back() {
+    in_virtual_time(async {
+        let mut world = world(13);
+        founded(&mut world);
+        world.write(0, vec![change(GLOBAL, Some("1")), change(IN_R, Some("1"))]);
+        minutes(&world, 2).await;
+        world.nodes[2].back_up();
+        world.write(1, vec![change(GLOBAL, None), change(IN_R, None)]);
+        minutes(&world, 30).await;
+        assert_eq!(tombstones(&world, 0), 0);
+        let net = world.net.clone();
+        world.nodes[2].crash(&net);
+        world.restore(2, 0);
+        world.start_all();
+        assert_eq!(
+            held(&world, 2, IN_R),
+            Some(Some("1".into())),
+            "the backup has it"
+        );
+        minutes(&world, 5).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, GLOBAL), None, "node {node}");
+            assert_eq!(held(&world, node, IN_R), None, "node {node}");
+        }
+        check::all_synced(&world).unwrap();
+        let graves = world.nodes[2].store().unwrap().graveyard();
+        assert!(
+            graves.iter().any(|entry| entry.key.as_str() == IN_R),
+            "{graves:?}"
+        );
+        // It takes part again.
+        world.write(2, vec![change(IN_R, Some("2"))]);
+        minutes(&world, 1).await;
+        assert_eq!(held(&world, 0, IN_R), Some(Some("2".into())));
+    });
+}
+
+#[test]
+fn a_silent_node_is_parked_and_comes_back_without_bringing_anything_back() {
+    in_virtual_time(async {
+        let mut world = world(14);
+        founded(&mut world);
+        world.write(0, vec![change(GLOBAL, Some("1")), change(IN_R, Some("1"))]);
+        minutes(&world, 10).await;
+        let net = world.net.clone();
+        world.nodes[2].crash(&net);
+        world.write(1, vec![change(GLOBAL, None), change(IN_R, None)]);
+        minutes(&world, 130).await;
+        for node in 0..2 {
+            assert!(matches!(held(&world, node, "parked/hostc"), Some(Some(_))));
+            assert_eq!(held(&world, node, GLOBAL), None, "node {node}");
+            assert_eq!(held(&world, node, IN_R), None, "node {node}");
+        }
+        world.start_all();
+        assert_eq!(held(&world, 2, IN_R), Some(Some("1".into())));
+        minutes(&world, 5).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, GLOBAL), None, "node {node}");
+            assert_eq!(held(&world, node, IN_R), None, "node {node}");
+            assert!(!matches!(held(&world, node, "parked/hostc"), Some(Some(_))));
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_collect_blocks_the_cut() {
+    in_virtual_time(async {
+        let mut world = world(15);
+        let net = world.net.clone();
+        world.nodes[1].crash(&net);
+        world.nodes[1].collect = None;
+        world.start_all();
+        founded(&mut world);
+        world.write(0, vec![change(IN_R, Some("1"))]);
+        minutes(&world, 1).await;
+        world.write(0, vec![change(IN_R, None)]);
+        minutes(&world, 30).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, IN_R), Some(None));
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
