@@ -103,14 +103,11 @@ pub(crate) async fn show_alarm(daemon: &Daemon) -> Result<(), WriteError> {
 
 /// Waits for the end of refilling and for the acknowledgement of the alarm, until `stopped` says so.
 pub(crate) async fn follow(daemon: Arc<Daemon>, mut stopped: watch::Receiver<bool>) {
+    let key = alarm_key(&daemon.config.host);
     let work = async {
         tokio::join!(
             end_of_refilling(&daemon),
-            acknowledgement(
-                daemon.state.alarm(),
-                &daemon.meta,
-                &alarm_key(&daemon.config.host)
-            )
+            acknowledgement(daemon.state.alarm(), &daemon.meta, &key)
         )
     };
     tokio::select! {

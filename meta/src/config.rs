@@ -106,7 +106,7 @@ impl OpenError<SledError> {
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Backend(error) | Self::Core(CoreOpenError::Store(error)) => error.is_damage(),
-            Self::Core(CoreOpenError::Ceiling(_)) | Self::NodeId(_) => true,
+            Self::Core(CoreOpenError::Ceiling(_) | CoreOpenError::Collection(_)) | Self::NodeId(_) => true,
             Self::OtherNode { .. } | Self::Thread(_) => false,
         }
     }
