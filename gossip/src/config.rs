@@ -76,6 +76,19 @@ pub enum RunError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] mars_meta::OpenError<SledError>),
+    /// The store was written in another cluster, and there is no peer to refill from. It is where it was.
+    #[error(
+        "the metadata store {path} belongs to cluster {found}, this node to {wanted}, and it knows no peer to refill \
+         from: put the right store there, or move the folder away"
+    )]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// What the store says.
+        found: String,
+        /// What the identity says.
+        wanted: String,
+    },
     /// The store is damaged, and there is no peer to refill from. It is where it was.
     #[error(
         "{0}; this node knows no peer to refill from: move the folder away, start the daemon, and read the newest \

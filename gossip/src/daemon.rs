@@ -144,17 +144,51 @@ async fn open_store(
     settings.node = identity.map(|identity| NodeId(identity.node_uuid().as_u128()));
     settings.max_ahead_ns = config.max_ahead_ns;
     match open_blocking(state, &settings).await? {
-        Ok(meta) => Ok(meta),
-        Err(error) if error.is_damage() => {
+        Ok(meta) => match identity {
+            Some(identity) => check_cluster(state, config, &settings, identity, meta).await,
+            None => Ok(meta),
+        },
+        Err(error) if error.is_unusable() => {
             let room =
                 identity.is_some() && refill::make_room(state, &config.host, &error.to_string())?;
-            if !room {
-                return Err(RunError::DamagedAlone(error));
+            if room {
+                Ok(open_blocking(state, &settings).await??)
+            } else if error.is_damage() {
+                Err(RunError::DamagedAlone(error))
+            } else {
+                Err(error.into())
             }
-            Ok(open_blocking(state, &settings).await??)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A store of another cluster, as after a copy from the time before this node moved, is set aside too.
+async fn check_cluster(
+    state: &StateDir,
+    config: &Config,
+    settings: &MetaConfig,
+    identity: &Identity,
+    meta: Meta,
+) -> Result<Meta, RunError> {
+    let wanted = identity.cluster();
+    let found = refill::other_cluster(&meta, wanted)
+        .await
+        .map_err(|error| RunError::Driver(DriverError::Store(error)))?;
+    let Some(found) = found else {
+        return Ok(meta);
+    };
+    meta.close().await;
+    drop(meta);
+    let reason = format!("it belongs to cluster {found}, this node to {wanted}");
+    if !refill::make_room(state, &config.host, &reason)? {
+        return Err(RunError::OtherCluster {
+            path: state.store(),
+            found,
+            wanted: wanted.to_string(),
+        });
+    }
+    Ok(open_blocking(state, settings).await??)
 }
 
 async fn open_blocking(
@@ -222,6 +256,7 @@ impl Daemon {
         } else {
             None
         });
+        refill::bind(&self.meta, Some(identity.cluster())).await?;
         roster_copy::restore(&self.state, &self.meta).await?;
         publish_self(self, &identity, addr, first).await?;
         refill::show_alarm(self).await?;

@@ -1,4 +1,4 @@
-//! A damaged store is set aside, with an alarm, where the node can refill from its peers: `docs/spec/store.md`.
+//! A store that is damaged, or not this node's, is set aside, with an alarm, where the node can refill from its peers: `docs/spec/store.md`.
 
 use crate::RunError;
 use crate::daemon::Daemon;
@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use uuid::Uuid;
 
+/// Local record: the cluster that the store belongs to, as text; empty while that changes.
+const CLUSTER: &str = "cluster";
 /// Local record: `1` until everything was equal with a peer once.
 const REFILLING: &str = "refilling";
 /// Most characters of the reason in an alarm.
@@ -20,7 +23,7 @@ const REASON_LEN_MAX: usize = 400;
 /// Largest alarm that is read, in bytes.
 const ALARM_LEN_MAX: u64 = 4095;
 
-/// Sets the damaged store aside if the node has peers to refill from; `false`: it has none, and nothing was changed.
+/// Sets the unusable store aside if the node has peers to refill from; `false`: it has none, and nothing was changed.
 pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bool, RunError> {
     if !roster_copy::names_a_peer(state, host) {
         return Ok(false);
@@ -40,7 +43,7 @@ pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bo
     }
     tracing::error!(
         store = %path.display(), aside = %aside.display(), reason,
-        "the metadata store is damaged and was set aside: refilling from the peers"
+        "the metadata store cannot be used and was set aside: refilling from the peers"
     );
     Ok(true)
 }
@@ -56,10 +59,29 @@ fn alarm_text(aside: &Path, reason: &str) -> String {
     };
     let folder = aside.file_name().unwrap_or_default().to_string_lossy();
     format!(
-        "{now} {now} the metadata store was damaged and set aside as {}, this node refills from its peers: {}",
+        "{now} {now} the metadata store could not be used and was set aside as {}, this node refills from its peers: {}",
         words(&folder, REASON_LEN_MAX),
         words(reason, REASON_LEN_MAX)
     )
+}
+
+/// Writes down which cluster the store belongs to; `None`: it is about to change.
+pub(crate) async fn bind(meta: &Meta, cluster: Option<Uuid>) -> Result<(), WriteError> {
+    let text = cluster.map_or(String::new(), |cluster| cluster.to_string());
+    if meta.local(CLUSTER).await?.as_deref() == Some(text.as_bytes()) {
+        return Ok(());
+    }
+    meta.put_local(CLUSTER, text.as_bytes()).await
+}
+
+/// The cluster that the store says it belongs to, if that is another one than `cluster`: a copy of earlier days.
+pub(crate) async fn other_cluster(
+    meta: &Meta,
+    cluster: Uuid,
+) -> Result<Option<String>, WriteError> {
+    let found = meta.local(CLUSTER).await?.unwrap_or_default();
+    let other = !found.is_empty() && found != cluster.to_string().as_bytes();
+    Ok(other.then(|| found.escape_ascii().to_string()))
 }
 
 /// Remembers that the store is new and has to be filled.

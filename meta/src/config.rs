@@ -106,8 +106,25 @@ impl OpenError<SledError> {
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Backend(error) | Self::Core(CoreOpenError::Store(error)) => error.is_damage(),
-            Self::Core(CoreOpenError::Ceiling(_) | CoreOpenError::Collection(_)) | Self::NodeId(_) => true,
+            Self::Core(CoreOpenError::Ceiling(_) | CoreOpenError::Collection(_))
+            | Self::NodeId(_) => true,
             Self::OtherNode { .. } | Self::Thread(_) => false,
+        }
+    }
+
+    /// Whether this program cannot use what is on disk, however often it tries: damage, another node's store, or one of
+    /// another version. Not so if it is in use, or if the system refuses.
+    #[must_use]
+    pub const fn is_unusable(&self) -> bool {
+        match self {
+            Self::Backend(error) | Self::Core(CoreOpenError::Store(error)) => {
+                error.is_damage()
+                    || matches!(error, SledError::Format { .. } | SledError::Record { .. })
+            }
+            Self::Core(CoreOpenError::Ceiling(_) | CoreOpenError::Collection(_))
+            | Self::NodeId(_)
+            | Self::OtherNode { .. } => true,
+            Self::Thread(_) => false,
         }
     }
 }
