@@ -16,7 +16,7 @@ mod job;
 mod ledger;
 pub mod limits;
 mod node;
-mod record;
+pub mod record;
 mod server;
 mod sled_store;
 mod writer;
