@@ -89,6 +89,18 @@ pub enum RunError {
         /// What the identity says.
         wanted: String,
     },
+    /// The store opened, but has lost what was written last, and there is no peer to refill from.
+    #[error(
+        "the metadata store {store} is older than it was: it is damaged, or an old copy, and this node knows no peer to \
+         refill from: if it was put there on purpose, remove {witness} and start again; else move the folder away, start \
+         the daemon, and read the newest file of marsadm meta export with marsadm meta import"
+    )]
+    OlderAlone {
+        /// The folder.
+        store: PathBuf,
+        /// The file that says how far it was.
+        witness: PathBuf,
+    },
     /// The store is damaged, and there is no peer to refill from. It is where it was.
     #[error(
         "{0}; this node knows no peer to refill from: move the folder away, start the daemon, and read the newest \

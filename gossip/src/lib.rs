@@ -35,6 +35,7 @@ mod session;
 mod state;
 mod status;
 mod tokens;
+mod witness;
 
 pub use backend::{Backend, Changes};
 pub use clock::ClockVerdict;

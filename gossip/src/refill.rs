@@ -2,6 +2,7 @@
 
 use crate::RunError;
 use crate::daemon::Daemon;
+use crate::limits::REFILL_WAIT_MAX;
 use crate::roster::set;
 use crate::roster_copy;
 use crate::state::{StateDir, read_small, replace_private};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Local record: the cluster that the store belongs to, as text; empty while that changes.
@@ -34,7 +36,7 @@ pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bo
         error,
     };
     let aside = aside_name(&path);
-    let alarm = alarm_text(&aside, reason);
+    let alarm = aside_text(&aside, reason);
     replace_private(&state.alarm(), alarm.as_bytes()).map_err(failed)?;
     if let Err(error) = set_aside(&path, &aside) {
         // An alarm about nothing is at worst told once more.
@@ -48,21 +50,54 @@ pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bo
     Ok(true)
 }
 
-fn alarm_text(aside: &Path, reason: &str) -> String {
+/// Raises the alarm that the store opened, but is not as far as it was.
+pub(crate) fn raise_older(state: &StateDir) -> Result<(), RunError> {
+    let text = alarm_text(
+        "the metadata store is older than it was, it is damaged or an old copy; what is newer comes from the peers",
+    );
+    tracing::error!(store = %state.store().display(), "the metadata store is older than its witness: damaged, or an old copy");
+    replace_private(&state.alarm(), text.as_bytes()).map_err(|error| RunError::StateDir {
+        path: state.alarm(),
+        error,
+    })
+}
+
+/// Whether there is a peer that a store can be refilled from.
+pub(crate) fn has_peers(state: &StateDir, host: &str) -> bool {
+    roster_copy::names_a_peer(state, host)
+}
+
+/// Waits until a store that is being refilled is equal with a peer, but not for long: local programs, the data plane
+/// above all, shall not take the wishes of last week for those of today.
+pub(crate) async fn settle(daemon: &Daemon) {
+    if matches!(is_refilling(&daemon.meta).await, Ok(true))
+        && timeout(REFILL_WAIT_MAX, daemon.status.wait_synced())
+            .await
+            .is_err()
+    {
+        tracing::error!("no peer has refilled the metadata store yet: it is served as it is");
+    }
+}
+
+fn alarm_text(text: &str) -> String {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    format!("{now} {now} {text}")
+}
+
+fn aside_text(aside: &Path, reason: &str) -> String {
     let words = |text: &str, most: usize| -> String {
         let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
         plain.take(most).collect()
     };
     let folder = aside.file_name().unwrap_or_default().to_string_lossy();
-    format!(
-        "{now} {now} the metadata store could not be used and was set aside as {}, this node refills from its peers: {}",
+    alarm_text(&format!(
+        "the metadata store could not be used and was set aside as {}, this node refills from its peers: {}",
         words(&folder, REASON_LEN_MAX),
         words(reason, REASON_LEN_MAX)
-    )
+    ))
 }
 
 /// Writes down which cluster the store belongs to; `None`: it is about to change.
@@ -186,7 +221,7 @@ mod tests {
     #[test]
     fn an_alarm_is_a_message_of_one_line() {
         let reason = format!("a\nb\0{}", "x".repeat(1000));
-        let text = alarm_text(Path::new("/s/db.bad-7"), &reason);
+        let text = aside_text(Path::new("/s/db.bad-7"), &reason);
         let (stamps, words) = text.split_at(text.find(" the ").unwrap());
         let stamps: Vec<Timestamp> = stamps.split(' ').map(|s| s.parse().unwrap()).collect();
         assert_eq!(stamps.len(), 2);

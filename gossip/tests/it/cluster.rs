@@ -277,3 +277,92 @@ async fn a_damaged_store_without_peers_is_left_alone() {
         assert!(!dir.path().join("state/store-set-aside").exists());
     }
 }
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+async fn stamp_of(node: &Node, key: &str) -> mars_lamport::Timestamp {
+    let found = node.client.get(&Key::parse(key).unwrap()).await.unwrap();
+    found.unwrap().stamp
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_the_store_goes_on_with_the_clock_of_the_new_one() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let token = a.token(1).await;
+    let b = Node::start("hostb").await;
+    b.join(&token).await.unwrap();
+    b.set("userspace/x", "old").await;
+    a.sees("userspace/x", Some("old")).await;
+    let dir = b.stop().await;
+    let (db, kept) = (dir.path().join("state/db"), dir.path().join("kept"));
+    copy(&db, &kept);
+
+    // The Lamport clock is led far ahead of the system clock, and written with.
+    let b = Node::start_in("hostb", dir).await;
+    let clock = b.call(Request::Clock).await;
+    let Ok(Response::Clock { wall, .. }) = clock else {
+        panic!("{clock:?}");
+    };
+    let ahead = mars_lamport::Timestamp::from_nanos(wall + 40_000_000_000);
+    let mut far = mars_meta_model::testing::entry("userspace/far", Some("1"), 1, 9);
+    (far.stamp, far.forced) = (ahead, true);
+    let entries = mars_meta_api::EntryBytes::pack([&far]);
+    b.call(Request::Import { entries }).await.unwrap();
+    b.set("userspace/x", "new").await;
+    a.sees("userspace/x", Some("new")).await;
+    let before = stamp_of(&a, "userspace/x").await;
+    assert!(before > ahead);
+
+    // Nobody is there to tell the node how late it is.
+    let dir = b.stop().await;
+    let dir_a = a.stop().await;
+    std::fs::remove_dir_all(&db).unwrap();
+    std::fs::rename(&kept, &db).unwrap();
+    let b = Node::start_in("hostb", dir).await;
+    assert_eq!(b.text("userspace/x").await.as_deref(), Some("old"));
+    let alarm = b.text(ALARM).await.unwrap();
+    assert!(alarm.contains("older than it was"), "{alarm}");
+    b.set("userspace/x", "newest").await;
+    let after = stamp_of(&b, "userspace/x").await;
+    assert!(after > before, "{after} {before}");
+    // (That what is newer comes back is shown with real processes, whose addresses stay.)
+    b.stop().await;
+    drop(dir_a);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_on_a_node_without_peers_has_to_be_meant() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let dir = a.stop().await;
+    let (db, kept) = (dir.path().join("state/db"), dir.path().join("kept"));
+    copy(&db, &kept);
+    let a = Node::start_in("hosta", dir).await;
+    let dir = a.stop().await;
+    std::fs::remove_dir_all(&db).unwrap();
+    std::fs::rename(&kept, &db).unwrap();
+    let error = run(config("hosta", dir.path()), std::future::pending()).await;
+    assert!(
+        matches!(error, Err(RunError::OlderAlone { .. })),
+        "{error:?}"
+    );
+    std::fs::remove_file(dir.path().join("state/store-witness")).unwrap();
+    let a = Node::start_in("hosta", dir).await;
+    // Moved away altogether, it begins anew.
+    let dir = a.stop().await;
+    std::fs::remove_dir_all(&db).unwrap();
+    let a = Node::start_in("hosta", dir).await;
+    a.stop().await;
+}

@@ -146,3 +146,43 @@ fn node_identity_and_values_survive_and_another_node_is_refused() {
         Err(OpenError::OtherNode { stored, .. }) if stored == node
     ));
 }
+
+/// Turned-over bytes anywhere in the files: the store either opens with nothing but what was written, or is damage; what
+/// it is called never depends on luck.
+#[test]
+fn turned_over_bytes_are_noticed() {
+    for step in [1_usize, 3, 97, 1009, 4099] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut store = SledStore::open(&path).unwrap();
+        let entries: Vec<_> = (0..200_u64)
+            .map(|n| entry(&format!("userspace/k{n}"), Some("a value"), n + 1, 1))
+            .collect();
+        for held in &entries {
+            store.commit(&[Write::Put(held)]).unwrap();
+        }
+        drop(store);
+        let mut bytes = fs::read(path.join("db")).unwrap();
+        for byte in bytes.iter_mut().step_by(step) {
+            *byte = !*byte;
+        }
+        fs::write(path.join("db"), bytes).unwrap();
+        let found = SledStore::open(&path).and_then(|mut store| {
+            let mut found = Vec::new();
+            store.load(&mut |entry| found.push(entry)).map(|()| found)
+        });
+        match found {
+            Err(error) => {
+                println!("step {step}: {error}");
+                assert!(error.is_damage(), "step {step}: {error}");
+            }
+            Ok(found) => {
+                println!("step {step}: {} left", found.len());
+                assert!(
+                    found.iter().all(|held| entries.contains(held)),
+                    "step {step}"
+                );
+            }
+        }
+    }
+}
