@@ -89,6 +89,10 @@ impl SledError {
     }
 }
 
+/// Takes the key of a record, and what it holds.
+pub(crate) type RecordSink<'s> =
+    dyn FnMut(&[u8], Result<Option<Entry>, BodyError>) -> Result<(), SledError> + 's;
+
 /// A [`Store`] in a folder of its own.
 #[derive(Debug)]
 pub struct SledStore {
@@ -157,10 +161,7 @@ impl SledStore {
 
     /// Hands every record to `sink`, with what it holds: an entry, nothing for a local record, or what is wrong
     /// with it.
-    pub(crate) fn each_record(
-        &self,
-        sink: &mut dyn FnMut(&[u8], Result<Option<Entry>, BodyError>) -> Result<(), SledError>,
-    ) -> Result<(), SledError> {
+    pub(crate) fn each_record(&self, sink: &mut RecordSink<'_>) -> Result<(), SledError> {
         let mut iter = self.db.iter();
         while let Some((key, bytes)) =
             guarded(|| iter.next().transpose()).map_err(|fault| fault.of(&self.path))?

@@ -1,4 +1,5 @@
 //! Whole metadata daemons: create, join, exchange, restart.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::node::{Node, config, eventually};
 use mars_gossip::{RunError, run};

@@ -39,6 +39,7 @@ fn some_mark() -> Mark {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one example of each message")]
 fn bodies() -> Vec<(&'static str, Body)> {
     let res = || Scope::Resource("mydata".into());
     let entries = || {
