@@ -1,6 +1,14 @@
 //! Every target over the committed corpus and some thousand mutations of it; and whether the harness notices anything.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use mars_fuzz::{Campaign, TARGETS, Target, committed, observe, peak_of, seeds};
+
+/// Memory is counted for the whole process, so only one test runs at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Mutated inputs for each target.
 const EXECS: u64 = 3000;
@@ -14,6 +22,7 @@ fn seed() -> u64 {
 
 #[test]
 fn every_seed_is_committed_and_accepted() {
+    let _alone = alone();
     for target in TARGETS {
         let files = committed(target.name).unwrap();
         let made = seeds(target.name);
@@ -34,6 +43,7 @@ fn every_seed_is_committed_and_accepted() {
 
 #[test]
 fn mutations_break_no_promise() {
+    let _alone = alone();
     let seed = seed();
     for target in TARGETS {
         let corpus: Vec<Vec<u8>> = committed(target.name)
@@ -80,6 +90,7 @@ fn faulty(data: &[u8]) -> bool {
 
 #[test]
 fn a_faulty_decoder_is_caught() {
+    let _alone = alone();
     let target = Target {
         name: "faulty",
         run: faulty,
@@ -112,6 +123,7 @@ fn a_faulty_decoder_is_caught() {
 
 #[test]
 fn memory_is_measured() {
+    let _alone = alone();
     let (len, peak) = peak_of(|| vec![1_u8; 1 << 20].len());
     assert_eq!(len, 1 << 20);
     assert!((1 << 20..1 << 21).contains(&peak), "{peak}");
