@@ -32,6 +32,10 @@ pub const TOKENS_FILE_MAX: u64 = 4 << 20;
 pub const JOINS_MAX: usize = 32;
 /// Keys of which forged entries were seen that wait to be written anew; for further ones the next forgery counts.
 pub const FORGED_MAX: usize = 1024;
+/// How often the store's witness is written anew while nothing else happens.
+pub const WITNESS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long local programs wait at most for a store that is being refilled, so that they do not act on old wishes.
+pub const REFILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a leaving node waits until the others have read so and cut it off.
 pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked up who lives, while nothing happens.

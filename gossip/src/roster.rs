@@ -1,6 +1,7 @@
 //! This node's own entries, and what a joiner is given.
 
 use crate::daemon::Daemon;
+use crate::refill;
 use mars_gossip_net::Identity;
 use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
@@ -96,7 +97,10 @@ pub(crate) async fn publish_self(
         }
     }
     let limit = format!("defaults-{host}/sync-limit");
-    let set_before = Key::parse(&limit).is_ok_and(|key| daemon.meta.get(&key).is_some());
+    // What is not here while the store refills may be set all the same.
+    let refilling = refill::is_refilling(&daemon.meta).await?;
+    let set_before =
+        refilling || Key::parse(&limit).is_ok_and(|key| daemon.meta.get(&key).is_some());
     if !set_before {
         wanted.extend(set(&limit, "0"));
     }

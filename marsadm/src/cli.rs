@@ -228,6 +228,9 @@ pub enum Command {
     #[command(about = "Keep what this node knows in a file, for --snapshot")]
     #[command(subcommand)]
     Snapshot(c::snapshot::Command),
+    #[command(about = "Backup, restore and check of the metadata store")]
+    #[command(subcommand)]
+    Meta(c::meta::Command),
     #[command(about = "Print the value of keys")]
     GetLink(c::get_link::Args),
     #[command(about = "Write keys")]

@@ -26,6 +26,7 @@ pub mod shown;
 pub mod size;
 pub mod snapshot;
 pub mod status;
+pub mod store_export;
 pub mod suggest;
 pub mod terminal;
 pub mod top;

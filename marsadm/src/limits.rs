@@ -14,6 +14,10 @@ pub const RESOURCE_SIZE_MIN: u64 = 64 << 10;
 pub const RESOURCE_SIZE_UNIT: u64 = 4096;
 /// By how much the log numbers of a resource begin above those of an earlier one of the same name.
 pub const LOG_NUMBER_JUMP: u64 = 100_000;
+/// Most bytes of a file of `meta export` that are read.
+pub const EXPORT_LEN_MAX: u64 = 1 << 30;
+/// How often `meta export` lists the keys, at most, until two listings are equal.
+pub const EXPORT_TRIES_MAX: usize = 20;
 /// How often a long command says how far it is, on a terminal.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long changes are collected before a mirror compares them.

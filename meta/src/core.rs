@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the local record that holds the clock's ceiling.
-const CEILING: &str = "ceiling";
+pub(crate) const CEILING: &str = "ceiling";
 /// Name of the local record that backends hold their format in.
 const FORMAT: &str = "format";
 /// Why a local record may not be written.

@@ -40,6 +40,9 @@ pub const SLED_FLUSH_EVERY_MS: u64 = 250;
 /// How long opening waits for another process to release the store, in ms.
 pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
 
+/// Damaged records that a check names; more are counted.
+pub const DAMAGED_NAMED_MAX: usize = 100;
+
 /// How long a new connection may take for its greeting, in ms.
 pub const GREETING_TIMEOUT_MS: u64 = 5000;
 /// How long one answer may take to leave, in ms, before a client that does not read is cut off.

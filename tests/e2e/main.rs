@@ -14,6 +14,7 @@ mod housekeeping;
 mod join;
 mod left_behind;
 mod legacy;
+mod lost_store;
 mod metadata;
 mod migrate;
 mod mirror;

@@ -35,6 +35,7 @@ pub mod lowlevel_ls_host_ips;
 pub mod lowlevel_set_host_ip;
 pub mod man;
 pub mod merge_cluster;
+pub mod meta;
 pub mod mirror_tree;
 pub mod more;
 pub mod parameters;

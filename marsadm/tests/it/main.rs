@@ -15,6 +15,7 @@ mod golden;
 mod golden_macros;
 mod golden_tree;
 mod logs;
+mod meta;
 mod options;
 mod people;
 mod raw;
