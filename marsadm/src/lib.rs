@@ -27,6 +27,7 @@ pub mod size;
 pub mod snapshot;
 pub mod status;
 pub mod suggest;
+pub mod systemd;
 pub mod terminal;
 pub mod top;
 pub mod ui;
