@@ -46,7 +46,7 @@ pub struct SetWantArgs {
     pub resource: String,
     /// Host, or (none)
     #[arg(value_name = "HOST")]
-    pub host: String,
+    pub wanted: String,
 }
 
 /// Print the systemd units of a resource, or where they shall run.
@@ -150,7 +150,7 @@ pub async fn get_want(ctx: &Ctx, args: &GetArgs) -> Result<()> {
 /// A host that is not in the cluster or has no part in the resource, no units (nothing was written then); a device that
 /// is not opened or closed in time (the wish stays).
 pub async fn set_want(ctx: &Ctx, args: &SetWantArgs) -> Result<()> {
-    let (verb, wanted) = ("set-systemd-want", args.host.as_str());
+    let (verb, wanted) = ("set-systemd-want", args.wanted.as_str());
     each(ctx, verb, &args.resource, async |_, res| {
         let table = resource_table(ctx, res).await?;
         let view = Res::new(&table, res);

@@ -305,7 +305,14 @@ impl<'a> Engine<'a> {
         }
         let mut seen = BTreeSet::new();
         while let Some((name, needed)) = queue.pop() {
-            if !seen.insert(name.clone()) || PREDEFINED.contains(&name.as_str()) {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            if PREDEFINED.contains(&name.as_str()) {
+                if needed {
+                    let why = "it belongs to systemd itself".to_owned();
+                    self.fault(resource, Some(&name), why, "choose another unit");
+                }
                 continue;
             }
             let unit = match UnitName::parse(&name) {
