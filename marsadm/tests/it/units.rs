@@ -498,7 +498,7 @@ fn other_side(table: &Table) -> Vec<(String, String)> {
     let on = |yes: bool| if yes { "1" } else { "0" }.to_owned();
     let open = text("systemd-want") == "hostb";
     let primary_b = text("primary") == "hostb" || open;
-    let mut news = vec![
+    let news = vec![
         ("actual-hostb/open-count".to_owned(), on(open)),
         ("actual-hostb/is-primary".to_owned(), on(primary_b)),
         (
@@ -510,9 +510,6 @@ fn other_side(table: &Table) -> Vec<(String, String)> {
             on(text("primary") == "hosta"),
         ),
     ];
-    if text("userspace/systemd-status-start-hosta") == "0" && text("ran") == "1" {
-        news.push(("actual-hosta/open-count".to_owned(), "1".to_owned()));
-    }
     news.into_iter()
         .map(|(leaf, value)| (format!("resource-r/{leaf}"), value))
         .collect()
