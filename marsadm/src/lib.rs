@@ -33,3 +33,4 @@ pub mod top;
 pub mod ui;
 pub mod value_rules;
 pub mod wait;
+pub mod wall;
