@@ -23,5 +23,6 @@ mod partition;
 mod replicas;
 mod resource;
 mod roles;
+mod units;
 mod views;
 mod world;

@@ -45,7 +45,7 @@ pub async fn trigger(ctx: &Ctx, args: &TriggerArgs) -> Result<()> {
             return Ok(());
         }
         if args.follow {
-            return follow(ctx, &ctx.systemd).await;
+            return follow(ctx).await;
         }
         let report = generate(ctx, Activity::Generate).await?;
         let host = ctx.local_host().await?;
@@ -104,7 +104,7 @@ async fn generate(ctx: &Ctx, activity: Activity) -> Result<Report> {
         activity,
         force: ctx.opts.force,
     };
-    let report = pass(ctx, &ctx.systemd, &work).await?;
+    let report = pass(ctx, &work).await?;
     report.lines().iter().for_each(|line| ctx.ui.note(line));
     Ok(report)
 }

@@ -1,90 +1,20 @@
 //! One pass: which units there shall be, bringing the folder and systemd in line with it, starting and stopping.
 
+use super::activate::activate;
 use super::engine::{
     Fault, Generated, Template, Unit, generate, is_keyword, keyword_units, with_escaped_resource,
 };
 use super::install::{self, Installed, file_text, is_installable, obstacle};
 use super::name::UnitName;
+use super::settings::Settings;
 use super::systemctl::{Ended, Systemctl};
-use super::wish::{UnitWish, status_key, wish};
+use super::wish::{UnitWish, wish};
 use super::{folder, lookup};
-use crate::context::{Changes, Ctx, set};
+use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{POLL_INTERVAL, SYSTEMCTL_TIMEOUT, SYSTEMCTL_UNIT_TIMEOUT};
-use crate::macros::template_dirs;
+use crate::limits::{POLL_INTERVAL, SYSTEMCTL_TIMEOUT};
 use crate::snapshot::{Snapshot, take};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
-use tokio::task::JoinSet;
-
-/// Where templates and units are, and how systemd is reached.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether systemd is dealt with at all.
-    pub enabled: bool,
-    /// Folders of templates, the first one first.
-    pub template_dirs: Vec<PathBuf>,
-    /// Folders of macros.
-    pub macro_dirs: Vec<PathBuf>,
-    /// Where units are written.
-    pub target: PathBuf,
-    /// Where units of others are, which are never hidden by ours.
-    pub system_dirs: Vec<PathBuf>,
-    /// The program `systemctl`.
-    pub systemctl: OsString,
-    /// How long starting or stopping a unit may take.
-    pub unit_timeout: Duration,
-    /// Between two tries.
-    pub pause: Duration,
-}
-
-/// Folders of units that are not ours.
-const SYSTEM_DIRS: &str = "/etc/systemd/system:/run/systemd/generator:/run/systemd/generator.late:\
-                           /usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system";
-
-impl Settings {
-    /// The settings of this process, from the variables that the original has, too.
-    #[must_use]
-    pub fn from_env() -> Self {
-        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let macro_dirs = template_dirs(
-            var("MARS_PATH").as_deref(),
-            var("HOME").as_deref(),
-            rustix::process::geteuid().is_root(),
-        );
-        let folder = var("SYSTEMD_SUBDIR").unwrap_or_else(|| "systemd-templates".into());
-        let system = var("SYSTEMD_SYSTEM_DIRS").unwrap_or_else(|| SYSTEM_DIRS.into());
-        let millis = |name: &str, default: Duration| {
-            let text = var(name)?.into_string().ok()?.parse().ok()?;
-            Some(Duration::from_millis(text).min(default))
-        };
-        Self {
-            enabled: true,
-            template_dirs: macro_dirs
-                .iter()
-                .filter(|dir| dir.is_absolute())
-                .flat_map(|dir| [dir.join(&folder), dir.clone()])
-                .collect(),
-            macro_dirs,
-            target: var("SYSTEMD_TARGET_DIR").map_or("/run/systemd/system".into(), PathBuf::from),
-            system_dirs: std::env::split_paths(&system).collect(),
-            systemctl: var("SYSTEMCTL").unwrap_or_else(|| "systemctl".into()),
-            unit_timeout: millis("MARS_SYSTEMD_TIMEOUT_MS", SYSTEMCTL_UNIT_TIMEOUT)
-                .unwrap_or(SYSTEMCTL_UNIT_TIMEOUT),
-            pause: millis("MARS_SYSTEMD_PAUSE_MS", crate::limits::SYSTEMCTL_PAUSE)
-                .unwrap_or(crate::limits::SYSTEMCTL_PAUSE),
-        }
-    }
-
-    fn systemctl(&self) -> Systemctl {
-        Systemctl {
-            program: self.systemctl.clone(),
-            pause: self.pause,
-        }
-    }
-}
 
 /// For which resources units are started or stopped, beside generating all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +67,7 @@ pub async fn regenerate(ctx: &Ctx) {
         activity: Activity::Generate,
         force: false,
     };
-    match pass(ctx, settings, &work).await {
+    match pass(ctx, &work).await {
         Ok(report) => report.lines().iter().for_each(|line| ctx.ui.note(line)),
         Err(error) => ctx.ui.note(&format!(
             "warning: systemd units were not generated: {error}"
@@ -187,7 +117,8 @@ pub async fn resolve(
 /// # Errors
 /// The state cannot be read, or the target folder cannot be used: nothing was changed. What goes wrong with single
 /// units is told in the report.
-pub async fn pass(ctx: &Ctx, settings: &Settings, wanted: &Pass) -> Result<Report> {
+pub async fn pass(ctx: &Ctx, wanted: &Pass) -> Result<Report> {
+    let settings = &ctx.systemd;
     let host = ctx.local_host().await?.to_owned();
     let snapshot = take(ctx).await?;
     let table = ctx.table(&["directory/", "resource-"]).await?;
@@ -233,9 +164,8 @@ pub async fn pass(ctx: &Ctx, settings: &Settings, wanted: &Pass) -> Result<Repor
     }
     activate(
         ctx,
-        settings,
         &host,
-        wanted,
+        &wanted.activity,
         &wishes,
         &generated,
         &mut report,
@@ -413,7 +343,7 @@ impl Plan<'_> {
     }
 }
 
-fn problem(verb: &str, unit: &str, ended: &Ended) -> String {
+pub(super) fn problem(verb: &str, unit: &str, ended: &Ended) -> String {
     let about = if unit.is_empty() {
         verb.to_owned()
     } else {
@@ -423,70 +353,4 @@ fn problem(verb: &str, unit: &str, ended: &Ended) -> String {
         "systemctl {about} failed with status {} ({}); next: systemctl status {unit}",
         ended.status, ended.said
     )
-}
-
-/// Starts and stops what the wishes say; all resources at once, so that none waits for another.
-async fn activate(
-    ctx: &Ctx,
-    settings: &Settings,
-    host: &str,
-    pass: &Pass,
-    wishes: &BTreeMap<String, UnitWish>,
-    generated: &Generated,
-    report: &mut Report,
-) -> Result<()> {
-    let mut running = JoinSet::new();
-    for (resource, wish) in wishes {
-        let is_meant = match &pass.activity {
-            Activity::Generate => false,
-            Activity::Of(names) => names.contains(resource),
-            Activity::All => true,
-        };
-        let (Some((start, stop)), Some(run)) = (&wish.units, wish.run) else {
-            continue;
-        };
-        let (verb, unit) = if run {
-            ("start", start)
-        } else {
-            ("stop", stop)
-        };
-        // Only what was made of a template that is installed here: names in keys choose, they do not command.
-        if !is_meant || !generated.units.contains_key(unit) {
-            continue;
-        }
-        if ctx.opts.dry_run {
-            ctx.ui.note(&format!("would {verb}: {unit}"));
-            continue;
-        }
-        let (systemctl, limit) = (settings.systemctl(), settings.unit_timeout);
-        let (resource, unit) = (resource.clone(), unit.to_string());
-        running.spawn(async move {
-            let ended = systemctl.unit(verb, &unit, limit).await;
-            (resource, verb, unit, ended)
-        });
-    }
-    let mut changes = Changes::new();
-    while let Some(done) = running.join_next().await {
-        let Ok((resource, verb, unit, ended)) = done else {
-            continue;
-        };
-        if ended.status != 0 {
-            let text = problem(verb, &unit, &ended);
-            report.problems.push(format!("resource {resource}: {text}"));
-            report.failed.insert(resource.clone());
-        }
-        let key = status_key(&resource, verb, host);
-        let status = ended.status.to_string();
-        // As it is by now: the new primary may have reset it meanwhile.
-        let now = ctx.get(&crate::context::key(&key)?).await?;
-        if now.as_ref().and_then(|entry| entry.text()) != Some(&status) {
-            changes.push(set(&key, &status)?);
-        }
-        report.actions.push((resource, verb, unit, ended.status));
-    }
-    report.actions.sort();
-    if !changes.is_empty() {
-        ctx.apply(changes).await?;
-    }
-    Ok(())
 }

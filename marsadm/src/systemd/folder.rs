@@ -150,7 +150,7 @@ mod tests {
         // What others may write is not believed.
         let open = std::fs::Permissions::from_mode(0o666);
         std::fs::set_permissions(a.join("x-@{res}.service"), open).unwrap();
-        let (templates, faults) = load(&[a.clone()]);
+        let (templates, faults) = load(std::slice::from_ref(&a));
         assert!(templates.is_empty());
         assert!(
             faults[0]

@@ -1,6 +1,6 @@
 //! `systemd-trigger --follow`: a pass whenever a key says something new about the units of this host.
 
-use super::apply::{Activity, Pass, Report, Settings, pass};
+use super::apply::{Activity, Pass, Report, pass};
 use super::wish::{UnitWish, wish};
 use crate::context::Ctx;
 use crate::error::Result;
@@ -61,10 +61,10 @@ impl Causes {
 ///
 /// # Errors
 /// If the daemon does not answer when the command begins.
-pub async fn follow(ctx: &Ctx, settings: &Settings) -> Result<()> {
+pub async fn follow(ctx: &Ctx) -> Result<()> {
     let mut begun = false;
     loop {
-        let result = follow_once(ctx, settings, &mut begun).await;
+        let result = follow_once(ctx, &mut begun).await;
         match result {
             Err(error) if !begun => return Err(error),
             Err(error) => ctx
@@ -76,7 +76,7 @@ pub async fn follow(ctx: &Ctx, settings: &Settings) -> Result<()> {
     }
 }
 
-async fn follow_once(ctx: &Ctx, settings: &Settings, begun: &mut bool) -> Result<()> {
+async fn follow_once(ctx: &Ctx, begun: &mut bool) -> Result<()> {
     let host = Ctx::new(ctx.ui.clone(), ctx.opts.clone())
         .local_host()
         .await?
@@ -121,7 +121,7 @@ async fn follow_once(ctx: &Ctx, settings: &Settings, begun: &mut bool) -> Result
                 };
                 // A connection and a time limit of its own.
                 let once = Ctx::new(ctx.ui.clone(), ctx.opts.clone());
-                let report = pass(&once, settings, &work).await?;
+                let report = pass(&once, &work).await?;
                 tell(ctx, &report);
                 let failed = !report.problems.is_empty();
                 open.extend(report.failed);

@@ -651,7 +651,7 @@ async fn down_and_secondary_stop_the_units() {
         w.double.put(&[
             ("resource-r/stopped", "1"),
             ("resource-r/actual-hosta/open-count", "0"),
-        ])
+        ]);
     };
     let flags_off = |w: &World| {
         for flag in ["is-attached", "is-primary", "if-on"] {
