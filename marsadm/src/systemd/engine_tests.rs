@@ -1,3 +1,5 @@
+//! Tests of the engine: templates as text, variables and macros as given.
+
 use super::*;
 use proptest::prelude::*;
 
