@@ -43,6 +43,11 @@ pub const LIVES_INTERVAL: Duration = Duration::from_secs(5);
 /// How soon after something was heard about that.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
 
+/// How soon the local API is asked again whether it answers, when the daemon starts.
+pub const SIGN_RETRY: Duration = Duration::from_millis(50);
+/// How long the driver may take for a turn before it counts as hanging. An idle one turns every [`LIVES_INTERVAL`].
+pub const SIGN_TURN_MAX: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;

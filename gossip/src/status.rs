@@ -4,6 +4,7 @@ use crate::ClockVerdict;
 use mars_gossip_proto::{Load, NodeLife};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -54,6 +55,7 @@ pub struct Status {
     synced: watch::Sender<bool>,
     clock: Arc<Mutex<ClockVerdict>>,
     load: Arc<Mutex<Load>>,
+    turns: Arc<AtomicU64>,
 }
 
 impl Default for Status {
@@ -63,6 +65,7 @@ impl Default for Status {
             synced: watch::Sender::new(false),
             clock: Arc::default(),
             load: Arc::default(),
+            turns: Arc::default(),
         }
     }
 }
@@ -113,7 +116,18 @@ impl Status {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How often the driver has gone round; `None` while there is none.
+    pub(crate) fn turns(&self) -> Option<u64> {
+        Some(self.turns.load(Ordering::Relaxed)).filter(|turns| *turns > 0)
+    }
+
+    /// There is no driver any more.
+    pub(crate) fn forget_turns(&self) {
+        self.turns.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_load(&self, load: Load) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
