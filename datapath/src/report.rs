@@ -28,16 +28,10 @@ pub(crate) async fn run(
 ) {
     let mut failed = false;
     let mut observer = Observer::default();
-    let mut departed = BTreeSet::new();
     let mut next_room = Instant::now();
     let started = crate::clock::wall().to_string();
     loop {
         let mut changes = changes(&mirror, &registry, &host, &mut observer);
-        mirror.read(|table| {
-            let resting = registry.all().into_iter().filter(|s| !s.status().attached);
-            let names = resting.map(|s| s.name.to_string());
-            changes.extend(left_behind(table, &host, names, &mut departed));
-        });
         mirror.read(|table| changes.extend(sign_of_life(table, &host, &started)));
         let looks = mirror.is_connected() && Instant::now() >= next_room;
         if looks {
@@ -130,31 +124,6 @@ fn is_departed(table: &Table, res: &str, host: &str) -> bool {
         .any(Entry::is_tombstone)
 }
 
-/// Deletions of what a report that was under way while this host left a resource wrote behind its back.
-fn left_behind(
-    table: &Table,
-    host: &str,
-    running: impl Iterator<Item = String>,
-    departed: &mut BTreeSet<String>,
-) -> Changes {
-    departed.extend(running.filter(|res| is_departed(table, res, host)));
-    departed.retain(|res| is_departed(table, res, host));
-    let mut changes = Changes::new();
-    for res in departed.iter() {
-        let own = ["replay", "syncstatus", "syncpos", "actsize"]
-            .map(|kind| format!("resource-{res}/{kind}-{host}"));
-        for key in own.iter().filter_map(|key| Key::parse(key).ok()) {
-            if table.entry(&key).is_some_and(|entry| !entry.is_tombstone()) {
-                changes.push((key, None));
-            }
-        }
-        let observed = table.scan(&format!("resource-{res}/actual-{host}/"));
-        let live = observed.filter(|entry| !entry.is_tombstone());
-        changes.extend(live.map(|entry| (entry.key.clone(), None)));
-    }
-    changes
-}
-
 fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Observer) -> Changes {
     let all = registry.all();
     let wanted: BTreeMap<String, (Arc<_>, Status)> = all
@@ -188,8 +157,11 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
             changes.extend(old_versions(table, res, host, status).map(|key| (key, None)));
             changes.extend(old_logs(table, res, host, status).map(|key| (key, None)));
         }
-        let left = left_resources(table, host).filter(|res| !wanted.contains_key(*res));
-        for res in left {
+        let attached = |res: &str| wanted.get(res).is_some_and(|(_, status)| status.attached);
+        let known = wanted.keys().map(String::as_str);
+        let known = known.filter(|res| is_departed(table, res, host));
+        let left: BTreeSet<&str> = left_resources(table, host).chain(known).collect();
+        for res in left.into_iter().filter(|res| !attached(res)) {
             changes.extend(leftovers(table, res, host).map(|key| (key, None)));
         }
     });
@@ -223,7 +195,8 @@ fn left_resources<'a>(table: &'a Table, host: &'a str) -> impl Iterator<Item = &
     })
 }
 
-/// What this host observed of a resource and reported once more after it had left: nobody else would delete it.
+/// What this host observed of a resource and reported once more after it had left, in a report that was under way then:
+/// nobody else would delete it.
 fn leftovers<'a>(table: &'a Table, res: &'a str, host: &'a str) -> impl Iterator<Item = Key> + 'a {
     let actual = format!("resource-{res}/actual-{host}/");
     let single = ["actsize", "replay", "syncstatus", "syncpos"];

@@ -73,7 +73,8 @@ pub struct Global {
           value_parser = clap::value_parser!(u64).range(..=TIMEOUT_SECS_MAX))]
     pub window: u64,
     /// Act for this host of the cluster, for example one that is lost; its keys are overridden
-    #[arg(long, global = true, value_name = "HOST")]
+    // An id of its own: a global option shares its value with every argument of the same id, and commands have a HOST.
+    #[arg(long = "host", id = "as_host", global = true, value_name = "HOST")]
     pub host: Option<String>,
     /// Work on N resources of a list or of all at once; without N: on all of them
     #[arg(

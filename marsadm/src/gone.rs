@@ -92,9 +92,9 @@ pub static GONE: &[Gone] = &[
         instead: "marsadm invalidate RES copies what differs; log verify checks logfiles",
     },
     Gone {
-        words: &["cstate", "dstate", "status"],
+        words: &["cstate", "dstate"],
         why: "the original did not implement it, either",
-        instead: "marsadm view RES",
+        instead: "marsadm view RES, or marsadm status RES",
     },
 ];
 

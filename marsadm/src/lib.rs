@@ -32,3 +32,4 @@ pub mod top;
 pub mod ui;
 pub mod value_rules;
 pub mod wait;
+pub mod wall;

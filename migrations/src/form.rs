@@ -98,11 +98,7 @@ impl fmt::Display for Report {
             )?;
         }
         section(f, "warnings", &self.warnings, |w| {
-            if w.subject.is_empty() {
-                w.text.clone()
-            } else {
-                format!("{}: {}", w.subject, w.text)
-            }
+            about(&w.subject, &w.text)
         })?;
         section(f, "skipped", &self.skipped, |s| {
             format!("{}: {}", s.path, s.reason)
@@ -144,6 +140,15 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+/// `SUBJECT: TEXT`, or the text alone of what concerns the whole.
+pub(crate) fn about(subject: &str, text: &str) -> String {
+    if subject.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{subject}: {text}")
     }
 }
 

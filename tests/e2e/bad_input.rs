@@ -44,6 +44,19 @@ impl Mounted {
             }
         }
     }
+
+    /// A filesystem of this size in the place of a folder, with what was in it. `None` as above.
+    fn moved(w: &World, dir: &Path, size: &str) -> Option<Self> {
+        let aside = w.tmp.path().join("aside");
+        std::fs::rename(dir, &aside).unwrap();
+        let mounted = Self::new(
+            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"],
+            dir,
+        )?;
+        let all = format!("{}/.", aside.display());
+        run(w.tmp.path(), "cp", &["-a", &all, dir.to_str().unwrap()]);
+        Some(mounted)
+    }
 }
 
 impl Drop for Mounted {
@@ -293,20 +306,9 @@ fn a_full_log_stops_nobody_and_the_replicas_are_healed_when_there_is_space() {
     w.must(&["kill", "hosta"]);
     // The log of the primary moves to a filesystem that is too small.
     let dir = w.node_dir("hosta").join("state/log");
-    let aside = w.tmp.path().join("log-aside");
-    std::fs::rename(&dir, &aside).unwrap();
-    let Some(_mounted) = Mounted::new(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &dir) else {
+    let Some(_mounted) = Mounted::moved(&w, &dir, "4m") else {
         return;
     };
-    run(
-        w.tmp.path(),
-        "cp",
-        &[
-            "-a",
-            &format!("{}/.", aside.display()),
-            dir.to_str().unwrap(),
-        ],
-    );
     w.must(&["start", "hosta"]);
     let mut device = w.open("hosta");
     let mut image = vec![0; 16 << 20];
@@ -357,20 +359,9 @@ fn a_full_disk_of_the_store_loses_nothing_that_was_acknowledged() {
     let w = World::new(1);
     w.must(&["kill", "hosta"]);
     let dir = w.node_dir("hosta").join("state");
-    let aside = w.tmp.path().join("state-aside");
-    std::fs::rename(&dir, &aside).unwrap();
-    let Some(_mounted) = Mounted::new(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"], &dir) else {
+    let Some(_mounted) = Mounted::moved(&w, &dir, "8m") else {
         return;
     };
-    run(
-        w.tmp.path(),
-        "cp",
-        &[
-            "-a",
-            &format!("{}/.", aside.display()),
-            dir.to_str().unwrap(),
-        ],
-    );
     w.must(&["start", "hosta"]);
     w.ok("hosta", "set-link before userspace/before");
     // What is left of the filesystem is taken by somebody else.

@@ -51,19 +51,10 @@ pub fn joint(resource: &Name, version: &str) -> Result<Joint, JointError> {
         .parse()
         .map_err(|_| JointError::Version(version.to_owned()))?;
     let before = value.at.clone();
-    let number = before
-        .log
-        .number
-        .checked_add(1)
-        .ok_or(JointError::Number(before.log.number))?;
-    let name = LogName {
-        number,
-        origin: before.log.origin.clone(),
-    };
-    let begin = LogEnd {
-        log: name.clone(),
-        position: 0,
-    };
+    let name = before.log.successor();
+    let name = name.ok_or(JointError::Number(before.log.number))?;
+    let number = name.number;
+    let begin = name.clone().begin();
     // As good as random, and the same everywhere.
     let Digest(seed) = Digest::chain(&begin, version);
     let (low, _) = seed.split_at(8);

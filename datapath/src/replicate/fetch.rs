@@ -1,5 +1,6 @@
 //! Fetching a log: a task that asks a source for everything behind a place and hands it to the driver.
 
+use super::source_task::SourceTask;
 use super::wire::{self, Refused, Segment, kind};
 use crate::limits::{FETCH_BYTES_MAX, FRAME_LEN_MAX};
 use crate::resource::{Context, Event};
@@ -7,11 +8,7 @@ use bytes::Bytes;
 use mars_datapath_core::format::SegmentHeader;
 use mars_datapath_core::version::LogEnd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
-
-static NEXT_TASK: AtomicU64 = AtomicU64::new(1);
 
 /// What a fetch brings, with the number of its task: the driver ignores what an ended task still sends.
 #[derive(Debug)]
@@ -48,58 +45,20 @@ pub(crate) enum Fetched {
     Lost { reason: String },
 }
 
-/// A running fetch; ends when dropped.
-#[derive(Debug)]
-pub(crate) struct FetchTask {
-    id: u64,
-    source: String,
-    task: JoinHandle<()>,
-}
-
-impl FetchTask {
-    /// Asks `source` for everything behind `from`.
-    pub(crate) fn start(context: &Context, source: &str, from: LogEnd) -> Self {
-        let id = NEXT_TASK.fetch_add(1, Ordering::Relaxed);
-        let (context, host) = (context.clone(), source.to_owned());
-        let runtime = context.runtime.clone();
-        let task = runtime.spawn(async move {
-            let end = fetch(&context, id, &host, &from).await;
-            let what = match end {
-                Ok(refused) => Fetched::Refused {
-                    code: refused.code,
-                    reason: refused.reason,
-                },
-                Err(reason) => Fetched::Lost { reason },
-            };
-            let _ = send(&context.events, id, what).await;
-        });
-        Self {
-            id,
-            source: source.to_owned(),
-            task,
-        }
-    }
-
-    /// Number of the task.
-    pub(crate) const fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The host asked.
-    pub(crate) fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Whether it ended by itself.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.task.is_finished()
-    }
-}
-
-impl Drop for FetchTask {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// A running fetch: asks `source` for everything behind `from`.
+pub(crate) fn start_fetch(context: &Context, source: &str, from: LogEnd) -> SourceTask {
+    let (own, host) = (context.clone(), source.to_owned());
+    SourceTask::start(context, source, |id| async move {
+        let end = fetch(&own, id, &host, &from).await;
+        let what = match end {
+            Ok(refused) => Fetched::Refused {
+                code: refused.code,
+                reason: refused.reason,
+            },
+            Err(reason) => Fetched::Lost { reason },
+        };
+        let _ = send(&own.events, id, what).await;
+    })
 }
 
 async fn send(events: &mpsc::Sender<Event>, task: u64, what: Fetched) -> Result<(), String> {

@@ -3,12 +3,14 @@
 mod fetch;
 mod peers;
 mod ship;
+mod source_task;
 mod sync;
 mod sync_server;
 mod wire;
 
-pub(crate) use fetch::{FetchEvent, FetchTask, Fetched};
+pub(crate) use fetch::{FetchEvent, Fetched, start_fetch};
 pub(crate) use peers::{Peers, RosterPolicy};
 pub(crate) use ship::serve;
-pub(crate) use sync::{SyncEvent, SyncTask, Synced};
+pub(crate) use source_task::SourceTask;
+pub(crate) use sync::{SyncEvent, Synced, start_sync};
 pub(crate) use wire::code;

@@ -1,5 +1,6 @@
 //! The asking side of a sync: sends digests of its disk, writes what differs.
 
+use super::source_task::SourceTask;
 use super::wire::{self, ChunkBody, Refused, SyncInfo, SyncTarget, kind};
 use crate::limits::{FRAME_LEN_MAX, SYNC_CHUNK_LEN, SYNC_CHUNKS_MAX};
 use crate::resource::{Context, Disk, Event, Replica, SyncSlot};
@@ -8,12 +9,9 @@ use mars_datapath_core::overlay::Content;
 use mars_datapath_core::version::{LogEnd, LogName};
 use mars_gossip_net::{Frame, FrameReceiver, FrameSender};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-static NEXT_TASK: AtomicU64 = AtomicU64::new(1);
 /// How often progress is made durable and shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests that are under way at once.
@@ -41,30 +39,21 @@ pub(crate) enum Synced {
     Lost { reason: String },
 }
 
-/// A running sync; ends when dropped.
-#[derive(Debug)]
-pub(crate) struct SyncTask {
-    id: u64,
-    source: String,
-    task: JoinHandle<()>,
-    _slot: SyncSlot,
-}
-
-impl SyncTask {
-    /// Syncs from `source`, going on where an earlier task stopped.
-    pub(crate) fn start(replica: &Replica, source: &str, slot: SyncSlot) -> Self {
-        let id = NEXT_TASK.fetch_add(1, Ordering::Relaxed);
-        let job = Job {
-            context: replica.context.clone(),
-            disk: Arc::clone(&replica.disk),
-            size: replica.size,
-            host: source.to_owned(),
-            id,
-            done: replica.state.sync.synced,
-            begun: replica.sync_goes_on_from(source),
-        };
-        let events = job.context.events.clone();
-        let task = job.context.runtime.clone().spawn(async move {
+/// A running sync: from `source`, going on where an earlier task stopped. It has its slot until it is dropped.
+pub(crate) fn start_sync(replica: &Replica, source: &str, slot: SyncSlot) -> SourceTask {
+    let job = |id| Job {
+        context: replica.context.clone(),
+        disk: Arc::clone(&replica.disk),
+        size: replica.size,
+        host: source.to_owned(),
+        id,
+        done: replica.state.sync.synced,
+        begun: replica.sync_goes_on_from(source),
+    };
+    SourceTask::start(&replica.context, source, |id| {
+        let job = job(id);
+        async move {
+            let events = job.context.events.clone();
             let what = match job.run().await {
                 Ok(target) => Synced::Done { target },
                 Err(reason) => Synced::Lost { reason },
@@ -72,35 +61,9 @@ impl SyncTask {
             let _ = events
                 .send(Event::Synced(SyncEvent { task: id, what }))
                 .await;
-        });
-        Self {
-            id,
-            source: source.to_owned(),
-            task,
-            _slot: slot,
         }
-    }
-
-    /// Number of the task.
-    pub(crate) const fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The host asked.
-    pub(crate) fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Whether it ended by itself.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.task.is_finished()
-    }
-}
-
-impl Drop for SyncTask {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    })
+    .with_slot(slot)
 }
 
 struct Job {

@@ -115,13 +115,7 @@ async fn a_disk_that_is_too_small_keeps_the_size_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn logs_begin_and_go_by_their_keys_but_never_one_that_is_needed() {
     let world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    world.join(1).await;
-    world.up_to_date("hosta", &["hosta", "hostb"]).await;
-    world
-        .set(&[("resource-r/todo-hostb/allow-replay", "0")])
-        .await;
+    world.with_replay_off().await;
     let mut image = image();
     let mut client = open(&world, 0);
     scribble(&mut client, &mut image, 1, 5);
@@ -240,13 +234,7 @@ async fn a_disk_is_taken_for_synced_only_in_the_state_that_was_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn replay_jumps_to_another_log_by_name() {
     let world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    world.join(1).await;
-    world.up_to_date("hosta", &["hosta", "hostb"]).await;
-    world
-        .set(&[("resource-r/todo-hostb/allow-replay", "0")])
-        .await;
+    world.with_replay_off().await;
     let mut image = image();
     let mut client = open(&world, 0);
     for number in 2..4 {

@@ -89,13 +89,7 @@ fn damage(world: &World, node: usize, log: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn damage_in_a_secondarys_log_stops_its_replay_with_a_reason() {
     let mut world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    world.join(1).await;
-    world.up_to_date("hosta", &["hosta", "hostb"]).await;
-    world
-        .set(&[("resource-r/todo-hostb/allow-replay", "0")])
-        .await;
+    world.with_replay_off().await;
     let mut image = image();
     let mut client = open(&world, 0);
     scribble(&mut client, &mut image, 1, 20);
@@ -230,14 +224,8 @@ async fn a_full_log_filesystem_does_not_stop_the_primary() {
     };
     world.nodes[0].config.log_dir = log_dir;
     world.start(0);
-    world.create().await;
-    primary(&world, "hosta").await;
-    world.join(1).await;
-    world.up_to_date("hosta", &["hosta", "hostb"]).await;
     // The secondary needs the old logs: they cannot be removed, and the filesystem fills up.
-    world
-        .set(&[("resource-r/todo-hostb/allow-replay", "0")])
-        .await;
+    world.with_replay_off().await;
     let mut image = image();
     let mut client = open(&world, 0);
     scribble(&mut client, &mut image, 1, 400);

@@ -1,5 +1,6 @@
 //! A few data planes in one process, on one store: real QUIC between them, real files below them.
 
+use crate::replication::primary;
 use mars_datapath::Config;
 use mars_gossip_net::{ClusterCa, Identity};
 use mars_meta::{Answer, ApiListener, Control, Meta, MetaConfig, ServerConfig, allow_uids, serve};
@@ -237,6 +238,16 @@ impl World {
     /// Joins host number `node`.
     pub(crate) async fn join(&self, node: usize) {
         self.join_with(node, "1").await;
+    }
+
+    /// Both hosts of two up to date, hosta primary, and hostb's replay switched off: its logs are needed from then on.
+    pub(crate) async fn with_replay_off(&self) {
+        self.create().await;
+        primary(self, "hosta").await;
+        self.join(1).await;
+        self.up_to_date("hosta", &["hosta", "hostb"]).await;
+        self.set(&[("resource-r/todo-hostb/allow-replay", "0")])
+            .await;
     }
 
     /// The same with this position of the switch for syncing.

@@ -16,10 +16,14 @@ pub enum Command {
     ///
     /// Whoever has the file can make members of the cluster: keep it offline, or encrypt it at once. Only the node that
     /// holds the authority can do this (key defaults/ca-host names it).
+    ///
+    /// Example: marsadm ca export /root/mars-ca.key
     Export(Args),
     /// Take the authority over to this node, from the file that export wrote
     ///
     /// For when the node that held it is lost, or shall be relieved. From then on join-token works here.
+    ///
+    /// Example: marsadm ca import /root/mars-ca.key
     Import(Args),
 }
 

@@ -6,11 +6,10 @@ use crate::events::{Cursor, Event, EventType, Fact, facts, instance};
 use crate::limits::{EVENTS_PEERS_INTERVAL, POLL_INTERVAL};
 use crate::output::Format;
 use crate::ui::Ui;
-use mars_lamport::Timestamp;
+use crate::wall;
 use mars_meta_api::{CallError, Client, PeerInfo, Request, Response, Watch, WatchEvent};
 use mars_meta_model::{Entry, Table};
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Print how nodes, roles and replicas are, as one JSON document per line; with --follow also how they change.
 ///
@@ -104,9 +103,12 @@ async fn follow(ctx: &Ctx, args: &Args, teller: &mut Teller, resume: Option<Curs
     teller.cursor.instance = now;
     table.iter().for_each(|entry| teller.cursor.see(entry));
     teller.mark(EventType::Synced, None)?;
+    if !args.follow {
+        return Ok(());
+    }
     let mut tick = tokio::time::interval(EVENTS_PEERS_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while args.follow {
+    loop {
         let mut seen: Vec<Entry> = Vec::new();
         tokio::select! {
             event = watch.next() => match event? {
@@ -128,7 +130,6 @@ async fn follow(ctx: &Ctx, args: &Args, teller: &mut Teller, resume: Option<Curs
         }
         teller.changes(facts(&table, &peers), &seen)?;
     }
-    Ok(())
 }
 
 /// A single question, which `--timeout` bounds.
@@ -196,8 +197,6 @@ impl Teller {
     }
 
     fn event(&self, r#type: EventType) -> Event {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let nanos = now.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
         Event {
             r#type,
             subject: None,
@@ -206,7 +205,7 @@ impl Teller {
             from: None,
             to: None,
             reason: None,
-            time: Timestamp::from_nanos(nanos).to_string(),
+            time: wall::now().to_string(),
             cursor: self.cursor.to_string(),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
+use crate::wall::now_ns;
 use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key, NodeId, Table, Value, check_host_name};
 use mars_migrations::LEGACY_END;
@@ -10,7 +11,6 @@ use mars_migrations::export::{
     plan_export, write_export,
 };
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Write the keys as a legacy MARS tree of symlinks, with their stamps.
 ///
@@ -43,11 +43,7 @@ pub struct Args {
 /// If the daemon does not answer, DIR is neither new nor empty, or cannot be written. What was written stays.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
-        let now_ns = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|d| u64::try_from(d.as_nanos()).ok())
-            .ok_or_else(|| Error::internal("the system clock is before 1970"))?;
+        let now_ns = now_ns()?;
         // Before the store is read: a wrong folder is a common mistake.
         let target = inspect_target(&args.dir).map_err(refused)?;
         if target == TargetState::Complete && !ctx.opts.force {

@@ -3,6 +3,7 @@
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::limits::PROGRESS_INTERVAL;
+use crate::wall::now_ns;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
@@ -11,7 +12,7 @@ use mars_migrations::{
     ImportOptions, MergedTrees, Outcome, ScanOptions, Tree, merge_trees, plan_import, scan_tree,
 };
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Take over the keys of a legacy MARS tree of symlinks, with the stamps that the links have.
 ///
@@ -41,11 +42,7 @@ pub struct Args {
 /// If the tree cannot be read, the daemon refuses, or stamps lie too far in the future.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
-        let now_ns = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|d| u64::try_from(d.as_nanos()).ok())
-            .ok_or_else(|| Error::internal("the system clock is before 1970"))?;
+        let now_ns = now_ns()?;
         let mut merged = read(ctx, &args.dir)?;
         let scan = std::mem::take(&mut merged.scan);
         let mut plan = plan_import(&scan, &ImportOptions::at(now_ns));

@@ -3,6 +3,7 @@
 use super::log_file::{EndJson, Source, failed, named};
 use crate::context::Ctx;
 use crate::error::{Error, Result};
+use crate::wall::now_ns;
 use mars_datapath_core::Name;
 use mars_lamport::Timestamp;
 use mars_migrations::legacy_log::{ConvertError, ConvertOptions, Converted, convert};
@@ -11,7 +12,6 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Make a log segment of the native format of a logfile of the original.
 ///
@@ -177,11 +177,7 @@ fn options(args: &Args) -> Result<ConvertOptions> {
         Error::usage(format!("the name of the file does not tell the {what}"))
             .hint(format!("give {option}"))
     };
-    let created = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|d| u64::try_from(d.as_nanos()).ok())
-        .ok_or_else(|| Error::internal("the system clock is before 1970"))?;
+    let created = now_ns()?;
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
     Ok(ConvertOptions {
         resource: resource.ok_or_else(|| missing("resource", "--resource RES"))?,

@@ -3,8 +3,9 @@
 use super::leave_resource::own_keys;
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Result};
+use crate::wall::now;
 use mars_meta_model::{NodeState, Table, member_key, resources_of, roster};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Take a dead host out of the cluster: its key is no longer accepted, and every node cuts it off as soon as it hears of
 /// it. Its name may be used again by another machine. A host that lives leaves by itself: marsadm leave-cluster there.
@@ -54,10 +55,7 @@ async fn check_dead(ctx: &Ctx, dead: &str) -> Result<()> {
         .iter()
         .find(|peer| peer.host == dead)
         .and_then(|p| p.heard_ns);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let age = heard.map(|heard| now.saturating_sub(Duration::from_nanos(heard)));
+    let age = heard.map(|heard| Duration::from_nanos(now().as_nanos().saturating_sub(heard)));
     match age {
         Some(age) if age <= ctx.opts.window => Err(Error::refused(format!(
             "{dead} was heard of {} s ago: it lives",

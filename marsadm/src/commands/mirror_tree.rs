@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{
     MIRROR_DELAY, MIRROR_DIRTY_MAX, MIRROR_PASSES_MAX, MIRROR_RESCAN, POLL_INTERVAL,
 };
+use crate::wall::now_ns;
 use mars_meta_api::{Client, EntryBytes, Request, Watch, WatchEvent};
 use mars_meta_model::{Entry, Key, Table};
 use mars_migrations::mirror::{
@@ -16,7 +17,6 @@ use mars_migrations::{ImportOptions, Outcome, Scan};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
@@ -240,10 +240,7 @@ impl Mirror<'_> {
         scan: &Scan,
         keys: Option<&BTreeSet<Key>>,
     ) -> Result<u64> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|_| Error::internal("the system clock is before 1970"))?;
-        let options = ImportOptions::at(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        let options = ImportOptions::at(now_ns()?);
         let scope = keys.map_or(Scope::All, Scope::Keys);
         let compared = compare(scan, &self.table, &scope, &options);
         for (key, answer) in compared.kept {

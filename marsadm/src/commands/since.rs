@@ -2,9 +2,9 @@
 
 use crate::keys::Res;
 use crate::macros::date_time;
+use crate::wall::now;
 use mars_lamport::Timestamp;
 use mars_meta_model::{Key, Table, View as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The stamp and age of a key of the resource in words: `since 2026-11-21 13:04:05 UTC (12 min ago)`; a key that is not
 /// there was never written.
@@ -19,13 +19,6 @@ pub(super) fn since_key(table: &Table, key: &str) -> String {
         Some(entry) => moment(entry.stamp, now()),
         None => "never reported".to_owned(),
     }
-}
-
-/// The system clock.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let nanos = since.map_or(0, |d| d.as_nanos());
-    Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 fn moment(stamp: Timestamp, now: Timestamp) -> String {

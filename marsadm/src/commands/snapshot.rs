@@ -12,16 +12,17 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Write what this node knows now into a new file
+    ///
+    /// From it, marsadm --snapshot FILE answers every reading command later and elsewhere. The file holds values of keys,
+    /// among them whatever was set by hand; it is readable to its owner only. With --tree, the legacy tree is written in
+    /// the same form.
+    ///
+    /// Example: marsadm snapshot save /tmp/now.jsonl
     Save(SaveArgs),
 }
 
-/// Write all that this node knows now into a new file, from which marsadm --snapshot FILE answers every reading command
-/// later and elsewhere. The file holds values of keys, among them whatever was set by hand; it is readable to its owner
-/// only. With --tree, the legacy tree is written in the same form.
-///
-/// Example: marsadm snapshot save /tmp/now.jsonl
+/// Where to.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct SaveArgs {
     /// The file; it must not exist
     pub file: PathBuf,

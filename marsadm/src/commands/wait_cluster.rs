@@ -4,8 +4,8 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::limits::POLL_INTERVAL;
+use crate::wall::now_ns;
 use mars_meta_model::{NodeState, check_host_name, roster};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Wait until every node of the cluster (or each of HOSTS) was heard of since this command began.
 ///
@@ -32,10 +32,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
 /// Waits until each of the nodes (of none: every one) was heard of since now. A name may be a list with commas.
 pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
     let me = ctx.host().await?.to_owned();
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| Error::internal("the system clock is before 1970"))?
-        .as_nanos();
+    let started = now_ns()?;
     for host in hosts.iter().flat_map(|list| list.split(',')) {
         check_host_name(host).map_err(|error| Error::of(Code::BadName, error.to_string()))?;
     }
@@ -64,9 +61,9 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
         let peers = ctx.peers().await?;
         let heard = |host: &String| {
             *host == me
-                || peers.iter().any(|peer| {
-                    peer.host == *host && peer.heard_ns.is_some_and(|ns| u128::from(ns) >= started)
-                })
+                || peers
+                    .iter()
+                    .any(|peer| peer.host == *host && peer.heard_ns.is_some_and(|ns| ns >= started))
         };
         let missing: Vec<&str> = wanted
             .iter()

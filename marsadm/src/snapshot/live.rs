@@ -23,10 +23,6 @@ impl Clocks {
         let age = self.wall.as_nanos().saturating_sub(wall_ns);
         Timestamp::from_nanos(self.lamport.as_nanos().saturating_sub(age))
     }
-
-    fn age_secs(&self, stamp: Timestamp) -> u64 {
-        self.lamport.secs().saturating_sub(stamp.secs())
-    }
 }
 
 /// Takes the snapshot of the running node. Nothing is written.

@@ -4,10 +4,10 @@ use super::{Item, Snapshot, TreeHeader, at_newest, read_tree, take, tree_host};
 use crate::context::Ctx;
 use crate::error::{Error, Result};
 use crate::limits::BEAT_STALE_SECS;
+use crate::wall;
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where reading commands look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,9 +86,6 @@ fn header(
             daemon,
         });
     }
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     // The module's clock counts for its own tree only.
     let module = std::fs::read_to_string(LAMPORT_FILE)
         .ok()
@@ -96,7 +93,7 @@ fn header(
     let lamport = module.as_deref().and_then(lamport_of);
     Ok(TreeHeader {
         host,
-        wall: Timestamp::from_parts(since.as_secs(), since.subsec_nanos()),
+        wall: wall::now(),
         lamport,
         daemon: module.is_some(),
     })

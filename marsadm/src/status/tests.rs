@@ -1,3 +1,5 @@
+//! The judgement of recorded states, and what is printed of it.
+
 use super::*;
 use crate::macros::load;
 use crate::snapshot::{Body, Snapshot};

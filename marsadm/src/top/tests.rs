@@ -1,3 +1,5 @@
+//! Frames of the screen, from recorded states.
+
 use super::*;
 use crate::macros::load;
 use crate::snapshot::Snapshot;

@@ -107,7 +107,11 @@ async fn every_command_hands_out_one_document_without_a_daemon() {
         document(&w, &words.join(" ")).await;
         // Too many words, and options that are not known, are documents too.
         let (code, wrong) = document(&w, &format!("{} --nonsense", path.join(" "))).await;
-        assert_eq!((code, &wrong["error"]["code"]), (2, &"COMMAND_LINE".into()));
+        assert_eq!(
+            (code, &wrong["error"]["code"]),
+            (2, &"COMMAND_LINE".into()),
+            "{path:?}: {wrong}"
+        );
     }
     let (code, wrong) = document(&w, "prmary r").await;
     assert_eq!(

@@ -69,18 +69,7 @@ impl World {
         let (ui, captured) = Ui::captured_terminal();
         if words == ["show"] {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            let options = marsadm::context::Options {
-                socket: self.double.socket.clone(),
-                timeout: std::time::Duration::from_secs(10),
-                window: std::time::Duration::from_secs(60),
-                force: false,
-                dry_run: false,
-                acting: None,
-                parallel: 1,
-                force_values: false,
-                origin: marsadm::snapshot::Origin::Live,
-            };
-            let ctx = marsadm::context::Ctx::new(ui.clone(), options);
+            let ctx = self.ctx(ui.clone(), marsadm::snapshot::Origin::Live);
             let answer = marsadm::macros::answer_from(&ctx, &words).await.unwrap();
             marsadm::macros::print(&ui, &answer);
             return (Ok(()), captured);
@@ -93,6 +82,22 @@ impl World {
         args.extend(words.iter().map(|word| (*word).into()));
         let cli = Cli::try_parse_from(legacy_args(args)).unwrap();
         (marsadm::run::run(&ui, cli).await, captured)
+    }
+
+    /// What a reading command works with.
+    fn ctx(&self, ui: Ui, origin: marsadm::snapshot::Origin) -> marsadm::context::Ctx {
+        let options = marsadm::context::Options {
+            socket: self.double.socket.clone(),
+            timeout: std::time::Duration::from_secs(10),
+            window: std::time::Duration::from_secs(60),
+            force: false,
+            dry_run: false,
+            acting: None,
+            parallel: 1,
+            force_values: false,
+            origin,
+        };
+        marsadm::context::Ctx::new(ui, options)
     }
 
     async fn ok(&self, line: &str) -> Captured {
@@ -110,10 +115,13 @@ impl World {
             "{line}: {error}; {}",
             captured.stderr()
         );
+        // The thing at fault stands first: the command, or an option of it.
+        let named = error.to_string();
+        let command = line.split(' ').find(|w| !w.starts_with('-')).unwrap();
+        let mut options = line.split([' ', '=']).filter(|w| w.starts_with("--"));
         assert!(
-            error
-                .to_string()
-                .starts_with(line.split(' ').find(|w| !w.starts_with('-')).unwrap())
+            named.starts_with(command) || options.any(|option| named.starts_with(option)),
+            "{line}: {named}"
         );
         error
     }

@@ -135,18 +135,7 @@ async fn what_was_kept_is_shown_as_it_was_live() {
 
 async fn asked(w: &World, origin: Origin, argv: &[String]) -> Answer {
     let (ui, _) = marsadm::ui::Ui::captured();
-    let options = marsadm::context::Options {
-        socket: w.double.socket.clone(),
-        timeout: std::time::Duration::from_secs(10),
-        window: std::time::Duration::from_secs(60),
-        force: false,
-        dry_run: false,
-        acting: None,
-        parallel: 1,
-        force_values: false,
-        origin,
-    };
-    let ctx = marsadm::context::Ctx::new(ui, options);
+    let ctx = w.ctx(ui, origin);
     answer_from(&ctx, argv).await.unwrap()
 }
 

@@ -337,10 +337,10 @@ impl Connection {
         }
         if forced {
             log_forced("write", changes.iter().map(|(key, _)| key.as_str()));
-        } else if let Some(sign) = SignOfLife::among(&self.shared.meta, &changes) {
-            if let Some(earlier) = self.sign.replace(sign) {
-                earlier.replaced();
-            }
+        } else if let Some(sign) = SignOfLife::among(&self.shared.meta, &changes)
+            && let Some(earlier) = self.sign.replace(sign)
+        {
+            earlier.replaced();
         }
         self.write(id, Job::Apply { changes, forced }, Source::Local)
             .await

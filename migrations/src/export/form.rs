@@ -3,7 +3,7 @@
 use super::{
     ExportCounts, ExportLink, ExportPlan, ExportWarning, HandBackRow, LeftOut, LeftOutRow, Written,
 };
-use crate::form::{ascii_json, section};
+use crate::form::{about, ascii_json, section};
 use crate::report::CellKind;
 use crate::show_bytes;
 use mars_meta_model::Cell;
@@ -111,11 +111,7 @@ impl fmt::Display for ExportPlan {
             }
         })?;
         section(f, "warnings", &self.warnings, |w| {
-            if w.subject.is_empty() {
-                w.text.clone()
-            } else {
-                format!("{}: {}", w.subject, w.text)
-            }
+            about(&w.subject, &w.text)
         })?;
         if let Some(w) = &self.written {
             section(f, "newer in the tree, kept", &w.newer, Clone::clone)?;

@@ -123,19 +123,9 @@ fn fresh_log(
 ) -> Result<Entries, String> {
     let key = |leaf: &str| format!("resource-{resource}/{leaf}");
     let text = |leaf: &str| table.text(&key(leaf));
-    let number = at
-        .log
-        .number
-        .checked_add(1)
-        .ok_or("no log number is left")?;
-    let log = LogName {
-        number,
-        origin: at.log.origin.clone(),
-    };
-    let begin = LogEnd {
-        log: log.clone(),
-        position: 0,
-    };
+    let log = at.log.successor().ok_or("no log number is left")?;
+    let number = log.number;
+    let begin = log.clone().begin();
     // Behind everything that is replaced, and the same on every host.
     let (epoch, stamp) = table
         .scan(&key(""))

@@ -133,23 +133,7 @@ fn two_healthy_nodes_there_and_back() {
 
 #[test]
 fn three_nodes_with_residue_there_and_back() {
-    there_and_back(
-        TREE3,
-        &[
-            "actual-hostB/read-stamp",
-            "actual-hostC/read-stamp",
-            "alive-hostC",
-            "time-hostC",
-            "compat-deletions",
-            "resource-alpha/.deleted-version-000000009-hostB",
-            "resource-alpha/.tmp.4711.actual-hostC",
-            "resource-alpha/.tmp.4711.todo-hostC",
-            "todo-global/deleted-hostA",
-            "todo-global/deleted-hostB",
-            "todo-global/deleted-hostC",
-            "todo-global/delete-000000017-hostB",
-        ],
-    );
+    there_and_back(TREE3, &RESIDUE);
 }
 
 #[test]

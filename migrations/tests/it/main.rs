@@ -30,6 +30,22 @@ use tempfile::TempDir;
 /// 2025-03-22, behind all stamps of the fixtures.
 const NOW: u64 = 1_742_650_000_000_000_000;
 
+/// What nobody needs of the third tree: it is listed, not taken.
+const RESIDUE: [&str; 12] = [
+    "actual-hostB/read-stamp",
+    "actual-hostC/read-stamp",
+    "alive-hostC",
+    "time-hostC",
+    "compat-deletions",
+    "resource-alpha/.deleted-version-000000009-hostB",
+    "resource-alpha/.tmp.4711.actual-hostC",
+    "resource-alpha/.tmp.4711.todo-hostC",
+    "todo-global/deleted-hostA",
+    "todo-global/deleted-hostB",
+    "todo-global/deleted-hostC",
+    "todo-global/delete-000000017-hostB",
+];
+
 /// A tree in a folder of its own.
 struct Tree(TempDir);
 

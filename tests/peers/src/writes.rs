@@ -1,6 +1,6 @@
 //! `set`, durable: many writers sharing commits, and one alone.
 
-use crate::engine::{ENGINES, open};
+use crate::engine::{ENGINES, Engine, open};
 use crate::load::{key, rng, value};
 use crate::report::{Rounds, rate};
 use mars_meta::{Job, Meta, MetaConfig, Source};
@@ -16,17 +16,22 @@ const KEYS: u64 = 100_000;
 /// Writers that each wait for their own write before the next.
 const WRITERS: u64 = 64;
 
-/// 64 writers of single keys against batches of 100 of the other engines.
-pub fn group(dir: &Path, sets: u64, rounds: usize) {
-    let meta = Meta::open(&MetaConfig::new(dir.join("ours"))).unwrap();
-    let mut engines: Vec<_> = ENGINES
+/// The other engines, each in a folder of its own below `dir`.
+fn all(dir: &Path) -> Vec<(&'static str, Box<dyn Engine>)> {
+    ENGINES
         .iter()
         .map(|name| {
             let folder = dir.join(name);
             std::fs::create_dir_all(&folder).unwrap();
             (*name, open(name, &folder))
         })
-        .collect();
+        .collect()
+}
+
+/// 64 writers of single keys against batches of 100 of the other engines.
+pub fn group(dir: &Path, sets: u64, rounds: usize) {
+    let meta = Meta::open(&MetaConfig::new(dir.join("ours"))).unwrap();
+    let mut engines = all(dir);
     let mut out = Rounds::new("set, durable, per second (other engines: batches of 100)", "plain sled");
     for round in 0..rounds {
         for ahead in [1, 4] {
@@ -82,14 +87,7 @@ fn writers(meta: &Meta, sets: u64, round: u64, ahead: usize) -> f64 {
 /// One writer alone: latency in ms, beside an append of the same size with fdatasync.
 pub fn single(dir: &Path, sets: usize, rounds: usize) {
     let meta = Meta::open(&MetaConfig::new(dir.join("ours"))).unwrap();
-    let mut engines: Vec<_> = ENGINES
-        .iter()
-        .map(|name| {
-            let folder = dir.join(name);
-            std::fs::create_dir_all(&folder).unwrap();
-            (*name, open(name, &folder))
-        })
-        .collect();
+    let mut engines = all(dir);
     let mut file = OpenOptions::new().create(true).append(true).open(dir.join("plain")).unwrap();
     let mut p50 = Rounds::new("set, durable, one writer: median latency in ms", "append and fdatasync");
     let mut p99 = Rounds::new("set, durable, one writer: 99th percentile in ms", "append and fdatasync");

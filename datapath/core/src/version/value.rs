@@ -93,6 +93,26 @@ pub struct LogName {
     pub origin: Name,
 }
 
+impl LogName {
+    /// The log that the same host writes after this one; `None` behind the last number.
+    #[must_use]
+    pub fn successor(&self) -> Option<Self> {
+        Some(Self {
+            number: self.number.checked_add(1)?,
+            origin: self.origin.clone(),
+        })
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn begin(self) -> LogEnd {
+        LogEnd {
+            log: self,
+            position: 0,
+        }
+    }
+}
+
 impl fmt::Display for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "log-{:09}-{}", self.number, self.origin)

@@ -12,7 +12,7 @@ use super::driver::{Context, Intent};
 pub(crate) use super::replica::OpenError;
 use super::replica::Replica;
 use crate::limits::PUBLISH_INTERVAL;
-use crate::replicate::{FetchTask, SyncTask};
+use crate::replicate::{SourceTask, start_fetch, start_sync};
 use mars_datapath_core::LogPos;
 use mars_datapath_core::format::SegmentHeader;
 use mars_datapath_core::plan::Designated;
@@ -64,9 +64,9 @@ pub(crate) struct Secondary {
     stopped: Option<String>,
     /// Where the local log is damaged.
     damage: Option<LogEnd>,
-    fetch: Option<FetchTask>,
+    fetch: Option<SourceTask>,
     fetch_after: Option<Instant>,
-    sync: Option<SyncTask>,
+    sync: Option<SourceTask>,
     sync_after: Option<Instant>,
     published: Instant,
     was_primary: bool,
@@ -215,7 +215,7 @@ impl Secondary {
             && self.fetch_after.is_none_or(|at| at <= now)
         {
             let from = self.fetched.clone();
-            self.fetch = Some(FetchTask::start(&self.replica.context, source, from));
+            self.fetch = Some(start_fetch(&self.replica.context, source, from));
         }
         let needs_sync = self.replica.state.flags.syncing;
         if self
@@ -230,7 +230,7 @@ impl Secondary {
         {
             let slots = &self.replica.context.sync_slots;
             if let Some(slot) = slots.take() {
-                self.sync = Some(SyncTask::start(&self.replica, source, slot));
+                self.sync = Some(start_sync(&self.replica, source, slot));
             } else {
                 let text = format!(
                     "waiting: {} syncs run on this host, more are not allowed (set-global-sync-limit-value)",
