@@ -7,7 +7,7 @@ use crate::roster::publish_self;
 use crate::state::StateDir;
 use crate::tokens::Tokens;
 use crate::witness::{self, Witness};
-use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Status};
+use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status};
 use crate::{refill, roster_copy};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
 use mars_meta::{
@@ -68,6 +68,18 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
+    run_supervised(config, Signs::none(), shutdown).await
+}
+
+/// [`run`], telling a supervisor when the daemon serves and, again and again, that it works.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_supervised(
+    config: Config,
+    signs: Signs,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
     check_host_name(&config.host)?;
     let state = StateDir::open(&config.state_dir)?;
     let identity = load_identity(&state, &config)?;
@@ -120,10 +132,13 @@ pub async fn run(
         ServerConfig::new(access),
         std::future::pending(),
     );
+    // In the same task as the local API: what hangs there, hangs here.
+    let watched = signs.watch(&daemon.config.socket, &meta, &daemon.status);
     let ended = tokio::select! {
         () = &mut shutdown => Ok(()),
         Some(error) = failed.recv() => Err(error.into()),
         () = api => Ok(()),
+        never = watched => match never {},
     };
     daemon.end().await;
     ended
@@ -391,6 +406,7 @@ impl Daemon {
             session.stop.send_replace(true);
             // It was cancelled or panicked: it has ended in any case.
             let _ = session.task.await;
+            self.status.forget_turns();
         }
     }
 }

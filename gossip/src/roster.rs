@@ -104,10 +104,24 @@ pub(crate) async fn publish_self(
     if !set_before {
         wanted.extend(set(&limit, "0"));
     }
+    wanted.extend(ended_data_plane(daemon));
     if wanted.is_empty() {
         return Ok(());
     }
     daemon.meta.apply(wanted, false).await.map(|_| ())
+}
+
+/// After a crash of the whole host others still hold that its data plane runs: as long as it has not said so again to this
+/// life of the daemon, it does not.
+fn ended_data_plane(daemon: &Daemon) -> Option<Change> {
+    let host = &daemon.config.host;
+    let key = format!("actual-{host}/datapath");
+    daemon.meta.with_table(|table| {
+        let member = |res: &String| mars_meta_model::members(table, res).contains_key(host);
+        let concerned = mars_meta_model::resources(table).iter().any(member);
+        let told = table.text(&key).is_some();
+        (concerned && !told).then(|| set(&key, "0")).flatten()
+    })
 }
 
 /// The address to be reached at: as configured; a port of 0 is the one bound, an unspecified address the one that is

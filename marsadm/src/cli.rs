@@ -286,6 +286,7 @@ impl Command {
             Self::Top(args) => args.batch,
             Self::MirrorTree(args) => args.once,
             Self::Events(args) => !args.follow,
+            Self::More(c::more::More::SystemdTrigger(args)) => !args.follow,
             _ => true,
         }
     }

@@ -4,6 +4,7 @@ use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::output::{Change, value_text};
 use crate::snapshot::Origin;
+use crate::systemd::Settings;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
 use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
@@ -48,6 +49,8 @@ pub struct Ctx {
     pub opts: Options,
     /// When the command must have ended.
     pub deadline: Instant,
+    /// How systemd is dealt with.
+    pub systemd: Settings,
     client: OnceCell<Client>,
     node: OnceCell<NodeInfo>,
     acting: OnceCell<String>,
@@ -59,12 +62,20 @@ impl Ctx {
     pub fn new(ui: Ui, opts: Options) -> Self {
         Self {
             deadline: Instant::now() + opts.timeout,
+            systemd: Settings::from_env(),
             ui,
             opts,
             client: OnceCell::new(),
             node: OnceCell::new(),
             acting: OnceCell::new(),
         }
+    }
+
+    /// The same, dealing with systemd or not.
+    #[must_use]
+    pub fn with_systemd(mut self, enabled: bool) -> Self {
+        self.systemd.enabled = enabled;
+        self
     }
 
     /// Waits for `work`, at most until the deadline.

@@ -28,6 +28,7 @@ pub mod snapshot;
 pub mod status;
 pub mod store_export;
 pub mod suggest;
+pub mod systemd;
 pub mod terminal;
 pub mod top;
 pub mod ui;

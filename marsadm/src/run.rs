@@ -131,7 +131,8 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
             },
             origin,
         },
-    );
+    )
+    .with_systemd(cli.global.legacy.systemd_enabled());
     if !cli.command.is_bounded() || timeout >= TIMEOUT_SECS_MAX {
         return dispatch(&ctx, cli.command).await;
     }

@@ -24,5 +24,6 @@ mod partition;
 mod replicas;
 mod resource;
 mod roles;
+mod units;
 mod views;
 mod world;

@@ -75,6 +75,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             human(size),
             disk.path
         ));
+        crate::systemd::regenerate(ctx).await;
         wait_attached(ctx, host, res).await
     };
     work.await

@@ -61,6 +61,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ctx.apply_forced(directory).await?;
         ctx.ui
             .note(&format!("successfully deleted resource {res}"));
+        crate::systemd::regenerate(ctx).await;
         Ok(())
     })
     .await

@@ -2,15 +2,18 @@
 
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::switches::switch;
-use crate::context::{Changes, Ctx};
+use super::systemd::{is_managed, wait_closed};
+use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
 use crate::limits::CLOSING_GRACE;
+use crate::systemd::status_key;
 use crate::wait::Step;
 use tokio::time::Instant;
 
-/// Release the disk; waits until that is done. Refused while the device is in use. --force skips check and wait.
+/// Release the disk; waits until that is done. Refused while the device is in use; where systemd units use it, they are
+/// stopped. --force skips check and wait.
 ///
 /// down also switches replay, sync and fetch off; detach leaves them as they are.
 ///
@@ -42,15 +45,18 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
         Verb::Detach => "detach",
     };
     each(ctx, word, &args.resource, async |host, res| {
-        if !ctx.opts.force {
-            own_table(ctx, host, res).await?;
+        let table = own_table(ctx, host, res).await?;
+        // Units that run here are stopped because the disk shall be released.
+        let view = Res::new(&table, res);
+        let managed = is_managed(ctx, &view) && view.text("systemd-want") == Some(host);
+        if !ctx.opts.force && !managed {
             grace_for_closing(ctx, host, res).await?;
         }
         let table = own_table(ctx, host, res).await?;
         let opened = Res::new(&table, res)
             .number(&format!("actual-{host}/open-count"))
             .unwrap_or(0);
-        if opened > 0 && !ctx.opts.force {
+        if opened > 0 && !ctx.opts.force && !managed {
             return Err(Error::of(
                 Code::DeviceInUse,
                 format!("the device of resource {res} is in use on {host}"),
@@ -64,9 +70,15 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
             }
         }
         changes.push(switch(res, host, "attach", false)?);
+        if managed {
+            changes.push(set(&status_key(res, "stop", host), "0")?);
+        }
         ctx.apply(changes).await?;
         if ctx.opts.force || ctx.opts.dry_run {
             return Ok(());
+        }
+        if managed {
+            wait_closed(ctx, res, host).await?;
         }
         wait_idle(
             ctx,

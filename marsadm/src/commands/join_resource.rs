@@ -165,6 +165,7 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
     ctx.ui.note(&format!(
         "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-uptodate"
     ));
+    crate::systemd::regenerate(ctx).await;
     wait_attached(ctx, host, res).await
 }
 

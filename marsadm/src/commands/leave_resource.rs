@@ -49,6 +49,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         changes.push((key, None));
         ctx.apply(changes).await?;
         ctx.ui.note(&format!("successfully left resource {res}"));
+        crate::systemd::regenerate(ctx).await;
         Ok(())
     })
     .await

@@ -43,7 +43,8 @@ pub struct ExportArgs {
 }
 
 /// Merge what a file of marsadm meta export holds into the store of this node, with the stamps that it has. What is newer
-/// here, deletions too, stays: an old file does no harm. Observed state and epochs of the clock are left out: they are
+/// here, deletions too, stays: an old file does no harm. Only of what is as old as deletions that the cluster has forgotten
+/// it cannot be told whether it was deleted: it comes back with a new stamp, and is counted. Observed state and epochs of the clock are left out: they are
 /// told anew. May be repeated. With --dry-run: only check the file.
 ///
 /// Example: marsadm meta import /var/backups/mars-meta.exp
@@ -176,7 +177,8 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
         .into_iter()
         .filter(|entry| !is_volatile(entry) && !entry.key.as_str().starts_with(EPOCH_PREFIX))
         .collect();
-    let (mut taken, mut known, mut older, mut refused) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut taken, mut anew, mut known, mut older, mut refused) =
+        (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     for batch in batches(&entries) {
         if ctx.opts.dry_run {
             break;
@@ -187,6 +189,7 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
         for outcome in outcomes_of(ctx.call(request).await?)? {
             match outcome {
                 Outcome::Taken => taken += 1,
+                Outcome::TakenAnew => anew += 1,
                 Outcome::Known => known += 1,
                 Outcome::Older => older += 1,
                 Outcome::Refused => refused += 1,
@@ -197,12 +200,18 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
     ctx.ui.document(
         "StoreImport",
         &json!({
-            "entries": total, "taken": taken, "known": known, "older": older, "refused": refused, "left_out": left_out,
+            "entries": total, "taken": taken, "taken_anew": anew, "known": known, "older": older, "refused": refused, "left_out": left_out,
         }),
     )?;
     ctx.ui.line(&format!(
-        "{total} keys: {taken} taken, {known} known, {older} older than here, {refused} refused, {left_out} left out"
+        "{total} keys: {taken} taken, {anew} taken with a new stamp, {known} known, {older} older than here, {refused} refused, {left_out} left out"
     ));
+    if anew > 0 {
+        ctx.ui.note(&format!(
+            "{anew} keys were not here and are as old as deletions that the cluster has forgotten: they may have been \
+             deleted since the export, and are back now"
+        ));
+    }
     if refused == 0 {
         return Ok(());
     }

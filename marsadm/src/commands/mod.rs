@@ -48,6 +48,8 @@ pub mod set_link;
 pub mod snapshot;
 pub mod status;
 pub mod switches;
+pub mod systemd;
+pub mod systemd_trigger;
 pub mod take_over;
 pub mod top;
 pub mod up;

@@ -4,6 +4,7 @@
 //! default: `templates/*.tpl` in the `library`; the commands: `command`.
 
 mod command;
+mod embed;
 pub(crate) mod errno;
 pub(crate) mod facts;
 mod functions;
@@ -18,6 +19,7 @@ mod sprintf;
 mod time;
 
 pub use command::{Answer, answer};
+pub(crate) use embed::{MacroVars, Macros, with_macros};
 pub(crate) use errno::errno_text;
 pub use places::template_dirs;
 pub use process::{answer_from, load, main, print};

@@ -23,6 +23,8 @@ mod resources;
 mod roles;
 mod schema;
 mod silent;
+mod supervised;
+mod units;
 mod verbs;
 mod views;
 mod words;
