@@ -104,7 +104,11 @@ fn wanted() -> Option<Wanted> {
 
 /// chitchat at about our bytes at rest (50 to 60 B/s): what it sends grows with the number of nodes.
 fn slow_interval(nodes: usize) -> Duration {
-    Duration::from_secs(if nodes <= 10 { 18 } else { 2 * nodes as u64 })
+    Duration::from_secs(if nodes <= 10 {
+        18
+    } else {
+        7 * nodes as u64 / 10
+    })
 }
 
 fn subject(name: &str, nodes: usize, loss: f64, seed: u64) -> Box<dyn Subject> {

@@ -42,8 +42,8 @@ impl Lengths {
     }
 
     /// How long the rest before updates is measured, to tell what updates add.
-    fn sample(self) -> Duration {
-        self.quiet / 6
+    fn sample(self, subject: &dyn Subject) -> Duration {
+        (self.quiet / 6).max(10 * subject.round())
     }
 }
 
@@ -83,7 +83,7 @@ fn row(times: Vec<Option<Duration>>) -> String {
 pub fn spread(subject: &mut dyn Subject, updates: u32, lengths: Lengths, seed: u64) -> Vec<String> {
     let mut rng = StdRng::seed_from_u64(seed);
     let before = total(&subject.sent());
-    subject.pass(lengths.sample());
+    subject.pass(lengths.sample(subject));
     let idle = total(&subject.sent()).bytes - before.bytes;
     subject.arrivals();
     let nodes = subject.nodes();
@@ -118,7 +118,7 @@ pub fn spread(subject: &mut dyn Subject, updates: u32, lengths: Lengths, seed: u
     }
     let spent = total(&subject.sent());
     let secs = (subject.now() - began).as_secs_f64();
-    let idle = idle as f64 / lengths.sample().as_secs_f64();
+    let idle = idle as f64 / lengths.sample(subject).as_secs_f64();
     let at_rest = idle / nodes as f64;
     let idle = idle * secs;
     let per_node = ((spent.bytes - before.bytes) as f64 - idle) / f64::from(updates) / nodes as f64;
