@@ -105,6 +105,8 @@ pub enum Setting {
     Eager,
     /// The same as `Eager`, but until each was sent 15 times.
     Sure,
+    /// The same as `Sure`, but nodes are probed and given up as with `Config::new_lan`: five times as often.
+    Lan,
 }
 
 impl Setting {
@@ -135,7 +137,12 @@ pub struct FocaNodes {
 
 fn config(setting: Setting, nodes: usize) -> Config {
     let size = NonZeroU32::new(nodes as u32).expect("some nodes");
-    let mut config = Config::new_wan(size);
+    let lan = matches!(setting, Setting::Lan);
+    let mut config = if lan {
+        Config::new_lan(size)
+    } else {
+        Config::new_wan(size)
+    };
     if setting.eager() {
         config.periodic_gossip = Some(PeriodicParams {
             frequency: Duration::from_millis(20),
@@ -143,7 +150,7 @@ fn config(setting: Setting, nodes: usize) -> Config {
         });
         config.num_indirect_probes = NonZeroUsize::new(5).unwrap();
     }
-    if matches!(setting, Setting::Sure) {
+    if matches!(setting, Setting::Sure | Setting::Lan) {
         config.max_transmissions = NonZeroU8::new(15).unwrap();
     }
     config
@@ -252,6 +259,9 @@ impl Subject for FocaNodes {
             Setting::Eager => "foca 2.0.0, new_wan, updates at once and every 20 ms".to_owned(),
             Setting::Sure => {
                 "foca 2.0.0, new_wan, updates at once and every 20 ms, 15 times".to_owned()
+            }
+            Setting::Lan => {
+                "foca 2.0.0, new_lan, updates at once and every 20 ms, 15 times".to_owned()
             }
         }
     }

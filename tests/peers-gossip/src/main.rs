@@ -21,13 +21,14 @@ use subject::{ONE_WAY, Subject};
 const USAGE: &str = "usage: gossip-bench [--nodes N,N,..] [--updates U] [--what WHAT,WHAT,..] [--subject NAME,NAME,..]
                     [--loss L] [--runs R] [--lengths full|short] [--seed S]
   WHAT: spread, idle, heal, crash (default: all)
-  NAME: foca, foca-eager, foca-sure, chitchat, chitchat-slow, chitchat-fast, iroh, iroh-fast (default: all)
+  NAME: foca, foca-eager, foca-sure, foca-lan, chitchat, chitchat-slow, chitchat-fast, iroh, iroh-fast (default: all)
   defaults: 10 nodes, 50 updates, loss 0.01, 5 runs of a crash, full lengths, seed 1";
 
-const SUBJECTS: [&str; 8] = [
+const SUBJECTS: [&str; 9] = [
     "foca",
     "foca-eager",
     "foca-sure",
+    "foca-lan",
     "chitchat",
     "chitchat-slow",
     "chitchat-fast",
@@ -122,6 +123,7 @@ fn subject(name: &str, nodes: usize, loss: f64, seed: u64) -> Box<dyn Subject> {
             loss,
             seed,
         )),
+        "foca-lan" => Box::new(FocaNodes::new(foca_nodes::Setting::Lan, nodes, loss, seed)),
         "foca-sure" => Box::new(FocaNodes::new(foca_nodes::Setting::Sure, nodes, loss, seed)),
         "iroh" => Box::new(IrohNodes::new(
             iroh_nodes::Setting::Default,
