@@ -1,12 +1,16 @@
-//! Figures in virtual time: how long a change takes to all nodes, what an idle cluster sends, what connections take in
-//! memory. Each returns lines to print; what they were measured with is in them.
+//! Figures in virtual time: how long a change takes to all nodes, what an idle cluster sends, what a cut and a crash
+//! cost in time, what connections take in memory. Each returns lines to print; what they were measured with is in them.
 
 mod converge;
+mod crash;
+mod heal;
 mod idle;
 mod memory;
 mod percentile;
 
 pub use converge::{Converge, converge};
+pub use crash::crash;
+pub use heal::heal;
 pub use idle::idle;
 pub use memory::memory;
 

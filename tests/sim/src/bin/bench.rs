@@ -1,6 +1,6 @@
 //! Prints figures that were measured in virtual time: `bench WHAT [--nodes N,N,..] [--updates U] [--seed S]`.
 
-use mars_sim::bench::{Converge, NETWORK, converge, idle, memory};
+use mars_sim::bench::{Converge, NETWORK, converge, crash, heal, idle, memory};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -9,6 +9,8 @@ const USAGE: &str =
   converge  one change to all nodes
   resource  one change to all members of a resource (--members, default 4)
   idle      what nodes send when nothing happens
+  heal      what is known after two halves were apart for a minute
+  crash     time until all say that a node is down
   memory    what connections take in memory (one number of nodes per process)
   defaults: 10 nodes, 100 updates, loss 0.01, seed 1";
 
@@ -68,6 +70,8 @@ fn main() -> io::Result<ExitCode> {
             "converge" => converge(updates(None)),
             "resource" => converge(updates(Some(wanted.members.min(nodes)))),
             "idle" => idle(nodes, wanted.seed),
+            "heal" => heal(nodes, wanted.seed),
+            "crash" => crash(nodes, wanted.seed),
             "memory" => memory(nodes, wanted.seed),
             _ => {
                 writeln!(out, "{USAGE}")?;
