@@ -65,7 +65,8 @@ impl Secondary {
             }
             let end = scan_to_end(&file, &header, start, self.replica.disk.size())?;
             self.settle_end(&file, &header, &end, accept)?;
-            let closed = matches!(end, ScanEnd::Closed { .. });
+            let closed = matches!(end, ScanEnd::Closed { .. })
+                || (end.position() == start && self.closes_at(&file, &header, start)?);
             let link = ChainLink {
                 name: name.clone(),
                 header: bytes,
@@ -98,6 +99,21 @@ impl Secondary {
         self.fetched = at;
         shared.chain.set_durable(self.durable);
         Ok(())
+    }
+
+    /// Whether the log was closed at `start`, the place from which it is read: the close mark lies before it then, and who
+    /// waits for the mark must be told of it. A log that begins in the middle here does not know.
+    fn closes_at(
+        &self,
+        file: &File,
+        header: &SegmentHeader,
+        start: u64,
+    ) -> Result<bool, LogFileError> {
+        if start == 0 {
+            return Ok(false);
+        }
+        let end = scan_to_end(file, header, 0, self.replica.disk.size())?;
+        Ok(matches!(end, ScanEnd::Closed { .. }) && end.position() == start)
     }
 
     /// Cuts what an interrupted append left behind the valid prefix, and stops at damage.
