@@ -3,6 +3,7 @@
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::roles::{designate, old_primary};
+use super::since::since;
 use super::up::{switch_on, up};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Kind, Result};
@@ -72,9 +73,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             }
         }
         let before = view.text("primary").unwrap_or("(none)");
-        ctx.ui.note(&format!(
-            "designated primary of {res} changed from '{before}' to '{host}'"
-        ));
+        ctx.done(
+            &format!("designated primary of {res} changed from '{before}' to '{host}'"),
+            &format!("change the designated primary of {res} from '{before}' to '{host}'"),
+        );
         if ctx.opts.dry_run {
             return Ok(());
         }
@@ -150,7 +152,7 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool) -> Result<()> {
             .unwrap_or(0)
             > 0
     {
-        return Err(in_use(res, old));
+        return Err(in_use(view, old));
     }
     Ok(())
 }
@@ -197,8 +199,9 @@ async fn accept_log_end(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
     .map(|_| ())
 }
 
-fn in_use(res: &str, old: &str) -> Error {
-    let why = format!("the device of {res} is in use on {old}");
+fn in_use(view: &Res<'_>, old: &str) -> Error {
+    let since = since(view, &format!("actual-{old}/open-count"));
+    let why = format!("the device of {} is in use on {old}, {since}", view.name);
     Error::of(Code::DeviceInUse, why).hint(format!(
         "first umount or close the device (on host '{old}')"
     ))
@@ -250,7 +253,7 @@ async fn undo(ctx: &Ctx, res: &str, old: &str, error: Error) -> Error {
     };
     match back.await {
         Ok(true) => error.hint(format!(
-            "{old} was designated primary again; see marsadm view, then repeat the command"
+            "{old} was designated primary again; see marsadm status, then repeat the command"
         )),
         Ok(false) => error,
         Err(second) => error.hint(format!(

@@ -9,6 +9,7 @@ pub(crate) mod facts;
 mod functions;
 mod library;
 mod machine;
+mod names;
 mod number;
 mod parse;
 mod places;
@@ -19,6 +20,8 @@ mod time;
 
 pub use command::{Answer, answer};
 pub(crate) use errno::errno_text;
+pub(crate) use names::macro_names;
+pub(crate) use number::human as human_number;
 pub use places::template_dirs;
-pub use process::{answer_from, load, main, print};
+pub use process::{answer_from, conclude, load, main, print};
 pub(crate) use time::{date_time, local_times};

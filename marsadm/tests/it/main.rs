@@ -18,6 +18,7 @@ mod logs;
 mod options;
 mod people;
 mod raw;
+mod reading;
 mod resources;
 mod roles;
 mod schema;
@@ -25,6 +26,7 @@ mod silent;
 mod verbs;
 mod views;
 mod words;
+mod writing;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};
