@@ -59,6 +59,45 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it cannot start. Later failures concern single resources and are shown by them.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    run_supervised(config, Signs::none(), shutdown).await
+}
+
+/// What a supervisor is told by the loop that steers all resources. A single disk that hangs does not stop it: the other
+/// resources go on.
+pub struct Signs {
+    /// Called once: the front end is bound and resources are steered.
+    pub ready: Box<dyn Fn() + Send + Sync>,
+    /// Called in every round, at least twice a second; the number of resources, and whether the metadata daemon is
+    /// connected.
+    pub works: Box<dyn Fn(usize, bool) + Send + Sync>,
+}
+
+impl Signs {
+    /// Nobody is told.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            ready: Box::new(|| {}),
+            works: Box::new(|_, _| {}),
+        }
+    }
+}
+
+impl std::fmt::Debug for Signs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signs").finish_non_exhaustive()
+    }
+}
+
+/// [`run`], telling a supervisor when the data plane serves and, again and again, that it works.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_supervised(
+    config: Config,
+    signs: Signs,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let host: Name = config.host.parse()?;
     let _lock = lock_dir(&config.log_dir)?;
     let registry = Arc::new(Registry::default());
@@ -104,7 +143,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         sync_slots: Arc::default(),
     };
     tokio::select! {
-        () = control.follow() => {}
+        () = control.follow(&signs) => {}
         () = shutdown => {}
     }
     network.abort();
@@ -182,13 +221,15 @@ struct Control {
 }
 
 impl Control {
-    async fn follow(&mut self) {
+    async fn follow(&mut self, signs: &Signs) {
         let mut changes = self.mirror.subscribe();
+        (signs.ready)();
         loop {
             let known = *changes.borrow_and_update();
             if known > 0 {
                 self.round();
             }
+            (signs.works)(self.drivers.len(), self.mirror.is_connected());
             tokio::select! {
                 changed = changes.changed() => {
                     if changed.is_err() {

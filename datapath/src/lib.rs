@@ -24,4 +24,4 @@ mod status;
 
 pub use adopt::{AdoptError, Adoption};
 pub use config::Config;
-pub use control::{RunError, run};
+pub use control::{RunError, Signs, run, run_supervised};

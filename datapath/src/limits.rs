@@ -48,5 +48,7 @@ pub const MISSING_GRACE_SECS: u64 = 3;
 pub const MISSING_SAMPLES_MAX: usize = 1024;
 /// Over which time rates are taken, and how often they are shown.
 pub const RATE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the data plane shows that it runs, and the room for logs.
-pub const BEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the room for logs is looked at.
+pub const ROOM_INTERVAL: Duration = Duration::from_secs(10);
+/// It is told to others when it has changed by more than one of so many parts of the whole.
+pub const ROOM_STEPS: u64 = 128;

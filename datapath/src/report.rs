@@ -1,6 +1,6 @@
 //! The reporter: brings what the drivers observe into the store, at most once a second unless a role changed.
 
-use crate::limits::{BEAT_INTERVAL, PUBLISH_INTERVAL};
+use crate::limits::{PUBLISH_INTERVAL, ROOM_INTERVAL, ROOM_STEPS};
 use crate::mirror::Mirror;
 use crate::observe::Observer;
 use crate::resource::Registry;
@@ -28,18 +28,21 @@ pub(crate) async fn run(
 ) {
     let mut failed = false;
     let mut observer = Observer::default();
-    let mut next_beat = Instant::now();
+    let mut next_room = Instant::now();
+    let started = crate::clock::wall().to_string();
     loop {
         let mut changes = changes(&mirror, &registry, &host, &mut observer);
-        let beats = mirror.is_connected() && Instant::now() >= next_beat;
-        if beats {
-            changes.extend(beat(&host, &log_dir));
+        mirror.read(|table| changes.extend(sign_of_life(table, &host, &started)));
+        let looks = mirror.is_connected() && Instant::now() >= next_room;
+        if looks {
+            let room = room(&log_dir);
+            mirror.read(|table| changes.extend(room_keys(table, &host, room)));
         }
         match report(&mirror, changes).await {
             Ok(()) => {
                 failed = false;
-                if beats {
-                    next_beat = Instant::now() + BEAT_INTERVAL;
+                if looks {
+                    next_room = Instant::now() + ROOM_INTERVAL;
                 }
             }
             Err(error) if !failed => {
@@ -68,18 +71,46 @@ fn pair(key: &str, value: &str) -> Option<(Key, Option<Value>)> {
     Some((Key::parse(key).ok()?, Some(Value::text(value).ok()?)))
 }
 
-/// A sign of life, and the room for logs: free and whole bytes, and both in GiB as the original has them.
-fn beat(host: &str, log_dir: &Path) -> Changes {
-    let mut facts = vec![("datapath", crate::clock::wall().to_string())];
-    if let Ok(room) = rustix::fs::statvfs(log_dir) {
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        let total = room.f_blocks.saturating_mul(room.f_frsize);
-        facts.push(("log-space", format!("{free},{total}")));
-        facts.push(("rest-space", (free >> 30).to_string()));
-        facts.push(("total-space", (total >> 30).to_string()));
+/// That this data plane runs, and since when: written once. When it ends in order it takes it back; otherwise the metadata
+/// daemon does when the connection breaks. A daemon that was restarted does not know it any more.
+fn sign_of_life(table: &Table, host: &str, started: &str) -> Changes {
+    let key = format!("actual-{host}/datapath");
+    let told = table.text(&key) == Some(started);
+    let change = pair(&key, started).filter(|_| !told);
+    change.into_iter().collect()
+}
+
+/// Free and whole bytes of the folder for logs.
+fn room(log_dir: &Path) -> Option<(u64, u64)> {
+    let room = rustix::fs::statvfs(log_dir).ok()?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    Some((free, room.f_blocks.saturating_mul(room.f_frsize)))
+}
+
+/// The room for logs, in bytes, and in GiB as the original has it; nothing if it is about what was told last, since all
+/// nodes of the cluster are told.
+fn room_keys(table: &Table, host: &str, room: Option<(u64, u64)>) -> Changes {
+    let Some((free, total)) = room else {
+        return Changes::new();
+    };
+    let told = table.text(&format!("actual-{host}/log-space"));
+    let told = told.and_then(|text| text.split_once(','));
+    let told = told
+        .and_then(|(free, total)| Some((free.parse::<u64>().ok()?, total.parse::<u64>().ok()?)));
+    if let Some((told_free, told_total)) = told {
+        let step = total / ROOM_STEPS;
+        if told_total == total && free.abs_diff(told_free) <= step {
+            return Changes::new();
+        }
     }
-    let facts = facts.into_iter();
-    let keys = facts.filter_map(|(name, value)| pair(&format!("actual-{host}/{name}"), &value));
+    let facts = [
+        ("log-space", format!("{free},{total}")),
+        ("rest-space", (free >> 30).to_string()),
+        ("total-space", (total >> 30).to_string()),
+    ];
+    let keys = facts
+        .iter()
+        .filter_map(|(name, value)| pair(&format!("actual-{host}/{name}"), value));
     keys.collect()
 }
 
@@ -223,6 +254,28 @@ fn old_versions<'a>(
 mod tests {
     use super::*;
     use mars_meta_model::testing::entry;
+
+    #[test]
+    fn a_sign_of_life_is_given_once_and_again_when_it_was_taken_back() {
+        let mut table = Table::new();
+        let given = sign_of_life(&table, "a", "5.000000000");
+        assert_eq!(given.len(), 1);
+        table.merge(entry("actual-a/datapath", Some("5.000000000"), 1, 1));
+        assert_eq!(sign_of_life(&table, "a", "5.000000000"), []);
+        table.merge(entry("actual-a/datapath", Some("0"), 2, 1));
+        assert_eq!(sign_of_life(&table, "a", "5.000000000"), given);
+    }
+
+    #[test]
+    fn the_room_is_told_when_it_has_changed_by_much() {
+        let mut table = Table::new();
+        assert_eq!(room_keys(&table, "a", Some((500_000, 1_000_000))).len(), 3);
+        table.merge(entry("actual-a/log-space", Some("500000,1000000"), 1, 1));
+        assert_eq!(room_keys(&table, "a", Some((499_000, 1_000_000))), []);
+        assert_eq!(room_keys(&table, "a", Some((400_000, 1_000_000))).len(), 3);
+        assert_eq!(room_keys(&table, "a", Some((500_000, 2_000_000))).len(), 3);
+        assert_eq!(room_keys(&table, "a", None), []);
+    }
 
     #[test]
     fn observations_of_a_resource_that_was_left_are_deleted() {

@@ -8,15 +8,18 @@ use mars_meta_model::{
 };
 use std::collections::BTreeMap;
 
-/// A floor that lies so many quanta behind is worth a word in `view`.
+/// A tombstone that could have gone so many quanta ago is worth a word in `view`.
 const LATE_QUANTA: u64 = 3;
 
 /// One line for each scope that this node takes part in.
 pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64) -> Vec<String> {
     let (host, node) = own;
-    let mut counts: BTreeMap<Scope, usize> = BTreeMap::new();
+    // Number, and the oldest.
+    let mut counts: BTreeMap<Scope, (usize, Timestamp)> = BTreeMap::new();
     for entry in table.iter().filter(|e| e.is_tombstone() && !is_volatile(e)) {
-        *counts.entry(scope_of(&entry.key)).or_default() += 1;
+        let held = counts.entry(scope_of(&entry.key));
+        let held = held.or_insert((0, entry.stamp));
+        *held = (held.0 + 1, held.1.min(entry.stamp));
     }
     let mut scopes = vec![Scope::Global];
     let all = resources(table)
@@ -28,13 +31,20 @@ pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64
     let line = |scope: &Scope| {
         let mark = table.ledger().and_then(|ledger| ledger.mark(scope));
         let voters = voters(table, scope, &global);
-        let level = paces.of(scope).level(wall);
-        let progress = progress(mark.unwrap_or(&none), &voters, node, level);
-        let count = counts.get(scope).copied().unwrap_or(0);
+        let mark = mark.unwrap_or(&none);
+        let (count, oldest) = counts.get(scope).copied().unwrap_or_default();
+        let allowed = paces.of(scope).level(wall);
+        // Nobody is waited for while nothing is to be collected.
+        let level = if count > 0 && oldest <= allowed {
+            allowed
+        } else {
+            mark.floor
+        };
+        let progress = progress(mark, &voters, node, level);
         let late = paces.of(scope).quantum.saturating_mul(LATE_QUANTA);
         let line = describe(scope, count, &progress, wall);
-        let behind = progress.level.nanos_since(progress.floor) > late;
-        if behind && !progress.blockers.is_empty() && progress.floor > Timestamp::ZERO {
+        let behind = level.nanos_since(oldest) > late && level > mark.floor;
+        if behind && !progress.blockers.is_empty() {
             format!("{HELD_UP}{line}")
         } else {
             line
@@ -108,7 +118,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "cluster: 1 tombstones, nothing collected yet, waits: hosta has said nothing yet, \
+                "held up: cluster: 1 tombstones, nothing collected yet, waits: hosta has said nothing yet, \
               hostb has said nothing yet"
             ]
         );

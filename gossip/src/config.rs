@@ -76,6 +76,37 @@ pub enum RunError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] mars_meta::OpenError<SledError>),
+    /// The store was written in another cluster, and there is no peer to refill from. It is where it was.
+    #[error(
+        "the metadata store {path} belongs to cluster {found}, this node to {wanted}, and it knows no peer to refill \
+         from: put the right store there, or move the folder away"
+    )]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// What the store says.
+        found: String,
+        /// What the identity says.
+        wanted: String,
+    },
+    /// The store opened, but has lost what was written last, and there is no peer to refill from.
+    #[error(
+        "the metadata store {store} is older than it was: it is damaged, or an old copy, and this node knows no peer to \
+         refill from: if it was put there on purpose, remove {witness} and start again; else move the folder away, start \
+         the daemon, and read the newest file of marsadm meta export with marsadm meta import"
+    )]
+    OlderAlone {
+        /// The folder.
+        store: PathBuf,
+        /// The file that says how far it was.
+        witness: PathBuf,
+    },
+    /// The store is damaged, and there is no peer to refill from. It is where it was.
+    #[error(
+        "{0}; this node knows no peer to refill from: move the folder away, start the daemon, and read the newest \
+         file of marsadm meta export with marsadm meta import"
+    )]
+    DamagedAlone(#[source] mars_meta::OpenError<SledError>),
     /// The socket of the local API.
     #[error(transparent)]
     Socket(#[from] mars_meta::BindError),

@@ -4,12 +4,15 @@ use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
 use crate::roster::publish_self;
-use crate::roster_copy;
 use crate::state::StateDir;
 use crate::tokens::Tokens;
-use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Status};
+use crate::witness::{self, Witness};
+use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status};
+use crate::{refill, roster_copy};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
-use mars_meta::{ApiListener, Change, Meta, MetaConfig, ServerConfig, allow_uids, serve};
+use mars_meta::{
+    ApiListener, Change, Meta, MetaConfig, OpenError, ServerConfig, SledError, allow_uids, serve,
+};
 use mars_meta_model::{NodeId, check_host_name};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,10 +68,23 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
+    run_supervised(config, Signs::none(), shutdown).await
+}
+
+/// [`run`], telling a supervisor when the daemon serves and, again and again, that it works.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_supervised(
+    config: Config,
+    signs: Signs,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
     check_host_name(&config.host)?;
     let state = StateDir::open(&config.state_dir)?;
     let identity = load_identity(&state, &config)?;
     let meta = open_store(&state, &config, identity.as_ref()).await?;
+    tokio::pin!(shutdown);
     let (failures, mut failed) = mpsc::channel(1);
     let now = meta.clock().0 / 1_000_000_000;
     let tokens = Tokens::load(state.tokens(), now).map_err(|error| RunError::StateDir {
@@ -99,6 +115,15 @@ pub async fn run(
             started.map_err(|error| daemon.run_error(error))?;
         }
     }
+    let over = tokio::select! {
+        () = refill::settle(&daemon) => None,
+        () = &mut shutdown => Some(Ok(())),
+        Some(error) = failed.recv() => Some(Err(error.into())),
+    };
+    if let Some(over) = over {
+        daemon.end().await;
+        return over;
+    }
     let control = Arc::new(DaemonControl(Arc::clone(&daemon)));
     let api = serve(
         socket,
@@ -107,13 +132,15 @@ pub async fn run(
         ServerConfig::new(access),
         std::future::pending(),
     );
+    // In the same task as the local API: what hangs there, hangs here.
+    let watched = signs.watch(&daemon.config.socket, &meta, &daemon.status);
     let ended = tokio::select! {
-        () = shutdown => Ok(()),
+        () = &mut shutdown => Ok(()),
         Some(error) = failed.recv() => Err(error.into()),
         () = api => Ok(()),
+        never = watched => match never {},
     };
-    daemon.stop().await;
-    meta.close().await;
+    daemon.end().await;
     ended
 }
 
@@ -141,14 +168,113 @@ async fn open_store(
     let mut settings = MetaConfig::new(state.store());
     settings.node = identity.map(|identity| NodeId(identity.node_uuid().as_u128()));
     settings.max_ahead_ns = config.max_ahead_ns;
-    let opened = tokio::task::spawn_blocking(move || Meta::open(&settings)).await;
-    match opened {
-        Ok(meta) => Ok(meta?),
-        Err(panicked) => Err(RunError::StateDir {
-            path: state.store(),
-            error: std::io::Error::other(panicked),
-        }),
+    let existed = state.store().join("db").exists();
+    match open_blocking(state, &settings).await? {
+        Ok(meta) => match identity {
+            Some(identity) => {
+                let meta = check_cluster(state, config, &settings, identity, meta).await?;
+                check_age(state, config, meta, existed).await
+            }
+            None => Ok(meta),
+        },
+        Err(error) if error.is_unusable() => {
+            let room =
+                identity.is_some() && refill::make_room(state, &config.host, &error.to_string())?;
+            if room {
+                let meta = open_blocking(state, &settings).await??;
+                if let Some(witness) = witness::read(&state.witness()) {
+                    lift_clock(&meta, witness).await?;
+                }
+                Ok(meta)
+            } else if error.is_damage() {
+                Err(RunError::DamagedAlone(error))
+            } else {
+                Err(error.into())
+            }
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+/// A store of another cluster, as after a copy from the time before this node moved, is set aside too.
+async fn check_cluster(
+    state: &StateDir,
+    config: &Config,
+    settings: &MetaConfig,
+    identity: &Identity,
+    meta: Meta,
+) -> Result<Meta, RunError> {
+    let wanted = identity.cluster();
+    let found = refill::other_cluster(&meta, wanted)
+        .await
+        .map_err(storage)?;
+    let Some(found) = found else {
+        return Ok(meta);
+    };
+    meta.close().await;
+    drop(meta);
+    let reason = format!("it belongs to cluster {found}, this node to {wanted}");
+    if !refill::make_room(state, &config.host, &reason)? {
+        return Err(RunError::OtherCluster {
+            path: state.store(),
+            found,
+            wanted: wanted.to_string(),
+        });
+    }
+    Ok(open_blocking(state, settings).await??)
+}
+
+/// A store that lost what was written last (or that is an old copy) is used, and refilled, if there are peers. Its clock
+/// goes on where it was. `existed`: there was a folder; it was not moved away on purpose.
+async fn check_age(
+    state: &StateDir,
+    config: &Config,
+    meta: Meta,
+    existed: bool,
+) -> Result<Meta, RunError> {
+    let Some(witness) = witness::read(&state.witness()) else {
+        return Ok(meta);
+    };
+    lift_clock(&meta, witness).await?;
+    if !witness::is_older(&meta, witness).await.map_err(storage)? {
+        return Ok(meta);
+    }
+    if refill::has_peers(state, &config.host) {
+        if !state.alarm().exists() {
+            refill::raise_older(state)?;
+        }
+        refill::begin(&meta).await.map_err(storage)?;
+    } else if existed {
+        meta.close().await;
+        return Err(RunError::OlderAlone {
+            store: state.store(),
+            witness: state.witness(),
+        });
+    }
+    Ok(meta)
+}
+
+fn storage(error: mars_meta::WriteError) -> RunError {
+    RunError::Driver(DriverError::Store(error))
+}
+
+async fn lift_clock(meta: &Meta, witness: Witness) -> Result<(), RunError> {
+    if !meta.observe(witness.stamp).await.map_err(storage)? {
+        tracing::error!(stamp = %witness.stamp, "the store's clock was further ahead than the drift bound allows now");
+    }
+    Ok(())
+}
+
+async fn open_blocking(
+    state: &StateDir,
+    settings: &MetaConfig,
+) -> Result<Result<Meta, OpenError<SledError>>, RunError> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || Meta::open(&settings)).await;
+    opened.map_err(|panicked| RunError::StateDir {
+        path: state.store(),
+        error: std::io::Error::other(panicked),
+    })
 }
 
 impl Daemon {
@@ -204,8 +330,11 @@ impl Daemon {
         } else {
             None
         });
+        refill::bind(&self.meta, Some(identity.cluster())).await?;
         roster_copy::restore(&self.state, &self.meta).await?;
+        witness::testify(&self.state, &self.meta).await?;
         publish_self(self, &identity, addr, first).await?;
+        refill::show_alarm(self).await?;
         let joins: Arc<dyn crate::JoinHandler> = Arc::new(Issuer {
             authority: self.authority.clone(),
             turn: Arc::default(),
@@ -232,6 +361,12 @@ impl Daemon {
             self.meta.clone(),
             stopped.clone(),
         ));
+        tokio::spawn(witness::follow(
+            self.state.witness(),
+            self.meta.clone(),
+            stopped.clone(),
+        ));
+        tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));
         let failures = self.failures.clone();
         let task = tokio::spawn(async move {
             // An error means that the sender is gone, which is as good.
@@ -254,6 +389,16 @@ impl Daemon {
         Ok(())
     }
 
+    /// Ends gossip and the store.
+    async fn end(&self) {
+        let member = self.identity().is_some();
+        self.stop().await;
+        if member && let Err(error) = witness::testify(&self.state, &self.meta).await {
+            tracing::error!(%error, "the store's witness is not up to date");
+        }
+        self.meta.close().await;
+    }
+
     /// Ends gossip, if it runs; the store and the local API go on.
     pub(crate) async fn stop(&self) {
         let session = self.session().take();
@@ -261,6 +406,7 @@ impl Daemon {
             session.stop.send_replace(true);
             // It was cancelled or panicked: it has ended in any case.
             let _ = session.task.await;
+            self.status.forget_turns();
         }
     }
 }

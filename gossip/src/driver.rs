@@ -2,7 +2,7 @@
 
 use crate::clock::offset;
 use crate::dial::Dials;
-use crate::limits::{CLOSE_TIMEOUT, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
+use crate::limits::{CLOSE_TIMEOUT, IDLE_MAX, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
 use crate::link::{LinkReport, Spawner, send_datagram};
 use crate::merger::{self, FromStore, ToStore};
 use crate::session::{self, Fresh};
@@ -98,8 +98,9 @@ pub struct Driver<B: Backend> {
     pub(crate) links: BTreeMap<String, Link>,
     pub(crate) next_number: u64,
     pub(crate) dials: Dials,
-    /// When it is looked up again who lives.
-    pub(crate) lives_due: Instant,
+    /// When others are told anew what is known of who lives, if that has changed; and which version they were told.
+    pub(crate) lives_due: Option<Instant>,
+    pub(crate) lives_seen: Option<u64>,
     /// The greatest clock reading of each peer that the store was not told of yet.
     observed: BTreeMap<String, Timestamp>,
     /// Keys of which forged entries were seen, with the greatest stamp.
@@ -188,7 +189,8 @@ impl<B: Backend> Driver<B> {
             links: BTreeMap::new(),
             next_number: 0,
             dials: Dials::new(config.seed),
-            lives_due: Instant::now(),
+            lives_due: None,
+            lives_seen: None,
             observed: BTreeMap::new(),
             forged: BTreeMap::new(),
             max_ahead_ns: config.max_ahead_ns,
@@ -284,9 +286,8 @@ impl<B: Backend> Driver<B> {
             .poll_timeout()
             .map(|at| self.began + Duration::from_nanos(at));
         let dial = self.dials.next(|host| self.links.contains_key(host));
-        let lives = Some(self.lives_due);
-        let all = [core, dial, lives].into_iter().flatten();
-        all.min().unwrap_or(self.lives_due)
+        let all = [core, dial, self.lives_due].into_iter().flatten();
+        all.min().unwrap_or_else(|| Instant::now() + IDLE_MAX)
     }
 
     /// Carries out all that the core wants.
@@ -398,9 +399,6 @@ impl<B: Backend> Driver<B> {
         });
         if offset.is_some() {
             self.judge_clock();
-        }
-        if matches!(message.body, Body::Links(_)) {
-            self.lives_changed();
         }
         self.with_core(|core, ctx| core.handle_message(ctx, host, message));
     }

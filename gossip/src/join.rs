@@ -36,6 +36,9 @@ pub(crate) async fn join_cluster(
     adopt(daemon, entries)
         .await
         .map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
+    crate::refill::bind(&daemon.meta, None)
+        .await
+        .map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
     let saved = joined.identity.save(&daemon.state.identity());
     saved.map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
     daemon

@@ -47,6 +47,9 @@ pub(crate) async fn leave_cluster(daemon: &Arc<Daemon>, force: bool) -> Result<(
     }
     daemon.stop().await;
     daemon.authority.set(None);
+    crate::refill::bind(&daemon.meta, None)
+        .await
+        .map_err(|error| failed(&error))?;
     give_up_identity(&daemon.state.identity(), &identity.cluster().to_string())
         .map_err(|error| failed(&error))?;
     let all: Vec<(Key, Timestamp)> = daemon.meta.with_table(|table| {

@@ -32,12 +32,21 @@ pub const TOKENS_FILE_MAX: u64 = 4 << 20;
 pub const JOINS_MAX: usize = 32;
 /// Keys of which forged entries were seen that wait to be written anew; for further ones the next forgery counts.
 pub const FORGED_MAX: usize = 1024;
+/// How often the store's witness is written anew while nothing else happens.
+pub const WITNESS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long local programs wait at most for a store that is being refilled, so that they do not act on old wishes.
+pub const REFILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a leaving node waits until the others have read so and cut it off.
 pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked up who lives, while nothing happens.
-pub const LIVES_INTERVAL: Duration = Duration::from_secs(5);
-/// How soon after something was heard about that.
+/// Longest time for which a driver sleeps that has nothing to do.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How soon others can read that something has changed about who lives.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
+
+/// How soon the local API is asked again whether it answers, when the daemon starts.
+pub const SIGN_RETRY: Duration = Duration::from_millis(50);
+/// How long the driver may take for a turn before it counts as hanging. An idle one turns every [`LIVES_INTERVAL`].
+pub const SIGN_TURN_MAX: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -68,6 +68,8 @@ async fn move_over(daemon: &Arc<Daemon>, token: &JoinToken, old: &str) -> Result
     daemon.stop().await;
     // From here on a crash is mended by running the command again: the token recognises this node.
     adopt(daemon, entries).await.map_err(|e| storage(&e))?;
+    let bound = crate::refill::bind(&daemon.meta, None).await;
+    bound.map_err(|e| storage(&e))?;
     let dir = daemon.state.identity();
     retire_authority(&dir, old).map_err(|error| storage(&error))?;
     joined.identity.save(&dir).map_err(|e| storage(&e))?;

@@ -69,7 +69,7 @@ pub(crate) async fn run<B: Backend>(
 
 const fn outcome(result: &MergeResult) -> MergeOutcome {
     match result {
-        MergeResult::Applied => MergeOutcome::Applied,
+        MergeResult::Applied | MergeResult::AppliedAnew => MergeOutcome::Applied,
         MergeResult::Duplicate => MergeOutcome::Duplicate,
         MergeResult::Stale => MergeOutcome::Stale,
         MergeResult::TooFarAhead => MergeOutcome::TooFarAhead,

@@ -1,7 +1,7 @@
 //! The driver's part that has to do with peers: whom to be connected with, links up and down, events.
 
 use crate::driver::Link;
-use crate::limits::{FORGED_MAX, LIVES_INTERVAL, LIVES_SOON};
+use crate::limits::{FORGED_MAX, LIVES_SOON};
 use crate::link::{Greeted, LinkIo, LinkReport, start};
 use crate::session::Fresh;
 use crate::{Backend, Driver};
@@ -129,36 +129,27 @@ impl<B: Backend> Driver<B> {
             self.drop_link(&host, CloseCode::NotAllowed, reason, Ending::Orderly);
         }
         self.endpoint.enforce_policy();
-        self.lives_changed();
     }
 
-    /// Who lives is to be looked up soon.
-    pub(crate) fn lives_changed(&mut self) {
-        self.lives_due = self.lives_due.min(Instant::now() + LIVES_SOON);
-    }
-
-    /// Shows who lives, if it is time to.
+    /// Lets others reckon who lives from what is known now, if that is something else than before.
     pub(crate) fn look_up_lives(&mut self) {
-        let now = Instant::now();
-        if now < self.lives_due {
+        let version = self.core.lives_version();
+        if self.lives_seen == Some(version) {
             return;
         }
-        self.lives_due = now + LIVES_INTERVAL;
-        for (host, found) in self.core.liveness() {
-            self.status.update(&host, |status| {
-                status.life = Some(found.life);
-                status.since_ns = found.since;
-                // Of a node that was thought to live it may turn out that it has long been silent.
-                status.heard_ns = found.heard;
-            });
+        let now = Instant::now();
+        if now < *self.lives_due.get_or_insert(now + LIVES_SOON) && self.lives_seen.is_some() {
+            return;
         }
+        self.lives_due = None;
+        self.lives_seen = Some(version);
+        self.status.set_lives(self.core.lives());
     }
 
     fn drop_link(&mut self, host: &str, code: CloseCode, reason: &str, ending: Ending) {
         if let Some(link) = self.links.remove(host) {
             link.connection.close(code, reason);
             self.with_core(|core, ctx| core.handle_disconnected(ctx, host, ending));
-            self.lives_changed();
             self.status.update(host, |status| {
                 status.connected = false;
                 status.synced = false;
@@ -240,7 +231,6 @@ impl<B: Backend> Driver<B> {
             status.heard_ns = Some(wall);
         });
         self.with_core(|core, ctx| core.handle_connected(ctx, &host, &hello));
-        self.lives_changed();
     }
 }
 

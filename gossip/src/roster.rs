@@ -1,6 +1,7 @@
 //! This node's own entries, and what a joiner is given.
 
 use crate::daemon::Daemon;
+use crate::refill;
 use mars_gossip_net::Identity;
 use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
@@ -96,14 +97,31 @@ pub(crate) async fn publish_self(
         }
     }
     let limit = format!("defaults-{host}/sync-limit");
-    let set_before = Key::parse(&limit).is_ok_and(|key| daemon.meta.get(&key).is_some());
+    // What is not here while the store refills may be set all the same.
+    let refilling = refill::is_refilling(&daemon.meta).await?;
+    let set_before =
+        refilling || Key::parse(&limit).is_ok_and(|key| daemon.meta.get(&key).is_some());
     if !set_before {
         wanted.extend(set(&limit, "0"));
     }
+    wanted.extend(ended_data_plane(daemon));
     if wanted.is_empty() {
         return Ok(());
     }
     daemon.meta.apply(wanted, false).await.map(|_| ())
+}
+
+/// After a crash of the whole host others still hold that its data plane runs: as long as it has not said so again to this
+/// life of the daemon, it does not.
+fn ended_data_plane(daemon: &Daemon) -> Option<Change> {
+    let host = &daemon.config.host;
+    let key = format!("actual-{host}/datapath");
+    daemon.meta.with_table(|table| {
+        let member = |res: &String| mars_meta_model::members(table, res).contains_key(host);
+        let concerned = mars_meta_model::resources(table).iter().any(member);
+        let told = table.text(&key).is_some();
+        (concerned && !told).then(|| set(&key, "0")).flatten()
+    })
 }
 
 /// The address to be reached at: as configured; a port of 0 is the one bound, an unspecified address the one that is

@@ -3,15 +3,43 @@
 //! The file `roster` in the state folder holds what a joiner is given (`docs/spec/gossip.md`): the cluster's name and
 //! the lines of the roster. It is written anew whenever one of them changes, and read only while the store has none.
 
+use crate::refill;
 use crate::roster::{pack_payload, unpack_payload};
 use crate::state::{StateDir, replace_private};
 use mars_meta::{FeedEvent, Meta, WriteError};
-use mars_meta_model::{EPOCH_PREFIX, roster};
+use mars_meta_model::{EPOCH_PREFIX, Entry, NodeState, Table, roster};
 use std::path::PathBuf;
 use tokio::sync::watch;
 
 /// Largest copy that is read, in bytes.
 const COPY_LEN_MAX: u64 = 16 << 20;
+
+fn read(state: &StateDir) -> Option<Result<Vec<Entry>, String>> {
+    let path = state.roster_copy();
+    let bytes = match std::fs::metadata(&path).map(|found| found.len()) {
+        Ok(len) if len <= COPY_LEN_MAX => std::fs::read(&path).unwrap_or_default(),
+        Ok(_) | Err(_) => return None,
+    };
+    Some(unpack_payload(&bytes))
+}
+
+/// Whether the copy can be read, this node is active in it, and another node is, too.
+pub(crate) fn names_a_peer(state: &StateDir, host: &str) -> bool {
+    let Some(Ok(entries)) = read(state) else {
+        return false;
+    };
+    let mut table = Table::new();
+    for entry in entries {
+        table.merge(entry);
+    }
+    let lines = roster(&table);
+    let mut active = lines
+        .iter()
+        .filter(|(_, record)| record.state == NodeState::Active)
+        .map(|(name, _)| name == host);
+    let own = active.clone().any(|own| own);
+    own && active.any(|own| !own)
+}
 
 /// Takes the copy over into a store without a roster; does nothing where there is one, or no copy.
 pub(crate) async fn restore(state: &StateDir, meta: &Meta) -> Result<(), WriteError> {
@@ -19,16 +47,16 @@ pub(crate) async fn restore(state: &StateDir, meta: &Meta) -> Result<(), WriteEr
         return Ok(());
     }
     let path = state.roster_copy();
-    let bytes = match std::fs::metadata(&path).map(|found| found.len()) {
-        Ok(len) if len <= COPY_LEN_MAX => std::fs::read(&path).unwrap_or_default(),
-        Ok(_) | Err(_) => return Ok(()),
+    let Some(found) = read(state) else {
+        return Ok(());
     };
-    match unpack_payload(&bytes) {
+    match found {
         Ok(entries) => {
             tracing::warn!(
                 path = %path.display(), lines = entries.len(),
                 "the store has no roster: refilling from the peers that its copy names"
             );
+            refill::begin(meta).await?;
             meta.merge(entries, 0).await.map(|_| ())
         }
         Err(reason) => {

@@ -56,6 +56,16 @@ impl StateDir {
         self.root.join("roster")
     }
 
+    /// File of the alarm about a store that was set aside.
+    pub(crate) fn alarm(&self) -> PathBuf {
+        self.root.join("store-set-aside")
+    }
+
+    /// File that says how far the store had come, see `witness`.
+    pub(crate) fn witness(&self) -> PathBuf {
+        self.root.join("store-witness")
+    }
+
     /// File of the join tokens that this node has issued.
     pub(crate) fn tokens(&self) -> PathBuf {
         self.root.join("tokens")

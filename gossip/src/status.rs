@@ -1,9 +1,10 @@
 //! What the driver knows of its peers, for others to read.
 
 use crate::ClockVerdict;
-use mars_gossip_proto::{Load, NodeLife};
+use mars_gossip_proto::{Lives, Load, NodeLife};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -16,7 +17,7 @@ pub struct PeerStatus {
     pub synced: bool,
     /// Whether this node wants a connection with it; others are heard of over neighbours.
     pub neighbour: bool,
-    /// What is known of its life; `None` before that was looked up.
+    /// What is known of its life; `None` before there is a reading of the roster.
     pub life: Option<NodeLife>,
     /// System clock (ns) since when it is not simply up.
     pub since_ns: Option<u64>,
@@ -54,6 +55,8 @@ pub struct Status {
     synced: watch::Sender<bool>,
     clock: Arc<Mutex<ClockVerdict>>,
     load: Arc<Mutex<Load>>,
+    turns: Arc<AtomicU64>,
+    lives: Arc<Mutex<Option<Lives>>>,
 }
 
 impl Default for Status {
@@ -63,6 +66,8 @@ impl Default for Status {
             synced: watch::Sender::new(false),
             clock: Arc::default(),
             load: Arc::default(),
+            turns: Arc::default(),
+            lives: Arc::default(),
         }
     }
 }
@@ -72,16 +77,55 @@ impl Status {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All peers by host name.
+    /// All peers by host name. Who lives is reckoned now, which costs time in proportion to the number of nodes.
     #[must_use]
     pub fn peers(&self) -> BTreeMap<String, PeerStatus> {
-        self.lock().clone()
+        let mut peers = self.lock().clone();
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lives.as_ref().map(|lives| {
+            lives.look(|host| {
+                let peer = peers.get(host).filter(|peer| peer.connected);
+                peer.and_then(|peer| peer.heard_ns)
+            })
+        });
+        drop(lives);
+        for (host, found) in found.into_iter().flatten() {
+            if let Some(peer) = peers.get_mut(&host) {
+                peer.life = Some(found.life);
+                peer.since_ns = found.since;
+                // Of a node that was thought to live it may turn out that it has long been silent.
+                peer.heard_ns = found.heard;
+            }
+        }
+        peers
+    }
+
+    /// Number of peers known.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Number of peers with a live connection.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.lock().values().filter(|peer| peer.connected).count()
+    }
+
+    /// Some neighbour but `except` ones that is not connected, or with which not all was equal when last compared.
+    #[must_use]
+    pub fn open(&self, except: impl Fn(&str) -> bool) -> Option<String> {
+        let peers = self.lock();
+        let open = |(host, peer): &(&String, &PeerStatus)| {
+            peer.neighbour && !(peer.connected && peer.synced) && !except(host)
+        };
+        peers.iter().find(open).map(|(host, _)| host.clone())
     }
 
     /// System clock (ns) when a peer was last heard of.
     #[must_use]
     pub fn heard(&self, host: &str) -> Option<u64> {
-        self.lock().get(host)?.heard_ns
+        self.peers().get(host)?.heard_ns
     }
 
     /// Waits until everything was equal with some peer, once since the driver started.
@@ -99,9 +143,10 @@ impl Status {
 
     /// Compares the clocks of the connected peers with this node's; returns the old and the new verdict.
     pub(crate) fn judge_clock(&self, max_ahead_ns: u64) -> (ClockVerdict, ClockVerdict) {
-        let peers = self.peers();
+        let peers = self.lock();
         let connected = peers.values().filter(|peer| peer.connected);
         let offsets = connected.filter_map(|peer| peer.offset_ns).collect();
+        drop(peers);
         let new = ClockVerdict::of(offsets, max_ahead_ns);
         let mut held = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         (std::mem::replace(&mut *held, new), new)
@@ -113,8 +158,23 @@ impl Status {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How often the driver has gone round; `None` while there is none.
+    pub(crate) fn turns(&self) -> Option<u64> {
+        Some(self.turns.load(Ordering::Relaxed)).filter(|turns| *turns > 0)
+    }
+
+    /// There is no driver any more.
+    pub(crate) fn forget_turns(&self) {
+        self.turns.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_load(&self, load: Load) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
+    }
+
+    pub(crate) fn set_lives(&self, lives: Lives) {
+        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
     }
 
     pub(crate) fn set_synced(&self) {

@@ -267,6 +267,9 @@ pub enum Command {
     )]
     #[command(subcommand)]
     Snapshot(c::snapshot::Command),
+    #[command(about = "Backup, restore and check of the metadata store")]
+    #[command(subcommand)]
+    Meta(c::meta::Command),
     #[command(about = "Print the value of keys")]
     GetLink(c::get_link::Args),
     #[command(about = "Write keys")]
@@ -333,6 +336,7 @@ impl Command {
             Self::Top(args) => args.batch,
             Self::MirrorTree(args) => args.once,
             Self::Events(args) => !args.follow,
+            Self::More(c::more::More::SystemdTrigger(args)) => !args.follow,
             _ => true,
         }
     }

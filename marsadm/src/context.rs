@@ -5,6 +5,7 @@ use crate::error_code::Code;
 use crate::limits::TIMEOUT_MIN;
 use crate::output::{Change, value_text};
 use crate::snapshot::Origin;
+use crate::systemd::Settings;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
 use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
@@ -49,6 +50,8 @@ pub struct Ctx {
     pub opts: Options,
     /// When the command must have ended.
     pub deadline: Instant,
+    /// How systemd is dealt with.
+    pub systemd: Settings,
     client: OnceCell<Client>,
     node: OnceCell<NodeInfo>,
     acting: OnceCell<String>,
@@ -61,12 +64,20 @@ impl Ctx {
         Self {
             // Without any time not even the daemon could answer.
             deadline: Instant::now() + opts.timeout.max(TIMEOUT_MIN),
+            systemd: Settings::from_env(),
             ui,
             opts,
             client: OnceCell::new(),
             node: OnceCell::new(),
             acting: OnceCell::new(),
         }
+    }
+
+    /// The same, dealing with systemd or not.
+    #[must_use]
+    pub fn with_systemd(mut self, enabled: bool) -> Self {
+        self.systemd.enabled = enabled;
+        self
     }
 
     /// Waits for `work`, at most until the deadline.

@@ -1,4 +1,5 @@
-//! Options of the original that have no effect here: accepted, so that scripts need no change.
+//! Options of the original that are hidden from the help: nearly all have no effect here, and are accepted so that scripts
+//! need no change.
 
 use crate::ui::Ui;
 
@@ -44,8 +45,9 @@ pub struct LegacyOptions {
     /// Whether deleted nodes count
     #[arg(long, global = true, hide = true, value_name = "N")]
     ignore_deleted_peers: Option<u8>,
-    /// Whether systemd units are started and stopped
-    #[arg(long, global = true, hide = true, value_name = "0|1")]
+    /// Whether systemd units are generated, started and stopped
+    #[arg(long, global = true, hide = true, value_name = "0|1",
+          value_parser = clap::value_parser!(u8).range(..=1))]
     systemd_enable: Option<u8>,
     /// Port of ssh
     #[arg(
@@ -80,6 +82,12 @@ pub struct LegacyOptions {
 }
 
 impl LegacyOptions {
+    /// Whether systemd is dealt with: `--systemd-enable`, by default yes.
+    #[must_use]
+    pub fn systemd_enabled(&self) -> bool {
+        self.systemd_enable != Some(0)
+    }
+
     /// Says which of the options a caller gave in vain. Those that never did more than steer the original's own
     /// machinery are passed over.
     pub fn report(&self, ui: &Ui) {
@@ -102,7 +110,6 @@ impl LegacyOptions {
             self.stuck_seconds.is_some(),
             self.keep_backup_hours.is_some(),
             self.ignore_deleted_peers.is_some(),
-            self.systemd_enable.is_some(),
             self.ssh_port.is_some(),
             self.ssh_opts.is_some(),
             self.no_ssh,

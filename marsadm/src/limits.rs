@@ -16,6 +16,10 @@ pub const RESOURCE_SIZE_MIN: u64 = 64 << 10;
 pub const RESOURCE_SIZE_UNIT: u64 = 4096;
 /// By how much the log numbers of a resource begin above those of an earlier one of the same name.
 pub const LOG_NUMBER_JUMP: u64 = 100_000;
+/// Most bytes of a file of `meta export` that are read.
+pub const EXPORT_LEN_MAX: u64 = 1 << 30;
+/// How often `meta export` lists the keys, at most, until two listings are equal.
+pub const EXPORT_TRIES_MAX: usize = 20;
 /// How often a long command says how far it is, on a terminal.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long changes are collected before a mirror compares them.
@@ -113,3 +117,29 @@ pub const TOP_FRAMES_MAX: i64 = 1_000_000;
 pub const LOG_ROTATE_LOGS: usize = 10;
 /// Default of `--thresh-logsize` in bytes, as in the original.
 pub const LOG_ROTATE_BYTES: u64 = 5_000_000_000;
+/// Largest template of a systemd unit in bytes.
+pub const UNIT_TEMPLATE_MAX: usize = 64 << 10;
+/// Most templates of systemd units.
+pub const UNIT_TEMPLATES_MAX: usize = 500;
+/// Largest generated systemd unit in bytes.
+pub const UNIT_TEXT_MAX: usize = 256 << 10;
+/// Most systemd units that are generated on a host.
+pub const UNITS_MAX: usize = 2000;
+/// Longest name of a systemd unit in bytes, as systemd has it.
+pub const UNIT_NAME_MAX: usize = 255;
+/// Deepest nesting of brace groups in a template of a systemd unit.
+pub const UNIT_BRACES_MAX: usize = 20;
+/// How long one call of `systemctl` may take to start or stop a unit.
+pub const SYSTEMCTL_UNIT_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long any other call of `systemctl` may take.
+pub const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often starting or stopping a unit is tried without disturbing other jobs of systemd, as in the original.
+pub const SYSTEMCTL_TRIES: u32 = 5;
+/// Between two of these tries.
+pub const SYSTEMCTL_PAUSE: Duration = Duration::from_secs(1);
+/// Most bytes of what `systemctl` prints that are kept.
+pub const SYSTEMCTL_OUTPUT_MAX: u64 = 16 << 10;
+/// How long `systemd-trigger --follow` collects changes before it acts.
+pub const SYSTEMD_DELAY: Duration = Duration::from_millis(200);
+/// First and longest wait of `systemd-trigger --follow` before it tries again what failed.
+pub const SYSTEMD_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));

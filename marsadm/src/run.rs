@@ -165,7 +165,8 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
             },
             origin,
         },
-    );
+    )
+    .with_systemd(cli.global.legacy.systemd_enabled());
     if !cli.command.is_bounded(timeout) || timeout >= TIMEOUT_SECS_MAX {
         return dispatch(&ctx, cli.command).await;
     }
@@ -228,6 +229,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Check(args) => c::check::run(ctx, &args).await,
         Command::Top(args) => c::top::run(ctx, &args).await,
         Command::Snapshot(command) => c::snapshot::run(ctx, &command).await,
+        Command::Meta(command) => c::meta::run(ctx, &command).await,
         Command::GetLink(args) => c::get_link::run(ctx, &args).await,
         Command::SetLink(args) => c::set_link::run(ctx, &args).await,
         Command::DeleteFile(args) => c::delete_file::run(ctx, &args).await,

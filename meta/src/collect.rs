@@ -4,19 +4,38 @@ use crate::core::{Core, Staged, read};
 use crate::job::{Change, MergeResult, Merged};
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Collected, Door, Mark, Own, Paces, Task, Voters, buried, door, global_voters, park_due,
+    Collected, Door, Mark, Own, Task, Tick, Voters, buried, door, global_voters, park_due,
     parked_key, voters,
 };
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, Merge, Scope, Store, Table, Value, View as _, announced_epoch,
-    epoch_may_follow, is_volatile, resources, scope_of,
+    EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, Store, Table, Value, View as _,
+    announced_epoch, epoch_may_follow, is_volatile, scope_of,
 };
+use std::cmp::Ordering;
 
 /// What a piece of collection looks at.
 struct Scene<'a> {
     wall_ns: u64,
     table: &'a Table,
     global: &'a Voters,
+}
+
+/// What becomes of an import for which the door alone does not decide: where it stands below the floor, and where the
+/// held entry was imported and had to get a new stamp. Between two of a tree, the stamps of the tree decide.
+fn imported(entry: &Entry, held: Option<&Entry>, door: Door) -> Option<MergeResult> {
+    let Some(held) = held else {
+        return (door == Door::BelowFloor).then_some(MergeResult::AppliedAnew);
+    };
+    if held.origin != NodeId::IMPORTED || held.tree_stamp() == held.stamp {
+        return None;
+    }
+    let told = |entry: &Entry| (entry.tree_stamp(), entry.cell.clone());
+    Some(match told(entry).cmp(&told(held)) {
+        Ordering::Less => MergeResult::Stale,
+        Ordering::Equal => MergeResult::Duplicate,
+        Ordering::Greater if door == Door::Merged(Merge::Apply) => MergeResult::Applied,
+        Ordering::Greater => MergeResult::AppliedAnew,
+    })
 }
 
 impl Staged {
@@ -62,7 +81,7 @@ impl<S: Store> Core<S> {
         let mut applied = Vec::new();
         for (index, mut entry) in order {
             let result = self.stage_merge_one(wall_ns, &mut entry, admin, &table, staged);
-            if result == MergeResult::Applied {
+            if matches!(result, MergeResult::Applied | MergeResult::AppliedAnew) {
                 self.end_claim(wall_ns, &table, &entry, admin, staged);
                 let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
                 let held = stays.then(|| entry.clone());
@@ -110,12 +129,14 @@ impl<S: Store> Core<S> {
             return MergeResult::TooFarAhead;
         }
         let held = staged.held(table, &entry.key);
-        let mut outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
-        if admin && outcome == Door::BelowFloor {
-            // An administrator brings it today: that is a new write.
-            entry.stamp = self.clock.tick(wall_ns);
-            entry.epoch = self.epoch;
-            outcome = Door::Merged(Merge::Apply);
+        let outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
+        if admin && let Some(outcome) = imported(entry, held, outcome) {
+            if outcome == MergeResult::AppliedAnew {
+                // An administrator brings it today: that is a new write.
+                let stamp = self.clock.tick(wall_ns);
+                *entry = entry.clone().stamped_anew(self.epoch, stamp);
+            }
+            return outcome;
         }
         match outcome {
             Door::Merged(Merge::Apply) => MergeResult::Applied,
@@ -171,18 +192,18 @@ impl<S: Store> Core<S> {
         };
         let mut done = Collected::default();
         match task {
-            Task::Tick(paces) => {
-                let host = global.names.get(&self.node).cloned();
-                let mut scopes = vec![Scope::Global];
-                for res in host.iter().flat_map(|host| own_resources(&table, host)) {
-                    scopes.push(Scope::Resource(res.into()));
-                }
+            Task::Tick(tick) => {
+                self.learnt_global |= tick.equal;
+                let mut scopes = tick.wanted.open.clone();
+                scopes.extend(tick.wanted.claims.keys().cloned());
+                // The global scope first: it says who the members are.
                 for scope in scopes {
-                    let level = paces.of(&scope).level(wall_ns);
-                    let claim = (self.epoch == 0).then_some(level);
+                    let allowed = tick.paces.of(&scope).level(wall_ns);
+                    let claim = tick.wanted.claims.get(&scope).copied();
+                    let claim = claim.filter(|level| self.epoch == 0 && *level <= allowed);
                     self.advance(&scene, &scope, claim, staged, &mut done);
                 }
-                self.park(&scene, &paces, staged, &mut done);
+                self.park(&scene, &tick, staged, &mut done);
             }
             Task::Learn { scope, mark, drop } => {
                 done.refused = self.learn(&scene, (&scope, &mark), &drop, staged, &mut done);
@@ -268,13 +289,7 @@ impl<S: Store> Core<S> {
     }
 
     /// Parks who was silent for too long, and takes the own mark of it away after a complete exchange.
-    fn park(
-        &mut self,
-        scene: &Scene<'_>,
-        paces: &Paces,
-        staged: &mut Staged,
-        done: &mut Collected,
-    ) {
+    fn park(&mut self, scene: &Scene<'_>, tick: &Tick, staged: &mut Staged, done: &mut Collected) {
         let Scene {
             wall_ns,
             table,
@@ -293,7 +308,11 @@ impl<S: Store> Core<S> {
         }
         let began = *self.first_tick.get_or_insert(wall_ns);
         let mark = staged.mark(table, &Scope::Global);
-        if let Some(host) = park_due(table, global, &mark, self.node, paces, (wall_ns, began)) {
+        let due = tick.wanted.waiting.and_then(|waiting| {
+            let times = (wall_ns, began, waiting);
+            park_due(table, global, &mark, self.node, &tick.paces, times)
+        });
+        if let Some(host) = due {
             let by = global.names.get(&self.node).map_or("", String::as_str);
             let value = Value::text(&format!("at={} by={by}", wall_ns / 1_000_000_000));
             if let (Some(key), Ok(value)) = (parked_key(&host), value) {
@@ -305,14 +324,6 @@ impl<S: Store> Core<S> {
             done.written.extend(committed.entries);
         }
     }
-}
-
-fn own_resources(table: &Table, host: &str) -> Vec<String> {
-    let mut found: Vec<String> = resources(table).into_iter().collect();
-    found.retain(|res| {
-        mars_meta_model::scope_includes(table, &Scope::Resource(res.as_str().into()), host)
-    });
-    found
 }
 
 /// Removes the scope's tombstones at or below its floor.

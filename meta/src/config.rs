@@ -1,6 +1,7 @@
 //! How a store is opened: configuration, the node's identity, and what can go wrong.
 
 use crate::core::CoreOpenError;
+use crate::sled_store::SledError;
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_model::{NodeId, Store, Write};
 use std::fmt;
@@ -97,6 +98,35 @@ pub enum OpenError<E> {
     /// No thread for the writer.
     #[error("the writer of the metadata store cannot be started: {0}")]
     Thread(#[source] std::io::Error),
+}
+
+impl OpenError<SledError> {
+    /// Whether the store is damaged ([`SledError::is_damage`]), so that only a new one, refilled, helps.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Backend(error) | Self::Core(CoreOpenError::Store(error)) => error.is_damage(),
+            Self::Core(CoreOpenError::Ceiling(_) | CoreOpenError::Collection(_))
+            | Self::NodeId(_) => true,
+            Self::OtherNode { .. } | Self::Thread(_) => false,
+        }
+    }
+
+    /// Whether this program cannot use what is on disk, however often it tries: damage, another node's store, or one of
+    /// another version. Not so if it is in use, or if the system refuses.
+    #[must_use]
+    pub const fn is_unusable(&self) -> bool {
+        match self {
+            Self::Backend(error) | Self::Core(CoreOpenError::Store(error)) => {
+                error.is_damage()
+                    || matches!(error, SledError::Format { .. } | SledError::Record { .. })
+            }
+            Self::Core(CoreOpenError::Ceiling(_) | CoreOpenError::Collection(_))
+            | Self::NodeId(_)
+            | Self::OtherNode { .. } => true,
+            Self::Thread(_) => false,
+        }
+    }
 }
 
 /// The identity in the store; made there if it has none.

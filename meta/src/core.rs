@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the local record that holds the clock's ceiling.
-const CEILING: &str = "ceiling";
+pub(crate) const CEILING: &str = "ceiling";
 /// Name of the local record that backends hold their format in.
 const FORMAT: &str = "format";
 /// Why a local record may not be written.
@@ -222,9 +222,11 @@ impl<S: Store> Core<S> {
         let mut table = write(&self.table);
         for (key, entry) in staged.entries {
             // What is staged won by the merge rule already, perhaps after the held entry was forgotten.
-            table.remove(&key);
-            if let Some(entry) = entry {
-                table.merge(entry);
+            match entry {
+                Some(entry) => table.put(entry),
+                None => {
+                    table.remove(&key);
+                }
             }
         }
         for (scope, mark) in staged.marks {

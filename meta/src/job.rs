@@ -99,6 +99,9 @@ pub struct Committed {
 pub enum MergeResult {
     /// It was newer and is held now.
     Applied,
+    /// The same, with a new stamp: it is an import, and its own stamp lay at or below the floor, or below that of an import
+    /// which had to get a new one. The stamp of the tree is kept beside it.
+    AppliedAnew,
     /// It was there already.
     Duplicate,
     /// What is there is newer; the entry was dropped.

@@ -10,18 +10,20 @@
 mod collect;
 mod config;
 mod core;
+mod fsck;
 mod hub;
 mod job;
 mod ledger;
 pub mod limits;
 mod node;
-mod record;
+pub mod record;
 mod server;
 mod sled_store;
 mod writer;
 
 pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
+pub use fsck::{Damaged, Fsck, FsckError, fsck};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 pub use ledger::Grave;
@@ -29,4 +31,4 @@ pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
 };
-pub use sled_store::{SledError, SledStore, set_aside};
+pub use sled_store::{SledError, SledStore, aside_name, set_aside};

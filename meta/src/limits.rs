@@ -22,7 +22,7 @@ pub const GROUP_CHANGES_MAX: usize = 4096;
 pub const GATHER_MAX_US: u64 = 500;
 
 /// Entries of one part of a bulk import.
-pub const IMPORT_PART_LEN: usize = 1000;
+pub const IMPORT_PART_LEN: usize = 4000;
 /// Parts of a bulk import that wait behind the one being committed; they share a commit.
 pub const IMPORT_PARTS_AHEAD: usize = 4;
 
@@ -39,6 +39,9 @@ pub const SLED_CACHE_BYTES: u64 = 64 << 20;
 pub const SLED_FLUSH_EVERY_MS: u64 = 250;
 /// How long opening waits for another process to release the store, in ms.
 pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
+
+/// Damaged records that a check names; more are counted.
+pub const DAMAGED_NAMED_MAX: usize = 100;
 
 /// How long a new connection may take for its greeting, in ms.
 pub const GREETING_TIMEOUT_MS: u64 = 5000;

@@ -1,6 +1,6 @@
 //! Keys and records of the store on disk, format 1: `docs/spec/store.md`.
 
-use mars_meta_model::Key;
+use mars_meta_model::{DecodeEntryError, Entry, Key, decode_entry};
 
 /// Content of the format record.
 pub(crate) const FORMAT: &str = "mars-meta 1";
@@ -10,28 +10,68 @@ const HEADER_LEN: usize = 5;
 
 /// Why a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RecordError {
+pub enum RecordError {
+    /// Fewer bytes than the header.
     #[error("it has {0} bytes, fewer than its header")]
     Short(usize),
+    /// Of another version.
     #[error("it has version {0}, this program reads version {RECORD_VERSION}: upgrade it")]
     Version(u8),
+    /// Damaged.
     #[error("its checksum is {found:08x}, not {expected:08x}")]
-    Checksum { expected: u32, found: u32 },
+    Checksum {
+        /// As stored.
+        expected: u32,
+        /// Of the bytes.
+        found: u32,
+    },
+    /// More than an entry.
     #[error("it has bytes behind its entry")]
     Trailing,
+    /// A record in the place of another.
     #[error("its entry has another key")]
     OtherKey,
+    /// Not of this format.
     #[error("it belongs to no known table")]
     Table,
 }
 
+/// Why a record, or the entry in it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The entry.
+    #[error(transparent)]
+    Entry(#[from] DecodeEntryError),
+}
+
+impl BodyError {
+    /// A record of no known table.
+    pub(crate) const fn table() -> Self {
+        Self::Record(RecordError::Table)
+    }
+
+    /// Whether it is not damaged but of a later version, as far as can be told.
+    pub(crate) const fn is_later(&self) -> bool {
+        matches!(
+            self,
+            Self::Record(RecordError::Version(_))
+                | Self::Entry(DecodeEntryError::Version(_) | DecodeEntryError::Flags(_))
+        )
+    }
+}
+
 /// Key of an entry's record.
-pub(crate) fn entry_key(key: &Key) -> Vec<u8> {
+#[must_use]
+pub fn entry_key(key: &Key) -> Vec<u8> {
     [b"e|", key.as_str().as_bytes()].concat()
 }
 
 /// Key of a local record.
-pub(crate) fn local_key(name: &str) -> Vec<u8> {
+#[must_use]
+pub fn local_key(name: &str) -> Vec<u8> {
     [b"l|", name.as_bytes()].concat()
 }
 
@@ -40,7 +80,8 @@ fn checksum(key: &[u8], body: &[u8]) -> u32 {
 }
 
 /// Version, checksum over key and body, body.
-pub(crate) fn seal_record(key: &[u8], body: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn seal_record(key: &[u8], body: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEADER_LEN + body.len());
     record.push(RECORD_VERSION);
     record.extend_from_slice(&checksum(key, body).to_le_bytes());
@@ -49,7 +90,10 @@ pub(crate) fn seal_record(key: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 /// The body of a record.
-pub(crate) fn open_record<'a>(key: &[u8], record: &'a [u8]) -> Result<&'a [u8], RecordError> {
+///
+/// # Errors
+/// [`RecordError`].
+pub fn open_record<'a>(key: &[u8], record: &'a [u8]) -> Result<&'a [u8], RecordError> {
     let short = RecordError::Short(record.len());
     let (version, rest) = record.split_first().ok_or(short)?;
     if *version != RECORD_VERSION {
@@ -61,6 +105,22 @@ pub(crate) fn open_record<'a>(key: &[u8], record: &'a [u8]) -> Result<&'a [u8], 
         return Err(RecordError::Checksum { expected, found });
     }
     Ok(body)
+}
+
+/// The entry in a record.
+///
+/// # Errors
+/// [`BodyError`].
+pub fn open_entry(key: &[u8], record: &[u8]) -> Result<Entry, BodyError> {
+    let body = open_record(key, record)?;
+    let (entry, len) = decode_entry(body)?;
+    if len != body.len() {
+        return Err(RecordError::Trailing.into());
+    }
+    if entry_key(&entry.key) != key {
+        return Err(RecordError::OtherKey.into());
+    }
+    Ok(entry)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The durable backend: sled. No other file names it. The layout is specified in `docs/spec/store.md`.
 
 use crate::limits::{OPEN_LOCK_WAIT_MS, SLED_CACHE_BYTES, SLED_FLUSH_EVERY_MS};
-use crate::record::{FORMAT, RecordError, entry_key, local_key, open_record, seal_record};
-use mars_meta_model::{Entry, Store, Write, decode_entry, encode_entry};
+use crate::record::{
+    BodyError, FORMAT, entry_key, local_key, open_entry, open_record, seal_record,
+};
+use mars_meta_model::{Entry, Store, Write, encode_entry};
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,6 +63,8 @@ pub enum SledError {
         record: String,
         /// The reason.
         reason: String,
+        /// It is of a later version, as far as can be told: an upgrade reads it.
+        later: bool,
     },
     /// A write or sync failed; whether it is on disk is known after opening again.
     #[error("the metadata store {path} could not be written: {reason}")]
@@ -71,6 +75,23 @@ pub enum SledError {
         reason: String,
     },
 }
+
+impl SledError {
+    /// Whether the store is damaged: no other program reads it either, and waiting or mending the machine does not
+    /// help. Not so if it is in use, of a later version, or if the file system refuses.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::NoFormat(_) => true,
+            Self::Record { later, .. } => !*later,
+            Self::InUse(_) | Self::Io { .. } | Self::Format { .. } | Self::Write { .. } => false,
+        }
+    }
+}
+
+/// Takes the key of a record, and what it holds.
+pub(crate) type RecordSink<'s> =
+    dyn FnMut(&[u8], Result<Option<Entry>, BodyError>) -> Result<(), SledError> + 's;
 
 /// A [`Store`] in a folder of its own.
 #[derive(Debug)]
@@ -94,15 +115,21 @@ impl SledStore {
         let store = Self::open_existing(path)?;
         match store.read(&local_key("format"))? {
             None => Err(SledError::NoFormat(path.to_owned())),
-            Some(found) if found != FORMAT.as_bytes() => Err(SledError::Format {
-                path: path.to_owned(),
-                found: found.escape_ascii().to_string(),
-            }),
+            Some(found) if found != FORMAT.as_bytes() => Err(store.other_format(&found)),
             Some(_) => Ok(store),
         }
     }
 
-    fn open_existing(path: &Path) -> Result<Self, SledError> {
+    /// The store has another format than this program writes.
+    pub(crate) fn other_format(&self, found: &[u8]) -> SledError {
+        SledError::Format {
+            path: self.path.clone(),
+            found: found.escape_ascii().to_string(),
+        }
+    }
+
+    /// Opens what is in the folder without a look at its format; sled makes what is missing.
+    pub(crate) fn open_existing(path: &Path) -> Result<Self, SledError> {
         let deadline = Instant::now() + Duration::from_millis(OPEN_LOCK_WAIT_MS);
         loop {
             match open_guarded(path) {
@@ -114,44 +141,44 @@ impl SledStore {
         }
     }
 
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SledError> {
-        let found = guarded(|| self.db.get(key)).map_err(|reason| self.broken(reason))?;
+    /// The body of a record.
+    pub(crate) fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SledError> {
+        let found = guarded(|| self.db.get(key)).map_err(|fault| fault.of(&self.path))?;
         found
             .map(|bytes| open_record(key, &bytes).map(<[u8]>::to_vec))
             .transpose()
-            .map_err(|error| self.bad_record(key, &error))
+            .map_err(|error| self.bad_record(key, &error.into()))
     }
 
-    fn broken(&self, reason: String) -> SledError {
-        SledError::Broken {
-            path: self.path.clone(),
-            reason,
-        }
-    }
-
-    fn bad_record(&self, key: &[u8], reason: &impl ToString) -> SledError {
+    fn bad_record(&self, key: &[u8], error: &BodyError) -> SledError {
         SledError::Record {
             path: self.path.clone(),
             record: key.escape_ascii().to_string(),
-            reason: reason.to_string(),
+            reason: error.to_string(),
+            later: error.is_later(),
         }
     }
 
-    fn read_entry(&self, key: &[u8], bytes: &[u8]) -> Result<Entry, SledError> {
-        let body = open_record(key, bytes).map_err(|error| self.bad_record(key, &error))?;
-        let (entry, len) = decode_entry(body).map_err(|error| self.bad_record(key, &error))?;
-        if len != body.len() {
-            return Err(self.bad_record(key, &RecordError::Trailing));
+    /// Hands every record to `sink`, with what it holds: an entry, nothing for a local record, or what is wrong
+    /// with it.
+    pub(crate) fn each_record(&self, sink: &mut RecordSink<'_>) -> Result<(), SledError> {
+        let mut iter = self.db.iter();
+        while let Some((key, bytes)) =
+            guarded(|| iter.next().transpose()).map_err(|fault| fault.of(&self.path))?
+        {
+            let found = match &key[..] {
+                [b'e', b'|', ..] => open_entry(&key, &bytes).map(Some),
+                [b'l', b'|', ..] => open_record(&key, &bytes).map(|_| None).map_err(Into::into),
+                _ => Err(BodyError::table()),
+            };
+            sink(&key, found)?;
         }
-        if entry_key(&entry.key) != key {
-            return Err(self.bad_record(key, &RecordError::OtherKey));
-        }
-        Ok(entry)
+        Ok(())
     }
 
     /// Flush, then sync of the data file: sled's flush alone leaves the data to the kernel.
     fn sync(&self) -> Result<(), String> {
-        guarded(|| self.db.flush())?;
+        guarded(|| self.db.flush()).map_err(|fault| fault.reason)?;
         self.data.sync_data().map_err(|error| error.to_string())
     }
 }
@@ -160,19 +187,12 @@ impl Store for SledStore {
     type Error = SledError;
 
     fn load(&mut self, sink: &mut dyn FnMut(Entry)) -> Result<(), SledError> {
-        let mut iter = self.db.iter();
-        while let Some((key, bytes)) =
-            guarded(|| iter.next().transpose()).map_err(|reason| self.broken(reason))?
-        {
-            match &key[..] {
-                [b'e', b'|', ..] => sink(self.read_entry(&key, &bytes)?),
-                [b'l', b'|', ..] => {
-                    open_record(&key, &bytes).map_err(|error| self.bad_record(&key, &error))?;
-                }
-                _ => return Err(self.bad_record(&key, &RecordError::Table)),
+        self.each_record(&mut |key, found| {
+            if let Some(entry) = found.map_err(|error| self.bad_record(key, &error))? {
+                sink(entry);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn commit(&mut self, writes: &[Write<'_>]) -> Result<(), SledError> {
@@ -199,6 +219,7 @@ impl Store for SledStore {
             }
         }
         guarded(|| self.db.apply_batch(batch))
+            .map_err(|fault| fault.reason)
             .and_then(|()| self.sync())
             .map_err(|reason| SledError::Write {
                 path: self.path.clone(),
@@ -211,12 +232,23 @@ impl Store for SledStore {
     }
 }
 
-/// Renames the folder of a store that does not open to `NAME.bad-SECONDS`, next to it, and returns the new
-/// path. The caller decided that the node starts empty and refills from its peers.
-///
-/// # Errors
-/// If the folder cannot be renamed; it is then where it was.
-pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+#[cfg(test)]
+impl SledStore {
+    /// A record as it lies on disk.
+    pub(crate) fn raw(&self, key: &[u8]) -> Vec<u8> {
+        self.db.get(key).unwrap().unwrap().to_vec()
+    }
+
+    /// Puts any bytes in the place of a record.
+    pub(crate) fn put_raw(&self, key: &[u8], record: &[u8]) {
+        self.db.insert(key, record).unwrap();
+        self.sync().unwrap();
+    }
+}
+
+/// Where [`set_aside`] would put the folder `path` now: `NAME.bad-SECONDS`, next to it.
+#[must_use]
+pub fn aside_name(path: &Path) -> PathBuf {
     let secs = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -229,9 +261,17 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
         }
         aside = path.with_file_name(format!("{name}.bad-{secs}.{more}"));
     }
-    fs::rename(path, &aside)?;
-    sync_parent(path)?;
-    Ok(aside)
+    aside
+}
+
+/// Renames the folder of a store that does not open to `aside` (see [`aside_name`]). The caller decided that the node
+/// starts empty and refills from its peers.
+///
+/// # Errors
+/// If the folder cannot be renamed; it is then where it was.
+pub fn set_aside(path: &Path, aside: &Path) -> io::Result<()> {
+    fs::rename(path, aside)?;
+    sync_parent(path)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -296,17 +336,18 @@ fn open_guarded(path: &Path) -> Result<SledStore, SledError> {
                 .open()
         })
     });
-    let broken = |reason| SledError::Broken {
-        path: path.to_owned(),
-        reason,
-    };
     let db = match opened.join() {
         Ok(Ok(db)) => db,
-        Ok(Err(reason)) if reason.contains("could not acquire lock") => {
+        Ok(Err(fault)) if fault.reason.contains("could not acquire lock") => {
             return Err(SledError::InUse(path.to_owned()));
         }
-        Ok(Err(reason)) => return Err(broken(reason)),
-        Err(_) => return Err(broken("the opening thread ended unexpectedly".to_owned())),
+        Ok(Err(fault)) => return Err(fault.of(path)),
+        Err(_) => {
+            return Err(SledError::Broken {
+                path: path.to_owned(),
+                reason: "the opening thread ended unexpectedly".to_owned(),
+            });
+        }
     };
     let data = File::open(path.join("db")).map_err(|error| io_error(path, error))?;
     Ok(SledStore {
@@ -316,20 +357,75 @@ fn open_guarded(path: &Path) -> Result<SledStore, SledError> {
     })
 }
 
-/// Runs `work`, turning errors and panics of sled into a text.
-fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+/// What sled reported.
+struct Fault {
+    reason: String,
+    kind: FaultKind,
+}
+
+enum FaultKind {
+    /// The operating system refused: says nothing about what is on disk.
+    Io(io::ErrorKind),
+    /// A feature or format that this sled does not know.
+    Unsupported,
+    Damage,
+}
+
+impl Fault {
+    fn of(self, path: &Path) -> SledError {
+        let path = path.to_owned();
+        match self.kind {
+            FaultKind::Io(kind) => SledError::Io {
+                path,
+                error: io::Error::new(kind, self.reason),
+            },
+            FaultKind::Unsupported => SledError::Format {
+                path,
+                found: self.reason,
+            },
+            FaultKind::Damage => SledError::Broken {
+                path,
+                reason: self.reason,
+            },
+        }
+    }
+}
+
+/// sled hands errors of the system on as texts, sometimes in a panic.
+fn is_of_the_system(reason: &str) -> bool {
+    reason.contains("Os { code:") || reason.contains("(os error ")
+}
+
+/// Runs `work`, turning errors and panics of sled into faults.
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => {
+            let reason = error.to_string();
+            let kind = match &error {
+                // Without a number of the system, sled made it up of what it had read.
+                sled::Error::Io(error)
+                    if error.raw_os_error().is_some() || is_of_the_system(&reason) =>
+                {
+                    FaultKind::Io(error.kind())
+                }
+                sled::Error::Unsupported(_) => FaultKind::Unsupported,
+                _ => FaultKind::Damage,
+            };
+            Err(Fault { reason, kind })
+        }
         Err(panic) => {
             let text = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!(
-                "sled gave up: {}",
-                text.unwrap_or("no reason given")
-            ))
+            let reason = format!("sled gave up: {}", text.unwrap_or("no reason given"));
+            let kind = if is_of_the_system(&reason) {
+                FaultKind::Io(io::ErrorKind::Other)
+            } else {
+                FaultKind::Damage
+            };
+            Err(Fault { reason, kind })
         }
     }
 }
@@ -348,9 +444,9 @@ mod tests {
         (dir, store)
     }
 
-    fn load_error(key: &[u8], record: Vec<u8>) -> String {
+    fn load_error(key: &[u8], record: Vec<u8>) -> SledError {
         let (_dir, mut store) = store_with(key, record);
-        store.load(&mut |_| {}).unwrap_err().to_string()
+        store.load(&mut |_| {}).unwrap_err()
     }
 
     #[test]
@@ -380,6 +476,9 @@ mod tests {
         ];
         for (key, record, reason) in cases {
             let error = load_error(key.as_bytes(), record);
+            // What a later program wrote is no damage.
+            assert_eq!(error.is_damage(), !reason.contains("version"), "{error}");
+            let error = error.to_string();
             assert!(error.contains(&format!("'{key}'")), "{error}");
             assert!(error.contains(reason), "{error}");
             assert!(error.contains("set the store aside"), "{error}");
@@ -394,6 +493,24 @@ mod tests {
         drop(store);
         let error = SledStore::open(&dir.path().join("db")).unwrap_err();
         assert!(matches!(error, SledError::Format { .. }), "{error}");
+        assert!(!error.is_damage());
         assert!(error.to_string().contains("'mars-meta 2'"), "{error}");
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_no_damage() {
+        let path = Path::new("/db");
+        let eio = || io::Error::from_raw_os_error(5);
+        let fails = |error: sled::Error| {
+            let outcome: Result<(), Fault> = guarded(|| Err(error));
+            outcome.err().unwrap().of(path)
+        };
+        let io = sled::Error::Io(eio());
+        assert!(matches!(fails(io.clone()), SledError::Io { .. }));
+        assert!(matches!(fails(io), SledError::Io { .. }));
+        let torn = sled::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "short"));
+        assert!(fails(torn).is_damage());
+        let later = sled::Error::Unsupported("version 2".to_owned());
+        assert!(!fails(later).is_damage());
     }
 }

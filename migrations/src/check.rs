@@ -5,15 +5,12 @@ use crate::limits::{REPLICAS_COMPARED_MAX, STAMPS_LOST_LINKS_MIN, STAMPS_LOST_WI
 use crate::place::look_alike;
 use crate::report::{CellKind, Report, Source, Warning, WarningKind as W};
 use crate::{ObjectKind, Scan, show_bytes};
-use mars_meta_model::{Entry, Membership, Table, View, check_name, members};
+use mars_meta_model::{Entry, Key, Membership, View, check_name, members};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All warnings about a plan, in order of kind and subject.
 pub(crate) fn warnings(scan: &Scan, entries: &[Entry], report: &Report) -> Vec<Warning> {
-    let mut table = Table::new();
-    for entry in entries {
-        table.merge(entry.clone());
-    }
+    let table = Planned(entries);
     let mut out = Out(Vec::new());
     the_tree(scan, &table, report, &mut out);
     let mut files: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
@@ -40,6 +37,29 @@ pub(crate) fn warnings(scan: &Scan, entries: &[Entry], report: &Report) -> Vec<W
     out.0
 }
 
+/// The entries of a plan, in key order, each key once.
+struct Planned<'e>(&'e [Entry]);
+
+impl<'e> Planned<'e> {
+    /// Those whose key begins with `prefix`.
+    fn below(&self, prefix: &str) -> impl Iterator<Item = &'e Entry> + use<'e> {
+        let first = self.0.partition_point(|entry| entry.key.as_str() < prefix);
+        let prefix = prefix.to_owned();
+        (self.0[first..].iter()).take_while(move |entry| entry.key.as_str().starts_with(&prefix))
+    }
+}
+
+impl View for Planned<'_> {
+    fn entry(&self, key: &Key) -> Option<&Entry> {
+        let at = self.0.binary_search_by(|entry| entry.key.cmp(key)).ok()?;
+        self.0.get(at)
+    }
+
+    fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
+        Box::new(self.below(prefix))
+    }
+}
+
 struct Out(Vec<Warning>);
 
 impl Out {
@@ -60,7 +80,7 @@ fn resource_leaf(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("resource-")?.split_once('/')
 }
 
-fn the_tree(scan: &Scan, table: &Table, report: &Report, out: &mut Out) {
+fn the_tree(scan: &Scan, table: &Planned<'_>, report: &Report, out: &mut Out) {
     match table.text("uuid") {
         None => out.warn(W::NoUuid, "", "the tree has no uuid: it may be incomplete"),
         Some("(any)") => out.warn(
@@ -78,21 +98,21 @@ fn the_tree(scan: &Scan, table: &Table, report: &Report, out: &mut Out) {
     for row in report.taken.iter().chain(&report.derived) {
         if let Some(from) = &row.clamped_from {
             let text = format!("stamp {from} is out of bounds and was replaced");
-            out.warn(W::Clamped, &row.key, text);
+            out.warn(W::Clamped, row.key.as_str(), text);
         }
         if row.preliminary {
             let text = format!(
                 "preliminary value (stamp {}): anything real replaces it",
                 row.stamp
             );
-            out.warn(W::Preliminary, &row.key, text);
+            out.warn(W::Preliminary, row.key.as_str(), text);
         }
         if row.source == Source::Link && row.kind == CellKind::Value {
             stamps.push(row.stamp.as_nanos());
         }
-        if let Some(like) = look_alike(row.key.as_bytes()) {
+        if let Some(like) = look_alike(row.key.as_str().as_bytes()) {
             let text = format!("only looks like '{like}'; taken as a key without a meaning");
-            out.warn(W::LookAlike, &row.key, text);
+            out.warn(W::LookAlike, row.key.as_str(), text);
         }
     }
     stamps.sort_unstable();
@@ -119,10 +139,10 @@ struct Resource<'t> {
 }
 
 impl<'t> Resource<'t> {
-    fn read(table: &'t Table, name: &'t str, files: &'t [(&'t str, u64)]) -> Self {
+    fn read(table: &Planned<'t>, name: &'t str, files: &'t [(&'t str, u64)]) -> Self {
         let prefix = format!("resource-{name}/");
         let texts: BTreeMap<&str, &str> = table
-            .scan_after(&prefix, None)
+            .below(&prefix)
             .filter_map(|entry| Some((entry.key.as_str().get(prefix.len()..)?, entry.text()?)))
             .collect();
         let mut replicas: BTreeMap<&str, Replica> = BTreeMap::new();
@@ -168,7 +188,7 @@ impl<'t> Resource<'t> {
             .map(|(host, _)| host.as_str())
     }
 
-    fn check_members(&self, table: &Table, out: &mut Out) {
+    fn check_members(&self, table: &Planned<'_>, out: &mut Out) {
         if let Err(error) = check_name(self.name, "resource") {
             out.warn(W::BadName, &self.key(""), error.to_string());
         }

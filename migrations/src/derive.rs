@@ -42,12 +42,12 @@ pub(crate) fn members(keys: &BTreeMap<Key, Candidate>, scan: &Scan) -> BTreeMap<
         };
         found.insert(
             key,
-            Candidate {
+            Candidate::new(
                 cell,
-                mtime_ns: decides.mtime_ns,
-                source: Source::Derived(decides.path.clone()),
-                path: decides.path,
-            },
+                decides.mtime_ns,
+                Source::Derived(decides.path.clone()),
+                decides.path,
+            ),
         );
     }
     found
@@ -78,7 +78,7 @@ fn words(
             Word {
                 live,
                 mtime_ns: candidate.mtime_ns,
-                path: candidate.path.clone(),
+                path: candidate.path(key),
             },
         );
     }

@@ -39,7 +39,7 @@ impl fmt::Display for KeyRow {
             f,
             "{} {}",
             self.stamp,
-            crate::show_bytes(self.key.as_bytes())
+            crate::show_bytes(self.key.as_str().as_bytes())
         )?;
         if self.kind == CellKind::Tombstone {
             f.write_str(" (deleted)")?;
@@ -56,6 +56,9 @@ impl fmt::Display for KeyRow {
         }
         if self.preliminary {
             f.write_str(" (preliminary)")?;
+        }
+        if self.stamped_anew {
+            f.write_str(" (stamped anew)")?;
         }
         Ok(())
     }
@@ -81,6 +84,14 @@ impl fmt::Display for Report {
                 f,
                 "{} stamps out of bounds were replaced, {} entries are preliminary",
                 c.clamped, c.preliminary
+            )?;
+        }
+        if c.stamped_anew > 0 {
+            writeln!(
+                f,
+                "{} are older than deletions that the cluster has forgotten: they have new stamps, and the tree's \
+                 beside them",
+                c.stamped_anew
             )?;
         }
         section(f, "trees", &self.trees, |tree| {

@@ -8,6 +8,7 @@ use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View};
 use mars_meta_model::{ParseValueError, check_host_name};
 use std::collections::BTreeMap;
+use std::collections::btree_map;
 
 /// How an import treats stamps.
 #[derive(Clone, Copy, Debug)]
@@ -63,10 +64,11 @@ impl Plan {
             let Some(old) = held.entry(&entry.key) else {
                 continue;
             };
-            if old.origin == NodeId::IMPORTED && old.cell == entry.cell && old.stamp < entry.stamp {
-                entry.stamp = old.stamp;
+            let told = old.tree_stamp();
+            if old.origin == NodeId::IMPORTED && old.cell == entry.cell && told < entry.stamp {
+                entry.stamp = told;
                 entry.epoch = old.epoch;
-                settled.insert(entry.key.as_str().to_owned(), old.stamp);
+                settled.insert(entry.key.clone(), told);
             }
         }
         let report = &mut self.report;
@@ -88,8 +90,25 @@ pub(crate) struct Candidate {
     /// As found, not clamped.
     pub(crate) mtime_ns: i128,
     pub(crate) source: Source,
-    /// Escaped.
-    pub(crate) path: String,
+    /// Escaped; `None` for a link that is the key's own.
+    path: Option<String>,
+}
+
+impl Candidate {
+    pub(crate) const fn new(cell: Cell, mtime_ns: i128, source: Source, path: String) -> Self {
+        Self {
+            cell,
+            mtime_ns,
+            source,
+            path: Some(path),
+        }
+    }
+
+    /// The path, escaped, of the object that says this about `key`.
+    pub(crate) fn path(&self, key: &Key) -> String {
+        let own = || show_bytes(key.as_str().as_bytes());
+        self.path.clone().unwrap_or_else(own)
+    }
 }
 
 /// Turns a listed tree into entries. Pure: the same list and options give the same plan.
@@ -184,23 +203,26 @@ impl<'s> Planner<'s> {
             cell,
             mtime_ns: object.mtime_ns,
             source,
-            path: show_bytes(&object.path),
+            path: (object.path != key.as_str().as_bytes()).then(|| show_bytes(&object.path)),
         };
-        let loser = match self.keys.get(&key) {
-            Some(old) if (old.mtime_ns, &old.cell) >= (new.mtime_ns, &new.cell) => {
-                Some((new, old.path.clone()))
+        let mut held = match self.keys.entry(key) {
+            btree_map::Entry::Vacant(free) => {
+                free.insert(new);
+                return;
             }
-            _ => {
-                let by = new.path.clone();
-                self.keys.insert(key, new).map(|old| (old, by))
-            }
+            btree_map::Entry::Occupied(held) => held,
         };
-        if let Some((loser, by)) = loser {
-            self.report.skipped.push(SkippedRow {
-                path: loser.path,
-                reason: SkipReason::Superseded(by),
-            });
-        }
+        let (loser, by) = if (held.get().mtime_ns, &held.get().cell) >= (new.mtime_ns, &new.cell) {
+            (new.path(held.key()), held.get().path(held.key()))
+        } else {
+            let by = new.path(held.key());
+            let old = held.insert(new);
+            (old.path(held.key()), by)
+        };
+        self.report.skipped.push(SkippedRow {
+            path: loser,
+            reason: SkipReason::Superseded(by),
+        });
     }
 
     fn late(&mut self, object: &Object, late: &Late<'_>) {
@@ -261,24 +283,15 @@ impl<'s> Planner<'s> {
         let derived = derive::members(&self.keys, scan);
         let mut entries = Vec::with_capacity(self.keys.len() + derived.len());
         let all = [
-            (&self.keys, &mut self.report.taken),
-            (&derived, &mut self.report.derived),
+            (std::mem::take(&mut self.keys), &mut self.report.taken),
+            (derived, &mut self.report.derived),
         ];
         for (candidates, rows) in all {
+            rows.reserve_exact(candidates.len());
             for (key, candidate) in candidates {
                 let (stamp, clamped) = options.stamp(candidate.mtime_ns);
-                entries.push(Entry {
-                    key: key.clone(),
-                    cell: candidate.cell.clone(),
-                    epoch: 0,
-                    stamp,
-                    origin: NodeId::IMPORTED,
-                    boot: 0,
-                    forced: true,
-                    ext: Box::default(),
-                });
                 rows.push(KeyRow {
-                    key: key.as_str().to_owned(),
+                    key: key.clone(),
                     kind: match candidate.cell {
                         Cell::Live(_) => CellKind::Value,
                         Cell::Tombstone => CellKind::Tombstone,
@@ -286,7 +299,18 @@ impl<'s> Planner<'s> {
                     stamp,
                     clamped_from: clamped.then(|| sec_nsec(candidate.mtime_ns)),
                     preliminary: candidate.mtime_ns < PRELIMINARY_BELOW_NS,
-                    source: candidate.source.clone(),
+                    stamped_anew: false,
+                    source: candidate.source,
+                });
+                entries.push(Entry {
+                    key,
+                    cell: candidate.cell,
+                    epoch: 0,
+                    stamp,
+                    origin: NodeId::IMPORTED,
+                    boot: 0,
+                    forced: true,
+                    ext: Box::default(),
                 });
             }
         }

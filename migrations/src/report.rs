@@ -2,8 +2,9 @@
 
 use crate::SkipReason;
 use mars_lamport::Timestamp;
-use mars_meta_model::Merge;
+use mars_meta_model::{Key, Merge};
 use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Whether an entry holds a value or deletes its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +36,8 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyRow {
     /// The key.
-    pub key: String,
+    #[serde(serialize_with = "as_text")]
+    pub key: Key,
     /// Value or tombstone.
     pub kind: CellKind,
     /// The stamp it was given.
@@ -47,13 +49,16 @@ pub struct KeyRow {
     /// The stamp says that the value is preliminary: anything real replaces it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub preliminary: bool,
+    /// The store gave it a new stamp, and keeps this one beside it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stamped_anew: bool,
     /// Where it comes from.
     #[serde(flatten)]
     pub source: Source,
 }
 
-fn as_text<S: Serializer>(stamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(stamp)
+fn as_text<S: Serializer>(thing: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(thing)
 }
 
 /// One object that became no entry of its own.
@@ -235,6 +240,8 @@ pub struct Counts {
     pub clamped: usize,
     /// Entries that are preliminary.
     pub preliminary: usize,
+    /// Taken entries that were given a new stamp, derived ones included: see [`Outcome::TakenAnew`].
+    pub stamped_anew: usize,
     /// Objects that became no entry of their own.
     pub skipped: usize,
 }
@@ -244,6 +251,9 @@ pub struct Counts {
 pub enum Outcome {
     /// It was newer, and is stored.
     Taken,
+    /// The same, with a new stamp: its own is as old as deletions that the cluster has forgotten. The stamp of the tree
+    /// is kept beside it, and decides between imports.
+    TakenAnew,
     /// It was there already.
     Known,
     /// The store holds something newer.
@@ -323,10 +333,13 @@ impl Report {
             .chain(std::mem::take(&mut self.derived));
         let mut rows: Vec<KeyRow> = rows.collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
-        for (row, outcome) in rows.into_iter().zip(outcomes) {
+        for (mut row, outcome) in rows.into_iter().zip(outcomes) {
+            row.stamped_anew = *outcome == Outcome::TakenAnew;
             let list = match outcome {
-                Outcome::Taken if matches!(row.source, Source::Derived(_)) => &mut self.derived,
-                Outcome::Taken => &mut self.taken,
+                Outcome::Taken | Outcome::TakenAnew if matches!(row.source, Source::Derived(_)) => {
+                    &mut self.derived
+                }
+                Outcome::Taken | Outcome::TakenAnew => &mut self.taken,
                 Outcome::Known => &mut self.known,
                 Outcome::Older => &mut self.older,
                 Outcome::Refused => &mut self.refused,
@@ -367,6 +380,7 @@ impl Report {
             refused: self.refused.len(),
             clamped: of_all(|row| row.clamped_from.is_some()),
             preliminary: of_all(|row| row.preliminary),
+            stamped_anew: of_all(|row| row.stamped_anew),
             skipped: self.skipped.len(),
             ..self.counts
         };

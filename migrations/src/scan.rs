@@ -110,20 +110,25 @@ pub enum ScanError {
 /// four levels deep, so that neither loops nor deep nesting hold it up.
 ///
 /// Value and stamp of a link come from the same link, even if it is replaced meanwhile. In a tree in use, whole
-/// passes are repeated until the replay positions and versions of two agree; within a folder, positions are
+/// passes are repeated until the replay positions and versions of two readings agree; within a folder, positions are
 /// read before versions, and versions before logs.
 ///
 /// # Errors
 /// [`ScanError`]. What cannot be read below the root is no error but an [`ObjectKind::Unreadable`].
 pub fn scan_tree(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
-    let mut scan = one_pass(dir, options)?;
+    let mut scan = one_pass(dir, options, What::All)?;
     for _ in 1..options.passes_max {
-        let again = one_pass(dir, options)?;
+        let again = one_pass(dir, options, What::History)?;
         scan.unsettled = !history_links(&scan).eq(history_links(&again));
-        let unsettled = scan.unsettled;
-        scan = again;
-        scan.unsettled = unsettled;
-        if !unsettled {
+        if !scan.unsettled {
+            break;
+        }
+        // In use: what was listed may belong to a state between two.
+        let newer = one_pass(dir, options, What::All)?;
+        scan.unsettled = !history_links(&again).eq(history_links(&newer));
+        let settled = !scan.unsettled;
+        scan.objects = newer.objects;
+        if settled {
             break;
         }
     }
@@ -145,6 +150,15 @@ fn history_links(scan: &Scan) -> impl Iterator<Item = &Object> {
 
 const LOG_RANK: u8 = 2;
 
+/// Whether a name is that of a resource's folder, or in one, of a position or a version.
+fn leads_to_history(at_root: bool, name: &[u8]) -> bool {
+    if at_root {
+        name.starts_with(b"resource-")
+    } else {
+        read_rank(name) < LOG_RANK
+    }
+}
+
 /// The order of reading within a folder.
 fn read_rank(name: &[u8]) -> u8 {
     if name.starts_with(b"replay-") {
@@ -158,7 +172,16 @@ fn read_rank(name: &[u8]) -> u8 {
     }
 }
 
-fn one_pass(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
+/// What a pass lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Everything.
+    All,
+    /// Only the links that two passes must agree on.
+    History,
+}
+
+fn one_pass(dir: &Path, options: &ScanOptions, what: What) -> Result<Scan, ScanError> {
     let path = || dir.to_owned();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let error = |errno| match errno {
@@ -171,7 +194,7 @@ fn one_pass(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
         },
     };
     let root = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(error)?;
-    match list(&root, options.objects_max) {
+    match list_of(&root, options.objects_max, what) {
         Ok(scan) => Ok(scan),
         Err(Stop::Full) => Err(ScanError::TooMany {
             path: path(),
@@ -183,7 +206,12 @@ fn one_pass(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
 
 /// Lists the tree below an open folder in one pass.
 pub(crate) fn list(root: &OwnedFd, objects_max: usize) -> Result<Scan, Stop> {
+    list_of(root, objects_max, What::All)
+}
+
+fn list_of(root: &OwnedFd, objects_max: usize, what: What) -> Result<Scan, Stop> {
     let mut walk = Walk {
+        what,
         objects: Vec::new(),
         names: 0,
         limit: objects_max,
@@ -206,6 +234,7 @@ pub(crate) enum Stop {
 }
 
 struct Walk {
+    what: What,
     objects: Vec<Object>,
     /// Names seen so far, of all folders.
     names: usize,
@@ -215,7 +244,7 @@ struct Walk {
 impl Walk {
     /// Lists the content of one open folder and of all below that are to be entered.
     fn folder(&mut self, fd: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Stop> {
-        for name in self.names_of(fd)? {
+        for name in self.names_of(fd, path.is_empty())? {
             let len = path.len();
             if len > 0 {
                 path.push(b'/');
@@ -227,12 +256,15 @@ impl Walk {
         Ok(())
     }
 
-    fn names_of(&mut self, fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Stop> {
+    fn names_of(&mut self, fd: &OwnedFd, at_root: bool) -> Result<Vec<Vec<u8>>, Stop> {
         let mut names = Vec::new();
         for entry in Dir::read_from(fd).map_err(Stop::Unreadable)? {
             let entry = entry.map_err(Stop::Unreadable)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
+                continue;
+            }
+            if self.what == What::History && !leads_to_history(at_root, name) {
                 continue;
             }
             self.names += 1;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{AsyncUdpSocket, IdleTimeout, MtuDiscoveryConfig, Runtime, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, AsyncUdpSocket, IdleTimeout, MtuDiscoveryConfig, Runtime, TransportConfig,
+    VarInt,
+};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use crate::alpn::Alpn;
@@ -83,9 +86,15 @@ pub struct EndpointConfig {
     pub packet_threshold: u32,
     /// Round trips waited before a packet is taken for lost.
     pub time_threshold: f32,
+    /// Longest time for which the peer may keep an acknowledgement back, if it knows how to be told so: a lost packet is
+    /// sent again that much earlier. `None`: as the peer likes (25 ms).
+    pub ack_delay: Option<Duration>,
     /// Another congestion control than the library's own.
     pub congestion: Option<Arc<dyn ControllerFactory + Send + Sync>>,
 }
+
+/// Within a resource a change takes one way only; when its packet is lost, the next try is this much later than needed.
+const ACK_DELAY: Duration = Duration::from_millis(5);
 
 impl EndpointConfig {
     /// For metadata: small messages, small memory; serves gossip and joining.
@@ -104,6 +113,7 @@ impl EndpointConfig {
             mtu_discovery: false,
             packet_threshold: 3,
             time_threshold: 9.0 / 8.0,
+            ack_delay: Some(ACK_DELAY),
             congestion: None,
         }
     }
@@ -128,6 +138,7 @@ impl EndpointConfig {
         config.mtu_discovery = true;
         config.packet_threshold = 16;
         config.time_threshold = 2.0;
+        config.ack_delay = None;
         config
     }
 
@@ -155,6 +166,7 @@ impl EndpointConfig {
             mtu_discovery: false,
             packet_threshold: 3,
             time_threshold: 9.0 / 8.0,
+            ack_delay: None,
             congestion: None,
         }
     }
@@ -177,6 +189,7 @@ impl EndpointConfig {
             .datagram_send_buffer_size(bytes(w.datagram_send))
             .packet_threshold(self.packet_threshold)
             .time_threshold(self.time_threshold)
+            .ack_frequency_config(self.ack_delay.map(ack_frequency))
             .mtu_discovery_config(self.mtu_discovery.then(MtuDiscoveryConfig::default));
         if let Some(factory) = &self.congestion {
             t.congestion_controller_factory(Arc::clone(factory));
@@ -197,6 +210,12 @@ impl EndpointConfig {
             .max_concurrent_bidi_streams(VarInt::from_u32(STRANGER_STREAMS));
         Ok(Arc::new(t))
     }
+}
+
+fn ack_frequency(delay: Duration) -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.max_ack_delay(Some(delay));
+    config
 }
 
 impl fmt::Debug for EndpointConfig {

@@ -1,15 +1,22 @@
 //! Collection of tombstones: what is told to peers, and learnt from them. `docs/spec/gossip.md`, *Collection*.
+//!
+//! Nothing is said while nothing is to be collected; and a peer is told of a slot once.
 
-use crate::limits::{COLLECT_INTERVAL_NS, ITEMS_MAX, MARKS_INTERVAL_NS, MARKS_MAX};
+use crate::limits::{
+    COLLECT_INTERVAL_NS, CONTEXTS_MAX, ITEMS_MAX, MARKS_INTERVAL_NS, MARKS_MAX, RETELL_MAX_NS,
+    RETELL_NS, SLOTS_TOLD_MAX,
+};
 use crate::peer::Why;
 use crate::recon::floor;
 use crate::{
     BelowLine, Body, Context, Ctx, Event, Gossip, MarkLine, ScopeIndex, Summary, key_hash,
 };
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Collected, Mark, Sight, Task, sight};
-use mars_meta_model::{Entry, Key, Scope, scope_of};
-use std::collections::{BTreeMap, VecDeque};
+use mars_meta_model::collect::{
+    Collected, Mark, Paces, Sight, Slot, Task, Tick, parked_key, sight, wanted,
+};
+use mars_meta_model::{Entry, Key, NodeId, Scope, scope_of};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the core wants of the store.
 #[derive(Debug)]
@@ -17,6 +24,8 @@ pub(crate) struct Collecting {
     tasks: VecDeque<Task>,
     /// Tasks handed out whose outcome is not known.
     out: usize,
+    /// Contexts that wait until the store has answered.
+    contexts: VecDeque<(String, Context)>,
     /// When to look again, monotonic.
     pub(crate) due: u64,
     /// Checks over the marks as of the last look: made anew when the store reports a change.
@@ -28,6 +37,7 @@ impl Collecting {
         Self {
             tasks: VecDeque::new(),
             out: 0,
+            contexts: VecDeque::new(),
             due: ctx.now.saturating_add(COLLECT_INTERVAL_NS),
             checks: BTreeMap::new(),
         }
@@ -36,6 +46,73 @@ impl Collecting {
     fn is_busy(&self) -> bool {
         self.out > 0 || !self.tasks.is_empty()
     }
+
+    /// Contexts of a peer whose connection has ended say nothing about it any more.
+    pub(crate) fn forget(&mut self, host: &str) {
+        self.contexts.retain(|(from, _)| from != host);
+    }
+}
+
+/// Of two slots of a node, the greater one is the later.
+type Rank = (Timestamp, u64, Timestamp);
+
+/// What a peer is thought to know of a scope.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    slots: BTreeMap<NodeId, Rank>,
+    floor: Timestamp,
+    /// When all is told again if it still differs, and how long to wait the next time.
+    again: u64,
+    wait: u64,
+}
+
+impl Told {
+    fn heard(&mut self, mark: &Mark) {
+        self.floor = self.floor.max(mark.floor);
+        for (node, slot) in &mark.slots {
+            let known = self.slots.entry(*node).or_default();
+            *known = rank(slot).max(*known);
+        }
+    }
+
+    /// What is to be told now of a mark, `None` if nothing.
+    fn news(&mut self, mark: &Mark, now: u64) -> Option<Mark> {
+        let untold = |told: &Self| -> BTreeMap<NodeId, Slot> {
+            let new = |(node, slot): &(&NodeId, &Slot)| {
+                told.slots
+                    .get(*node)
+                    .is_none_or(|known| rank(slot) > *known)
+            };
+            let slots = mark.slots.iter().filter(new).take(SLOTS_TOLD_MAX);
+            slots.map(|(node, slot)| (*node, *slot)).collect()
+        };
+        let mut slots = untold(self);
+        let nothing = slots.is_empty() && mark.floor <= self.floor;
+        if nothing {
+            if now < self.again {
+                return None;
+            }
+            // It got lost, or the stores were not equal then.
+            self.slots.clear();
+            slots = untold(self);
+        }
+        self.wait = if nothing {
+            self.wait.saturating_mul(2).clamp(RETELL_NS, RETELL_MAX_NS)
+        } else {
+            RETELL_NS
+        };
+        self.again = now.saturating_add(self.wait);
+        let part = Mark {
+            floor: mark.floor,
+            slots,
+        };
+        self.heard(&part);
+        Some(part)
+    }
+}
+
+const fn rank(slot: &Slot) -> Rank {
+    (slot.stamp, slot.boot, slot.voted)
 }
 
 impl Gossip {
@@ -58,6 +135,7 @@ impl Gossip {
         if collected.removed.iter().any(removed) {
             self.refresh_topology(ctx);
         }
+        self.look_at_contexts(ctx);
     }
 
     pub(crate) fn note_marks(&mut self, ctx: &Ctx<'_>) {
@@ -75,10 +153,32 @@ impl Gossip {
         };
         if ctx.now >= self.collecting.due {
             self.collecting.due = ctx.now.saturating_add(COLLECT_INTERVAL_NS);
-            if !self.collecting.is_busy() {
-                self.collecting.tasks.push_back(Task::Tick(paces));
+            if !self.collecting.is_busy()
+                && let Some(tick) = self.tick(ctx, paces)
+            {
+                self.collecting.tasks.push_back(Task::Tick(tick));
             }
         }
+    }
+
+    /// What is due for collection, `None` if nothing is.
+    fn tick(&self, ctx: &Ctx<'_>, paces: Paces) -> Option<Tick> {
+        let own = &self.config.host;
+        let resources: BTreeSet<Scope> = self.topology.scopes_of(own);
+        let oldest = |scope: &Scope, above: Timestamp| {
+            let index = self.index.get(scope)?;
+            index.oldest_tombstone(above)
+        };
+        let node = (self.config.node, &resources);
+        let wanted = wanted(ctx.view, node, &paces, ctx.wall, oldest);
+        let parked = parked_key(own).and_then(|key| ctx.view.entry(&key)?.text());
+        let equal = parked.is_some() && self.peers.values().any(|peer| peer.marks_equal);
+        let due = !wanted.is_empty() || parked.is_some();
+        due.then_some(Tick {
+            paces,
+            wanted,
+            equal,
+        })
     }
 
     /// Sum of the checks of all that is shared with a peer.
@@ -102,12 +202,21 @@ impl Gossip {
             return;
         };
         peer.collects = theirs.is_some();
+        peer.marks_equal = ours.is_some() && ours == theirs;
         if ours.is_none() || theirs.is_none() || ours == theirs || ctx.now < peer.marks_next {
             return;
         }
+        let shared: BTreeSet<Scope> = peer.shared.iter().cloned().collect();
+        self.send_marks(ctx, host, &shared);
+    }
+
+    fn send_marks(&mut self, ctx: &Ctx<'_>, host: &str, resources: &BTreeSet<Scope>) {
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
         peer.marks_next = ctx.now.saturating_add(MARKS_INTERVAL_NS);
-        let shared = peer.shared.iter().chain(std::iter::once(&Scope::Global));
-        let lines: Vec<MarkLine> = shared
+        let scopes = resources.iter().chain(std::iter::once(&Scope::Global));
+        let lines: Vec<MarkLine> = scopes
             .map(|scope| MarkLine {
                 scope: scope.clone(),
                 floor: floor(ctx.view, scope),
@@ -141,6 +250,24 @@ impl Gossip {
 
     pub(crate) fn on_marks(&mut self, ctx: &Ctx<'_>, host: &str, lines: &[MarkLine]) {
         let mut changed = false;
+        let differ = |line: &&MarkLine| {
+            let ours = self.collecting.checks.get(&line.scope).copied();
+            ours.unwrap_or(0) != line.check && self.topology.shares(&line.scope, host)
+        };
+        let mut differ: BTreeSet<Scope> = lines
+            .iter()
+            .filter(differ)
+            .map(|l| l.scope.clone())
+            .collect();
+        let due = self
+            .peers
+            .get(host)
+            .is_some_and(|peer| ctx.now >= peer.marks_next);
+        if !differ.is_empty() && due && self.config.collect.is_some() {
+            // It may have more to tell than this node; of two, only one need have noticed that they differ.
+            differ.remove(&Scope::Global);
+            self.send_marks(ctx, host, &differ);
+        }
         for line in lines {
             if !self.topology.shares(&line.scope, host) {
                 continue;
@@ -159,14 +286,18 @@ impl Gossip {
                 continue;
             }
             let sum = self.scope_summary(&line.scope);
-            let context = Context {
-                scope: line.scope.clone(),
-                print: sum.print,
-                count: sum.count,
-                mark: mark.clone(),
+            let Some(peer) = self.peers.get_mut(host) else {
+                continue;
             };
-            if let Some(peer) = self.peers.get_mut(host) {
-                peer.control(Body::Context(context));
+            let told = peer.told.entry(line.scope.clone()).or_default();
+            told.floor = line.floor;
+            if let Some(mark) = told.news(mark, ctx.now) {
+                peer.control(Body::Context(Context {
+                    scope: line.scope.clone(),
+                    print: sum.print,
+                    count: sum.count,
+                    mark,
+                }));
             }
         }
         if changed && let Some(peer) = self.peers.get_mut(host) {
@@ -182,8 +313,19 @@ impl Gossip {
         }
         let ours = floor(ctx.view, scope);
         self.note_floor(host, scope, mark.floor, ours);
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.told.entry(scope.clone()).or_default().heard(mark);
+        }
         // What is on its way into the store might lie below the floor and is in no fingerprint yet.
-        if self.pending_merge > 0 || self.collecting.is_busy() || mark.floor < ours {
+        if self.pending_merge > 0 || self.collecting.is_busy() {
+            let waiting = &mut self.collecting.contexts;
+            waiting.retain(|(from, context)| from != host || context.scope != *scope);
+            if waiting.len() < CONTEXTS_MAX {
+                waiting.push_back((host.to_owned(), theirs.clone()));
+            }
+            return;
+        }
+        if mark.floor < ours {
             return;
         }
         let held = ctx.view.ledger().and_then(|ledger| ledger.mark(scope));
@@ -199,6 +341,16 @@ impl Gossip {
             mark: mark.clone(),
             drop,
         });
+    }
+
+    /// Looks at what has waited for the store, until it is busy again.
+    pub(crate) fn look_at_contexts(&mut self, ctx: &Ctx<'_>) {
+        while self.pending_merge == 0 && !self.collecting.is_busy() {
+            let Some((host, context)) = self.collecting.contexts.pop_front() else {
+                return;
+            };
+            self.on_context(ctx, &host, &context);
+        }
     }
 
     /// Whether the own store equals the peer's under its floor; then what is to be dropped.
@@ -293,7 +445,7 @@ impl Gossip {
 
 /// Whether a mark holds something that another one does not.
 fn has_news(own: &Mark, theirs: &Mark) -> bool {
-    let newer = |(node, slot): (&mars_meta_model::NodeId, &mars_meta_model::collect::Slot)| {
+    let newer = |(node, slot): (&NodeId, &Slot)| {
         let held = own.slots.get(node);
         held.is_none_or(|held| {
             (slot.stamp, slot.boot, slot.voted) > (held.stamp, held.boot, held.voted)

@@ -19,6 +19,7 @@ use mars_lamport::Timestamp;
 use mars_meta_model::{EPOCH_PREFIX, Entry, Key, Merge, Scope, collect, is_volatile, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// Most events kept until somebody asks; the oldest are dropped.
 const EVENTS_MAX: usize = 1024;
@@ -37,7 +38,7 @@ const EVENTS_MAX: usize = 1024;
 pub struct Gossip {
     pub(crate) config: Config,
     pub(crate) index: BTreeMap<Scope, ScopeIndex>,
-    pub(crate) topology: Topology,
+    pub(crate) topology: Arc<Topology>,
     pub(crate) peers: BTreeMap<String, Peer>,
     pub(crate) own_volatile: BTreeSet<Key>,
     pub(crate) overlay: Overlay,
@@ -59,7 +60,7 @@ impl Gossip {
     /// A core over the contents of the store. `seed` varies the times of digests between nodes.
     #[must_use]
     pub fn new(config: Config, seed: u64, ctx: &Ctx<'_>) -> Self {
-        let topology = Topology::read(ctx.view, &config.host);
+        let topology = Arc::new(Topology::read(ctx.view, &config.host));
         let mut core = Self {
             config,
             index: BTreeMap::new(),
@@ -114,6 +115,7 @@ impl Gossip {
 
     /// A connection to `host` is up, greetings were exchanged. A former connection to it is forgotten.
     pub fn handle_connected(&mut self, ctx: &Ctx<'_>, host: &str, hello: &Hello) {
+        self.collecting.forget(host);
         let mut peer = Peer::default();
         peer.shared = self.topology.shared(host);
         peer.sum.reset(&peer.shared);
@@ -173,6 +175,7 @@ impl Gossip {
 
     /// The connection to `host` is gone.
     pub fn handle_disconnected(&mut self, ctx: &Ctx<'_>, host: &str, ending: Ending) {
+        self.collecting.forget(host);
         if self.peers.remove(host).is_some() {
             self.link_down(ctx, host, ending);
         }
@@ -236,7 +239,7 @@ impl Gossip {
             }
             match entry.merge_over(ctx.view.entry(&entry.key)) {
                 Merge::Apply => {
-                    let rules = (&self.config, &self.topology);
+                    let rules = (&self.config, &*self.topology);
                     match door::judge(rules, ctx, host, &peer.incoming, &entry) {
                         Verdict::Take => {}
                         Verdict::TakeForced => {
@@ -334,6 +337,7 @@ impl Gossip {
             self.refresh_topology(ctx);
         }
         self.flush_volatile(ctx.now);
+        self.look_at_contexts(ctx);
     }
 
     /// Entries were applied to the store, from anywhere; the view has them already.

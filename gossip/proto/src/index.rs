@@ -3,7 +3,7 @@
 use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 /// The place of a key in the order of reconciliation: the first 8 bytes (little endian) of BLAKE3 over its text.
 #[must_use]
@@ -111,7 +111,7 @@ pub struct ScopeIndex {
     buckets: [BTreeMap<u64, Summary>; 2],
     total: Summary,
     /// Tombstones by age.
-    tombstones: BTreeSet<(Timestamp, u64, Key)>,
+    tombstones: BTreeMap<Timestamp, BTreeSet<(u64, Key)>>,
 }
 
 impl ScopeIndex {
@@ -131,8 +131,8 @@ impl ScopeIndex {
         self.change(hash, old.map(|old| old.print), Some(item.print));
         self.forget_tombstone(hash, &entry.key, old);
         if item.tombstone {
-            let place = (item.stamp, hash, entry.key.clone());
-            self.tombstones.insert(place);
+            let place = (hash, entry.key.clone());
+            self.tombstones.entry(item.stamp).or_default().insert(place);
         }
         old
     }
@@ -153,21 +153,37 @@ impl ScopeIndex {
 
     fn forget_tombstone(&mut self, hash: u64, key: &Key, old: Option<Item>) {
         if let Some(old) = old.filter(|old| old.tombstone) {
-            self.tombstones.remove(&(old.stamp, hash, key.clone()));
+            let Some(places) = self.tombstones.get_mut(&old.stamp) else {
+                return;
+            };
+            places.remove(&(hash, key.clone()));
+            if places.is_empty() {
+                self.tombstones.remove(&old.stamp);
+            }
         }
     }
 
     /// Tombstones at or below a floor: hash and key.
     pub fn tombstones(&self, floor: Timestamp) -> impl Iterator<Item = (u64, &Key)> {
-        let upto = self.tombstones.iter();
-        upto.take_while(move |(stamp, ..)| *stamp <= floor)
-            .map(|(_, hash, key)| (*hash, key))
+        let upto = self.tombstones.range(..=floor);
+        upto.flat_map(|(_, places)| places)
+            .map(|(hash, key)| (*hash, key))
+    }
+
+    /// The stamp of the oldest tombstone above a stamp.
+    #[must_use]
+    pub fn oldest_tombstone(&self, above: Timestamp) -> Option<Timestamp> {
+        let behind = (Bound::Excluded(above), Bound::Unbounded);
+        self.tombstones
+            .range(behind)
+            .map(|(stamp, _)| *stamp)
+            .next()
     }
 
     /// Number of tombstones.
     #[must_use]
     pub fn tombstones_len(&self) -> usize {
-        self.tombstones.len()
+        self.tombstones.values().map(BTreeSet::len).sum()
     }
 
     fn change(&mut self, hash: u64, old: Option<u128>, new: Option<u128>) {

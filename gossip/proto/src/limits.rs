@@ -36,6 +36,14 @@ pub const MARKS_MAX: usize = 256;
 pub const MARKS_INTERVAL_NS: u64 = 5_000_000_000;
 /// Between two looks at what can be collected: 60 s.
 pub const COLLECT_INTERVAL_NS: u64 = 60_000_000_000;
+/// Most slots in one context; the others follow with the next.
+pub const SLOTS_TOLD_MAX: usize = 2048;
+/// Most contexts that wait for the store; of a peer and scope only the last.
+pub const CONTEXTS_MAX: usize = 32;
+/// After how long a peer is told all of a mark again that still differs: 60 s, then twice as long each time.
+pub const RETELL_NS: u64 = 60_000_000_000;
+/// The longest of these times: 1 h.
+pub const RETELL_MAX_NS: u64 = 3_600_000_000_000;
 /// Range groups in one compact message.
 pub const PRINT_GROUPS_MAX: usize = 512;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.

@@ -5,12 +5,12 @@ use crate::limits::{
     AVOID_NS, FOREIGN_MAX, FOREIGN_MEMBERS, LINK_MEMORY_NS, LOST_AFTER_NS, UNNEEDED_NS,
 };
 use crate::links::{LinkKey, LinkKind, LinkNote, LinkTable};
-use crate::reach::{Graph, UP};
-use crate::topology::Topology;
-use crate::{Ctx, Ending, Event, Gossip, Liveness, Neighbour, NodeLife};
+use crate::lives::Lives;
+use crate::{Ctx, Ending, Event, Gossip, Liveness, Neighbour};
 use mars_lamport::Timestamp;
 use mars_meta_model::{NodeId, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A node that this one wants to be connected with.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ pub(crate) struct Overlay {
     pub(crate) links: LinkTable,
     last_at: Timestamp,
     prune_due: Option<u64>,
+    /// Counts what may change who lives.
+    pub(crate) version: u64,
 }
 
 impl Overlay {
@@ -149,6 +151,7 @@ impl Gossip {
 
     /// A connection is up.
     pub(crate) fn link_up(&mut self, ctx: &Ctx<'_>, host: &str, boot: u64) {
+        self.overlay.version += 1;
         self.overlay.avoid.remove(host);
         let primary = self.topology.neighbours(&self.config.host).contains(host);
         if let Some(watch) = self.overlay.watches.get_mut(host) {
@@ -170,6 +173,7 @@ impl Gossip {
 
     /// A connection is gone.
     pub(crate) fn link_down(&mut self, ctx: &Ctx<'_>, host: &str, ending: Ending) {
+        self.overlay.version += 1;
         if let Some(watch) = self.overlay.watches.get_mut(host) {
             watch.down = Some(ctx.now);
             let kind = match ending {
@@ -214,6 +218,7 @@ impl Gossip {
             since,
         };
         if self.overlay.links.merge(note) {
+            self.overlay.version += 1;
             self.spread_note(note.key(), None);
         }
     }
@@ -246,6 +251,7 @@ impl Gossip {
                 continue;
             }
             if self.overlay.links.merge(*note) {
+                self.overlay.version += 1;
                 news |= note.is_loss();
                 self.spread_note(note.key(), Some(host));
             }
@@ -357,95 +363,35 @@ impl Gossip {
             .collect()
     }
 
+    /// All that it takes to tell who lives: cheap to take, and reckoned from only when somebody asks.
+    #[must_use]
+    pub fn lives(&self) -> Lives {
+        Lives {
+            own: self.config.host.clone(),
+            topology: Arc::clone(&self.topology),
+            links: self.overlay.links.clone(),
+            heard: self.heard.clone(),
+            connected: self.peers.keys().cloned().collect(),
+        }
+    }
+
+    /// Grows whenever [`Gossip::lives`] may tell something else, but for the time of the last message of a connected peer.
+    #[must_use]
+    pub const fn lives_version(&self) -> u64 {
+        self.overlay.version
+    }
+
     /// What is known of the life of all other active nodes, from our own connections and from what has been observed
     /// by others. Costs time in proportion to the number of nodes.
     #[must_use]
     pub fn liveness(&self) -> BTreeMap<String, Liveness> {
-        let own = self.config.host.as_str();
-        let graph = self.graph();
-        let ways = graph.ways(own);
-        let tallies = self.overlay.links.tallies();
-        let mut found = BTreeMap::new();
-        for (host, record) in self.topology.active() {
-            if host == own {
-                continue;
-            }
-            let direct = self.heard.get(host).copied();
-            let tally = tallies.get(&record.id).copied().unwrap_or_default();
-            let way = ways.get(host.as_str());
-            let over = way.and_then(|way| self.heard.get(way.over).copied());
-            let cut = way.map_or(0, |way| way.worth).max(tally.since);
-            let cut = direct.max(Some(cut).filter(|at| *at > 0));
-            let (life, heard) = if self.peers.contains_key(host) {
-                (NodeLife::Up, direct)
-            } else if tally.is_down(graph.degree(host)) {
-                (
-                    NodeLife::Down,
-                    direct.max(Some(tally.since).filter(|at| *at > 0)),
-                )
-            } else if way.is_none_or(|way| way.worth != UP) {
-                let life = cut.map_or(NodeLife::Unknown, |_| NodeLife::Down);
-                (life, cut)
-            } else if tally.lost > 0 {
-                (NodeLife::Suspect, direct.max(over))
-            } else {
-                (NodeLife::Up, direct.max(over))
-            };
-            let since = match life {
-                NodeLife::Up | NodeLife::Unknown => None,
-                NodeLife::Suspect => Some(tally.since).filter(|at| *at > 0),
-                NodeLife::Down => heard,
-            };
-            found.insert(host.clone(), Liveness { life, heard, since });
-        }
-        found
+        self.lives().look(|_| None)
     }
 
     /// System clock (ns) when a node was last heard of, directly or over others.
     #[must_use]
     pub fn last_heard(&self, host: &str) -> Option<u64> {
         self.liveness().get(host)?.heard
-    }
-
-    /// The links that are to be there, less those reported as lost.
-    fn graph(&self) -> Graph<'_> {
-        let (own, topology) = (self.config.host.as_str(), &self.topology);
-        let mut graph = Graph::default();
-        for host in topology.active().keys() {
-            for other in topology.rings().neighbours(host) {
-                if let Some((other, _)) = topology.active().get_key_value(&other) {
-                    graph.set(host, other, UP);
-                }
-            }
-        }
-        for members in topology.member_sets() {
-            let active = |host: &&String| topology.active().contains_key(*host);
-            for host in members.iter().filter(active) {
-                for other in members.iter().filter(active).filter(|o| *o != host) {
-                    graph.set(host, other, UP);
-                }
-            }
-        }
-        let ends = |note: &LinkNote| ends(topology, note.key());
-        for note in self.overlay.links.iter() {
-            if let (LinkKind::Found, Some((a, b))) = (note.kind, ends(note)) {
-                graph.set(a, b, UP);
-            }
-        }
-        for note in self.overlay.links.iter().filter(|note| note.is_loss()) {
-            if let Some((a, b)) = ends(note) {
-                graph.lower(a, b, note.since);
-            }
-        }
-        // Of our own links we know better.
-        for host in topology.active().keys().filter(|host| *host != own) {
-            if self.peers.contains_key(host) {
-                graph.set(own, host, UP);
-            } else {
-                graph.lower(own, host, self.heard.get(host).copied().unwrap_or(0));
-            }
-        }
-        graph
     }
 
     /// Whether the link between two nodes is reported as lost by either.
@@ -459,11 +405,6 @@ impl Gossip {
             note.is_some_and(LinkNote::is_loss)
         })
     }
-}
-
-fn ends(topology: &Topology, (observer, node): LinkKey) -> Option<(&str, &str)> {
-    let ends = (topology.name_of(observer)?, topology.name_of(node)?);
-    (ends.0 != ends.1).then_some(ends)
 }
 
 fn lost_due(watch: &Watch) -> Option<u64> {

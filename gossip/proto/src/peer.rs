@@ -1,5 +1,6 @@
 //! What is known of, and queued for, one connected peer.
 
+use crate::collect::Told;
 use crate::index::{Item, Summary, key_hash};
 use crate::limits::{
     CONTROL_MAX, FAST_ROUNDS_MAX, ITEM_SETS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
@@ -119,6 +120,10 @@ pub(crate) struct Peer {
     pub(crate) absent: BTreeMap<Scope, BTreeMap<(u64, Key), u128>>,
     /// When marks may be sent again.
     pub(crate) marks_next: u64,
+    /// Marks were equal when last compared.
+    pub(crate) marks_equal: bool,
+    /// What it is thought to know of the marks.
+    pub(crate) told: BTreeMap<Scope, Told>,
 }
 
 /// Refused entries of one scope by key hash and key.

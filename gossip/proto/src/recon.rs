@@ -17,6 +17,7 @@ use mars_meta_model::collect::{Sight, sight};
 use mars_meta_model::{Key, Scope, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 pub(crate) type Indexes = BTreeMap<Scope, ScopeIndex>;
 pub(crate) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
@@ -66,6 +67,7 @@ impl Gossip {
         };
         peer.keep = theirs.keep;
         if brief_print(&ours, peer.collects) == theirs.print {
+            peer.marks_equal = peer.collects;
             self.agreed(host, theirs.unsettled);
         } else {
             peer.doubt = true;
@@ -239,10 +241,11 @@ impl Gossip {
     /// Reads roster and directory again; peers with which something else is shared now compare at once.
     pub(crate) fn refresh_topology(&mut self, ctx: &Ctx<'_>) {
         let topology = Topology::read(ctx.view, &self.config.host);
-        if topology == self.topology {
+        if topology == *self.topology {
             return;
         }
-        let old = std::mem::replace(&mut self.topology, topology);
+        let old = std::mem::replace(&mut self.topology, Arc::new(topology));
+        self.overlay.version += 1;
         self.event(Event::TopologyChanged);
         self.release_all(ctx, crate::peer::Why::Rule);
         let own = self.config.host.clone();

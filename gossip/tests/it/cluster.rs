@@ -1,8 +1,11 @@
 //! Whole metadata daemons: create, join, exchange, restart.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::node::{Node, config};
+use crate::node::{Node, config, eventually};
 use mars_gossip::{RunError, run};
 use mars_meta_api::{ErrorCode, Request, Response, Secret};
+use mars_meta_model::Key;
+use std::path::Path;
 
 async fn three() -> (Node, Node, Node) {
     let a = Node::start("hosta").await;
@@ -185,4 +188,182 @@ async fn a_node_whose_store_is_lost_refills_from_its_peers() {
     for node in [a, b, c] {
         node.stop().await;
     }
+}
+
+/// Cuts sled's file to nothing, as a disk that lost it would.
+fn damage(dir: &Path) {
+    let file = std::fs::File::options()
+        .write(true)
+        .open(dir.join("state/db/db"))
+        .unwrap();
+    file.set_len(0).unwrap();
+}
+
+const ALARM: &str = "actual-hostb/msg-store-set-aside";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_store_is_set_aside_with_an_alarm_and_refills() {
+    let (a, b, c) = three().await;
+    b.set("directory/r/member-hostb", "storage").await;
+    c.set("directory/r/member-hostc", "storage").await;
+    // Wishes, and what emptiness must not overwrite.
+    b.set("resource-r/todo-hostb/attach", "1").await;
+    b.set("defaults-hostb/sync-limit", "7").await;
+    b.set("userspace/gone", "1").await;
+    c.sees("resource-r/todo-hostb/attach", Some("1")).await;
+    c.sees("defaults-hostb/sync-limit", Some("7")).await;
+    a.sees("userspace/gone", Some("1")).await;
+    a.sees("defaults-hostb/sync-limit", Some("7")).await;
+    let dir = b.stop().await;
+    a.delete("userspace/gone").await;
+    damage(dir.path());
+    let b = Node::start_in("hostb", dir).await;
+    b.sees("resource-r/todo-hostb/attach", Some("1")).await;
+    b.sees("defaults-hostb/sync-limit", Some("7")).await;
+    b.sees("userspace/gone", None).await;
+    b.set("userspace/after", "1").await;
+    a.sees("userspace/after", Some("1")).await;
+    // Nothing was taken from the others.
+    assert_eq!(
+        c.text("resource-r/todo-hostb/attach").await.as_deref(),
+        Some("1")
+    );
+    assert_eq!(
+        a.text("defaults-hostb/sync-limit").await.as_deref(),
+        Some("7")
+    );
+    // Everybody can see what happened, also after a restart, until somebody acknowledges it.
+    let aside: Vec<String> = std::fs::read_dir(b.dir.path().join("state"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("db.bad-"))
+        .collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    let text = b.text(ALARM).await.unwrap();
+    assert!(text.contains(&aside[0]), "{text}");
+    a.sees(ALARM, Some(&text)).await;
+    let b = b.restart().await;
+    b.sees(ALARM, Some(&text)).await;
+    let change = (Key::parse(ALARM).unwrap(), None);
+    a.connected("hostb").await;
+    a.sees(ALARM, Some(&text)).await;
+    a.client.apply([change], true).await.unwrap();
+    b.sees(ALARM, None).await;
+    let file = b.dir.path().join("state/store-set-aside");
+    eventually("the alarm is gone", || async {
+        (!file.exists()).then_some(())
+    })
+    .await;
+    let b = b.restart().await;
+    b.sees("userspace/after", Some("1")).await;
+    assert_eq!(b.text(ALARM).await, None);
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_store_without_peers_is_left_alone() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let dir = a.stop().await;
+    damage(dir.path());
+    for _ in 0..2 {
+        let error = run(config("hosta", dir.path()), std::future::pending())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RunError::DamagedAlone(_)), "{error}");
+        assert!(error.to_string().contains("meta import"), "{error}");
+        assert!(dir.path().join("state/db/db").exists());
+        assert!(!dir.path().join("state/store-set-aside").exists());
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+async fn stamp_of(node: &Node, key: &str) -> mars_lamport::Timestamp {
+    let found = node.client.get(&Key::parse(key).unwrap()).await.unwrap();
+    found.unwrap().stamp
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_the_store_goes_on_with_the_clock_of_the_new_one() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let token = a.token(1).await;
+    let b = Node::start("hostb").await;
+    b.join(&token).await.unwrap();
+    b.set("userspace/x", "old").await;
+    a.sees("userspace/x", Some("old")).await;
+    let dir = b.stop().await;
+    let (db, kept) = (dir.path().join("state/db"), dir.path().join("kept"));
+    copy(&db, &kept);
+
+    // The Lamport clock is led far ahead of the system clock, and written with.
+    let b = Node::start_in("hostb", dir).await;
+    let clock = b.call(Request::Clock).await;
+    let Ok(Response::Clock { wall, .. }) = clock else {
+        panic!("{clock:?}");
+    };
+    let ahead = mars_lamport::Timestamp::from_nanos(wall + 40_000_000_000);
+    let mut far = mars_meta_model::testing::entry("userspace/far", Some("1"), 1, 9);
+    (far.stamp, far.forced) = (ahead, true);
+    let entries = mars_meta_api::EntryBytes::pack([&far]);
+    b.call(Request::Import { entries }).await.unwrap();
+    b.set("userspace/x", "new").await;
+    a.sees("userspace/x", Some("new")).await;
+    let before = stamp_of(&a, "userspace/x").await;
+    assert!(before > ahead);
+
+    // Nobody is there to tell the node how late it is.
+    let dir = b.stop().await;
+    let dir_a = a.stop().await;
+    std::fs::remove_dir_all(&db).unwrap();
+    std::fs::rename(&kept, &db).unwrap();
+    let b = Node::start_in("hostb", dir).await;
+    assert_eq!(b.text("userspace/x").await.as_deref(), Some("old"));
+    let alarm = b.text(ALARM).await.unwrap();
+    assert!(alarm.contains("older than it was"), "{alarm}");
+    b.set("userspace/x", "newest").await;
+    let after = stamp_of(&b, "userspace/x").await;
+    assert!(after > before, "{after} {before}");
+    // (That what is newer comes back is shown with real processes, whose addresses stay.)
+    b.stop().await;
+    drop(dir_a);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_on_a_node_without_peers_has_to_be_meant() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let dir = a.stop().await;
+    let (db, kept) = (dir.path().join("state/db"), dir.path().join("kept"));
+    copy(&db, &kept);
+    let a = Node::start_in("hosta", dir).await;
+    let dir = a.stop().await;
+    std::fs::remove_dir_all(&db).unwrap();
+    std::fs::rename(&kept, &db).unwrap();
+    let error = run(config("hosta", dir.path()), std::future::pending()).await;
+    assert!(
+        matches!(error, Err(RunError::OlderAlone { .. })),
+        "{error:?}"
+    );
+    std::fs::remove_file(dir.path().join("state/store-witness")).unwrap();
+    let a = Node::start_in("hosta", dir).await;
+    // Moved away altogether, it begins anew.
+    let dir = a.stop().await;
+    std::fs::remove_dir_all(&db).unwrap();
+    let a = Node::start_in("hosta", dir).await;
+    a.stop().await;
 }

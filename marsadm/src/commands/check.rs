@@ -11,7 +11,8 @@ use crate::ui::Ui;
 /// 1 warning, 2 critical, 3 unknown.
 ///
 /// Seconds at risk beyond --warning-seconds are a warning, beyond --critical-seconds critical; so is what status calls
-/// WARNING or CRITICAL. What could not be asked is unknown.
+/// WARNING or CRITICAL, and a node whose metadata store was set aside, until that is acknowledged. What could not be
+/// asked is unknown.
 ///
 /// Example: marsadm check --warning-seconds 30 --critical-seconds 300
 #[derive(Debug, clap::Args)]
@@ -96,10 +97,12 @@ fn grade(res: &Resource, args: &Args) -> u8 {
 
 /// Exit code and line.
 fn report(status: &Status, args: &Args) -> (u8, String) {
+    let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
     let code = status
         .resources
         .iter()
         .map(|res| grade(res, args))
+        .chain(alarmed.map(|_| 1))
         .max()
         .unwrap_or(0);
     let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");
@@ -137,7 +140,16 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
             .iter()
             .filter(|res| grade(res, args) > 0)
             .count();
-        format!("{bad} of {} resources{worst}", summary.resources)
+        match alarmed.and_then(|node| Some((&node.host, node.alarm.as_ref()?))) {
+            Some((host, alarm)) if bad == 0 => format!("node {host}: {alarm}"),
+            Some((host, _)) => {
+                format!(
+                    "{bad} of {} resources{worst}; alarm of node {host}",
+                    summary.resources
+                )
+            }
+            None => format!("{bad} of {} resources{worst}", summary.resources),
+        }
     };
     let limits = format!("{};{};0", args.warning_seconds, args.critical_seconds);
     let mut perf = vec![

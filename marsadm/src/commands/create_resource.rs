@@ -80,6 +80,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             &format!("successfully created {what}"),
             &format!("create {what}"),
         );
+        crate::systemd::regenerate(ctx).await;
         wait_attached(ctx, host, res).await
     };
     let result = work

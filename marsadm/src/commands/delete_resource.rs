@@ -60,6 +60,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ctx.apply_forced(keys).await?;
         ctx.apply_forced(directory).await?;
         ctx.done(&format!("successfully deleted resource {res}"), &format!("delete resource {res}"));
+        crate::systemd::regenerate(ctx).await;
         Ok(())
     })
     .await

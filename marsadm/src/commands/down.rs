@@ -3,15 +3,18 @@
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::since::since;
 use super::switches::switch;
-use crate::context::{Changes, Ctx};
+use super::systemd::{is_managed, wait_closed};
+use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
 use crate::limits::CLOSING_GRACE;
+use crate::systemd::status_key;
 use crate::wait::Step;
 use tokio::time::Instant;
 
-/// Release the disk; waits until that is done. Refused while the device is in use. --force skips check and wait.
+/// Release the disk; waits until that is done. Refused while the device is in use; where systemd units use it, they are
+/// stopped. --force skips check and wait.
 ///
 /// down also switches replay, sync and fetch off; detach leaves them as they are.
 ///
@@ -43,15 +46,18 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
         Verb::Detach => "detach",
     };
     each(ctx, word, &args.resource, async |host, res| {
-        if !ctx.opts.force {
-            own_table(ctx, host, res).await?;
+        let table = own_table(ctx, host, res).await?;
+        // Units that run here are stopped because the disk shall be released.
+        let view = Res::new(&table, res);
+        let managed = is_managed(ctx, &view) && view.text("systemd-want") == Some(host);
+        if !ctx.opts.force && !managed {
             grace_for_closing(ctx, host, res).await?;
         }
         let table = own_table(ctx, host, res).await?;
         let opened = Res::new(&table, res)
             .number(&format!("actual-{host}/open-count"))
             .unwrap_or(0);
-        if opened > 0 && !ctx.opts.force {
+        if opened > 0 && !ctx.opts.force && !managed {
             let since = since(&Res::new(&table, res), &format!("actual-{host}/open-count"));
             return Err(Error::of(
                 Code::DeviceInUse,
@@ -66,8 +72,14 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
             }
         }
         changes.push(switch(res, host, "attach", false)?);
+        if managed {
+            changes.push(set(&status_key(res, "stop", host), "0")?);
+        }
         ctx.apply(changes).await?;
         if !ctx.opts.force && !ctx.opts.dry_run {
+            if managed {
+                wait_closed(ctx, res, host).await?;
+            }
             let flags = ["is-attached", "if-on", "is-replaying", "is-syncing"];
             wait_idle(ctx, host, res, &flags).await?;
         }

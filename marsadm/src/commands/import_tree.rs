@@ -143,6 +143,7 @@ pub(super) fn outcomes_of(response: Response) -> Result<Vec<Outcome>> {
             .into_iter()
             .map(|one| match one {
                 ImportOutcome::Taken => Outcome::Taken,
+                ImportOutcome::TakenAnew => Outcome::TakenAnew,
                 ImportOutcome::Known => Outcome::Known,
                 ImportOutcome::Older => Outcome::Older,
                 ImportOutcome::TooFarAhead => Outcome::Refused,

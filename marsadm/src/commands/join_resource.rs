@@ -176,6 +176,7 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
         ),
         &format!("join resource {res} to primary {primary}"),
     );
+    crate::systemd::regenerate(ctx).await;
     wait_attached(ctx, host, res).await
 }
 

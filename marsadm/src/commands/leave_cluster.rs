@@ -10,7 +10,7 @@ use mars_meta_api::Request;
 /// Refused while this host is a member of a resource, holds the authority of the cluster, is the last node, or while no
 /// other node is connected. --force skips these checks. Restart mars-datapath afterwards.
 ///
-/// For a node that is dead: marsadm lowlevel-delete-host on another node.
+/// For a node that is dead: --host=DEAD on another node, which is lowlevel-delete-host DEAD.
 ///
 /// Example: marsadm leave-cluster
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,9 @@ pub struct Args {}
 pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
     let work = async {
         let host = ctx.host().await?;
+        if ctx.node().await?.host != host {
+            return super::lowlevel_delete_host::take_out(ctx, host).await;
+        }
         if ctx.opts.dry_run {
             ctx.ui
                 .note(&format!("would take {host} out of the cluster"));

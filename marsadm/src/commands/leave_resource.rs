@@ -54,6 +54,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             &format!("successfully left resource {res}"),
             &format!("leave resource {res}"),
         );
+        crate::systemd::regenerate(ctx).await;
         Ok(())
     })
     .await

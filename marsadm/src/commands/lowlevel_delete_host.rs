@@ -33,24 +33,31 @@ pub struct Args {
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let dead = args.host.as_str();
     let work = async {
-        let me = ctx.host().await?;
-        if me == dead {
+        if ctx.node().await?.host == dead {
             return Err(Error::refused(format!("{dead} is this host"))
                 .hint("marsadm leave-cluster; or run this on another node"));
         }
-        let table = ctx.table(&[""]).await?;
-        if !ctx.opts.force {
-            check_dead(ctx, dead).await?;
-        }
-        let changes = changes(&table, dead, ctx.opts.force)?;
-        ctx.apply(changes).await?;
-        let done = if ctx.opts.dry_run { "would be" } else { "is" };
-        ctx.ui
-            .note(&format!("{dead} {done} no longer in the cluster"));
-        Ok(())
+        take_out(ctx, dead).await
     };
     work.await
         .map_err(|error| error.about(&format!("lowlevel-delete-host {dead}")))
+}
+
+/// Takes another host than this one out of the cluster.
+///
+/// # Errors
+/// If it is not known, lives, or is still a member of resources; with `--force` only what the daemon refuses.
+pub(super) async fn take_out(ctx: &Ctx, dead: &str) -> Result<()> {
+    let table = ctx.table(&[""]).await?;
+    if !ctx.opts.force {
+        check_dead(ctx, dead).await?;
+    }
+    let changes = changes(&table, dead, ctx.opts.force)?;
+    ctx.apply(changes).await?;
+    let done = if ctx.opts.dry_run { "would be" } else { "is" };
+    ctx.ui
+        .note(&format!("{dead} {done} no longer in the cluster"));
+    Ok(())
 }
 
 async fn check_dead(ctx: &Ctx, dead: &str) -> Result<()> {

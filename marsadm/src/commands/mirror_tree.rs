@@ -282,7 +282,8 @@ impl Mirror<'_> {
                 })??;
             for (entry, outcome) in batch.iter().zip(outcomes_of(answer)?) {
                 match outcome {
-                    Outcome::Taken => {
+                    // A new stamp comes with the watch.
+                    Outcome::Taken | Outcome::TakenAnew => {
                         self.table.merge(entry.clone());
                         taken += 1;
                     }

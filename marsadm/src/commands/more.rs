@@ -61,6 +61,18 @@ pub enum More {
     SetGlobalDisabledLogDigests(c::parameters::FeaturesArgs),
     #[command(about = "Forbid checksums of the net (without effect)")]
     SetGlobalDisabledNetDigests(c::parameters::FeaturesArgs),
+    #[command(about = "Set the systemd units that use a resource's device")]
+    SetSystemdUnit(c::systemd::SetUnitArgs),
+    #[command(about = "Print the systemd units that use a resource's device")]
+    GetSystemdUnit(c::systemd::GetArgs),
+    #[command(about = "Set where the systemd units of a resource shall run")]
+    SetSystemdWant(c::systemd::SetWantArgs),
+    #[command(about = "Print where the systemd units of a resource shall run")]
+    GetSystemdWant(c::systemd::GetArgs),
+    #[command(about = "Generate systemd units anew, and let all hosts look again")]
+    SystemdTrigger(c::systemd_trigger::TriggerArgs),
+    #[command(about = "Generate systemd units, start and stop them here")]
+    SystemdTriggerExtern(c::systemd_trigger::ExternArgs),
     #[command(about = "Wait until the device is closed")]
     WaitUmount(c::waits::UmountArgs),
     #[command(about = "Wait until all members of a resource were heard of")]
@@ -109,6 +121,12 @@ pub async fn run(ctx: &Ctx, command: More) -> Result<()> {
         More::SetGlobalDisabledNetDigests(args) => {
             set_features(ctx, &args, "disabled-net-digests", Family::Digests).await
         }
+        More::SetSystemdUnit(args) => c::systemd::set_unit(ctx, &args).await,
+        More::GetSystemdUnit(args) => c::systemd::get_unit(ctx, &args).await,
+        More::SetSystemdWant(args) => c::systemd::set_want(ctx, &args).await,
+        More::GetSystemdWant(args) => c::systemd::get_want(ctx, &args).await,
+        More::SystemdTrigger(args) => c::systemd_trigger::trigger(ctx, &args).await,
+        More::SystemdTriggerExtern(args) => c::systemd_trigger::trigger_extern(ctx, &args).await,
         More::WaitUmount(args) => c::waits::umount(ctx, &args).await,
         More::WaitConnect(args) => c::waits::connect(ctx, &args).await,
         More::UpdateCluster(args) => c::waits::update_cluster(ctx, &args).await,

@@ -4,6 +4,7 @@ use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::roles::{designate, old_primary};
 use super::since::since;
+use super::systemd::{is_managed, wait_closed, wait_opened, want_back, wanting};
 use super::up::{switch_on, up};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Kind, Result};
@@ -16,6 +17,8 @@ use mars_meta_model::Table;
 ///
 /// Planned: the old primary must be reachable and its device closed. It stops first; this host replays all that it
 /// wrote and then takes over. Nothing is lost. If that does not come about in time, the old primary is designated again.
+///
+/// Where systemd units use the device (get-systemd-unit), they are stopped on the old primary and started here.
 ///
 /// With --force: take over without asking the old primary. What it wrote and this host does not have is lost, and if
 /// the old primary goes on writing, there is a split brain. Needs pause-fetch first.
@@ -39,11 +42,14 @@ pub struct Args {
 /// A precondition with its reason (nothing was changed), or what did not come about in time.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "primary", &args.resource, async |host, res| {
-        if !ctx.opts.force {
-            let table = own_table(ctx, host, res).await?;
-            if let Some(old) = old_primary(&Res::new(&table, res)) {
-                grace_for_closing(ctx, old, res).await?;
-            }
+        let table = own_table(ctx, host, res).await?;
+        let view = Res::new(&table, res);
+        let managed = is_managed(ctx, &view);
+        if !ctx.opts.force
+            && !managed
+            && let Some(old) = old_primary(&view)
+        {
+            grace_for_closing(ctx, old, res).await?;
         }
         let table = own_table(ctx, host, res).await?;
         let view = Res::new(&table, res);
@@ -51,46 +57,76 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         if !designated {
             check_replica(&view, host)?;
             if !ctx.opts.force {
-                check_planned(&view, host, args.ignore_sync)?;
+                check_planned(&view, host, args.ignore_sync, managed)?;
             }
         }
-        let table = if ctx.opts.force && !view.actual(host, "is-primary") {
-            check_failover(&view, host)?;
-            wait_not_copying(ctx, host, res).await?;
-            let table = own_table(ctx, host, res).await?;
-            accept_log_end(ctx, &Res::new(&table, res), host).await?;
-            table
-        } else {
-            table
+        if !managed {
+            return take_role(ctx, table, host, res).await;
+        }
+        let old = old_primary(&view).map(str::to_owned);
+        let before = view.text("systemd-want").unwrap_or("(none)").to_owned();
+        ctx.apply(wanting(res, host, old.as_deref())?).await?;
+        let moved = match old.filter(|old| old != host && !ctx.opts.force && !ctx.opts.dry_run) {
+            None => Ok(()),
+            Some(old) => tokio::select! {
+                result = wait_closed(ctx, res, &old) => result,
+                _ = tokio::signal::ctrl_c() => Err(Error::of(Code::Interrupted, "interrupted")),
+            },
         };
-        let view = Res::new(&table, res);
-        match old_primary(&view).filter(|old| *old != host) {
-            Some(old) if !designated && !ctx.opts.force => {
-                handover(ctx, &table, res, host, old).await?;
-            }
-            _ => {
-                ctx.apply(designate(&view, host)?).await?;
-            }
+        let moved = match moved {
+            Ok(()) => take_role(ctx, own_table(ctx, host, res).await?, host, res).await,
+            Err(error) => Err(error),
+        };
+        match moved {
+            Err(error) if ctx.opts.force || before == host => return Err(error),
+            Err(error) => return Err(want_back(ctx, res, host, &before, error).await),
+            Ok(()) if ctx.opts.dry_run => return Ok(()),
+            Ok(()) => {}
         }
-        let before = view.text("primary").unwrap_or("(none)");
-        ctx.done(
-            &format!("designated primary of {res} changed from '{before}' to '{host}'"),
-            &format!("change the designated primary of {res} from '{before}' to '{host}'"),
-        );
-        if ctx.opts.dry_run {
-            return Ok(());
-        }
-        if ctx.opts.force {
-            // Fetching stays off until this host has taken over: with it on, the data plane waits for an old
-            // primary that may never answer again.
-            switch_on(ctx, host, res, &["attach", "allow-replay"]).await?;
-            wait_device(ctx, host, res).await?;
-            return up(ctx, host, res).await;
-        }
-        up(ctx, host, res).await?;
-        wait_device(ctx, host, res).await
+        wait_opened(ctx, res, host).await
     })
     .await
+}
+
+/// The change of roles, once the device may be closed at the old primary.
+async fn take_role(ctx: &Ctx, table: Table, host: &str, res: &str) -> Result<()> {
+    let view = Res::new(&table, res);
+    let designated = view.primary() == Some(host);
+    let table = if ctx.opts.force && !view.actual(host, "is-primary") {
+        check_failover(&view, host)?;
+        wait_not_copying(ctx, host, res).await?;
+        let table = own_table(ctx, host, res).await?;
+        accept_log_end(ctx, &Res::new(&table, res), host).await?;
+        table
+    } else {
+        table
+    };
+    let view = Res::new(&table, res);
+    match old_primary(&view).filter(|old| *old != host) {
+        Some(old) if !designated && !ctx.opts.force => {
+            handover(ctx, &table, res, host, old).await?;
+        }
+        _ => {
+            ctx.apply(designate(&view, host)?).await?;
+        }
+    }
+    let before = view.text("primary").unwrap_or("(none)");
+    ctx.done(
+        &format!("designated primary of {res} changed from '{before}' to '{host}'"),
+        &format!("change the designated primary of {res} from '{before}' to '{host}'"),
+    );
+    if ctx.opts.dry_run {
+        return Ok(());
+    }
+    if ctx.opts.force {
+        // Fetching stays off until this host has taken over: with it on, the data plane waits for an old
+        // primary that may never answer again.
+        switch_on(ctx, host, res, &["attach", "allow-replay"]).await?;
+        wait_device(ctx, host, res).await?;
+        return up(ctx, host, res).await;
+    }
+    up(ctx, host, res).await?;
+    wait_device(ctx, host, res).await
 }
 
 /// What must hold for this host in any case.
@@ -113,7 +149,8 @@ fn check_replica(view: &Res<'_>, host: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool) -> Result<()> {
+/// With `managed`, the device need not be closed: its users are stopped.
+fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool, managed: bool) -> Result<()> {
     let res = view.name;
     if !view.todo(host, "connect") {
         return Err(
@@ -147,6 +184,7 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool) -> Result<()> {
     }
     if let Some(old) = old
         && old != host
+        && !managed
         && view
             .number(&format!("actual-{old}/open-count"))
             .unwrap_or(0)

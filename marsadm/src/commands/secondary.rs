@@ -4,13 +4,15 @@ use super::down::wait_idle;
 use super::each::{each, resource_table};
 use super::roles::old_primary;
 use super::since::since;
+use super::systemd::{is_managed, wait_closed, wanting};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
 
 /// Leave the resource without a primary. Only for taking a resource down for good: to move it, use primary on the
-/// other host. Refused while the device is in use (--force skips that check).
+/// other host. Refused while the device is in use (--force skips that check); where systemd units use it, they are
+/// stopped.
 ///
 /// Example: marsadm secondary mydata
 #[derive(Debug, clap::Args)]
@@ -29,7 +31,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "secondary", &args.resource, async |host, res| {
         let table = resource_table(ctx, res).await?;
         let view = Res::new(&table, res);
-        if let Some(old) = old_primary(&view)
+        let old = old_primary(&view);
+        if is_managed(ctx, &view) {
+            ctx.apply(wanting(res, "(none)", old)?).await?;
+            if let Some(old) = old.filter(|_| !ctx.opts.force && !ctx.opts.dry_run) {
+                wait_closed(ctx, res, old).await?;
+            }
+        } else if let Some(old) = old
             && view
                 .number(&format!("actual-{old}/open-count"))
                 .unwrap_or(0)

@@ -1,8 +1,10 @@
 //! The data plane: from the configuration file to the library.
 
 use super::Shutdown;
+use super::notify::Supervisor;
 use crate::config::Config;
 use mars_datapath::RunError;
+use std::sync::Arc;
 
 /// Serves until `shutdown`.
 ///
@@ -20,5 +22,23 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         segment_len: u64::from(config.data.segment_mib) << 20,
         without_io_uring: !config.data.io_uring,
     };
-    mars_datapath::run(config, shutdown).await
+    let supervisor = Arc::new(Supervisor::from_env());
+    let (on_ready, on_works) = (Arc::clone(&supervisor), Arc::clone(&supervisor));
+    let signs = mars_datapath::Signs {
+        ready: Box::new(move || on_ready.ready()),
+        works: Box::new(move |resources, connected| {
+            on_works.works();
+            let store = if connected {
+                "marsd is connected"
+            } else {
+                "waiting for marsd; the last known state stays in force"
+            };
+            on_works.status(&format!("{resources} resources run; {store}"));
+        }),
+    };
+    let shutdown = async move {
+        shutdown.await;
+        supervisor.stopping();
+    };
+    mars_datapath::run_supervised(config, signs, shutdown).await
 }

@@ -1,8 +1,10 @@
 //! The metadata daemon: from the configuration file to the library.
 
 use super::Shutdown;
+use super::notify::Supervisor;
 use crate::config::{Config, ConfigError};
 use mars_gossip::RunError;
+use std::sync::Arc;
 
 /// Why the metadata daemon ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,17 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), MarsdError>
             config.meta.listen,
         )
     };
-    mars_gossip::run(config, shutdown).await?;
+    let supervisor = Arc::new(Supervisor::from_env());
+    let (on_ready, on_works) = (Arc::clone(&supervisor), Arc::clone(&supervisor));
+    let signs = mars_gossip::Signs {
+        every: supervisor.interval(),
+        ready: Box::new(move || on_ready.ready()),
+        works: Box::new(move || on_works.works()),
+    };
+    let shutdown = async move {
+        shutdown.await;
+        supervisor.stopping();
+    };
+    mars_gossip::run_supervised(config, signs, shutdown).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod datapath;
 mod logging;
 pub mod marsd;
+mod notify;
 pub(crate) mod stop;
 
 use crate::config::Config;

@@ -4,6 +4,7 @@
 //! default: `templates/*.tpl` in the `library`; the commands: `command`.
 
 mod command;
+mod embed;
 pub(crate) mod errno;
 pub(crate) mod facts;
 mod functions;
@@ -19,6 +20,7 @@ mod sprintf;
 mod time;
 
 pub use command::{Answer, answer};
+pub(crate) use embed::{MacroVars, Macros, with_macros};
 pub(crate) use errno::errno_text;
 pub(crate) use names::macro_names;
 pub(crate) use number::human as human_number;

@@ -3,7 +3,6 @@
 use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
-use crate::limits::BEAT_STALE_SECS;
 use mars_lamport::Timestamp;
 use mars_meta_api::{NodeInfo, PeerInfo, PeerState, Request, Response};
 use mars_meta_model::{Key, NodeState, Table, View as _, members, resources, roster};
@@ -23,10 +22,6 @@ impl Clocks {
     fn on_lamport(&self, wall_ns: u64) -> Timestamp {
         let age = self.wall.as_nanos().saturating_sub(wall_ns);
         Timestamp::from_nanos(self.lamport.as_nanos().saturating_sub(age))
-    }
-
-    fn age_secs(&self, stamp: Timestamp) -> u64 {
-        self.lamport.secs().saturating_sub(stamp.secs())
     }
 }
 
@@ -58,9 +53,12 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
             Some(value) => Body::Key(value.as_bytes().to_vec()),
             None => Body::Key(DELETED.to_vec()),
         };
-        items.insert(entry.key.as_str().to_owned(), item(entry.stamp, body));
+        items.insert(
+            entry.key.as_str().to_owned(),
+            item(entry.tree_stamp(), body),
+        );
     }
-    let beats = beats(table, clocks);
+    let beats = beats(table);
     let daemon = beats.get(&node.host).is_some_and(|beat| beat.runs);
     lives(&mut items, node, peers, &beats, clocks);
     leavers(&mut items, table, clocks);
@@ -110,13 +108,13 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
     out
 }
 
-/// The last sign of life of a data plane.
+/// What a data plane, or the daemon beside it, last told of whether it runs.
 struct Beat {
     at: Timestamp,
     runs: bool,
 }
 
-fn beats(table: &Table, clocks: Clocks) -> BTreeMap<String, Beat> {
+fn beats(table: &Table) -> BTreeMap<String, Beat> {
     let found = table.scan("actual-").filter_map(|entry| {
         let (host, leaf) = entry
             .key
@@ -124,7 +122,8 @@ fn beats(table: &Table, clocks: Clocks) -> BTreeMap<String, Beat> {
             .strip_prefix("actual-")?
             .split_once('/')?;
         let text = entry.text().filter(|_| leaf == "datapath")?;
-        let runs = text != "0" && clocks.age_secs(entry.stamp) <= BEAT_STALE_SECS;
+        // Whoever writes it takes it back when it ends, or its metadata daemon does.
+        let runs = text != "0";
         let at = entry.stamp;
         Some((host.to_owned(), Beat { at, runs }))
     });
@@ -321,7 +320,7 @@ mod tests {
         assert!(snapshot.header.daemon);
         assert_eq!(value(&snapshot, "actual-a/time").unwrap(), "1010.000000000");
         assert_eq!(value(&snapshot, "actual-b/time").unwrap(), "900.000000000");
-        assert_eq!(value(&snapshot, "actual-c/time").unwrap(), "800.000000000");
+        assert_eq!(value(&snapshot, "actual-c/time").unwrap(), "1008.000000000");
         assert_eq!(value(&snapshot, "actual-d/time").unwrap(), "1007.000000000");
         assert_eq!(value(&snapshot, "actual-e/time"), None);
         let without = build(&node(), &peers, &Table::new(), clocks());

@@ -67,6 +67,8 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         let risk = Reverse(res.at_risk.weight());
         (Reverse(res.severity), risk, natural(&res.name))
     });
+    let nodes = nodes(facts);
+    let alarm = nodes.iter().any(|node| node.alarm.is_some());
     let cluster = header.extra.get("cluster").and_then(|value| value.as_str());
     Status {
         host: header.host.clone(),
@@ -76,10 +78,11 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         severity: resources
             .iter()
             .map(|res| res.severity)
+            .chain(alarm.then_some(Severity::Warning))
             .max()
             .unwrap_or(Severity::Ok),
         summary: summary(&resources),
-        nodes: nodes(facts),
+        nodes,
         resources,
     }
 }
@@ -100,6 +103,13 @@ fn summary(resources: &[Resource]) -> Summary {
         critical: count(Severity::Critical),
         worst_ok: ok.filter_map(|res| res.at_risk.seconds).max(),
     }
+}
+
+/// The text of the alarm about the store of `host`, without its stamps.
+fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
+    let value = facts.get(&format!("actual-{host}/msg-store-set-aside"))?;
+    let text = value.splitn(3, ' ').nth(2).unwrap_or(&value).to_owned();
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn nodes(facts: &Facts<'_>) -> Vec<Node> {
@@ -123,6 +133,7 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
             age,
             rtt_us: link(&host, "rtt_us").and_then(|value| value.as_u64()),
             error: link(&host, "error").and_then(|value| value.as_str().map(str::to_owned)),
+            alarm: alarm(facts, &host),
             host,
         }
     };

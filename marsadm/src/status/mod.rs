@@ -127,6 +127,19 @@ pub struct Node {
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// What its metadata daemon reports until somebody acknowledges it: its store could not be used and was set aside.
+    pub alarm: Option<String>,
+}
+
+impl Node {
+    /// The command that acknowledges its alarm.
+    #[must_use]
+    pub fn acknowledgement(&self) -> String {
+        format!(
+            "marsadm delete-file --force actual-{}/msg-store-set-aside",
+            self.host
+        )
+    }
 }
 
 /// A resource.

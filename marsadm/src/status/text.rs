@@ -95,9 +95,14 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
     for node in status
         .nodes
         .iter()
-        .filter(|node| style.all || !(node.alive || node.here))
+        .filter(|node| style.all || node.alarm.is_some() || !(node.alive || node.here))
     {
         out.push(node_line(node));
+        if let Some(alarm) = &node.alarm {
+            let why = format!("  {} {}: {alarm}", sign(Severity::Warning), node.host);
+            out.push(paint(style, Severity::Warning, &shown(&why)));
+            out.push(shown(&format!("    next  {}", node.acknowledgement())).into_owned());
+        }
     }
     out.push(verdict(status, style));
     let listed: Vec<&Resource> = status
@@ -146,6 +151,13 @@ fn verdict(status: &Status, style: Style) -> String {
         return paint(style, Severity::Ok, &format!("OK  {ok}{worst}"));
     }
     let bad = summary.resources - summary.ok;
+    if bad == 0 {
+        let text = format!(
+            "{}  a node reports an alarm; {ok}{worst}",
+            word(status.severity)
+        );
+        return paint(style, status.severity, &text);
+    }
     let verb = if bad == 1 { "needs" } else { "need" };
     let verdict = format!(
         "{}  {bad} of {} {verb} attention; {ok}{worst}",

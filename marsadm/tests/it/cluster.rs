@@ -197,6 +197,25 @@ async fn a_dead_host_is_taken_out_and_a_living_one_is_not() {
 }
 
 #[tokio::test]
+async fn leaving_for_a_dead_host_takes_that_one_out_and_not_this_one() {
+    let w = World::new(&["hosta", "hostb", "hostc"]);
+    w.double.put(&[("directory/r/member-hostb", "storage")]);
+    w.fails("--host=hostb leave-cluster", Kind::Refused, "resources: r")
+        .await;
+    w.ok("--host=hostb leave-cluster --force --dry-run").await;
+    assert!(!w.double.get("roster/hostb").unwrap().ends_with("left"));
+    w.ok("--host=hostb leave-cluster --force").await;
+    assert!(
+        w.double
+            .get("roster/hostb")
+            .unwrap()
+            .ends_with("state=left")
+    );
+    let state = w.double.state.lock().unwrap();
+    assert!(!state.requests.iter().any(|r| r.contains("LeaveCluster")));
+}
+
+#[tokio::test]
 async fn clusters_are_compared_before_they_are_merged() {
     let w = World::new(&["hosta"]);
     w.double.put(&[

@@ -102,6 +102,21 @@ fn lines_of_text_are_one_item_each() {
 }
 
 #[test]
+fn a_list_is_explained_one_by_one() {
+    let one = of_snapshot(&["explain", "mydata"]);
+    let all = of_snapshot(&["explain", "all"]);
+    assert_eq!(
+        (out(&one), one.status.code()),
+        (out(&all), all.status.code())
+    );
+    assert!(!out(&all).is_empty(), "{}", err(&all));
+    let list = of_snapshot(&["-o", "json", "explain", "mydata,mydata"]);
+    let document = json(&list);
+    let document = document.get("partial").unwrap_or(&document);
+    assert_eq!(document["kind"], "ExplanationList", "{document}");
+}
+
+#[test]
 fn roles_are_told_in_the_original_words() {
     assert_eq!(
         out(&of_snapshot(&["role", "mydata"])),

@@ -311,6 +311,9 @@ pub enum ImportOutcome {
     Older,
     /// Its stamp lies beyond the drift guard; nothing was changed.
     TooFarAhead,
+    /// As [`Self::Taken`], with a new stamp: its own is as old as deletions that the cluster has forgotten. The stamp of the
+    /// tree is kept beside it.
+    TakenAnew,
 }
 
 /// Kinds of failure, for programs.

@@ -95,7 +95,7 @@ pub struct Entry {
     pub boot: u64,
     /// Written by an administrator in another owner's name.
     pub forced: bool,
-    /// Extensions of later versions, carried through unread.
+    /// Extensions (`docs/spec/entry.md`), carried through whether they are known or not.
     pub ext: Box<[u8]>,
 }
 

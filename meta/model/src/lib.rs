@@ -12,6 +12,7 @@ pub mod collect;
 mod directory;
 mod entry;
 mod epoch;
+mod extension;
 mod key;
 pub mod limits;
 mod owner;

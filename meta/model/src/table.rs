@@ -74,6 +74,18 @@ impl Table {
         outcome
     }
 
+    /// Holds `entry` for its key, whatever was there.
+    ///
+    /// # Panics
+    /// With more than 2^32 keys.
+    pub fn put(&mut self, entry: Entry) {
+        let slot = self.slot_of(entry.key.as_str());
+        match slot.and_then(|slot| self.slots.get_mut(index(slot))) {
+            Some(held) => *held = Some(entry),
+            None => self.insert(entry),
+        }
+    }
+
     #[expect(
         clippy::expect_used,
         reason = "2^32 entries need some hundred gigabytes of memory"

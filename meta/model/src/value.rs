@@ -2,13 +2,15 @@
 
 use crate::limits::VALUE_LEN_MAX;
 use std::fmt;
+use std::sync::Arc;
 
 /// The text that stands for a tombstone where the legacy tree has one; no value may read so.
 pub const TOMBSTONE_TEXT: &str = ".deleted";
 
 /// 1 to 4,095 bytes without NUL, not `.deleted`. UTF-8 in all keys of our own, any bytes in imported ones.
+/// Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Value(Box<[u8]>);
+pub struct Value(Arc<[u8]>);
 
 /// Why bytes are no value. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +34,7 @@ impl Value {
     ///
     /// # Errors
     /// [`ParseValueError`] names the rule that they break.
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, ParseValueError> {
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ParseValueError> {
         let bytes = bytes.into();
         if bytes.is_empty() {
             return Err(ParseValueError::Empty);

@@ -5,6 +5,7 @@ use crate::job::{Done, Job, MergeResult};
 use crate::limits::{ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LOGGED_KEYS_MAX};
 use crate::node::Ticket;
 use crate::server::listen::Shared;
+use crate::server::sign::SignOfLife;
 use crate::server::{check, read_requests, watch};
 use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES};
 use mars_meta_api::{
@@ -49,6 +50,7 @@ pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>
         in_flight: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX)),
         tasks: JoinSet::new(),
         watches: BTreeMap::new(),
+        sign: None,
     };
     // The reading half also ends when the writing half gave up, and the other way round: a client that closes
     // its writing half still gets its answers.
@@ -127,6 +129,8 @@ struct Connection {
     /// Requests that wait for something; aborted with the connection.
     tasks: JoinSet<()>,
     watches: BTreeMap<u64, AbortHandle>,
+    /// What is to be taken back when this connection ends.
+    sign: Option<SignOfLife>,
 }
 
 impl Connection {
@@ -333,6 +337,10 @@ impl Connection {
         }
         if forced {
             log_forced("write", changes.iter().map(|(key, _)| key.as_str()));
+        } else if let Some(sign) = SignOfLife::among(&self.shared.meta, &changes)
+            && let Some(earlier) = self.sign.replace(sign)
+        {
+            earlier.replaced();
         }
         self.write(id, Job::Apply { changes, forced }, Source::Local)
             .await
@@ -407,6 +415,7 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
         Done::Merged(merged) => {
             let outcome = |result: &MergeResult| match result {
                 MergeResult::Applied => ImportOutcome::Taken,
+                MergeResult::AppliedAnew => ImportOutcome::TakenAnew,
                 MergeResult::Duplicate => ImportOutcome::Known,
                 MergeResult::Stale | MergeResult::BelowFloor => ImportOutcome::Older,
                 MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,

@@ -7,6 +7,7 @@ mod control;
 mod listen;
 mod liveness;
 mod read_requests;
+mod sign;
 mod watch;
 
 pub use access::{Access, allow_uids};

@@ -4,7 +4,7 @@ use crate::support::{del, key, set};
 use mars_lamport::Timestamp;
 use mars_meta::{Core, Done, Job, MergeResult, WriteError};
 use mars_meta_model::testing::{MemStore, entry};
-use mars_meta_model::{Entry, Key, Merge, NodeId, Store, View as _, Write, is_volatile};
+use mars_meta_model::{Entry, Key, Merge, NodeId, Scope, Store, View as _, Write, is_volatile};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -307,4 +307,45 @@ fn volatile_entries_stay_out_of_the_store_and_displace_imported_ones() {
         core.table().is_empty(),
         "neither the observation nor the import comes back"
     );
+}
+
+#[test]
+fn imports_older_than_forgotten_deletions_are_stamped_anew_and_keep_their_order() {
+    use mars_meta_model::collect::Mark;
+    let at = Timestamp::from_nanos;
+    let mut core = open(MemStore::default(), 1);
+    let mark = Mark {
+        floor: at(500),
+        ..Mark::default()
+    };
+    let table = core.shared_table();
+    table.write().unwrap().ledger_mut().set(Scope::Global, mark);
+    let mut import = |text: Option<&str>, stamp| {
+        let one = entry("userspace/k", text, stamp, 0);
+        let done = core.commit_group(1000, vec![Job::Import { entries: vec![one] }], |_| {});
+        match done.unwrap().pop() {
+            Some(Done::Merged(merged)) => merged.results[0],
+            other => panic!("{other:?}"),
+        }
+    };
+    let held = || {
+        let table = table.read().unwrap();
+        let held = table.entry(&key("userspace/k")).unwrap();
+        (
+            held.text().map(str::to_owned),
+            held.tree_stamp().as_nanos(),
+            held.stamp >= at(1000),
+        )
+    };
+    assert_eq!(import(Some("old"), 20), MergeResult::AppliedAnew);
+    assert_eq!(held(), (Some("old".to_owned()), 20, true));
+    // The same tree again, an older one, and a newer one.
+    assert_eq!(import(Some("old"), 20), MergeResult::Duplicate);
+    assert_eq!(import(Some("older"), 10), MergeResult::Stale);
+    assert_eq!(import(Some("new"), 24), MergeResult::AppliedAnew);
+    assert_eq!(held(), (Some("new".to_owned()), 24, true));
+    assert_eq!(import(None, 23), MergeResult::Stale);
+    // What is newer by itself keeps its stamp.
+    assert_eq!(import(Some("late"), 1900), MergeResult::Applied);
+    assert_eq!(held(), (Some("late".to_owned()), 1900, true));
 }

@@ -1,7 +1,7 @@
 //! The sled backend: the port's promises, damage, and what is never done silently.
 
 use crate::support::{config, key, set};
-use mars_meta::{Meta, OpenError, SledError, SledStore, set_aside};
+use mars_meta::{Meta, OpenError, SledError, SledStore, aside_name, set_aside};
 use mars_meta_model::testing::{entry, store_conformance};
 use mars_meta_model::{NodeId, Store as _, Write};
 use std::fs;
@@ -42,10 +42,15 @@ fn a_folder_that_lost_its_contents_is_no_new_store() {
         matches!(error, SledError::NoFormat(_) | SledError::Broken { .. }),
         "{error}"
     );
-    let aside = set_aside(&path).unwrap();
+    assert!(error.is_damage(), "{error}");
+    let aside = aside_name(&path);
+    set_aside(&path, &aside).unwrap();
     assert!(aside.to_string_lossy().contains("db.bad-") && aside.is_dir());
-    let again = set_aside(&aside).unwrap();
-    assert!(!path.exists() && again.is_dir());
+    fs::create_dir(&path).unwrap();
+    let again = aside_name(&path);
+    assert_ne!(again, aside, "nothing is overwritten");
+    set_aside(&path, &again).unwrap();
+    assert!(!path.exists() && aside.is_dir() && again.is_dir());
     SledStore::open(&path).unwrap();
 }
 
@@ -85,10 +90,10 @@ fn a_damaged_record_is_named_and_never_swallowed() {
         store.load(&mut |entry| found.push(entry)).map(|()| found)
     });
     match outcome {
-        Err(error) => assert!(
-            error.to_string().contains("set") && error.to_string().contains("aside"),
-            "{error}"
-        ),
+        Err(error) => {
+            assert!(error.is_damage(), "{error}");
+            assert!(error.to_string().contains("aside"), "{error}");
+        }
         Ok(found) => assert!(
             found.is_empty(),
             "a damaged value was handed out: {found:?}"
@@ -140,4 +145,44 @@ fn node_identity_and_values_survive_and_another_node_is_refused() {
         Meta::open(&other),
         Err(OpenError::OtherNode { stored, .. }) if stored == node
     ));
+}
+
+/// Turned-over bytes anywhere in the files: the store either opens with nothing but what was written, or is damage; what
+/// it is called never depends on luck.
+#[test]
+fn turned_over_bytes_are_noticed() {
+    for step in [1_usize, 3, 97, 1009, 4099] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut store = SledStore::open(&path).unwrap();
+        let entries: Vec<_> = (0..200_u64)
+            .map(|n| entry(&format!("userspace/k{n}"), Some("a value"), n + 1, 1))
+            .collect();
+        for held in &entries {
+            store.commit(&[Write::Put(held)]).unwrap();
+        }
+        drop(store);
+        let mut bytes = fs::read(path.join("db")).unwrap();
+        for byte in bytes.iter_mut().step_by(step) {
+            *byte = !*byte;
+        }
+        fs::write(path.join("db"), bytes).unwrap();
+        let found = SledStore::open(&path).and_then(|mut store| {
+            let mut found = Vec::new();
+            store.load(&mut |entry| found.push(entry)).map(|()| found)
+        });
+        match found {
+            Err(error) => {
+                println!("step {step}: {error}");
+                assert!(error.is_damage(), "step {step}: {error}");
+            }
+            Ok(found) => {
+                println!("step {step}: {} left", found.len());
+                assert!(
+                    found.iter().all(|held| entries.contains(held)),
+                    "step {step}"
+                );
+            }
+        }
+    }
 }

@@ -151,9 +151,9 @@ pub fn plan_export(
     let mut links: Vec<ExportLink> = newest
         .into_values()
         .map(|entry| ExportLink {
+            stamp: entry.tree_stamp(),
             key: entry.key,
             cell: entry.cell,
-            stamp: entry.stamp,
         })
         .collect();
     links.sort_by(|a, b| order(a).cmp(&order(b)));

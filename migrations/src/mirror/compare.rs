@@ -3,7 +3,7 @@
 use crate::export::place::left_out;
 use crate::{ImportOptions, ObjectKind, Scan, plan_import};
 use mars_lamport::Timestamp;
-use mars_meta_model::{Cell, Entry, Key, TOMBSTONE_TEXT, View};
+use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, View};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +94,7 @@ pub fn compare(
         let identity = is_identity(&key);
         let (ours, theirs) = (store.entry(&key), tree.get(&key).copied());
         let later = match (theirs, ours) {
-            (Some(tree), Some(store)) => tree.cmp_version(store) == Ordering::Greater,
+            (Some(tree), Some(store)) => is_later(tree, store),
             (tree, _) => tree.is_some(),
         };
         let winner = if later { theirs } else { ours };
@@ -108,7 +108,7 @@ pub fn compare(
             Side::Write(seen) => out.steps.push(Step::Link {
                 key,
                 cell: winner.cell.clone(),
-                stamp: winner.stamp,
+                stamp: winner.tree_stamp(),
                 seen,
             }),
         }
@@ -117,6 +117,14 @@ pub fn compare(
         }
     }
     out
+}
+
+/// Whether the tree's word is later than the store's. What was imported with a new stamp is as old as it was in its tree.
+fn is_later(tree: &Entry, store: &Entry) -> bool {
+    if store.origin == NodeId::IMPORTED && store.tree_stamp() != store.stamp {
+        return (tree.stamp, &tree.cell) > (store.tree_stamp(), &store.cell);
+    }
+    tree.cmp_version(store) == Ordering::Greater
 }
 
 fn object<'s>(scan: &'s Scan, key: &Key) -> Option<&'s crate::Object> {
@@ -156,7 +164,7 @@ fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: 
             Cell::Tombstone => Side::Fine,
         };
     };
-    let stamp = i128::from(winner.stamp.as_nanos());
+    let stamp = i128::from(winner.tree_stamp().as_nanos());
     if identity || (value == target && object.mtime_ns == stamp) {
         return Side::Fine;
     }
@@ -173,8 +181,8 @@ fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: 
 mod tests {
     use super::*;
     use crate::Object;
+    use mars_meta_model::Table;
     use mars_meta_model::testing::entry;
-    use mars_meta_model::{NodeId, Table};
 
     const NOW: u64 = 1_000_000_000_000;
 
@@ -212,6 +220,25 @@ mod tests {
         });
         let kept = out.kept.iter().map(|(key, why)| format!("{why:?} {key}"));
         steps.chain(kept).collect()
+    }
+
+    #[test]
+    fn what_was_imported_with_a_new_stamp_stays_as_it_is_in_the_tree() {
+        let mut imported = entry("userspace/x", Some("1"), 7, 0);
+        imported.origin = NodeId::IMPORTED;
+        let mut table = Table::new();
+        table.merge(imported.stamped_anew(0, Timestamp::from_nanos(900)));
+        let steps = |value, mtime| {
+            let scan = Scan {
+                objects: vec![link("userspace/x", value, mtime)],
+                unsettled: false,
+            };
+            let out = compare(&scan, &table, &Scope::All, &ImportOptions::at(NOW));
+            assert!(out.kept.is_empty());
+            out.steps.len()
+        };
+        // Nothing to do; a later link comes in; an older one is written over.
+        assert_eq!((steps("1", 7), steps("2", 8), steps("0", 6)), (0, 1, 1));
     }
 
     #[test]

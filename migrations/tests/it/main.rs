@@ -133,7 +133,7 @@ fn table_of(plan: &Plan) -> Table {
 
 fn row<'p>(plan: &'p Plan, key: &str) -> &'p KeyRow {
     let mut rows = plan.report.taken.iter().chain(&plan.report.derived);
-    rows.find(|row| row.key == key)
+    rows.find(|row| row.key.as_str() == key)
         .unwrap_or_else(|| panic!("{key} is not taken"))
 }
 

@@ -288,7 +288,7 @@ fn outcomes_must_fit() {
     plan.report
         .apply_outcomes(&[O::Taken, O::Known, O::Older, O::Refused])
         .unwrap();
-    let keys = |rows: &[KeyRow]| rows.iter().map(|r| r.key.clone()).collect::<Vec<_>>();
+    let keys = |rows: &[KeyRow]| rows.iter().map(|r| r.key.to_string()).collect::<Vec<_>>();
     let report = &plan.report;
     assert_eq!(keys(&report.taken), ["userspace/a"]);
     assert_eq!(keys(&report.known), ["userspace/b"]);

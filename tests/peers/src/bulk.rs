@@ -57,13 +57,21 @@ fn ours(tree: &Path, dir: &Path) -> f64 {
     let start = Instant::now();
     let meta = Meta::open(&MetaConfig::new(dir.join("db"))).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let mut phases = vec![("open", start.elapsed())];
     let scan = scan_tree(tree, &ScanOptions::default()).unwrap();
+    phases.push(("list", start.elapsed()));
     let plan = plan_import(&scan, &ImportOptions::at(u64::try_from(now).unwrap()));
+    phases.push(("plan", start.elapsed()));
     drop(scan);
     let count = plan.entries.len();
     let results = meta.blocking_import_bulk(plan.entries, |_| {}).unwrap();
     assert_eq!(results.len(), count);
+    phases.push(("store", start.elapsed()));
     meta.blocking_close();
+    phases.push(("close", start.elapsed()));
+    for (name, end) in phases {
+        eprintln!("until the end of {name}: {:.2} s, peak {} MiB", end.as_secs_f64(), memory().1);
+    }
     start.elapsed().as_secs_f64()
 }
 

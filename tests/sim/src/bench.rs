@@ -35,10 +35,7 @@ pub async fn agree(world: &World) -> Result<Duration, String> {
     loop {
         world.pass(Duration::from_secs(1)).await;
         let open = world.nodes.iter().find_map(|node| {
-            let peers = node.status()?.peers();
-            let (peer, _) = peers
-                .iter()
-                .find(|(_, peer)| peer.neighbour && !(peer.connected && peer.synced))?;
+            let peer = node.status()?.open(|_| false)?;
             Some(format!("{} does not agree with {peer}", node.host))
         });
         match open {

@@ -101,15 +101,11 @@ pub fn nothing_leaked(
 /// The first pair that does not.
 pub fn all_synced(world: &World) -> Result<(), Broken> {
     for node in &world.nodes {
-        let peers = node.status().map(mars_gossip::Status::peers);
-        let peers = peers.unwrap_or_default();
-        if peers.len() + 1 != world.nodes.len() {
-            return Err(format!("{} knows {} peers", node.host, peers.len()));
+        let known = node.status().map_or(0, mars_gossip::Status::known);
+        if known + 1 != world.nodes.len() {
+            return Err(format!("{} knows {known} peers", node.host));
         }
-        if let Some((peer, _)) = peers
-            .iter()
-            .find(|(_, s)| s.neighbour && !(s.connected && s.synced))
-        {
+        if let Some(peer) = node.status().and_then(|status| status.open(|_| false)) {
             return Err(format!("{} is not in agreement with {peer}", node.host));
         }
     }

@@ -28,6 +28,16 @@ impl Ledger {
         versions.insert(version(entry));
     }
 
+    /// Whether somebody deleted the key later. A deletion may outlive the promise of it: it was on its way when the
+    /// disk was lost that held it.
+    #[must_use]
+    pub fn deleted_after(&self, entry: &Entry) -> bool {
+        let versions = self.known.get(&entry.key).into_iter().flatten();
+        let this = version(entry);
+        let mut later = versions.filter(|other| **other > this);
+        later.any(|(_, _, _, cell)| *cell == Cell::Tombstone)
+    }
+
     /// Whether somebody wrote exactly this.
     #[must_use]
     pub fn knows(&self, entry: &Entry) -> bool {

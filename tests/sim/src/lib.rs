@@ -36,6 +36,6 @@ pub use net::{LinkFaults, LinkQuality, Net, NetStats};
 pub use node::SimNode;
 pub use player::{LIVENESS, Outcome, run};
 pub use runtime::NodeRuntime;
-pub use scenario::{Action, Scenario};
+pub use scenario::{Action, Collection, Scenario};
 pub use store::{FEED_LEN, SimChanges, SimStore};
 pub use world::{World, change, in_virtual_time};

@@ -74,9 +74,7 @@ impl SimNode {
             host,
             addr,
             mutation: Mutation::None,
-            // Histories run without collection, whose marks are not yet within the bound of idle traffic with many
-            // nodes; its own stories switch it on.
-            collect: None,
+            collect: Some(Paces::default()),
             gone: false,
             disk: Disk::default(),
             wall,
@@ -278,8 +276,7 @@ impl SimNode {
     /// Peers that the running process is connected with.
     #[must_use]
     pub fn connections(&self) -> Option<usize> {
-        let peers = self.status()?.peers();
-        Some(peers.values().filter(|peer| peer.connected).count())
+        Some(self.status()?.connected())
     }
 
     /// A local write.

@@ -5,11 +5,12 @@ use crate::disk::DiskFailure;
 use crate::invariants::{Broken, Quiet, Rules};
 use crate::mutation::Mutation;
 use crate::net::{LinkFaults, LinkQuality, NetStats};
-use crate::scenario::{Action, Scenario};
+use crate::scenario::{Action, Collection, Scenario};
 use crate::store::SimStore;
 use crate::world::{World, change, in_virtual_time};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::Change;
+use mars_meta_model::collect::Pace;
 use mars_meta_model::{NodeState, Scope, View as _, scope_includes};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -38,6 +39,8 @@ pub const LIVENESS: Duration = Duration::from_secs(150);
 const REST: Duration = Duration::from_secs(45);
 /// The quiet time that is looked at.
 const QUIET: Duration = Duration::from_secs(60);
+/// How long claims, votes and cuts may take beyond what the paces say; a clock may also have been 5 minutes ahead.
+const COLLECTED: Duration = Duration::from_secs(1800);
 /// Batches of a burst: more than the queue of changes holds.
 const BURST: u32 = 400;
 /// Nodes that join in one history.
@@ -72,7 +75,9 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
     let mut world = World::new(scenario.seed, scenario.nodes, scenario.quality, skew);
     world.net.set_quality(scenario.quality, scenario.faults);
     world.journal.switch_on();
+    world.collect = scenario.collect.paces();
     for (index, node) in world.nodes.iter_mut().enumerate() {
+        node.collect = Some(world.collect);
         if let Some((mutation, which)) = scenario.mutation
             && which.is_none_or(|which| which == index)
         {
@@ -220,7 +225,10 @@ impl Player<'_> {
         let mut host = self.world.nodes[node].host.clone();
         let number = self.rng.random_range(0..self.scenario.keys);
         let value = (!self.rng.random_bool(0.25)).then_some(value.as_str());
-        let kind = self.rng.random_range(0..10);
+        let mut kind = self.rng.random_range(0..10);
+        if matches!(self.scenario.collect, Collection::Early(_)) && !self.is_member(node) {
+            kind %= 4;
+        }
         if self.world.nodes[node].mutation == Mutation::WritesForeignKeys {
             host.clone_from(&self.world.nodes[(node + 1) % self.world.nodes.len()].host);
         }
@@ -382,6 +390,29 @@ impl Player<'_> {
         Duration::from_nanos(stamps.max().unwrap_or(0).saturating_sub(acceptable))
     }
 
+    /// Waits until all tombstones are gone everywhere.
+    async fn collected(&mut self) -> Result<(), Broken> {
+        let paces = self.world.collect;
+        let slowest = |pace: Pace| pace.retention + 3 * pace.quantum;
+        let limit = Duration::from_nanos(slowest(paces.global) + slowest(paces.resource));
+        let limit = limit + COLLECTED + self.refused_for();
+        let began = Instant::now();
+        loop {
+            self.world.pass(Duration::from_secs(10)).await;
+            self.rules.step(&self.world)?;
+            let left = self.world.tombstone();
+            let open = left.map(|left| format!("collected: {left}"));
+            let open = open.map_or_else(|| self.rules.settled(&self.world), Err);
+            match open {
+                Ok(()) => return Ok(()),
+                Err(open) if began.elapsed() > limit => {
+                    return Err(format!("{open}\n{}", self.world.marks()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     async fn finish(mut self) -> Result<Outcome, Broken> {
         self.mend();
         let mended = Instant::now();
@@ -396,6 +427,9 @@ impl Player<'_> {
             }
         }
         let settled_after = mended.elapsed();
+        if self.scenario.collect != Collection::Real && self.scenario.only.is_none() {
+            self.collected().await?;
+        }
         self.world.pass(REST).await;
         self.rules.step(&self.world)?;
         let sent = |world: &World| -> Vec<u64> {

@@ -2,6 +2,7 @@
 
 use crate::mutation::Mutation;
 use crate::net::{LinkFaults, LinkQuality};
+use mars_meta_model::collect::{Pace, Paces};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
@@ -61,6 +62,52 @@ const FAULTS: [Action; 12] = [
     Action::Leave,
 ];
 
+/// How fast tombstones go in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// As fast as in a real cluster: nothing is collected while a history lasts.
+    Real,
+    /// Within minutes, while faults happen. Only members write into a resource, and nobody comes or goes: what others
+    /// wrote may be lost when it arrives later than tombstones last.
+    Early(Paces),
+    /// Within minutes, but hardly before all is mended; with all faults.
+    Late(Paces),
+}
+
+impl Collection {
+    /// The paces of the nodes.
+    #[must_use]
+    pub fn paces(&self) -> Paces {
+        match self {
+            Self::Real => Paces::default(),
+            Self::Early(paces) | Self::Late(paces) => *paces,
+        }
+    }
+
+    fn draw(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xc0_11ec);
+        let secs = |secs: u64| secs * 1_000_000_000;
+        let mut paces = |shortest: u64, longest: u64| {
+            let mut pace = || Pace {
+                // Longer than it takes until all have claimed and voted.
+                quantum: secs(rng.random_range(150..400)),
+                retention: secs(rng.random_range(shortest..longest)),
+            };
+            Paces {
+                global: pace(),
+                resource: pace(),
+                // Who is parked does not vote: what it writes may be lost.
+                park_after: secs(86_400),
+            }
+        };
+        match seed % 4 {
+            0 => Self::Real,
+            1 => Self::Early(paces(70, 150)),
+            _ => Self::Late(paces(600, 900)),
+        }
+    }
+}
+
 /// What a history is made of.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -84,6 +131,8 @@ pub struct Scenario {
     pub keys: u32,
     /// How often what is done, relative to each other.
     pub weights: Vec<(Action, u32)>,
+    /// How fast tombstones go.
+    pub collect: Collection,
     /// A node with a fault in its code (all nodes, if no number is given).
     pub mutation: Option<(Mutation, Option<usize>)>,
     /// The one rule that is checked; `None`: all.
@@ -132,6 +181,11 @@ impl Scenario {
                 weights.push((fault, rng.random_range(1..10)));
             }
         }
+        let collect = Collection::draw(seed);
+        if matches!(collect, Collection::Early(_)) {
+            let apart = [Action::Membership, Action::Join, Action::Leave];
+            weights.retain(|(action, _)| !apart.contains(action));
+        }
         let far = rng.random_bool(0.2);
         Self {
             seed,
@@ -144,6 +198,7 @@ impl Scenario {
             jump: Duration::from_millis(rng.random_range(100..if far { 300_000 } else { 50_000 })),
             keys: rng.random_range(1..20),
             weights,
+            collect,
             mutation: None,
             only: None,
         }

@@ -7,9 +7,10 @@ use crate::net::{LinkQuality, Net};
 use crate::node::SimNode;
 use mars_gossip_net::{ClusterCa, Identity};
 use mars_meta::{Change, WriteError};
+use mars_meta_model::collect::Paces;
 use mars_meta_model::{
     Entry, Key, Merge, NodeRecord, NodeState, Scope, Table, Value, View as _, is_volatile,
-    roster_key, scope_of,
+    roster_key, scope_includes, scope_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub struct World {
     pub promised: Table,
     /// All that was ever written.
     pub ledger: Ledger,
+    /// How fast tombstones go on nodes that join.
+    pub collect: Paces,
     /// What happened; to be switched on.
     pub journal: Journal,
     /// Hosts that are members of a resource for ever, by its name: the writes of other members may be lost with
@@ -82,6 +85,7 @@ impl World {
             nodes: Vec::new(),
             promised: Table::new(),
             ledger: Ledger::default(),
+            collect: Paces::default(),
             journal: Journal::default(),
             founders: BTreeMap::new(),
             authority: ClusterCa::create(Uuid::from_u128(7), "sim").unwrap(),
@@ -211,6 +215,7 @@ impl World {
     /// If the administrator's disk failed; there is no new node then.
     pub fn join(&mut self, admin: usize, ahead_ns: i64) -> Result<usize, WriteError> {
         let index = self.add_node(ahead_ns);
+        self.nodes[index].collect = Some(self.collect);
         let (key, text) = self.roster_line(index, NodeState::Active);
         let line = vec![(key, Some(Value::text(&text).unwrap()))];
         if let Err(error) = self.try_write(admin, line, true) {
@@ -274,6 +279,49 @@ impl World {
             }
         }
         forgive(&mut self.promised, &left);
+    }
+
+    /// A durable tombstone that some node holds of what it takes part in.
+    #[must_use]
+    pub fn tombstone(&self) -> Option<String> {
+        self.nodes
+            .iter()
+            .filter(|node| !node.gone)
+            .find_map(|node| {
+                node.store()?.with_table(|table| {
+                    let mut dead = table.iter().filter(|e| e.is_tombstone() && !is_volatile(e));
+                    let held =
+                        dead.find(|e| scope_includes(table, &scope_of(&e.key), &node.host))?;
+                    Some(format!("{} holds the tombstone {held:?}", node.host))
+                })
+            })
+    }
+
+    /// What the nodes know for the collection of tombstones, and what they have dropped: lines to read.
+    #[must_use]
+    pub fn marks(&self) -> String {
+        let mut lines = Vec::new();
+        for (node, store) in self.nodes.iter().filter_map(|n| Some((n, n.store()?))) {
+            let (host, id) = (&node.host, node.id().0);
+            let marks = store.with_table(|table| table.ledger().cloned().unwrap_or_default());
+            lines.push(format!(
+                "{host} is {id}, its clock shows {}",
+                node.wall_ns()
+            ));
+            for (scope, mark) in marks.iter() {
+                lines.push(format!("  {scope:?}: floor {}", mark.floor));
+                for (of, slot) in &mark.slots {
+                    lines.push(format!("    {}: {slot:?}", of.0));
+                }
+            }
+            lines.extend(
+                store
+                    .graveyard()
+                    .iter()
+                    .map(|e| format!("  dropped: {e:?}")),
+            );
+        }
+        lines.join("\n")
     }
 
     /// Nodes that run.

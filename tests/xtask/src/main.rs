@@ -28,12 +28,13 @@ fn main() -> ExitCode {
         Some("demo") => demo(&args[1..]),
         Some("man") => man(&args[1..]),
         Some("gcmodel") => gcmodel(&args[1..]),
+        Some("fuzz") => fuzz(&args[1..]),
         Some("sim") => simulate("sim", &args[1..]),
         Some("bench-gossip") => simulate("bench", &args[1..]),
         _ => vec![
             "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | man DIR \
              | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS] \
-             | gcmodel [--seeds FROM COUNT]"
+             | gcmodel [--seeds FROM COUNT] | fuzz --target NAME|all [--seconds S] [--seed N]"
                 .to_owned(),
         ],
     };
@@ -168,11 +169,20 @@ fn gcmodel(args: &[String]) -> Findings {
     run("histories of collection", command.env("GC_SEEDS", seeds))
 }
 
+/// Mutated inputs for decoders.
+fn fuzz(args: &[String]) -> Findings {
+    let package = ["run", "--quiet", "--package", "mars-fuzz", "--"];
+    run("mars-fuzz", cargo().args(package).args(args))
+}
+
 /// A program of the simulator, with what follows as its arguments.
 fn simulate(program: &str, args: &[String]) -> Findings {
     let package = [
         "run",
         "--quiet",
+        // Thousands of handshakes: unoptimised, a cluster of 1,000 nodes takes hours.
+        "--profile",
+        "sim",
         "--package",
         "mars-sim",
         "--bin",

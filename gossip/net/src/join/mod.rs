@@ -12,4 +12,4 @@ mod wire;
 
 pub use client::{JoinError, Joined, Joiner, redeem, survey};
 pub use server::{Grant, JoinRequest, ServeJoinError, TokenState, serve_join};
-pub use wire::Refusal;
+pub use wire::{Refusal, reread};

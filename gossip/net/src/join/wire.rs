@@ -235,6 +235,19 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Strin
     rmp_serde::from_slice(bytes).map_err(|e| e.to_string())
 }
 
+/// Reads the body of a frame of the join exchange and writes it anew; `None` if it is none. For tests with hostile bytes:
+/// these bodies are read of peers that are no members yet.
+#[must_use]
+pub fn reread(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
+    let again = match kind {
+        REQUEST | SURVEY => encode(&decode::<RequestBody>(body).ok()?),
+        GRANTED => encode(&decode::<GrantedBody>(body).ok()?),
+        REFUSED => encode(&Refusal::from_body(decode(body).ok()?).to_body()),
+        _ => return None,
+    };
+    again.ok().map(|bytes| bytes.to_vec())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

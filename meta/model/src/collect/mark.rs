@@ -208,9 +208,18 @@ impl Mark {
     }
 
     /// Raises the floor if all voters have voted for what is known here; returns the new floor. It never rises above
-    /// `reach`: up to there this node knows who the members are.
+    /// `reach`: up to there this node knows who the members are; and not at all before that covers the time at which this
+    /// node became one itself.
     pub fn cut(&mut self, own: &Own, voters: &Voters, reach: Timestamp) -> Option<Timestamp> {
         if !voters.voting.contains(&own.node) || !voters.is_majority() {
+            return None;
+        }
+        if voters
+            .since
+            .get(&own.node)
+            .is_some_and(|since| *since > reach)
+        {
+            // Others may have become members before this node did, unknown to it.
             return None;
         }
         let tally = self.tally(voters)?;
@@ -233,4 +242,31 @@ fn claim(check: Check, node: NodeId, slot: &Slot) -> Check {
         .word(slot.level.as_nanos())
         .word(slot.stamp.as_nanos())
         .word(slot.boot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model history (seed 5864, members come and go): two nodes that had become members without knowing of each other
+    /// cut alone, one of them with nothing in its store, and contradicted each other for ever.
+    #[test]
+    fn a_new_member_does_not_cut_before_it_knows_who_else_became_one() {
+        let at = Timestamp::from_nanos;
+        let own = Own {
+            node: NodeId(4),
+            boot: 1,
+            stamp: at(15_510),
+        };
+        let mut voters = Voters {
+            members: [own.node].into(),
+            voting: [own.node].into(),
+            ..Voters::default()
+        };
+        voters.since.insert(own.node, at(15_215));
+        let mut mark = Mark::default();
+        assert!(mark.claim(&own, at(14_000)) && mark.vote(&own, &voters));
+        assert_eq!(mark.clone().cut(&own, &voters, at(15_214)), None);
+        assert_eq!(mark.cut(&own, &voters, at(15_215)), Some(at(14_000)));
+    }
 }

@@ -9,13 +9,15 @@ mod pace;
 mod status;
 mod task;
 mod voters;
+mod wanted;
 
 pub use codec::DecodeMarkError;
 pub use mark::{Learnt, Mark, Own, Slot};
 pub use pace::{Pace, Paces};
 pub use status::{Blocker, Progress, progress};
-pub use task::{Collected, Task};
+pub use task::{Collected, Task, Tick};
 pub use voters::{Voters, global_voters, park_due, parked_key, voters};
+pub use wanted::{Wanted, wanted};
 
 use crate::{Entry, Merge, Scope, is_volatile};
 use check::Check;

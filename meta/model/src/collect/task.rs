@@ -1,14 +1,25 @@
 //! What gossip asks the store for, and what became of it.
 
-use super::{Mark, Paces};
+use super::{Mark, Paces, Wanted};
 use crate::{Entry, Key, Scope};
 use mars_lamport::Timestamp;
+
+/// What is due as time has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// How fast tombstones go.
+    pub paces: Paces,
+    /// What is to be claimed, where votes and cuts may be possible, and since when somebody waits.
+    pub wanted: Wanted,
+    /// Everything, marks included, was found equal with a peer that collects: a parked node may take part again.
+    pub equal: bool,
+}
 
 /// A piece of work for the owner of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Time has passed: claim, vote, cut, park.
-    Tick(Paces),
+    Tick(Tick),
     /// A peer's store was found equal, but for these.
     Learn {
         /// The scope.

@@ -1,7 +1,7 @@
 //! Who has a say in a scope, and who is parked.
 
 use super::{Mark, Paces};
-use crate::{Key, NodeId, NodeState, Scope, View, check_host_name, members, roster};
+use crate::{Key, NodeId, NodeState, Scope, View, check_host_name, member_key, members, roster};
 use mars_lamport::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ pub struct Voters {
     pub voting: BTreeSet<NodeId>,
     /// Host names of the members.
     pub names: BTreeMap<NodeId, String>,
+    /// Of a resource: when each became a member, by the stamp of its line.
+    pub since: BTreeMap<NodeId, Timestamp>,
 }
 
 impl Voters {
@@ -63,6 +65,8 @@ pub fn voters(view: &(impl View + ?Sized), scope: &Scope, global: &Voters) -> Vo
     for (node, host) in &global.names {
         if inside.contains_key(host) {
             found.add(*node, host.clone(), global.voting.contains(node));
+            let line = member_key(res, host).and_then(|key| Some(view.entry(&key)?.stamp));
+            found.since.extend(line.map(|stamp| (*node, stamp)));
         }
     }
     found
@@ -70,7 +74,8 @@ pub fn voters(view: &(impl View + ?Sized), scope: &Scope, global: &Voters) -> Vo
 
 /// Which voter of the global scope is to be parked at this reading of the clocks: silent for too long, while a strict
 /// majority of the members would stay and has been heard of lately. One at a time, the longest silent first. The
-/// numbers are the system clock now and when this node began to look: the silence of a node that never claimed counts from there.
+/// numbers are the system clock now, when this node began to look (the silence of a node that never claimed counts from
+/// there), and since when claims are waited for (all silence counts from there at most).
 #[must_use]
 pub fn park_due(
     view: &(impl View + ?Sized),
@@ -78,7 +83,7 @@ pub fn park_due(
     global: &Mark,
     own: NodeId,
     paces: &Paces,
-    (wall, began): (u64, u64),
+    (wall, began, waiting): (u64, u64, u64),
 ) -> Option<String> {
     let last = |node: &NodeId| {
         let slot = global
@@ -91,7 +96,8 @@ pub fn park_due(
         });
         // Whose slot lies behind the floor was there when the floor rose.
         let seen = [slot, line, Some(global.floor)].into_iter().flatten();
-        let seen = seen.max().unwrap_or(Timestamp::ZERO).as_nanos();
+        let seen = seen.max().unwrap_or(Timestamp::ZERO);
+        let seen = seen.as_nanos().max(waiting);
         if slot.is_some() {
             seen
         } else {

@@ -4,8 +4,8 @@
 
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Door, Ledger, Mark, Own, Pace, Paces, Sight, Voters, buried, door, global_voters, park_due,
-    parked_key, sight, voters as voters_of,
+    Door, Ledger, Mark, Own, Pace, Paces, Sight, Voters, Wanted, buried, door, global_voters,
+    park_due, parked_key, sight, voters as voters_of, wanted,
 };
 use mars_meta_model::{
     Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View as _,
@@ -427,12 +427,17 @@ impl World {
     }
 
     fn context(&mut self, from: usize, to: usize, scope: &Scope) -> Flying {
+        let mut mark = self.mark(from, scope);
+        if self.rng.chance(30) {
+            // Who has told the other of the rest leaves it out.
+            mark.slots.retain(|_, _| self.rng.chance(60));
+        }
         Flying {
             from,
             to,
             boots: (self.nodes[from].boot, self.nodes[to].boot),
             scope: scope.clone(),
-            mark: self.mark(from, scope),
+            mark,
             entries: self.entries(from, scope),
             ghost: self.nodes[from].state.ghost.clone(),
         }
@@ -560,7 +565,11 @@ impl World {
     }
 
     fn collect_right(&mut self, node: usize) {
+        let wanted = self.wanted(node);
         for scope in [Scope::Global, resource()] {
+            if !wanted.open.contains(&scope) && !wanted.claims.contains_key(&scope) {
+                continue;
+            }
             let global = self.voters(node, &Scope::Global);
             let reach = self
                 .mark(node, &Scope::Global)
@@ -570,8 +579,10 @@ impl World {
                 continue;
             }
             let mut mark = self.mark(node, &scope);
-            let (own, level) = (self.own(node), PACES.of(&scope).level(self.wall(node)));
-            mark.claim(&own, level);
+            let own = self.own(node);
+            if let Some(level) = wanted.claims.get(&scope) {
+                mark.claim(&own, *level);
+            }
             mark.vote(&own, &voters);
             if let Some(floor) = mark.cut(&own, &voters, reach) {
                 self.found.cuts += 1;
@@ -581,18 +592,32 @@ impl World {
         }
     }
 
+    fn wanted(&self, node: usize) -> Wanted {
+        let table = self.table(node);
+        let mut scopes = BTreeSet::from([resource()]);
+        scopes.retain(|scope| self.member(node, scope, node));
+        let own = (Self::id(node), &scopes);
+        wanted(table, own, &PACES, self.wall(node), |scope, above| {
+            let all = table.iter().filter(|e| e.is_tombstone());
+            let stamps = all.filter(|e| inside(&e.key, scope)).map(|e| e.stamp);
+            stamps.filter(|stamp| *stamp > above).min()
+        })
+    }
+
     fn park(&mut self, node: usize) {
         // The wrong rules have no claims to see silence by; they are told.
         let host = if matches!(self.rules, Rules::Right | Rules::NoFloorRule) {
             let mark = self.mark(node, &Scope::Global);
-            park_due(
-                self.table(node),
-                &self.voters(node, &Scope::Global),
-                &mark,
-                Self::id(node),
-                &PACES,
-                (self.wall(node), 0),
-            )
+            self.wanted(node).waiting.and_then(|waiting| {
+                park_due(
+                    self.table(node),
+                    &self.voters(node, &Scope::Global),
+                    &mark,
+                    Self::id(node),
+                    &PACES,
+                    (self.wall(node), 0, waiting),
+                )
+            })
         } else {
             let voters = self.voters(node, &Scope::Global);
             let stays = (voters.voting.len().saturating_sub(1)) * 2 > voters.members.len();

@@ -93,7 +93,11 @@ fn nothing_deleted_comes_back_while_members_come_and_go() {
 #[test]
 fn wrong_rules_are_found_out() {
     for rules in [Rules::NoFloorRule, Rules::Ttl, Rules::Acked] {
-        let (sum, _) = campaign(0, 100, rules, ALL[4]);
+        let (from, count, dangers) = match rules {
+            Rules::NoFloorRule => (0, 300, ALL[1]),
+            _ => (0, 100, ALL[4]),
+        };
+        let (sum, _) = campaign(from, count, rules, dangers);
         assert!(sum.resurrected > 0, "{rules:?} went undetected: {sum:?}");
         assert!(sum.purged > 0, "{rules:?} collected nothing");
     }

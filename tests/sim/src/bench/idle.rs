@@ -2,7 +2,7 @@
 
 use super::{NETWORK, agree, float, neighbours};
 use crate::world::{World, in_virtual_time};
-use mars_meta_model::{View as _, encoded_len};
+use mars_meta_model::{View as _, encode_entry};
 use std::time::Duration;
 
 const REST: Duration = Duration::from_secs(120);
@@ -58,11 +58,17 @@ pub fn idle(nodes: u16, seed: u64) -> Result<Vec<String>, String> {
     })
 }
 
-/// Bytes of all entries of one node, in our encoding (the original's listing is longer).
+/// Length of a listing of all entries of one node, made in our encoding (the original's is longer).
 fn listing_bytes(world: &World) -> u64 {
     let store = world.nodes.first().and_then(crate::SimNode::store);
     let bytes = store.map_or(0, |store| {
-        store.with_table(|table| table.scan("").map(encoded_len).sum::<usize>())
+        store.with_table(|table| {
+            let mut listing = Vec::new();
+            table
+                .scan("")
+                .for_each(|entry| encode_entry(entry, &mut listing));
+            listing.len()
+        })
     });
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -18,6 +18,7 @@ pub fn memory(nodes: u16, seed: u64) -> Result<Vec<String>, String> {
         world.pass(Duration::from_secs(300)).await;
         let connected = resident_kib()?;
         let per_node = connected.saturating_sub(stores) / u64::from(nodes);
+        let whole = connected / u64::from(nodes);
         Ok(vec![
             format!(
                 "{nodes} nodes in one process, seed {seed}; {:.1} neighbours",
@@ -25,7 +26,7 @@ pub fn memory(nodes: u16, seed: u64) -> Result<Vec<String>, String> {
             ),
             format!(
                 "  resident: {stores} KiB when all stores were open, {connected} KiB with all connections after 5 \
-                 minutes: {per_node} KiB per node for connections"
+                 minutes: {per_node} KiB per node for connections; {whole} KiB per node for everything"
             ),
         ])
     })

@@ -119,11 +119,8 @@ impl Invariant for EqualMaps {
                 ));
             }
             let gone = |host: &str| world.nodes.iter().any(|n| n.gone && n.host == host);
-            let mut peers = status.peers().into_iter();
-            let open = peers.find(|(host, peer)| {
-                !(gone(host) || !peer.neighbour || peer.connected && peer.synced)
-            });
-            if let Some((peer, state)) = open {
+            if let Some(peer) = status.open(gone) {
+                let state = status.peers().remove(&peer);
                 return Err(format!(
                     "{} does not agree with {peer}: {state:?}",
                     node.host

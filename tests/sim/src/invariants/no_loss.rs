@@ -72,8 +72,11 @@ impl Invariant for NoLoss {
                 let mut durable = world.promised.iter().filter(|entry| !is_volatile(entry));
                 lost = durable
                     .find(|promised| {
+                        let held = table.entry(&promised.key);
+                        let collected = held.is_none() && world.ledger.deleted_after(promised);
                         concerns(world, promised, &node.host)
-                            && !fulfils(table.entry(&promised.key), promised)
+                            && !fulfils(held, promised)
+                            && !collected
                     })
                     .map(|promised| (promised.clone(), table.entry(&promised.key).cloned()));
             });

@@ -1,0 +1,261 @@
+//! `meta`: backup, restore and check of this node's metadata store.
+
+use super::import_tree::{batches, outcomes_of};
+use crate::context::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
+use crate::store_export::{StoreExport, decode_export, encode_export};
+use mars_gossip::FsckError;
+use mars_meta_api::{EntryBytes, Request};
+use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
+use mars_migrations::Outcome;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What can be done with the metadata store.
+#[derive(Debug, clap::Subcommand)]
+// A doc comment on a variant would replace the long help that stands with the command's arguments.
+#[expect(missing_docs, reason = "the about text of each command documents it")]
+pub enum Command {
+    #[command(about = "Write all keys with stamps and deletions into a file")]
+    Export(ExportArgs),
+    #[command(about = "Merge the keys of such a file into the store")]
+    Import(ImportArgs),
+    #[command(about = "Check the folder of a store that is not in use")]
+    Fsck(FsckArgs),
+}
+
+/// Write every key that this node knows into a file, with its stamp and its writer, deleted ones included: a backup, for
+/// marsadm meta import. The file is readable to its owner only and replaced as a whole.
+///
+/// With --force: a file that exists is replaced.
+///
+/// Example: marsadm meta export /var/backups/mars-meta.exp
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct ExportArgs {
+    /// The file
+    pub file: PathBuf,
+}
+
+/// Merge what a file of marsadm meta export holds into the store of this node, with the stamps that it has. What is newer
+/// here, deletions too, stays: an old file does no harm. Only of what is as old as deletions that the cluster has forgotten
+/// it cannot be told whether it was deleted: it comes back with a new stamp, and is counted. Observed state and epochs of the clock are left out: they are
+/// told anew. May be repeated. With --dry-run: only check the file.
+///
+/// Example: marsadm meta import /var/backups/mars-meta.exp
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct ImportArgs {
+    /// The file
+    pub file: PathBuf,
+}
+
+/// Read every record of a store that no daemon uses (stop marsd first), and name those that are damaged. Nothing is
+/// mended. Exit code 0: all records are good. 1: they are not.
+///
+/// Example: marsadm meta fsck /var/lib/mars/db
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct FsckArgs {
+    /// Folder of the store, or one that was set aside (db.bad-SECONDS)
+    #[arg(default_value = "/var/lib/mars/db")]
+    pub dir: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Those of the sub-command.
+pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
+    let (verb, path, result) = match command {
+        Command::Export(args) => ("export", &args.file, export(ctx, &args.file).await),
+        Command::Import(args) => ("import", &args.file, import(ctx, &args.file).await),
+        Command::Fsck(args) => ("fsck", &args.dir, fsck(ctx, &args.dir).await),
+    };
+    result.map_err(|error| error.about(&format!("meta {verb} {}", path.display())))
+}
+
+fn failed(error: &io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => Kind::NotFound,
+        io::ErrorKind::PermissionDenied => Kind::Denied,
+        _ => Kind::Internal,
+    };
+    Error::new(kind, error.to_string())
+}
+
+async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
+    if path.is_dir() || (path.exists() && !ctx.opts.force) {
+        return Err(Error::refused("it exists").hint("name another file, or add --force"));
+    }
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let export = StoreExport {
+        wall_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+        entries: listing(ctx).await?,
+    };
+    let bytes = encode_export(&export);
+    let total = export.entries.len();
+    let deleted = export.entries.iter().filter(|e| e.is_tombstone()).count();
+    if !ctx.opts.dry_run {
+        replace(path, &bytes).map_err(|error| failed(&error))?;
+    }
+    let counts = json!({ "entries": total, "deleted": deleted, "bytes": bytes.len() });
+    ctx.ui.document("StoreExport", &counts)?;
+    ctx.ui.line(&format!(
+        "{total} keys, {deleted} of them deleted, {} bytes",
+        bytes.len()
+    ));
+    Ok(())
+}
+
+/// All that is stored, as of one moment: if two listings one behind the other are equal in what lasts, the store was like
+/// this between them.
+async fn listing(ctx: &Ctx) -> Result<Vec<Entry>> {
+    let lasting = |entries: &[Entry]| -> Vec<Entry> {
+        let lasting = entries.iter().filter(|entry| !is_volatile(entry));
+        lasting.cloned().collect()
+    };
+    let mut before: Option<Vec<Entry>> = None;
+    for _ in 0..EXPORT_TRIES_MAX {
+        let list = ctx.client().await?.list("", true);
+        let mut entries = ctx
+            .bounded("the metadata daemon did not list its keys", list)
+            .await??;
+        // Made up at each reading, see the local API.
+        entries.retain(|entry| classify(&entry.key).0.durability != Durability::Liveness);
+        let now = lasting(&entries);
+        if before.as_ref() == Some(&now) {
+            return Ok(entries);
+        }
+        before = Some(now);
+    }
+    Err(Error::new(
+        Kind::Conflict,
+        "the keys change faster than they can be listed",
+    )
+    .hint("run it again"))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let tmp = path.with_file_name(format!("{name}.tmp-{}", std::process::id()));
+    let write = || {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&tmp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&tmp, path)?;
+        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().inspect_err(|_| {
+        // Half a file is none.
+        let _ = fs::remove_file(&tmp);
+    })
+}
+
+async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    file.take(EXPORT_LEN_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
+    let export = decode_export(&bytes).map_err(|error| Error::refused(error.to_string()))?;
+    let total = export.entries.len();
+    let entries: Vec<Entry> = export
+        .entries
+        .into_iter()
+        .filter(|entry| !is_volatile(entry) && !entry.key.as_str().starts_with(EPOCH_PREFIX))
+        .collect();
+    let (mut taken, mut anew, mut known, mut older, mut refused) =
+        (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    for batch in batches(&entries) {
+        if ctx.opts.dry_run {
+            break;
+        }
+        let request = Request::Import {
+            entries: EntryBytes::pack(batch),
+        };
+        for outcome in outcomes_of(ctx.call(request).await?)? {
+            match outcome {
+                Outcome::Taken => taken += 1,
+                Outcome::TakenAnew => anew += 1,
+                Outcome::Known => known += 1,
+                Outcome::Older => older += 1,
+                Outcome::Refused => refused += 1,
+            }
+        }
+    }
+    let left_out = total - entries.len();
+    ctx.ui.document(
+        "StoreImport",
+        &json!({
+            "entries": total, "taken": taken, "taken_anew": anew, "known": known, "older": older, "refused": refused, "left_out": left_out,
+        }),
+    )?;
+    ctx.ui.line(&format!(
+        "{total} keys: {taken} taken, {anew} taken with a new stamp, {known} known, {older} older than here, {refused} refused, {left_out} left out"
+    ));
+    if anew > 0 {
+        ctx.ui.note(&format!(
+            "{anew} keys were not here and are as old as deletions that the cluster has forgotten: they may have been \
+             deleted since the export, and are back now"
+        ));
+    }
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{refused} keys were refused: their stamps lie too far in the future, or in an epoch of the clock that is not known here"
+    ))
+    .hint("compare the system clocks (marsadm clock) and repeat the import; docs/clock.md tells of epochs"))
+}
+
+async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
+    let folder = dir.to_owned();
+    let checked = tokio::task::spawn_blocking(move || mars_gossip::fsck(&folder)).await;
+    let checked = checked.map_err(|error| Error::internal(error.to_string()))?;
+    let found = checked.map_err(|error| match error {
+        FsckError::NoStore(_) => Error::new(Kind::NotFound, error.to_string()),
+        FsckError::Store(_) => Error::refused(error.to_string()),
+    })?;
+    let named: Vec<_> = found
+        .named
+        .iter()
+        .map(|bad| json!({ "record": bad.record, "reason": bad.reason }))
+        .collect();
+    ctx.ui.document(
+        "StoreCheck",
+        &json!({
+            "live": found.live, "deleted": found.tombstones, "local": found.local, "damaged": found.damaged,
+            "named": named, "unreadable": found.unreadable,
+        }),
+    )?;
+    ctx.ui.line(&format!(
+        "{} keys, {} deleted ones, {} local records, {} damaged",
+        found.live, found.tombstones, found.local, found.damaged
+    ));
+    for bad in &found.named {
+        ctx.ui.line(&format!("{}: {}", bad.record, bad.reason));
+    }
+    if found.is_good() {
+        return Ok(());
+    }
+    let why = match &found.unreadable {
+        Some(reason) => format!("not all records can be read: {reason}"),
+        None => format!("{} records are damaged", found.damaged),
+    };
+    Err(Error::new(Kind::Negative, why).hint(
+        "a node with peers sets the store aside at its next start and refills; else use a file of marsadm meta export",
+    ))
+}

@@ -1,0 +1,88 @@
+//! Backup, restore and check of the store.
+
+use crate::World;
+use crate::schema;
+use marsadm::error::Kind;
+use serde_json::Value;
+
+async fn document(w: &World, line: &str) -> Value {
+    let words: Vec<&str> = line.split(' ').collect();
+    let (_, captured) = crate::documents::execute(w, &words).await;
+    let document: Value = serde_json::from_str(&captured.stdout()).unwrap();
+    schema::check(&document).unwrap();
+    document
+}
+
+#[tokio::test]
+async fn an_old_backup_does_no_harm_and_brings_back_what_was_lost() {
+    let w = World::new(&["hosta"]);
+    let file = w.dir.path().join("old.exp");
+    let file = file.display();
+    for key in ["kept", "changed", "deleted", "lost"] {
+        w.double.put(&[(&format!("userspace/{key}"), "old")]);
+    }
+    w.double
+        .put(&[("userspace/before", "1"), ("userspace/before", "")]);
+    let made = document(&w, &format!("-o json meta export {file}")).await;
+    assert_eq!(
+        (&made["kind"], &made["data"]["deleted"]),
+        (&"StoreExport".into(), &1.into())
+    );
+    w.fails(&format!("meta export {file}"), Kind::Refused, "exists")
+        .await;
+    w.ok(&format!("meta export {file} --force")).await;
+
+    w.double
+        .put(&[("userspace/changed", "new"), ("userspace/deleted", "")]);
+    let lost = mars_meta_model::Key::parse("userspace/lost").unwrap();
+    let stamp = |w: &World| {
+        let state = w.double.state.lock().unwrap();
+        let held = mars_meta_model::View::entry(&state.table, &lost);
+        held.map(|entry| entry.stamp)
+    };
+    let before = stamp(&w);
+    w.double.state.lock().unwrap().table.remove(&lost);
+    let read = document(&w, &format!("-o json meta import {file} --dry-run")).await;
+    assert_eq!(read["data"]["taken"], 0);
+    assert_eq!(stamp(&w), None);
+    let read = document(&w, &format!("-o json meta import {file}")).await;
+    assert_eq!(read["kind"], "StoreImport");
+    assert_eq!(
+        (&read["data"]["taken"], &read["data"]["older"]),
+        (&1.into(), &2.into())
+    );
+    let text = |key: &str| w.double.get(&format!("userspace/{key}"));
+    assert_eq!(text("kept").as_deref(), Some("old"));
+    assert_eq!(text("changed").as_deref(), Some("new"));
+    assert_eq!(text("deleted"), None);
+    assert_eq!(text("lost").as_deref(), Some("old"));
+    assert_eq!(stamp(&w), before, "stamps are kept");
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_refused_as_a_whole() {
+    let w = World::new(&["hosta"]);
+    let path = w.dir.path().join("bad.exp");
+    w.ok(&format!("meta export {}", path.display())).await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let line = format!("meta import {}", path.display());
+    w.fails(&line, Kind::Refused, "damaged").await;
+    w.fails("meta import /nonexistent/x", Kind::NotFound, "No such")
+        .await;
+    let names: Vec<_> = std::fs::read_dir(w.dir.path()).unwrap().collect();
+    assert_eq!(names.len(), 2, "no temporary file stays: {names:?}");
+}
+
+#[tokio::test]
+async fn the_check_tells_a_store_from_what_is_none() {
+    let w = World::new(&[]);
+    let dir = w.dir.path().join("db");
+    let line = format!("meta fsck {}", dir.display());
+    w.fails(&line, Kind::NotFound, "no store").await;
+    std::fs::create_dir(&dir).unwrap();
+    let error = w.fails(&line, Kind::Negative, "conf").await;
+    assert_eq!(error.kind.exit_code(), 1);
+}
