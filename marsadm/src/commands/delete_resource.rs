@@ -5,7 +5,7 @@ use super::since::since_key;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
-use mars_meta_model::{Membership, Table, View as _, members};
+use mars_meta_model::{Membership, Scope, Table, View as _, members, scope_includes};
 use std::collections::BTreeMap;
 
 /// Remove what is left of a resource in the whole cluster, after its last member has left. The disks keep their data.
@@ -28,10 +28,10 @@ pub struct Args {
 /// # Errors
 /// The members that are left; nothing was written then.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
-    each(ctx, "delete-resource", &args.resource, async |_, res| {
+    each(ctx, "delete-resource", &args.resource, async |host, res| {
         let prefixes = [format!("directory/{res}/"), format!("resource-{res}/")];
         let table = ctx.table(&[&prefixes[0], &prefixes[1]]).await?;
-        let left = remaining(&table, res);
+        let left = remaining(&table, res, host);
         if !left.is_empty() && !ctx.opts.force {
             let list: Vec<String> = left.iter().map(|(h, why)| format!("{h} ({why})")).collect();
             let first = left.keys().next().map_or("HOST", String::as_str);
@@ -66,14 +66,18 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     .await
 }
 
-/// Hosts that still take part, and by what.
-fn remaining(table: &Table, res: &str) -> BTreeMap<String, String> {
+/// Hosts that still take part, and by what. A host outside of the resource gets the directory only: what it has of the
+/// others' keys is from the time when it was a member.
+fn remaining(table: &Table, res: &str, me: &str) -> BTreeMap<String, String> {
     let mut left = BTreeMap::new();
     let prefix = format!("resource-{res}/");
+    let inside = scope_includes(table, &Scope::Resource(res.into()), me);
     for entry in table.scan(&prefix).filter(|entry| !entry.is_tombstone()) {
         let leaf = entry.key.as_str().strip_prefix(&prefix).unwrap_or_default();
         for kind in ["data", "replay", "device"] {
-            if let Some(host) = leaf.strip_prefix(kind).and_then(|l| l.strip_prefix('-')) {
+            if let Some(host) = leaf.strip_prefix(kind).and_then(|l| l.strip_prefix('-'))
+                && (inside || host == me)
+            {
                 left.insert(
                     host.to_owned(),
                     format!("key {leaf} {}", since_key(table, entry.key.as_str())),

@@ -3,15 +3,18 @@
 use super::down::wait_idle;
 use super::each::{each, own_table};
 use super::roles::check_not_primary;
-use super::switches::switch;
+use super::switches::{in_emergency, switch};
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
+use crate::wall::now;
+use std::time::Duration;
 
 /// Throw this host's replica away and sync it anew from the primary. Resolves a split brain on the losing side.
 ///
 /// Does not wait for the sync: see marsadm wait-resource RES is-uptodate. --force does not wait for the replica to
-/// come to rest first, and allows it on the designated primary that does not act as one.
+/// come to rest first, allows it on the designated primary that does not act as one, and while no contact with the primary
+/// is there.
 ///
 /// Example: marsadm invalidate mydata
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let view = Res::new(&table, res);
         check_not_primary(ctx, &view, host)?;
         source(&view, host)?;
+        check_source(ctx, &view).await?;
         let off = ["allow-replay", "sync", "connect", "attach"]
             .into_iter()
             .map(|name| switch(res, host, name, false))
@@ -68,6 +72,36 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Whether the primary can be synced from now: this replica's consistent state is given up for it.
+async fn check_source(ctx: &Ctx, view: &Res<'_>) -> Result<()> {
+    let res = view.name;
+    let Some(primary) = view.primary() else {
+        return Ok(());
+    };
+    if in_emergency(view, primary) {
+        ctx.ui.note(&format!(
+            "WARNING: the primary {primary} of resource {res} is in emergency mode (its log storage is full): the sync goes \
+             on when there is room again, marsadm status tells"
+        ));
+    }
+    let peers = ctx.peers().await?;
+    let silent = peers
+        .iter()
+        .find(|peer| peer.host == primary && !peer.connected)
+        .and_then(|peer| peer.heard_ns)
+        .map(|heard| Duration::from_nanos(now().as_nanos().saturating_sub(heard)))
+        .filter(|age| *age > ctx.opts.window);
+    if let Some(age) = silent.filter(|_| !ctx.opts.force) {
+        return Err(Error::refused(format!(
+            "the primary {primary} of resource {res} was last heard of {} s ago: this replica's consistent state would be \
+             given up, and no sync could begin",
+            age.as_secs()
+        ))
+        .hint("repair the connection (marsadm status tells of it); or --force"));
+    }
+    Ok(())
 }
 
 /// Number and writer of the log that the primary is at.

@@ -100,6 +100,13 @@ impl Look<'_, '_> {
         }
         let mut risk = self.told_risk(host);
         let primary = self.facts.primary(self.res);
+        if let Some(past) = primary.as_deref().and_then(|p| self.past_the_log(p)) {
+            // What the primary writes past its log reaches nobody, and nobody counts it as missing.
+            risk = Seconds {
+                seconds: risk.seconds.max(past.seconds),
+                at_least: risk.at_least || past.at_least,
+            };
+        }
         let others = [Some(host.to_owned()), primary];
         for other in others.into_iter().flatten() {
             let age = self.age(&other);
@@ -111,6 +118,18 @@ impl Look<'_, '_> {
             }
         }
         risk
+    }
+
+    /// Since when the primary has written past its log, if it has.
+    fn past_the_log(&self, primary: &str) -> Option<Seconds> {
+        if !self.is(primary, "is-emergency") && !self.is(primary, "has-emergency") {
+            return None;
+        }
+        let told = self
+            .message(primary, "err-emergency")
+            .and_then(|told| told.0);
+        let age = told.or_else(|| self.key_age(&format!("actual-{primary}/has-emergency")));
+        Some(age.map_or_else(Seconds::unknown, Seconds::at_least))
     }
 
     /// What the host itself tells, or what its positions show.

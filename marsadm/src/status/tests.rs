@@ -48,6 +48,21 @@ fn states_of_the_original_are_judged() {
 }
 
 #[test]
+fn what_is_written_past_the_log_is_at_risk() {
+    let status = judge(&golden("emergency.hosta"), &Wanted::default());
+    let res = &status.resources[0];
+    let others = res
+        .replicas
+        .iter()
+        .filter(|replica| replica.role == "secondary");
+    let risks: Vec<Seconds> = others.filter_map(|replica| replica.at_risk).collect();
+    assert!(!risks.is_empty());
+    for risk in risks {
+        assert!(risk.seconds != Some(0) && risk.at_least, "{risk:?}");
+    }
+}
+
+#[test]
 fn every_code_is_documented() {
     let doc = include_str!("../../../docs/status-codes.md");
     for (code, severity) in CODES {

@@ -1,0 +1,167 @@
+//! What travels between nodes: entries, contexts, sessions cut half-way.
+
+use super::*;
+
+impl World {
+    /// A received entry comes to the door.
+    pub(super) fn arrive(&mut self, node: usize, entry: &Entry) {
+        let scope = scope_of(&entry.key);
+        if !self.member(node, &scope, node) {
+            return;
+        }
+        let mut mark = self.mark(node, &scope);
+        let held = self.table(node).entry(&entry.key);
+        let outcome = match self.rules {
+            Rules::Right => door(entry, held, mark.floor),
+            _ => Door::Merged(entry.merge_over(held)),
+        };
+        self.say(|| format!("  {node} {entry:?}: {outcome:?}"));
+        match outcome {
+            Door::BelowFloor => {
+                self.found.refused += 1;
+                return;
+            }
+            Door::Merged(Merge::Apply) => {
+                let own = self.own(node);
+                self.nodes[node].state.table.merge(entry.clone());
+                if self.rules == Rules::Right && buried(entry, mark.floor) {
+                    self.nodes[node].state.table.remove(&entry.key);
+                }
+                if mark.accepted(&own, entry.stamp) {
+                    self.set_mark(node, &scope, mark);
+                }
+            }
+            Door::Merged(_) => {}
+        }
+        let state = &mut self.nodes[node].state;
+        state.last = state.last.max(entry.stamp.as_nanos());
+        if is_user(&entry.key) {
+            state.ghost.insert(Self::number(entry));
+        }
+    }
+
+    /// Sends what the comparison shows to be missing, each piece with this chance.
+    pub(super) fn repair(&mut self, from: usize, to: usize, scope: &Scope, percent: u64) {
+        let (mine, theirs) = (self.mark(from, scope).floor, self.mark(to, scope).floor);
+        let right = self.rules == Rules::Right;
+        for entry in self.entries(from, scope).into_values() {
+            let held = self.table(to).entry(&entry.key);
+            if entry.merge_over(held) != Merge::Apply {
+                continue;
+            }
+            let seen = sight(entry.is_tombstone(), entry.stamp, mine, theirs);
+            let absent = held.is_none();
+            let kept = right && absent && seen != Sight::Seen;
+            if kept || !self.rng.chance(percent) {
+                continue;
+            }
+            if right && absent && seen == Sight::Seen && entry.stamp <= theirs {
+                self.found.contradictions += 1;
+                self.say(|| format!("contradiction {from} {to} {entry:?} {mine:?} {theirs:?}"));
+            }
+            self.arrive(to, &entry);
+        }
+    }
+
+    pub(super) fn context(&mut self, from: usize, to: usize, scope: &Scope) -> Flying {
+        let mut mark = self.mark(from, scope);
+        if self.rng.chance(30) {
+            // Who has told the other of the rest leaves it out.
+            mark.slots.retain(|_, _| self.rng.chance(60));
+        }
+        Flying {
+            from,
+            to,
+            boots: (self.nodes[from].boot, self.nodes[to].boot),
+            scope: scope.clone(),
+            mark,
+            entries: self.entries(from, scope),
+            ghost: self.nodes[from].state.ghost.clone(),
+        }
+    }
+
+    /// A context arrives: compare, and learn if all is equal.
+    pub(super) fn deliver(&mut self, flying: &Flying) {
+        let (node, scope) = (flying.to, &flying.scope);
+        let boots = (self.nodes[flying.from].boot, self.nodes[node].boot);
+        if boots != flying.boots || !self.nodes[node].up || !self.member(node, scope, node) {
+            return;
+        }
+        let mut mark = self.mark(node, scope);
+        if flying.mark.floor < mark.floor {
+            return;
+        }
+        let (mut doomed, mut count) = (Vec::new(), 0);
+        for (key, entry) in self.entries(node, scope) {
+            let other = flying.entries.get(&key);
+            match sight(
+                entry.is_tombstone(),
+                entry.stamp,
+                mark.floor,
+                flying.mark.floor,
+            ) {
+                Sight::Collected if other.is_none() => {}
+                Sight::Doubtful if other.is_none() && self.rules == Rules::Right => {
+                    doomed.push(key);
+                }
+                _ if other.is_some_and(|o| o.cmp_version(&entry).is_eq()) => count += 1,
+                _ => return,
+            }
+        }
+        if count != flying.entries.len() {
+            return;
+        }
+        let own = self.own(node);
+        self.say(|| {
+            format!(
+                "{node} learns {scope:?} from {}: {mark:?} + {:?}, drops {doomed:?}",
+                flying.from, flying.mark
+            )
+        });
+        self.found.dropped += u32::try_from(doomed.len()).unwrap();
+        for key in doomed {
+            self.nodes[node].state.table.remove(&key);
+        }
+        mark.learn(&own, &flying.mark);
+        self.set_mark(node, scope, mark);
+        self.nodes[node]
+            .state
+            .ghost
+            .extend(flying.ghost.iter().copied().filter(|number| {
+                scope_of(&self.writes[usize::try_from(*number).unwrap()].key) == *scope
+            }));
+        let host = self.nodes[node].host.clone();
+        let text = format!("parked/{host}");
+        if *scope == Scope::Global && self.table(node).text(&text).is_some() {
+            self.write(node, &text, None);
+        }
+    }
+
+    pub(super) fn session(&mut self, a: usize, b: usize, scope: &Scope, whole: bool) {
+        if !self.linked(a, b) || !self.shares(a, b, scope) {
+            return;
+        }
+        self.say(|| format!("session {a} {b} {scope:?} whole {whole}"));
+        let percent = if whole { 100 } else { self.rng.below(100) };
+        self.repair(a, b, scope, percent);
+        self.repair(b, a, scope, percent);
+        for (from, to) in [(a, b), (b, a), (a, b)] {
+            let flying = self.context(from, to, scope);
+            if whole || self.rng.chance(60) {
+                self.deliver(&flying);
+            } else if self.flying.len() < 6 {
+                self.flying.push(flying);
+            }
+        }
+        if whole && self.rules == Rules::Acked {
+            for (x, y) in [(a, b), (b, a)] {
+                let tombs = self
+                    .entries(x, scope)
+                    .into_values()
+                    .filter(Entry::is_tombstone);
+                let met: Vec<_> = tombs.map(|e| (x, y, e.key, e.stamp)).collect();
+                self.acks.extend(met);
+            }
+        }
+    }
+}
