@@ -64,7 +64,7 @@ pub struct Global {
         default_value_t = Format::Table
     )]
     pub output: Format,
-    /// Give up after this many seconds; -1: never
+    /// Give up after this many seconds (at least 1); -1: never
     #[arg(long, global = true, value_name = "SECS", default_value_t = TIMEOUT_SECS,
           value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: u64,
@@ -98,6 +98,39 @@ pub struct Global {
     /// Options of the original without effect.
     #[command(flatten)]
     pub legacy: LegacyOptions,
+}
+
+/// The definition of the command line with long helps whose lines the terminal breaks, not the source.
+#[must_use]
+pub fn definition() -> clap::Command {
+    reflowed(Cli::command())
+}
+
+fn reflowed(command: clap::Command) -> clap::Command {
+    let long = command
+        .get_long_about()
+        .map(|text| reflow(&text.to_string()));
+    let command = match long {
+        Some(long) => command.long_about(long),
+        None => command,
+    };
+    command.mut_subcommands(reflowed)
+}
+
+/// Joins the lines of each paragraph; those of examples and what is indented stay as they are.
+fn reflow(text: &str) -> String {
+    let mut out = String::new();
+    let mut joins = false;
+    for line in text.lines() {
+        let own =
+            line.is_empty() || line.starts_with([' ', '*', '-']) || line.starts_with("Example:");
+        if !out.is_empty() {
+            out.push(if joins && !own { ' ' } else { '\n' });
+        }
+        out.push_str(line);
+        joins = !own;
+    }
+    out
 }
 
 fn timeout(text: &str) -> Result<u64, String> {
@@ -148,7 +181,10 @@ pub enum Command {
     MergeClusterList(c::merge_cluster::ListArgs),
     #[command(about = "Print name, nodes and resources of another cluster")]
     MergeClusterCheckList(c::merge_cluster::Args),
-    #[command(about = "The authority of the cluster: back it up, take it over")]
+    #[command(
+        about = "The authority of the cluster: back it up, take it over",
+        after_help = "Example: marsadm ca export /root/mars-ca.key"
+    )]
     #[command(subcommand)]
     Ca(c::ca::Command),
     #[command(about = "Wait until all nodes were heard of")]
@@ -225,7 +261,10 @@ pub enum Command {
     Check(c::check::Args),
     #[command(about = "The status, live, on the whole screen")]
     Top(c::top::Args),
-    #[command(about = "Keep what this node knows in a file, for --snapshot")]
+    #[command(
+        about = "Keep what this node knows in a file, for --snapshot",
+        after_help = "Example: marsadm snapshot save /tmp/now.jsonl"
+    )]
     #[command(subcommand)]
     Snapshot(c::snapshot::Command),
     #[command(about = "Backup, restore and check of the metadata store")]
@@ -249,7 +288,10 @@ pub enum Command {
     MirrorTree(c::mirror_tree::Args),
     #[command(about = "Write the keys as a legacy MARS tree")]
     ExportTree(c::export_tree::Args),
-    #[command(about = "Logfiles of the original: list, check, convert them")]
+    #[command(
+        about = "Logfiles of the original: list, check, convert them",
+        after_help = "Example: marsadm log verify /mars/resource-mydata/log-000000001-hosta"
+    )]
     #[command(subcommand)]
     Log(c::log_file::Command),
     #[command(about = "Print each node with its address")]
@@ -272,17 +314,25 @@ pub enum Command {
     More(c::more::More),
     #[command(about = "Print the version", after_help = "Example: marsadm version")]
     Version,
-    #[command(about = "Print this help", after_help = "Example: marsadm help")]
-    Help,
+    #[command(
+        about = "Print this help, or that of a command",
+        after_help = "Example: marsadm help primary"
+    )]
+    Help {
+        /// The command
+        #[arg(value_name = "COMMAND")]
+        words: Vec<String>,
+    },
 }
 
 impl Command {
-    /// Whether `--timeout` bounds the whole command: not those that run until they are stopped, nor work on files of
-    /// this machine alone.
+    /// Whether `--timeout` bounds the whole command: not those that run until they are stopped, and work on logfiles of
+    /// any size only if it was asked for.
     #[must_use]
-    pub const fn is_bounded(&self) -> bool {
+    pub const fn is_bounded(&self, timeout: u64) -> bool {
         match self {
-            Self::Sandbox(_) | Self::Log(_) => false,
+            Self::Sandbox(_) => false,
+            Self::Log(_) => timeout != TIMEOUT_SECS,
             Self::Top(args) => args.batch,
             Self::MirrorTree(args) => args.once,
             Self::Events(args) => !args.follow,
@@ -330,12 +380,27 @@ pub fn verb_of(args: &[OsString]) -> Option<String> {
     Some(word.strip_prefix("force-").unwrap_or(word).to_owned())
 }
 
-/// Rewrites what the original allows and clap does not: the prefix `force-` on the command word, `--verbose=N`,
-/// `--ip-HOST=ADDR` (which has no effect), blanks around `=`, and `--ignore-sync` before the command.
+/// Options of the original that only some commands have here, and which; on all others they have no effect, as there.
+const OF_SOME: &[(&str, &[&str])] = &[
+    ("--threshold", &[]),
+    ("--macro", &[]),
+    ("--thresh-logfiles", &["cron", "log-rotate"]),
+    ("--thresh-logsize", &["cron", "log-rotate"]),
+    ("--ignore-sync", &["primary"]),
+    ("--autoclean", &["cron"]),
+];
+
+/// Short words of the original for commands.
+const SHORT: [(&str, &str); 2] = [("h", "help"), ("v", "version")];
+
+/// Rewrites what the original allows and clap does not: the prefix `force-` on the command word, `h` and `v`,
+/// `--verbose=N`, `--parallel=`, `--ip-HOST=ADDR` (which has no effect), blanks around `=`, and options that only some
+/// commands have, wherever they stand.
 #[must_use]
 pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let args: Vec<OsString> = args.into_iter().collect();
     let command = command_at(&args);
+    let verb = verb_of(&args).unwrap_or_default();
     let mut out: Vec<OsString> = Vec::new();
     let mut moved: Vec<OsString> = Vec::new();
     let mut only_words = false;
@@ -345,7 +410,10 @@ pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         if Some(at) == command {
             match text.strip_prefix("force-") {
                 Some(command) => out.extend([command.into(), "--force".into()]),
-                None => out.push(arg),
+                None => match SHORT.iter().find(|(short, _)| *short == text) {
+                    Some((_, word)) => out.push((*word).into()),
+                    None => out.push(arg),
+                },
             }
             out.append(&mut moved);
             continue;
@@ -354,7 +422,29 @@ pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             out.push(arg);
             continue;
         }
+        let name = text
+            .split_once('=')
+            .map_or(text, |(name, _)| name.trim_end());
+        // With a value behind `=`, as the original wants it, or without any.
+        let alone = ["--ignore-sync", "--autoclean"].contains(&name);
+        let whole = text.contains('=') || alone;
+        if let Some((_, verbs)) = OF_SOME.iter().find(|(some, _)| whole && *some == name) {
+            let plain = match text.split_once('=') {
+                Some((_, value)) => format!("{name}={}", value.trim_start()).into(),
+                None => arg,
+            };
+            if !verbs.contains(&verb.as_str()) {
+                continue;
+            }
+            if command.is_some_and(|command| at < command) {
+                moved.push(plain);
+            } else {
+                out.push(plain);
+            }
+            continue;
+        }
         match text.split_once('=') {
+            Some(("--parallel", "")) => out.push("--parallel".into()),
             Some(("--verbose", level)) => {
                 let level = level.trim().parse::<i64>().unwrap_or(1).clamp(0, 9);
                 out.extend((0..level).map(|_| OsString::from("-v")));
@@ -363,7 +453,6 @@ pub fn legacy_args(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             Some((name, value)) if name.starts_with("--") && name.ends_with(' ') => {
                 out.push(format!("{}={}", name.trim_end(), value.trim_start()).into());
             }
-            None if text == "--ignore-sync" && command.is_some_and(|c| at < c) => moved.push(arg),
             _ => out.push(arg),
         }
     }
@@ -381,7 +470,22 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn only_the_terminal_breaks_the_lines_of_helps() {
+        assert_eq!(
+            reflow("a\nb\n\nc\n  d\nExample: e\nExample: f"),
+            "a b\n\nc\n  d\nExample: e\nExample: f"
+        );
+        let mut root = definition();
+        let cron = root.find_subcommand_mut("cron").unwrap();
+        let long = cron.get_long_about().unwrap().to_string();
+        assert!(
+            long.contains("delete logs that nobody needs. May run at any time, as often as wanted"),
+            "{long}"
+        );
     }
 
     #[test]
@@ -429,6 +533,67 @@ mod tests {
         assert_eq!(verb("marsadm --parallel down r").as_deref(), Some("down"));
         assert_eq!(verb("marsadm --what down").as_deref(), Some("down"));
         assert_eq!(verb("marsadm -o json"), None);
+    }
+
+    #[test]
+    fn every_command_takes_every_option_of_the_original() {
+        for word in [
+            "up r",
+            "wait-cluster",
+            "create-resource r /d",
+            "list-links",
+            "log-delete r",
+            "set-link a b",
+            "cron",
+        ] {
+            for option in [
+                "--threshold=1M",
+                "--thresh-logfiles=5",
+                "--thresh-logsize=5",
+                "--ignore-sync",
+                "--macro=x",
+                "--autoclean",
+                "--autoclean=7",
+                "--parallel=",
+            ] {
+                let before = parse(&format!("marsadm {option} {word}"));
+                let behind = parse(&format!("marsadm {word} {option}"));
+                assert_eq!(
+                    format!("{before:?}"),
+                    format!("{behind:?}"),
+                    "{word} {option}"
+                );
+                let unlimited = (option == "--parallel=").then_some(0);
+                assert_eq!(before.global.parallel, unlimited, "{word} {option}");
+            }
+        }
+        let parsed = parse("marsadm --thresh-logfiles=3 log-rotate r --thresh-logsize=7");
+        let Command::More(c::more::More::LogRotate(args)) = parsed.command else {
+            panic!("{parsed:?}");
+        };
+        assert_eq!(
+            (
+                args.thresholds.thresh_logfiles,
+                args.thresholds.thresh_logsize
+            ),
+            (3, 7)
+        );
+        for (line, days) in [
+            ("cron", None),
+            ("cron --autoclean", Some(30)),
+            ("--autoclean=7 cron", Some(7)),
+        ] {
+            let parsed = parse(&format!("marsadm {line}"));
+            let Command::More(c::more::More::Cron(args)) = parsed.command else {
+                panic!("{parsed:?}");
+            };
+            assert_eq!(args.autoclean, days, "{line}");
+        }
+        assert!(matches!(parse("marsadm v").command, Command::Version));
+        assert!(matches!(
+            parse("marsadm h primary").command,
+            Command::Help { .. }
+        ));
     }
 
     #[test]

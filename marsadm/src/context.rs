@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
+use crate::limits::TIMEOUT_MIN;
 use crate::output::{Change, value_text};
 use crate::snapshot::Origin;
 use crate::systemd::Settings;
@@ -61,7 +62,8 @@ impl Ctx {
     #[must_use]
     pub fn new(ui: Ui, opts: Options) -> Self {
         Self {
-            deadline: Instant::now() + opts.timeout,
+            // Without any time not even the daemon could answer.
+            deadline: Instant::now() + opts.timeout.max(TIMEOUT_MIN),
             systemd: Settings::from_env(),
             ui,
             opts,
@@ -232,6 +234,15 @@ impl Ctx {
             }
         }
         Ok(table)
+    }
+
+    /// Tells that something was done; with `--dry-run` that it would be.
+    pub fn done(&self, done: &str, would: &str) {
+        if self.opts.dry_run {
+            self.ui.note(&format!("would {would}"));
+        } else {
+            self.ui.note(done);
+        }
     }
 
     /// Writes a batch; with `--dry-run` shows it instead and returns `None`. A key that belongs to another

@@ -9,6 +9,7 @@ use crate::output::Format;
 const ORIGINAL: &[&str] = &[
     "activate-guest",
     "attach",
+    "cat",
     "connect",
     "connect-global",
     "connect-local",
@@ -33,6 +34,7 @@ const ORIGINAL: &[&str] = &[
     "get-sync-limit-value",
     "get-systemd-unit",
     "get-systemd-want",
+    "help",
     "invalidate",
     "join-cluster",
     "join-resource",
@@ -95,6 +97,7 @@ const ORIGINAL: &[&str] = &[
     "systemd-trigger-extern",
     "up",
     "update-cluster",
+    "version",
     "view",
     "wait-cluster",
     "wait-connect",

@@ -3,7 +3,7 @@
 use crate::error::Kind;
 
 macro_rules! codes {
-    ($($variant:ident $text:literal $kind:ident $meaning:literal;)*) => {
+    ($($variant:ident $text:literal $kind:ident $(($number:literal))? $meaning:literal;)*) => {
         /// What exactly failed. A name never changes its meaning; new ones may be added.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code {
@@ -23,7 +23,7 @@ macro_rules! codes {
             /// The kind of failure, which has an exit code.
             #[must_use]
             pub const fn kind(self) -> Kind {
-                match self { $(Self::$variant => Kind::$kind),* }
+                match self { $(Self::$variant => Kind::$kind $(($number))?),* }
             }
 
             /// One line for the documentation.
@@ -39,6 +39,9 @@ macro_rules! codes {
 codes! {
     Negative "NEGATIVE" Negative "the question was answered with no";
     Interrupted "INTERRUPTED" Negative "the user ended the command";
+    CheckWarning "CHECK_WARNING" Monitoring(1) "check found what monitoring calls a warning";
+    CheckCritical "CHECK_CRITICAL" Monitoring(2) "check found what monitoring calls critical";
+    CheckUnknown "CHECK_UNKNOWN" Monitoring(3) "check could not find out, or its command line is wrong";
     Usage "USAGE" Usage "an argument is wrong";
     CommandLine "COMMAND_LINE" Usage "options or arguments are missing or not known";
     BadName "BAD_NAME" Usage "a text is no name of a resource or node";
@@ -74,7 +77,10 @@ codes! {
 impl From<Kind> for Code {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::Negative | Kind::Monitoring(_) => Self::Negative,
+            Kind::Negative => Self::Negative,
+            Kind::Monitoring(1) => Self::CheckWarning,
+            Kind::Monitoring(2) => Self::CheckCritical,
+            Kind::Monitoring(_) => Self::CheckUnknown,
             Kind::Usage => Self::Usage,
             Kind::NotFound => Self::NotFound,
             Kind::Refused => Self::Refused,

@@ -34,7 +34,7 @@ pub static GONE: &[Gone] = &[
     Gone {
         words: &["show-info", "mars-info"],
         why: "it printed a status file of the kernel module",
-        instead: "marsadm view RES; journalctl -u mars-datapath",
+        instead: "marsadm status RES; journalctl -u mars-datapath",
     },
     Gone {
         words: &["dump-macros", "dump-all-macros"],

@@ -280,7 +280,7 @@ pub fn resource_list(text: &str, table: &Table, host: &str) -> Result<Vec<String
 
 fn bad_name(error: mars_meta_model::NameError) -> Error {
     Error::of(Code::BadName, error.to_string()).hint(
-        "a resource, several joined by commas, a pattern with * or ?, or all; see marsadm view",
+        "a resource, several joined by commas, a pattern with * or ?, or all; see marsadm status",
     )
 }
 

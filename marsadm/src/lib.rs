@@ -20,6 +20,7 @@ pub mod limits;
 pub mod macros;
 pub mod output;
 pub mod parse_error;
+pub mod regular;
 pub mod run;
 pub mod sandbox;
 pub mod shown;

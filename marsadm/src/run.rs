@@ -1,6 +1,6 @@
 //! From the arguments of the process to its exit code.
 
-use crate::cli::{Cli, Command, legacy_args, verb_of};
+use crate::cli::{Cli, Command, definition, legacy_args, verb_of};
 use crate::commands as c;
 use crate::context::{Ctx, Options};
 use crate::contract::exit_code;
@@ -10,7 +10,7 @@ use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
 use crate::output::Format;
 use crate::parse_error;
 use crate::ui::Ui;
-use clap::{CommandFactory as _, Parser as _};
+use clap::FromArgMatches as _;
 use serde_json::json;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -46,21 +46,36 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// ends when even the clean-up exceeds the deadline.
 pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
     let verb = verb_of(&args).unwrap_or_default();
+    if asks_for_help(&args)
+        && let Some(help) = c::reading_help::reading(&verb)
+    {
+        return told(&ui, &help);
+    }
     let args = legacy_args(args);
-    let cli = match Cli::try_parse_from(&args) {
+    let mut definition = definition();
+    let parsed = definition.try_get_matches_from_mut(&args);
+    let parsed = parsed.and_then(|found| {
+        Cli::from_arg_matches(&found).map_err(|error| error.format(&mut definition))
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             // Help or version.
-            let text = error.render().to_string();
-            let shown = ui.document("Text", &json!({ "text": text.trim_end() }));
-            ui.line(text.trim_end());
-            ui.finish(&shown, false, 0);
-            return 0;
+            let mut text = error.render().to_string();
+            if error.kind() == clap::error::ErrorKind::DisplayVersion {
+                text.push_str(&version_line());
+            }
+            return told(&ui, &text);
         }
         Err(error) => {
             let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
             let error =
                 gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
+            let error = if verb == "check" {
+                c::check::unknown(&ui, error)
+            } else {
+                error
+            };
             let code = exit_code(&verb, ui.format(), &error);
             ui.finish(&Err(error), false, code);
             return code;
@@ -71,7 +86,7 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         .with_format(cli.global.output);
     cli.global.legacy.report(&ui);
     let dry_run = cli.global.dry_run;
-    if watchdog && cli.command.is_bounded() {
+    if watchdog && cli.command.is_bounded(cli.global.timeout) {
         watch_over(&ui, &verb, cli.global.timeout, dry_run);
     }
     let result = run(&ui, cli).await;
@@ -83,8 +98,27 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
     code
 }
 
+/// Prints a text for people.
+fn told(ui: &Ui, text: &str) -> u8 {
+    let shown = ui.document("Text", &json!({ "text": text.trim_end() }));
+    ui.line(text.trim_end());
+    ui.finish(&shown, false, 0);
+    0
+}
+
+/// Whether help is wanted, whatever else stands on the line.
+fn asks_for_help(args: &[OsString]) -> bool {
+    let mut options = args.iter().take_while(|arg| *arg != "--");
+    options.any(|arg| arg == "--help" || arg == "-h")
+}
+
+/// The version as scripts of the original look for it.
+fn version_line() -> String {
+    format!("marsadm Version: {}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Ends the process if a call that cannot be interrupted (a read from a hanging disk or from stdin) exceeds the deadline.
-fn watch_over(ui: &Ui, verb: &str, timeout: u64, dry_run: bool) {
+pub(crate) fn watch_over(ui: &Ui, verb: &str, timeout: u64, dry_run: bool) {
     let limit = Duration::from_secs(timeout) + 2 * CLEANUP_GRACE;
     let (ui, verb) = (ui.clone(), verb.to_owned());
     let thread = std::thread::Builder::new().name("watchdog".to_owned());
@@ -103,7 +137,7 @@ fn ended(verb: &str, timeout: u64) -> Error {
         Kind::Timeout,
         format!("the command did not end within {timeout} s and was cut off"),
     )
-    .hint("see marsadm view for what was done; run the command again, with a longer --timeout if need be")
+    .hint("see marsadm status for what was done; run the command again, with a longer --timeout if need be")
     .about(verb)
 }
 
@@ -133,7 +167,7 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
         },
     )
     .with_systemd(cli.global.legacy.systemd_enabled());
-    if !cli.command.is_bounded() || timeout >= TIMEOUT_SECS_MAX {
+    if !cli.command.is_bounded(timeout) || timeout >= TIMEOUT_SECS_MAX {
         return dispatch(&ctx, cli.command).await;
     }
     let limit = ctx.deadline + CLEANUP_GRACE;
@@ -218,11 +252,11 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<()> {
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             ctx.ui.document("Version", &json!({ "version": version }))?;
-            ctx.ui.line(&format!("marsadm Version: {version}"));
+            ctx.ui.line(&version_line());
             Ok(())
         }
-        Command::Help => {
-            let help = Cli::command().render_long_help().to_string();
+        Command::Help { words } => {
+            let help = c::reading_help::of(&words)?;
             ctx.ui
                 .document("Text", &json!({ "text": help.trim_end() }))?;
             ctx.ui.line(help.trim_end());

@@ -79,6 +79,6 @@ impl Ctx {
                 self.opts.timeout.as_secs()
             ),
         )
-        .hint("see marsadm view; what was written stays in force and may still take effect")
+        .hint("see marsadm status; what was written stays in force and may still take effect")
     }
 }

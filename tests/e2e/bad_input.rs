@@ -12,7 +12,11 @@ fn fails(said: &Said, code: i32, why: &str) {
     assert_eq!(said.code, Some(code), "{said:?}");
     assert!(said.err.contains(why), "'{why}' is not in {said:?}");
     assert!(
-        said.err.starts_with("marsadm: ") && said.out.is_empty(),
+        said.err.starts_with("marsadm: ")
+            && said
+                .out
+                .lines()
+                .all(|line| line.starts_with("FAILURE cmd=")),
         "{said:?}"
     );
 }

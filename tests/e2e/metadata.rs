@@ -74,6 +74,8 @@ fn what_is_read_back_is_what_was_written() {
     let tree = w.tmp.path().join("tree");
     std::fs::create_dir_all(tree.join("userspace")).unwrap();
     std::os::unix::fs::symlink("hello", tree.join("userspace/legacy")).unwrap();
+    std::fs::create_dir(tree.join("ips")).unwrap();
+    std::os::unix::fs::symlink("192.0.2.9", tree.join("ips/ip-former")).unwrap();
     w.ok("hosta", &format!("import-tree {}", tree.display()));
     w.reads("hostb", "userspace/legacy", "hello");
 }

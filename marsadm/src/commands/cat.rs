@@ -3,6 +3,7 @@
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::macros::{errno_text, local_times};
+use crate::regular::open_regular;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 
@@ -26,7 +27,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let mut failed = None;
     for path in &args.files {
         let print = || -> std::io::Result<()> {
-            for line in BufReader::new(std::fs::File::open(path)?).split(b'\n') {
+            for line in BufReader::new(open_regular(path)?).split(b'\n') {
                 ctx.ui.line(&in_words(&String::from_utf8_lossy(&line?)));
             }
             Ok(())
@@ -35,6 +36,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 let kind = match error.kind() {
                     std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                    std::io::ErrorKind::InvalidInput => Kind::Usage,
                     _ => Kind::Refused,
                 };
                 failed.get_or_insert(

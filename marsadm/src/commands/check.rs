@@ -5,6 +5,7 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::shown::shown;
 use crate::status::{Resource, Severity, Status, Wanted, judge, risk};
+use crate::ui::Ui;
 
 /// Print one line for monitoring: the state, what is worst, and performance data. Exit codes are those of Nagios: 0 ok,
 /// 1 warning, 2 critical, 3 unknown.
@@ -38,24 +39,34 @@ const UNKNOWN: u8 = 3;
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let (code, line) = match assess(ctx, args).await {
         Ok(status) => report(&status, args),
-        Err(error) => (
-            UNKNOWN,
-            format!("MARS UNKNOWN - {}", shown(&error.to_string())),
-        ),
+        Err(error) => return Err(unknown(&ctx.ui, error)),
     };
     ctx.ui.line(&line);
     if code == 0 {
         return Ok(());
     }
     let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");
-    Err(Error::new(Kind::Monitoring(code), format!("the state is {word}")).about("check"))
+    let error = Error::new(Kind::Monitoring(code), format!("the state is {word}"));
+    Err(error.hint("marsadm status tells all of it").about("check"))
+}
+
+/// Prints the line of what could not be asked; the failure as monitoring knows it.
+#[must_use]
+pub fn unknown(ui: &Ui, error: Error) -> Error {
+    ui.line(&format!("MARS UNKNOWN - {}", shown(&error.to_string())));
+    Error {
+        kind: Kind::Monitoring(UNKNOWN),
+        code: None,
+        ..error.about("check")
+    }
 }
 
 async fn assess(ctx: &Ctx, args: &Args) -> Result<Status> {
     if args.warning_seconds > args.critical_seconds {
-        return Err(Error::usage(
-            "--warning-seconds is above --critical-seconds",
-        ));
+        return Err(
+            Error::usage("--warning-seconds is above --critical-seconds")
+                .hint("see marsadm check --help"),
+        );
     }
     let snapshot = snapshot_of(ctx).await?;
     let wanted = Wanted {

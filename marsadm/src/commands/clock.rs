@@ -4,7 +4,7 @@ use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Result};
 use mars_lamport::Timestamp;
 use mars_meta_api::{NodeInfo, PeerInfo, Request, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// Print the system clock and the Lamport clock of this node, in seconds since the epoch with nine decimals; then how far
 /// the neighbours' system clocks are ahead, and what was refused from them.
@@ -40,24 +40,54 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             .await
             .map_err(|error| error.about("clock epoch"));
     }
-    match ctx.call(Request::Clock).await.map_err(about)? {
+    let (wall, lamport) = match ctx.call(Request::Clock).await.map_err(about)? {
         Response::Clock { wall, lamport } => {
             let (wall, lamport) = (Timestamp::from_nanos(wall), Timestamp::from_nanos(lamport));
-            ctx.ui.document(
-                "Clock",
-                &json!({ "wall": wall.to_string(), "lamport": lamport.to_string() }),
-            )?;
             ctx.ui.line(&format!("CURRENT_TIME={wall}"));
             ctx.ui.line(&format!("lamport_now={lamport}"));
+            (wall, lamport)
         }
         other => return Err(about(unexpected(&other))),
-    }
+    };
     let node = ctx.node().await.map_err(about)?;
     let peers = ctx.peers().await.map_err(about)?;
     for line in lines(node, &peers) {
         ctx.ui.line(&line);
     }
-    Ok(())
+    let mut data = document(node, &peers);
+    data["wall"] = wall.to_string().into();
+    data["lamport"] = lamport.to_string().into();
+    ctx.ui.document("Clock", &data)
+}
+
+/// What `lines` says, for programs. Unknown things are missing.
+fn document(node: &NodeInfo, peers: &[PeerInfo]) -> Value {
+    let mut data = Map::new();
+    if node.cluster.is_some() && !node.clock.is_empty() {
+        data.insert("epoch".to_owned(), node.epoch.into());
+        data.insert("state".to_owned(), node.clock.clone().into());
+        if let Some(ns) = node.clock_offset_ns {
+            data.insert("neighbours_ahead_ns".to_owned(), ns.into());
+        }
+    }
+    let others = peers.iter().filter(|peer| peer.host != node.host);
+    let neighbours: Vec<Value> = others.map(neighbour).collect();
+    data.insert("neighbours".to_owned(), neighbours.into());
+    Value::Object(data)
+}
+
+fn neighbour(peer: &PeerInfo) -> Value {
+    let mut one = json!({ "host": peer.host, "refused": peer.refused, "denied": peer.denied });
+    if let Some(ns) = peer.offset_ns {
+        one["ahead_ns"] = ns.into();
+    }
+    if let Some(stamp) = peer.refused_stamp {
+        one["refused_stamp"] = Timestamp::from_nanos(stamp).to_string().into();
+    }
+    if let Some(last) = &peer.denied_last {
+        one["denied_last"] = last.clone().into();
+    }
+    one
 }
 
 fn lines(node: &NodeInfo, peers: &[PeerInfo]) -> Vec<String> {

@@ -1,10 +1,12 @@
 //! `complete-words`: what may stand where the cursor is. Called by the scripts that `completion` prints.
 
 use super::completion::Shell;
+use super::reading_help;
 use crate::cli::Cli;
 use crate::context::{Ctx, Options};
 use crate::error::Result;
 use crate::limits::COMPLETION_TIMEOUT;
+use crate::macros::macro_names;
 use clap::{Arg, Command, CommandFactory as _};
 use mars_meta_model::{NodeState, resources, roster};
 use std::path::PathBuf;
@@ -47,7 +49,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     if matches!(place.want, Want::Files) {
         ctx.ui.line(":files");
     }
-    if found.len() == 1 && found[0].ends_with('=') {
+    if found.len() == 1 && found[0].ends_with(['=', '-']) {
         ctx.ui.line(":nospace");
     }
     Ok(())
@@ -81,6 +83,7 @@ enum Want {
     Files,
     Resources,
     Hosts,
+    Keys,
     Words(Vec<String>),
 }
 
@@ -130,7 +133,11 @@ impl Place {
         } else if last.starts_with('-') {
             (String::new(), last, Want::Words(options(command)))
         } else if command.has_subcommands() && positionals == 0 {
-            (String::new(), last, Want::Words(subcommands(command)))
+            let mut words = subcommands(command);
+            if command.get_name() == root.get_name() {
+                words.extend(reading_words(&last));
+            }
+            (String::new(), last, Want::Words(words))
         } else {
             let arg = command
                 .get_positionals()
@@ -149,12 +156,15 @@ impl Place {
     fn candidates(&self, names: &[String]) -> Vec<String> {
         let mut kept = self.kept.clone();
         let mut start = self.start.as_str();
+        let mut named: Vec<&str> = Vec::new();
         let words = match &self.want {
             Want::Nothing | Want::Files => return Vec::new(),
             Want::Words(words) => words.as_slice(),
+            Want::Keys => names,
             Want::Resources | Want::Hosts => {
-                // Each part of a list is completed.
+                // Each part of a list is completed, with what is not in it yet.
                 if let Some((done, part)) = start.rsplit_once(',') {
+                    named = done.split(',').chain(["all"]).collect();
                     kept.push_str(done);
                     kept.push(',');
                     start = part;
@@ -164,7 +174,7 @@ impl Place {
         };
         words
             .iter()
-            .filter(|word| word.starts_with(start))
+            .filter(|word| word.starts_with(start) && !named.contains(&word.as_str()))
             .map(|word| format!("{kept}{word}"))
             .collect()
     }
@@ -217,6 +227,20 @@ fn subcommands(command: &Command) -> Vec<String> {
         .collect()
 }
 
+/// The original's words that only read, which are no commands of the definition: those of macros once they are begun.
+fn reading_words(start: &str) -> Vec<String> {
+    let mut words: Vec<String> = reading_help::words().map(str::to_owned).collect();
+    for prefix in ["view-", "prettyprint-"] {
+        let macros = macro_names(prefix == "view-");
+        if start.starts_with(prefix) {
+            words.extend(macros.map(|name| format!("{prefix}{name}")));
+        } else if prefix.starts_with(start) && !start.is_empty() {
+            words.push(prefix.to_owned());
+        }
+    }
+    words
+}
+
 /// What an argument is, by the name of its value in the help.
 fn wanted(arg: &Arg) -> Want {
     let possible = arg.get_possible_values();
@@ -229,6 +253,7 @@ fn wanted(arg: &Arg) -> Want {
         "RE" | "RESOURCE" => Want::Resources,
         "HOST" | "NODE" | "PEER" => Want::Hosts,
         "COND" => Want::Words(conditions()),
+        "KEY" | "PREFIX" => Want::Keys,
         "FILE" | "DIR" | "DISK" | "PATH" => Want::Files,
         _ => Want::Nothing,
     }
@@ -264,6 +289,12 @@ async fn names(ctx: &Ctx, socket: Option<PathBuf>, want: &Want) -> Vec<String> {
                 .filter(|(_, node)| node.state == NodeState::Active);
             active.map(|(host, _)| host).collect()
         }
+        Want::Keys => {
+            // An empty prefix would be all that the node knows: the first parts come first, as folders do.
+            let table = ctx.table(&[""]).await.unwrap_or_default();
+            let live = table.iter().filter(|entry| !entry.is_tombstone());
+            live.map(|entry| entry.key.to_string()).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -289,6 +320,19 @@ mod tests {
         assert_eq!(found("primary m"), ["mydata"]);
         assert_eq!(found("force-primary m"), ["mydata"]);
         assert_eq!(found("primary web,m"), ["web,mydata"]);
+        assert_eq!(found("primary web,"), ["web,mydata"]);
+        assert!(
+            place("primary web,")
+                .candidates(&["all".to_owned()])
+                .is_empty()
+        );
+        assert_eq!(found("rol"), ["role"]);
+        assert_eq!(found("show-"), ["show-state", "show-errors"]);
+        assert!(found("view-is-pr").contains(&"view-is-primary".to_owned()));
+        assert!(found("vie").contains(&"view-".to_owned()));
+        assert!(found("prettyprint-repl").contains(&"prettyprint-replinfo".to_owned()));
+        assert_eq!(place("get-link ").want, Want::Keys);
+        assert_eq!(place("list-links ").want, Want::Keys);
         assert_eq!(found("--timeout 5 primary --force w"), ["web"]);
         assert_eq!(found("primary web --ignore"), ["--ignore-sync"]);
         assert_eq!(found("-o n"), ["ndjson"]);

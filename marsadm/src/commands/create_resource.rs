@@ -1,6 +1,7 @@
 //! `create-resource`: the first replica.
 
-use super::each::resource_table;
+use super::each::{report, resource_table};
+use super::since::since;
 use super::switches::wait_attached;
 use crate::context::{Changes, Ctx, set};
 use crate::disk::{self, Disk};
@@ -70,16 +71,23 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         };
         let changes = keys(res, host, device, &disk, size, number)?;
         ctx.apply(changes).await?;
-        ctx.ui.note(&format!(
-            "successfully created resource {res}: {} on {}, device {device}",
+        let what = format!(
+            "resource {res}: {} on {}, device {device}",
             human(size),
             disk.path
-        ));
+        );
+        ctx.done(
+            &format!("successfully created {what}"),
+            &format!("create {what}"),
+        );
         crate::systemd::regenerate(ctx).await;
         wait_attached(ctx, host, res).await
     };
-    work.await
-        .map_err(|error| error.about(&format!("create-resource {res}")))
+    let result = work
+        .await
+        .map_err(|error| error.about(&format!("create-resource {res}")));
+    report(ctx, "create-resource", res, result.as_ref().err());
+    result
 }
 
 /// Refuses a disk or a device name that another resource of this host uses.
@@ -99,13 +107,18 @@ pub(super) fn check_unused(
             && disk::same_disk(used, &disk.path)
         {
             return Err(Error::refused(format!(
-                "disk {} is used by resource {other} already",
-                Path::new(&disk.path).display()
+                "disk {} is used by resource {other} already, {}",
+                Path::new(&disk.path).display(),
+                since(&view, &format!("data-{host}"))
+            ))
+            .hint(format!(
+                "give another disk, or first: marsadm leave-resource {other}"
             )));
         }
         if view.text(&format!("device-{host}")) == Some(device) {
             return Err(Error::refused(format!(
-                "device name {device} is used by resource {other} already"
+                "device name {device} is used by resource {other} already, {}",
+                since(&view, &format!("device-{host}"))
             ))
             .hint("give another device name"));
         }

@@ -11,7 +11,7 @@ use crate::error::Result;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Keys, with or without /mars/; none is no error
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "KEY")]
     pub paths: Vec<String>,
 }
 

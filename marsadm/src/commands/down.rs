@@ -1,6 +1,7 @@
 //! `down` and `detach`: release the disk.
 
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::since::since;
 use super::switches::switch;
 use super::systemd::{is_managed, wait_closed};
 use crate::context::{Changes, Ctx, set};
@@ -57,9 +58,10 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
             .number(&format!("actual-{host}/open-count"))
             .unwrap_or(0);
         if opened > 0 && !ctx.opts.force && !managed {
+            let since = since(&Res::new(&table, res), &format!("actual-{host}/open-count"));
             return Err(Error::of(
                 Code::DeviceInUse,
-                format!("the device of resource {res} is in use on {host}"),
+                format!("the device of resource {res} is in use on {host}, {since}"),
             )
             .hint("first umount or close the device"));
         }
@@ -74,19 +76,18 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
             changes.push(set(&status_key(res, "stop", host), "0")?);
         }
         ctx.apply(changes).await?;
-        if ctx.opts.force || ctx.opts.dry_run {
-            return Ok(());
+        if !ctx.opts.force && !ctx.opts.dry_run {
+            if managed {
+                wait_closed(ctx, res, host).await?;
+            }
+            let flags = ["is-attached", "if-on", "is-replaying", "is-syncing"];
+            wait_idle(ctx, host, res, &flags).await?;
         }
-        if managed {
-            wait_closed(ctx, res, host).await?;
-        }
-        wait_idle(
-            ctx,
-            host,
-            res,
-            &["is-attached", "if-on", "is-replaying", "is-syncing"],
-        )
-        .await
+        ctx.done(
+            &format!("successfully started {word} on resource {res}"),
+            &format!("start {word} on resource {res}"),
+        );
+        Ok(())
     })
     .await
 }

@@ -1,12 +1,14 @@
 //! Running a command for every resource that its argument names, and what they check first.
 
-use crate::context::Ctx;
+use crate::context::{Ctx, key};
+use crate::contract::is_original;
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::{Res, resource_list};
+use crate::macros::human_number;
 use crate::suggest;
 use crate::ui::Ui;
-use mars_meta_model::{Membership, Table, members, resources};
+use mars_meta_model::{Membership, NodeState, Table, members, resources, roster};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::Poll;
@@ -33,7 +35,7 @@ pub(super) async fn each(
     let list = resource_list(text, &table, host).map_err(about)?;
     if let [res] = &list[..] {
         let result = work(host, res).await.map_err(about);
-        ctx.ui.resource(res, result.as_ref().err());
+        report(ctx, verb, res, result.as_ref().err());
         return result;
     }
     if list.is_empty() {
@@ -41,16 +43,16 @@ pub(super) async fn each(
     }
     let several = ctx.opts.parallel > 1;
     let tasks = list.iter().map(|res| {
-        let work = &work;
+        let (work, table) = (&work, &table);
         let one = async move {
-            ctx.ui.note(&format!("--------- resource {res}"));
+            header(ctx, verb, table, res).await;
             let result = work(host, res)
                 .await
                 .map_err(|error| error.about(&format!("{verb} {res}")));
             if let Err(error) = &result {
                 ctx.ui.error("marsadm", error);
             }
-            ctx.ui.resource(res, result.as_ref().err());
+            report(ctx, verb, res, result.as_ref().err());
             result.err().map(|error| error.kind)
         };
         let label = if several {
@@ -79,6 +81,38 @@ pub(super) async fn each(
     };
     let error = Error::new(kind, format!("{failed} of {} resources failed", list.len()));
     Err(about(error.hint(hint)))
+}
+
+/// Records how a resource fared; of the original's commands also as their scripts know it.
+pub(super) fn report(ctx: &Ctx, verb: &str, res: &str, failure: Option<&Error>) {
+    ctx.ui.resource(res, failure);
+    if failure.is_some() && is_original(verb) && !ctx.ui.is_structured() {
+        ctx.ui.line(&format!("FAILURE cmd='{verb}' res='{res}'"));
+    }
+}
+
+/// The original's line above each resource of a list; its commands for logs have none.
+async fn header(ctx: &Ctx, verb: &str, table: &Table, res: &str) {
+    if ctx.ui.is_structured() || verb.starts_with("log-") {
+        return;
+    }
+    let size = match key(&format!("resource-{res}/size")) {
+        Ok(key) => ctx.get(&key).await.ok().flatten(),
+        Err(_) => None,
+    };
+    let size = size.and_then(|entry| entry.text()?.parse().ok());
+    let Some(size) = size else {
+        ctx.ui.line(&format!("--------- resource {res}"));
+        return;
+    };
+    let size = human_number("", "", "", &[size]);
+    let nodes = ctx.table(&["roster/"]).await.unwrap_or_default();
+    let nodes = roster(&nodes).into_values();
+    let nodes = nodes.filter(|node| node.state == NodeState::Active).count();
+    let replicas = members(table, res).into_values();
+    let replicas = replicas.filter(|one| *one == Membership::Storage).count();
+    let line = format!("--------- resource {res} {size} [{replicas}/{nodes}]");
+    ctx.ui.line(&line);
 }
 
 /// Runs tasks, at most `limit` at once, the first ones first; results in their order.
@@ -156,5 +190,5 @@ pub(super) async fn own_table(ctx: &Ctx, host: &str, res: &str) -> Result<Table>
 
 /// The text behind a wait for the data plane.
 pub(super) fn data_plane_hint(host: &str) -> String {
-    format!("check that mars-datapath runs on {host} and what its log says; see marsadm view")
+    format!("check that mars-datapath runs on {host} and what its log says; see marsadm status")
 }

@@ -3,8 +3,8 @@
 use super::status::{snapshot_of, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::explain::{explain, lines};
-use crate::status::Wanted;
+use crate::explain::{Explanation, explain, lines};
+use crate::status::{Wanted, judge};
 
 /// Walk the causes of the state of a replica, one after the other: each with the key that tells it, its value and age. The
 /// first one that is wrong stands with the next command. --of HOST asks about the replica of another host.
@@ -15,7 +15,7 @@ use crate::status::Wanted;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Resource
+    /// Resource, a list with commas, or all
     #[arg(value_name = "RES")]
     pub resource: String,
     /// The host whose replica is asked about; by default this one
@@ -29,28 +29,42 @@ pub struct Args {
 /// If the state cannot be read, the resource or host does not exist, or something is wrong.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
-        crate::keys::one_resource(&args.resource)?;
         let snapshot = snapshot_of(ctx).await?;
-        wanted_resources(&snapshot, &args.resource)?;
+        let mut names = wanted_resources(&snapshot, &args.resource)?;
+        if names.is_empty() {
+            // All that this host has part in, as everywhere.
+            let all = judge(&snapshot, &Wanted::default()).resources.into_iter();
+            names = all.map(|res| res.name).collect();
+        }
         let wanted = Wanted {
             window: Some(ctx.opts.window.as_secs()),
             ..Wanted::default()
         };
-        let told = explain(&snapshot, &wanted, &args.resource, args.of.as_deref())?;
-        ctx.ui.document("Explanation", &told)?;
+        let of = args.of.as_deref();
+        let told = names
+            .iter()
+            .map(|name| explain(&snapshot, &wanted, name, of));
+        let told: Vec<Explanation> = told.collect::<Result<_>>()?;
+        // A single name has a document of its own, a list has one of all.
+        match &told[..] {
+            [one] if args.resource == names[0] => ctx.ui.document("Explanation", one)?,
+            all => ctx.ui.items("Explanation", all)?,
+        }
         if !ctx.ui.is_structured() {
-            for line in lines(&told) {
-                ctx.ui.line(&line);
+            for (at, one) in told.iter().enumerate() {
+                if at > 0 {
+                    ctx.ui.line("");
+                }
+                lines(one).iter().for_each(|line| ctx.ui.line(line));
             }
         }
-        match told.steps.iter().find(|step| !step.ok) {
-            None => Ok(()),
-            Some(step) => {
-                let error = Error::new(Kind::Negative, step.finding.clone());
-                let next = step.next.clone();
-                Err(next.map_or(error.clone(), |next| error.hint(next)))
-            }
-        }
+        let wrong = told.iter().flat_map(|one| &one.steps).find(|step| !step.ok);
+        let Some(step) = wrong else {
+            return Ok(());
+        };
+        let error = Error::new(Kind::Negative, step.finding.clone());
+        let next = step.next.clone();
+        Err(next.map_or(error.clone(), |next| error.hint(next)))
     };
     work.await
         .map_err(|error| error.about(&format!("explain {}", args.resource)))

@@ -68,8 +68,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             ));
         }
         let entries = table.iter().cloned();
-        let mut plan = plan_export(entries, &ExportOptions::at(now_ns))
-            .map_err(|error| Error::refused(error.to_string()))?;
+        let mut plan = plan_export(entries, &ExportOptions::at(now_ns)).map_err(|error| {
+            Error::refused(error.to_string())
+                .hint("mend or delete that key, then run the command again")
+        })?;
         plan.add_logs(handed);
         if !ctx.opts.dry_run {
             let written = write_export(&args.dir, &plan, ctx.opts.force);
@@ -118,7 +120,12 @@ fn refused(error: WriteExportError) -> Error {
         WriteExportError::Io { .. } => Kind::Internal,
         _ => Kind::Refused,
     };
-    Error::new(kind, error.to_string())
+    let hint = match kind {
+        Kind::Denied => "run marsadm as root, or name a folder that you may write",
+        Kind::Internal => "check the file system of the folder, then run the command again",
+        _ => "name a folder that is new or empty; --force fills one that holds a tree already",
+    };
+    Error::new(kind, error.to_string()).hint(hint)
 }
 
 /// When each host was last heard of, where an import has left an older record of it.

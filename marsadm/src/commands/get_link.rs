@@ -13,7 +13,7 @@ use crate::output::KeyItem;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Keys, with or without /mars/
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required = true, value_name = "KEY")]
     pub paths: Vec<String>,
 }
 

@@ -3,13 +3,15 @@
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::limits::PROGRESS_INTERVAL;
+use crate::snapshot::scan_error;
 use crate::wall::now_ns;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, encoded_len};
 use mars_migrations::{
-    ImportOptions, MergedTrees, Outcome, ScanOptions, Tree, merge_trees, plan_import, scan_tree,
+    ImportOptions, MergedTrees, Outcome, Scan, ScanOptions, Tree, merge_trees, plan_import,
+    scan_tree,
 };
 use std::path::PathBuf;
 use std::time::Instant;
@@ -89,8 +91,15 @@ fn shown(dirs: &[PathBuf]) -> String {
 fn read(ctx: &Ctx, dirs: &[PathBuf]) -> Result<MergedTrees> {
     let mut trees = Vec::new();
     for dir in dirs {
-        let scan = scan_tree(dir, &ScanOptions::default())
-            .map_err(|error| Error::refused(error.to_string()))?;
+        let scan = scan_tree(dir, &ScanOptions::default()).map_err(|error| scan_error(&error))?;
+        if !ctx.opts.force && !is_tree(&scan) {
+            let why = format!(
+                "{} is no tree of the original: it has neither uuid nor ips",
+                dir.display()
+            );
+            return Err(Error::refused(why)
+                .hint("name the root of the tree or of a copy, for example /mars; --force takes it all the same"));
+        }
         let name = dir.display().to_string();
         ctx.ui
             .progress(&format!("{name}: {} objects", scan.objects.len()));
@@ -98,6 +107,13 @@ fn read(ctx: &Ctx, dirs: &[PathBuf]) -> Result<MergedTrees> {
     }
     merge_trees(trees, ctx.opts.force)
         .map_err(|error| Error::refused(error.to_string()).hint("--force merges them all the same"))
+}
+
+/// Whether a folder has what every tree of the original has.
+fn is_tree(scan: &Scan) -> bool {
+    scan.objects
+        .iter()
+        .any(|object| object.path == b"uuid" || object.path.starts_with(b"ips/ip-"))
 }
 
 async fn send(ctx: &Ctx, entries: &[Entry]) -> Result<Vec<Outcome>> {

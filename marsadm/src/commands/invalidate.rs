@@ -65,9 +65,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             changes.push(switch(res, host, name, true)?);
         }
         ctx.apply(changes).await?;
-        ctx.ui.note(&format!(
-            "resource {res} gets synced anew: marsadm wait-resource {res} is-uptodate"
-        ));
+        ctx.done(
+            &format!("resource {res} gets synced anew: marsadm wait-resource {res} is-uptodate"),
+            &format!("sync resource {res} anew"),
+        );
         Ok(())
     })
     .await

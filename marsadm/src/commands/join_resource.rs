@@ -1,7 +1,8 @@
 //! `join-resource`: a further replica.
 
 use super::create_resource::{check_unused, membership};
-use super::each::{prefixes, resource_table};
+use super::each::{prefixes, report, resource_table};
+use super::since::since_key;
 use super::switches::{in_emergency, wait_attached};
 use crate::context::{Changes, Ctx, set};
 use crate::disk::{self, Disk};
@@ -40,10 +41,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let table = resource_table(ctx, res).await?;
         let before = members(&table, res).get(host).copied();
         if before == Some(Membership::Storage) {
-            return Err(
-                Error::refused(format!("{host} has joined resource {res} already"))
-                    .hint("see marsadm view; to sync it anew: marsadm invalidate"),
+            let key = format!("directory/{res}/member-{host}");
+            let why = format!(
+                "{host} has joined resource {res} already, {}",
+                since_key(&table, &key)
             );
+            let hint =
+                format!("see marsadm status {res}; to sync it anew: marsadm invalidate {res}");
+            return Err(Error::refused(why).hint(hint));
         }
         let disk = disk::probe(&args.disk)?;
         if before.is_none() {
@@ -63,8 +68,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             other => other,
         }
     };
-    work.await
-        .map_err(|error| error.about(&format!("join-resource {res}")))
+    let result = work
+        .await
+        .map_err(|error| error.about(&format!("join-resource {res}")));
+    report(ctx, "join-resource", res, result.as_ref().err());
+    result
 }
 
 /// Whether the data plane took the disk into use.
@@ -162,9 +170,12 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
     changes.push(membership(res, host, Membership::Storage)?);
     ctx.apply(changes).await?;
     let primary = &source.primary;
-    ctx.ui.note(&format!(
-        "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-uptodate"
-    ));
+    ctx.done(
+        &format!(
+            "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-uptodate"
+        ),
+        &format!("join resource {res} to primary {primary}"),
+    );
     crate::systemd::regenerate(ctx).await;
     wait_attached(ctx, host, res).await
 }

@@ -4,6 +4,7 @@ use super::each::{each, resource_table};
 use super::roles::check_not_primary;
 use crate::context::{Changes, Ctx};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 use mars_meta_model::{Table, View as _, member_key, members};
 
@@ -29,9 +30,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "leave-resource", &args.resource, async |host, res| {
         let table = resource_table(ctx, res).await?;
         if !members(&table, res).contains_key(host) {
-            return Err(Error::refused(format!(
-                "{host} is no member of resource {res}"
-            )));
+            let why = format!("{host} is no member of resource {res}");
+            let hint =
+                format!("nothing is left to do here; marsadm status {res} tells its members");
+            return Err(Error::of(Code::NotMember, why).hint(hint));
         }
         let view = Res::new(&table, res);
         check_not_primary(ctx, &view, host)?;
@@ -48,7 +50,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             .ok_or_else(|| Error::internal(format!("no membership key for {res} and {host}")))?;
         changes.push((key, None));
         ctx.apply(changes).await?;
-        ctx.ui.note(&format!("successfully left resource {res}"));
+        ctx.done(
+            &format!("successfully left resource {res}"),
+            &format!("leave resource {res}"),
+        );
         crate::systemd::regenerate(ctx).await;
         Ok(())
     })

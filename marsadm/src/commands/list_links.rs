@@ -2,7 +2,7 @@
 
 use crate::context::Ctx;
 use crate::error::Result;
-use crate::output::KeyItem;
+use crate::output::{KeyItem, value_text};
 
 /// Print all keys that begin with PREFIX as `key -> value (stamp)`, in key order.
 ///
@@ -40,7 +40,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         for entry in entries {
             match entry.value() {
                 Some(value) => {
-                    let value = String::from_utf8_lossy(value.as_bytes());
+                    let value = value_text(value.as_bytes());
                     let line = format!("{} -> {value} ({})", entry.key, entry.stamp);
                     ctx.ui.value(line.as_bytes());
                 }

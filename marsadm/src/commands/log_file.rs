@@ -3,6 +3,7 @@
 use super::{log_convert, log_dump, log_verify};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::regular::open_regular;
 use crate::size::parse_size;
 use clap::Subcommand;
 use mars_migrations::legacy_log::{Record, ScanEnd, ScanOptions, scan_log};
@@ -50,11 +51,7 @@ pub fn run(ctx: &Ctx, command: &Command) -> Result<()> {
 impl Source {
     /// Opens the file at its first byte.
     pub(super) fn open(&self) -> Result<File> {
-        let mut file = File::open(&self.file).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        if !meta.is_file() {
-            return Err(Error::usage("this is no regular file"));
-        }
+        let mut file = open_regular(&self.file).map_err(failed)?;
         let mut magic = Vec::new();
         (&file).take(8).read_to_end(&mut magic).map_err(failed)?;
         if magic == b"MARSLOG2" {
@@ -89,9 +86,17 @@ pub(super) fn failed(error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => Kind::NotFound,
         io::ErrorKind::PermissionDenied => Kind::Denied,
+        io::ErrorKind::InvalidInput => Kind::Usage,
         _ => Kind::Internal,
     };
-    Error::new(kind, error.to_string())
+    let hint = match kind {
+        Kind::NotFound | Kind::Usage => {
+            "name a logfile of the original, for example /mars/resource-RES/log-000000001-HOST"
+        }
+        Kind::Denied => "run marsadm as somebody who may read and write there",
+        _ => "the system's log may say more",
+    };
+    Error::new(kind, error.to_string()).hint(hint)
 }
 
 /// How a log ended, as JSON.

@@ -3,7 +3,7 @@
 use super::each::{each, own_table};
 use super::since::since;
 use crate::context::{Changes, Ctx, set, unexpected};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keys::Res;
 use crate::limits::{LOG_ROTATE_BYTES, LOG_ROTATE_LOGS};
 use mars_lamport::Timestamp;
@@ -12,7 +12,7 @@ use mars_meta_model::{Key, View as _};
 
 /// Begin the next log of a resource, on its primary. The data plane does so by itself when a log is long enough.
 ///
-/// Does nothing if the present log is empty, or if there are more than --thresh-logfiles older ones and it is shorter
+/// On a host that is not primary it warns and does nothing. Does nothing if the present log is empty, or if there are more than --thresh-logfiles older ones and it is shorter
 /// than --thresh-logsize. --force also asks on a host that is not primary: it obeys when it is.
 ///
 /// Example: marsadm log-rotate mydata
@@ -56,6 +56,9 @@ pub struct DeleteArgs {
 /// Do all housekeeping: begin new logs where this host is primary, delete logs that nobody needs. May run at any time,
 /// as often as wanted, on any node, several at once.
 ///
+/// --autoclean also removes what hosts have left behind that are no longer in the cluster: their keys in the resources
+/// named and, with all, elsewhere. Keys of logs stay: logs are deleted when nobody needs them.
+///
 /// Example: marsadm cron
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -66,6 +69,15 @@ pub struct CronArgs {
     /// When a new log is wanted.
     #[command(flatten)]
     pub thresholds: Thresholds,
+    /// Also delete keys of hosts that the cluster does not know, if they are older than so many days [without a number: 30]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30"
+    )]
+    pub autoclean: Option<u64>,
 }
 
 /// How many logs one call deletes.
@@ -80,20 +92,23 @@ pub enum HowMany {
 /// Runs `log-rotate`.
 ///
 /// # Errors
-/// If this host has no replica or is not primary.
+/// If this host has no replica.
 pub async fn rotate(ctx: &Ctx, args: &RotateArgs) -> Result<()> {
     each(ctx, "log-rotate", &args.resource, async |host, res| {
         let table = own_table(ctx, host, res).await?;
         let view = Res::new(&table, res);
         if !view.actual(host, "is-primary") && !ctx.opts.force {
-            return Err(Error::refused(format!(
-                "{host} is not the actual primary of resource {res}, {}: it writes no log",
+            // No failure, as in the original: a list may have resources of both roles.
+            ctx.ui.note(&format!(
+                "warning: {host} is not the actual primary of resource {res}, {}: it writes no log",
                 since(&view, &format!("actual-{host}/is-primary"))
-            ))
-            .hint(match view.primary() {
-                Some(primary) => format!("run it on {primary}"),
-                None => "a resource without a primary has no new log".to_owned(),
-            }));
+            ));
+            let next = match view.primary() {
+                Some(primary) => format!("on {primary}: marsadm log-rotate {res}"),
+                None => format!("marsadm primary {res}, where it shall be written"),
+            };
+            ctx.ui.note(&format!("  next: {next}"));
+            return Ok(());
         }
         match next_log(&view, host, &args.thresholds) {
             Ok(changes) => ctx.apply(changes?).await.map(|_| ()),
@@ -143,6 +158,10 @@ pub async fn cron(ctx: &Ctx, args: &CronArgs) -> Result<()> {
         delete_logs(ctx, host, res, HowMany::All).await
     })
     .await?;
+    if let Some(days) = args.autoclean.filter(|days| *days > 0) {
+        let clean = super::autoclean::run(ctx, &args.resource, days).await;
+        clean.map_err(|error| error.about("cron --autoclean"))?;
+    }
     let host = ctx.host().await?;
     let version = env!("CARGO_PKG_VERSION");
     let (key, value) = set(&format!("actual-{host}/marsadm-version"), version)?;
@@ -266,7 +285,7 @@ fn least_needed(view: &Res<'_>) -> Option<(u64, String)> {
         .min()
 }
 
-async fn lamport(ctx: &Ctx) -> Result<Timestamp> {
+pub(super) async fn lamport(ctx: &Ctx) -> Result<Timestamp> {
     match ctx.call(Request::Clock).await? {
         Response::Clock { lamport, .. } => Ok(Timestamp::from_nanos(lamport)),
         other => Err(unexpected(&other)),

@@ -1,17 +1,21 @@
 //! `lowlevel-delete-host`: take a dead host out of the cluster.
 
+use super::autoclean::leftovers;
 use super::leave_resource::own_keys;
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use crate::wall::now;
-use mars_meta_model::{NodeState, Table, member_key, resources_of, roster};
+use mars_meta_model::{Key, NodeState, Table, check_host_name, member_key, resources_of, roster};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Take a dead host out of the cluster: its key is no longer accepted, and every node cuts it off as soon as it hears of
 /// it. Its name may be used again by another machine. A host that lives leaves by itself: marsadm leave-cluster there.
 ///
 /// Refused while the host is heard of, or is a member of resources. With --force it is removed all the same, and its
-/// memberships with it; what only its disk has is not asked about.
+/// memberships with it; what only its disk has is not asked about. Its keys go too, but for those of its logs, which
+/// others may still need. --force also removes the keys of a host that is no longer in the cluster.
 ///
 /// Example: marsadm lowlevel-delete-host hostb
 #[derive(Debug, clap::Args)]
@@ -42,17 +46,17 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
 /// Takes another host than this one out of the cluster.
 ///
 /// # Errors
-/// If it is not known, lives, or is still a member of resources; with `--force` only if it is not known.
+/// If it is not known, lives, or is still a member of resources; with `--force` only what the daemon refuses.
 pub(super) async fn take_out(ctx: &Ctx, dead: &str) -> Result<()> {
-    let table = ctx
-        .table(&["roster/", "directory/", "resource-", "ips/"])
-        .await?;
+    let table = ctx.table(&[""]).await?;
     if !ctx.opts.force {
         check_dead(ctx, dead).await?;
     }
     let changes = changes(&table, dead, ctx.opts.force)?;
     ctx.apply(changes).await?;
-    ctx.ui.note(&format!("{dead} is no longer in the cluster"));
+    let done = if ctx.opts.dry_run { "would be" } else { "is" };
+    ctx.ui
+        .note(&format!("{dead} {done} no longer in the cluster"));
     Ok(())
 }
 
@@ -77,17 +81,28 @@ async fn check_dead(ctx: &Ctx, dead: &str) -> Result<()> {
 
 fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
     let line = roster(table).remove(dead);
-    let Some(mut record) = line.filter(|record| record.state == NodeState::Active || force) else {
+    let line = line.filter(|record| record.state == NodeState::Active || force);
+    let mut changes = Changes::new();
+    if let Some(mut record) = line {
+        record.state = NodeState::Left;
+        changes.push(set(&format!("roster/{dead}"), &record.to_string())?);
+    } else if force {
+        // As much as there is of it: perhaps a host that left long ago, or one of an imported tree.
+        check_host_name(dead)
+            .map_err(|error| Error::of(Code::BadName, error.to_string()).hint("name a host"))?;
+    } else {
         let all = roster(table).into_iter();
         let active = all.filter(|(_, record)| record.state == NodeState::Active);
         let names: Vec<String> = active.map(|(name, _)| name).collect();
-        return Err(
-            Error::not_found(format!("{dead} is no node of this cluster"))
-                .hint(format!("nodes: {}", names.join(" "))),
-        );
-    };
-    record.state = NodeState::Left;
-    let mut changes = vec![set(&format!("roster/{dead}"), &record.to_string())?];
+        return Err(Error::of(
+            Code::HostNotFound,
+            format!("{dead} is no node of this cluster"),
+        )
+        .hint(format!(
+            "nodes: {}; --force removes what is left of another one",
+            names.join(" ")
+        )));
+    }
     changes.push((key(&format!("ips/ip-{dead}"))?, None));
     let memberships: Vec<String> = resources_of(table, dead).into_keys().collect();
     if !memberships.is_empty() && !force {
@@ -113,6 +128,9 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
         keys.dedup();
         changes.extend(keys);
     }
+    let told: BTreeSet<Key> = changes.iter().map(|(key, _)| key.clone()).collect();
+    let left = leftovers(table, dead).into_iter();
+    changes.extend(left.filter(|(key, _)| !told.contains(key)));
     Ok(changes)
 }
 
@@ -131,9 +149,16 @@ mod tests {
         );
         table.merge(entry("roster/a", Some(&line), 1, 1));
         assert!(changes(&table, "b", false).is_err());
+        table.merge(entry("defaults-b/sync-limit", Some("1"), 1, 1));
+        let unknown = changes(&table, "b", true).unwrap();
+        let unknown: Vec<&str> = unknown.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(unknown, ["ips/ip-b", "defaults-b/sync-limit"]);
         let plain = changes(&table, "a", false).unwrap();
         assert_eq!(plain.len(), 2);
         table.merge(entry("directory/r/member-a", Some("storage"), 1, 1));
+        table.merge(entry("actual-a/features", Some("x"), 1, 1));
+        table.merge(entry("resource-r/version-000000001-a", Some("x"), 1, 1));
+        table.merge(entry("resource-r/log-000000001-a", Some("x"), 1, 1));
         table.merge(entry("resource-r/replay-a", Some("x"), 1, 1));
         table.merge(entry("resource-r/size", Some("1"), 1, 1));
         assert!(changes(&table, "a", false).is_err());
@@ -147,9 +172,15 @@ mod tests {
             "resource-r/replay-a",
             "resource-r/data-a",
             "resource-r/todo-a/attach",
+            "actual-a/features",
+            "resource-r/version-000000001-a",
         ] {
             assert!(keys.iter().any(|key| key == wanted), "{wanted}: {keys:?}");
         }
-        assert!(!keys.iter().any(|key| key == "resource-r/size"));
+        assert!(
+            !keys
+                .iter()
+                .any(|key| key == "resource-r/size" || key.contains("/log-"))
+        );
     }
 }

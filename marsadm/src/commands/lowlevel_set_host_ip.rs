@@ -2,7 +2,9 @@
 
 use crate::context::{Ctx, set};
 use crate::error::{Error, Result};
-use mars_meta_model::{NodeState, roster};
+use crate::error_code::Code;
+use crate::suggest;
+use mars_meta_model::{NodeState, Table, roster};
 use std::net::{IpAddr, SocketAddr};
 
 /// Tell the cluster the new address of a host: where its daemons are reached, and what ips/ip-HOST says.
@@ -32,7 +34,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let line = roster(&table).remove(host);
         let mut record = line
             .filter(|record| record.state == NodeState::Active)
-            .ok_or_else(|| Error::not_found(format!("{host} is no node of this cluster")))?;
+            .ok_or_else(|| no_node(&table, host))?;
         let old = record.meta.first().copied();
         let meta = parse(&args.addr, old.map_or(0, |old| old.port()))?;
         record.meta = vec![meta];
@@ -45,12 +47,28 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ];
         ctx.apply(changes).await?;
         let old = old.map_or("none".to_owned(), |old| old.to_string());
+        let done = if ctx.opts.dry_run {
+            "would change"
+        } else {
+            "changed"
+        };
         ctx.ui
-            .note(&format!("address of {host} changed from {old} to {meta}"));
+            .note(&format!("address of {host} {done} from {old} to {meta}"));
         Ok(())
     };
     work.await
         .map_err(|error: Error| error.about(&format!("lowlevel-set-host-ip {host}")))
+}
+
+fn no_node(table: &Table, host: &str) -> Error {
+    let nodes = roster(table).into_iter();
+    let active = nodes.filter(|(_, record)| record.state == NodeState::Active);
+    let names: Vec<String> = active.map(|(name, _)| name).collect();
+    let error = Error::of(
+        Code::HostNotFound,
+        format!("{host} is no node of this cluster"),
+    );
+    error.hint(suggest::hint("nodes of the cluster", host, &names))
 }
 
 fn parse(text: &str, port: u16) -> Result<SocketAddr> {

@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::context::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use clap::{Arg, Command, CommandFactory as _};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -29,11 +29,26 @@ pub struct Args {
 pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let pages = pages();
     if let Some(dir) = &args.dir {
+        if ctx.opts.dry_run {
+            let count = pages.len();
+            ctx.ui
+                .note(&format!("would write {count} pages into {}", dir.display()));
+            return Ok(());
+        }
         for (name, text) in &pages {
             let path = dir.join(format!("{name}.1"));
             std::fs::write(&path, text).map_err(|error| {
-                Error::internal(format!("{} cannot be written: {error}", path.display()))
-                    .about("man")
+                let kind = match error.kind() {
+                    std::io::ErrorKind::NotFound => Kind::NotFound,
+                    std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                    _ => Kind::Internal,
+                };
+                Error::new(
+                    kind,
+                    format!("{} cannot be written: {error}", path.display()),
+                )
+                .hint("name a folder that is there and that you may write")
+                .about("man")
             })?;
         }
         ctx.ui.note(&format!("{} pages written", pages.len()));
@@ -152,7 +167,7 @@ fn page(name: &str, above: Option<&str>, command: &Command) -> String {
         &mut out,
         &match above {
             Some(above) => format!(
-                ".BR {} (1), where options of all commands and exit codes are described",
+                ".BR {} (1),\nwhere options of all commands and exit codes are described",
                 escape(above)
             ),
             None => "The documents marsadm\\-exit\\-codes and marsadm\\-output.".to_owned(),

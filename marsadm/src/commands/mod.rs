@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod autoclean;
 pub mod ca;
 pub mod cat;
 pub mod check;
@@ -41,6 +42,7 @@ pub mod more;
 pub mod parameters;
 pub mod primary;
 pub mod purge;
+pub mod reading_help;
 pub mod repair;
 pub mod resize;
 pub mod secondary;

@@ -5,6 +5,7 @@ use super::features::{Family, parse};
 use super::since::since;
 use crate::context::{Ctx, key, set};
 use crate::error::{Error, Result};
+use crate::error_code::Code;
 use crate::keys::Res;
 use mars_meta_model::{NodeState, check_host_name, roster};
 
@@ -95,6 +96,11 @@ pub async fn set_emergency_limit(ctx: &Ctx, args: &LimitArgs) -> Result<()> {
         let key = format!("resource-{res}/todo-{host}/emergency-limit");
         ctx.apply(vec![set(&key, &args.percent.to_string())?])
             .await?;
+        let what = format!(
+            "the emergency limit of resource {res} on {host} to {} %",
+            args.percent
+        );
+        ctx.done(&format!("set {what}"), &format!("set {what}"));
         Ok(())
     })
     .await
@@ -137,10 +143,13 @@ async fn print(ctx: &Ctx, host: &str, res: &str, leaf: &str, hint: &str) -> Resu
     let table = own_table(ctx, host, res).await?;
     let view = Res::new(&table, res);
     let Some(text) = view.text(leaf) else {
-        return Err(Error::not_found(format!(
-            "key resource-{res}/{leaf} is not set ({})",
-            since(&view, leaf)
-        ))
+        return Err(Error::of(
+            Code::KeyNotFound,
+            format!(
+                "key resource-{res}/{leaf} is not set ({})",
+                since(&view, leaf)
+            ),
+        )
         .hint(hint));
     };
     ctx.ui.line(text);
@@ -172,6 +181,9 @@ pub async fn set_pref_list(ctx: &Ctx, args: &PrefArgs) -> Result<()> {
             }
         }
         ctx.apply(vec![set(&name, &args.hosts)?]).await?;
+        if ctx.opts.dry_run {
+            return Ok(());
+        }
         ctx.ui
             .note("the list is kept, but has no effect: logs are fetched from the primary");
         Ok(())
@@ -229,11 +241,16 @@ pub async fn set_features(
         let path = format!("defaults/{leaf}");
         if args.features.trim().is_empty() {
             ctx.apply(vec![(key(&path)?, None)]).await?;
-            ctx.ui.line(&format!("Delete '/mars/{path}'"));
+            if !ctx.opts.dry_run {
+                ctx.ui.line(&format!("Delete '/mars/{path}'"));
+            }
             return Ok(());
         }
         let mask = format!("0x{:08x}", parse(&args.features, family)?);
         ctx.apply(vec![set(&path, &mask)?]).await?;
+        if ctx.opts.dry_run {
+            return Ok(());
+        }
         ctx.ui.line(&format!("Set '/mars/{path}' to '{mask}'"));
         ctx.ui
             .note("the key is kept, but has no effect: this release checksums with CRC32C and does not compress");

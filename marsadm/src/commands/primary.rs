@@ -3,6 +3,7 @@
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::roles::{designate, old_primary};
+use super::since::since;
 use super::systemd::{is_managed, wait_closed, wait_opened, want_back, wanting};
 use super::up::{switch_on, up};
 use crate::context::{Ctx, set};
@@ -110,9 +111,10 @@ async fn take_role(ctx: &Ctx, table: Table, host: &str, res: &str) -> Result<()>
         }
     }
     let before = view.text("primary").unwrap_or("(none)");
-    ctx.ui.note(&format!(
-        "designated primary of {res} changed from '{before}' to '{host}'"
-    ));
+    ctx.done(
+        &format!("designated primary of {res} changed from '{before}' to '{host}'"),
+        &format!("change the designated primary of {res} from '{before}' to '{host}'"),
+    );
     if ctx.opts.dry_run {
         return Ok(());
     }
@@ -188,7 +190,7 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool, managed: bool) -
             .unwrap_or(0)
             > 0
     {
-        return Err(in_use(res, old));
+        return Err(in_use(view, old));
     }
     Ok(())
 }
@@ -235,8 +237,9 @@ async fn accept_log_end(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
     .map(|_| ())
 }
 
-fn in_use(res: &str, old: &str) -> Error {
-    let why = format!("the device of {res} is in use on {old}");
+fn in_use(view: &Res<'_>, old: &str) -> Error {
+    let since = since(view, &format!("actual-{old}/open-count"));
+    let why = format!("the device of {} is in use on {old}, {since}", view.name);
     Error::of(Code::DeviceInUse, why).hint(format!(
         "first umount or close the device (on host '{old}')"
     ))
@@ -288,7 +291,7 @@ async fn undo(ctx: &Ctx, res: &str, old: &str, error: Error) -> Error {
     };
     match back.await {
         Ok(true) => error.hint(format!(
-            "{old} was designated primary again; see marsadm view, then repeat the command"
+            "{old} was designated primary again; see marsadm status, then repeat the command"
         )),
         Ok(false) => error,
         Err(second) => error.hint(format!(

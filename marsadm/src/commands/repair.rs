@@ -81,6 +81,9 @@ pub async fn fake_sync(ctx: &Ctx, args: &FakeSyncArgs) -> Result<()> {
             )?,
         ])
         .await?;
+        if ctx.opts.dry_run {
+            return Ok(());
+        }
         ctx.ui.note(&format!(
             "WARNING: {} of {size} bytes of {res} on {host} were not copied: the replica may be inconsistent; \
              marsadm invalidate {res} makes a real one",

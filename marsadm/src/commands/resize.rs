@@ -79,7 +79,10 @@ fn size_of(text: &str) -> Result<u64> {
     }
     std::fs::File::open(text)
         .and_then(|mut file| file.seek(SeekFrom::End(0)))
-        .map_err(|error| Error::usage(format!("the size of {text} cannot be read: {error}")))
+        .map_err(|error| {
+            Error::usage(format!("the size of {text} cannot be read: {error}"))
+                .hint("give a number such as 256M, or a block device of this host")
+        })
 }
 
 /// The new size, if it may be.
@@ -92,7 +95,7 @@ fn check(ctx: &Ctx, view: &Res<'_>, host: &str, wanted: Option<u64>) -> Result<u
             since(view, &flag)
         ))
         .hint(match view.primary() {
-            Some(primary) if primary != host => format!("run it on {primary}"),
+            Some(primary) if primary != host => format!("on {primary}: marsadm resize {res}"),
             _ => format!("marsadm primary {res}"),
         }));
     }
@@ -115,7 +118,10 @@ fn check(ctx: &Ctx, view: &Res<'_>, host: &str, wanted: Option<u64>) -> Result<u
         return Err(Error::usage(format!(
             "a size of {size} bytes is not a multiple of {RESOURCE_SIZE_UNIT}"
         ))
-        .hint(format!("for example {}", size - size % RESOURCE_SIZE_UNIT)));
+        .hint(format!(
+            "for example {}",
+            size.next_multiple_of(RESOURCE_SIZE_UNIT)
+        )));
     }
     if size < old {
         return Err(Error::refused(format!(
@@ -173,7 +179,11 @@ fn possible_size(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<u64> {
             }
         }
     }
-    least.ok_or_else(|| Error::refused(format!("no disk of resource {res} is known")))
+    least.ok_or_else(|| {
+        Error::refused(format!("no disk of resource {res} is known")).hint(format!(
+            "marsadm up {res} on its members, then marsadm wait-cluster here"
+        ))
+    })
 }
 
 async fn wait_grown(ctx: &Ctx, host: &str, res: &str, size: u64) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::down::wait_idle;
 use super::each::{each, resource_table};
 use super::roles::old_primary;
+use super::since::since;
 use super::systemd::{is_managed, wait_closed, wanting};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Result};
@@ -45,7 +46,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         {
             return Err(Error::of(
                 Code::DeviceInUse,
-                format!("the device of {res} is in use on {old}"),
+                format!(
+                    "the device of {res} is in use on {old}, {}",
+                    since(&view, &format!("actual-{old}/open-count"))
+                ),
             )
             .hint(format!(
                 "first umount or close the device (on host '{old}')"
@@ -53,10 +57,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         ctx.apply(vec![set(&format!("resource-{res}/primary"), "(none)")?])
             .await?;
-        if ctx.opts.dry_run || ctx.opts.force {
-            return Ok(());
+        if !ctx.opts.dry_run && !ctx.opts.force {
+            wait_idle(ctx, host, res, &["is-primary", "if-on"]).await?;
         }
-        wait_idle(ctx, host, res, &["is-primary", "if-on"]).await
+        ctx.done(
+            &format!("resource {res} has no designated primary now"),
+            &format!("leave resource {res} without a designated primary"),
+        );
+        Ok(())
     })
     .await
 }

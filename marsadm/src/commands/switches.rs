@@ -125,8 +125,10 @@ pub async fn run(ctx: &Ctx, args: &Args, action: Action) -> Result<()> {
         }
         if !changes.is_empty() {
             ctx.apply(changes).await?;
-            ctx.ui
-                .note(&format!("successfully started {verb} on resource {res}"));
+            ctx.done(
+                &format!("successfully started {verb} on resource {res}"),
+                &format!("start {verb} on resource {res}"),
+            );
         }
         Ok(())
     })
@@ -145,6 +147,10 @@ pub async fn attach(ctx: &Ctx, args: &WaitingArgs) -> Result<()> {
                 .note(&format!("attach on resource {res} is already activated"));
         } else {
             ctx.apply(vec![switch(res, host, "attach", true)?]).await?;
+            ctx.done(
+                &format!("successfully started attach on resource {res}"),
+                &format!("start attach on resource {res}"),
+            );
         }
         wait_attached(ctx, host, res).await
     })

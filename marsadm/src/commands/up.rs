@@ -62,6 +62,10 @@ pub(super) async fn switch_on(ctx: &Ctx, host: &str, res: &str, names: &[&str]) 
             .note(&format!("up on resource {res} is already activated"));
     } else {
         ctx.apply(changes).await?;
+        ctx.done(
+            &format!("successfully started up on resource {res}"),
+            &format!("start up on resource {res}"),
+        );
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! options are those of the original; this is its help, and the way in for whoever calls [`crate::run::run`].
 
 use crate::context::Ctx;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::macros::{answer_from, print};
 
 /// Show resources in the layouts of the original. view-MACRO evaluates another macro; docs/macros.md tells which there
@@ -31,8 +31,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let answer = answer_from(ctx, &argv)
         .await
         .map_err(|error| error.about("view"))?;
-    match print(&ctx.ui, &answer) {
-        0 => Ok(()),
-        _ => Err(Error::new(Kind::Refused, "the macro failed").about("view")),
-    }
+    print(&ctx.ui, &answer);
+    answer
+        .failure()
+        .map_or(Ok(()), |error| Err(error.about("view")))
 }

@@ -85,7 +85,7 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
                     ctx.opts.timeout.as_secs()
                 ),
             )
-            .hint("see marsadm view for the reasons; check these nodes and the network"));
+            .hint("see marsadm status for the reasons; check these nodes and the network"));
         }
         if text != shown {
             ctx.ui.progress(&format!("waiting: for nodes {text}"));

@@ -14,7 +14,7 @@ macro_rules! templates {
 }
 
 /// Our own complex macros, by name.
-const TEMPLATES: &[(&str, &str)] = templates![
+pub(super) const TEMPLATES: &[(&str, &str)] = templates![
     "1and1",
     "comminfo",
     "commstate",
@@ -99,7 +99,7 @@ impl Library {
             if !std::fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
                 continue;
             }
-            let Ok(file) = std::fs::File::open(&path) else {
+            let Ok(file) = crate::regular::open_regular(&path) else {
                 continue;
             };
             let mut text = String::new();

@@ -4,9 +4,10 @@ use super::{Answer, answer, template_dirs};
 use crate::context::{Ctx, Options};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{
-    READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS_MAX, WINDOW_SECS,
+    READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS,
 };
 use crate::output::Format;
+use crate::regular::open_regular;
 use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read};
 use crate::ui::Ui;
 use std::ffi::OsString;
@@ -17,24 +18,21 @@ use std::time::Duration;
 
 /// Commands that are answered in the original's words and layouts wherever the state comes from; beside those that begin
 /// with `view` and `pretty`.
-const READING: [&str; 14] = [
+const READING: [&str; 11] = [
     "show",
     "show-errors",
-    "show-info",
     "show-state",
-    "mars-info",
     "mars-state",
     "role",
     "state",
-    "cat",
     "merge-cluster-list",
     "get-emergency-limit",
     "get-connect-pref-list",
     "get-systemd-unit",
     "get-systemd-want",
 ];
-/// Commands of ours that read a snapshot or tree in their own way, or pass the words on.
-const OURS: [&str; 6] = ["status", "explain", "check", "top", "snapshot", "sandbox"];
+/// Commands of ours that read a snapshot or tree in their own way.
+const OURS: [&str; 5] = ["status", "explain", "check", "top", "snapshot"];
 /// Options that this page reads, whose value may be the next word.
 const VALUED: [&str; 9] = [
     "--output",
@@ -54,6 +52,8 @@ struct Reading {
     origin: Origin,
     socket: PathBuf,
     timeout: Duration,
+    /// Seconds after which the process ends in any case.
+    limit: u64,
     argv: Vec<String>,
 }
 
@@ -62,7 +62,10 @@ struct Reading {
 #[must_use]
 pub fn main(args: &[OsString]) -> Option<ExitCode> {
     let ui = Ui::process(false).with_format(Format::wanted(args));
-    let run = |reading: Reading| -> Result<u8> {
+    let run = |reading: Reading| -> Result<Answer> {
+        if reading.limit < TIMEOUT_SECS_MAX {
+            crate::run::watch_over(&ui, &reading.word(), reading.limit, false);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -71,23 +74,44 @@ pub fn main(args: &[OsString]) -> Option<ExitCode> {
         runtime.block_on(reading.run(&ui))
     };
     let result = split(args)?.and_then(run);
-    let code = match &result {
-        Ok(code) => *code,
-        Err(error) => error.kind.exit_code(),
-    };
-    let result = match result {
-        // People were told already; programs get a document of the failure.
-        Ok(code) if code != 0 && ui.is_structured() => {
-            Err(Error::refused("the command failed, see its lines"))
+    let (result, code) = match result {
+        Ok(answer) => conclude(&ui, &answer),
+        Err(error) => {
+            let code = error.kind.exit_code();
+            (Err(error), code)
         }
-        result => result.map(drop),
     };
     ui.finish(&result, false, code);
     Some(ExitCode::from(code))
 }
 
+/// Prints an answer; the result of the process and its exit code. People and the original's scripts get the original's
+/// code and all messages at once; programs get a document of the failure, and the code that belongs to it.
+pub fn conclude(ui: &Ui, answer: &Answer) -> (Result<()>, u8) {
+    let code = print(ui, answer);
+    if code == 0 || !ui.is_structured() {
+        return (Ok(()), code);
+    }
+    for error in answer.failures() {
+        let res = error.what.split_once(' ');
+        if let Some((_, res)) = res.filter(|(_, res)| !res.is_empty()) {
+            ui.resource(res, Some(error));
+        }
+    }
+    let failure = answer.failure();
+    let error = failure.unwrap_or_else(|| Error::internal("the command failed without a reason"));
+    let code = error.kind.exit_code();
+    (Err(error), code)
+}
+
 impl Reading {
-    async fn run(self, ui: &Ui) -> Result<u8> {
+    fn word(&self) -> String {
+        let word = self.argv.iter().find(|word| !word.starts_with('-'));
+        word.cloned().unwrap_or_default()
+    }
+
+    async fn run(self, ui: &Ui) -> Result<Answer> {
+        let about = self.word();
         let options = Options {
             socket: self.socket,
             timeout: self.timeout,
@@ -99,12 +123,9 @@ impl Reading {
             force_values: false,
             origin: self.origin,
         };
-        let word = self.argv.iter().find(|word| !word.starts_with('-'));
-        let about = word.cloned().unwrap_or_default();
         let ctx = Ctx::new(ui.clone(), options);
         let answer = answer_from(&ctx, &self.argv).await;
-        let answer = answer.map_err(|error| error.about(&about))?;
-        Ok(print(ui, &answer))
+        answer.map_err(|error| error.about(&about))
     }
 }
 
@@ -131,14 +152,28 @@ pub async fn answer_from(ctx: &Ctx, argv: &[String]) -> Result<Answer> {
     Ok(answer(argv, &snapshot, &dirs))
 }
 
-/// Prints an answer; its exit code.
+/// Prints an answer; its exit code for the original's scripts.
 pub fn print(ui: &Ui, answer: &Answer) -> u8 {
     // Both end in a newline of their own.
     if let Some(text) = answer.stderr.strip_suffix('\n') {
-        ui.note(text);
+        if ui.is_structured() {
+            // A single failure is told at the end; of several, only their number.
+            let failed = answer.failures().len() == 1;
+            let again = |line: &str| {
+                failed && (line.starts_with("marsadm: ") || line.starts_with("  next: "))
+            };
+            let lines = text.split('\n').filter(|line| !again(line));
+            lines.for_each(|line| ui.note(line));
+        } else {
+            ui.note(text);
+        }
     }
     if let Some(text) = answer.stdout.strip_suffix('\n') {
-        ui.line(text);
+        if ui.is_structured() {
+            text.split('\n').for_each(|line| ui.line(line));
+        } else {
+            ui.line(text);
+        }
     }
     answer.exit
 }
@@ -151,12 +186,9 @@ fn add_files(snapshot: &mut Snapshot, paths: &[&String], origin: &Origin) {
             Origin::Tree { dir, .. } if inside != path.as_str() => dir.join(inside),
             _ => PathBuf::from(path),
         };
-        if !std::fs::metadata(&file).is_ok_and(|meta| meta.is_file()) {
-            continue;
-        }
         let mut bytes = Vec::new();
-        let read = std::fs::File::open(&file)
-            .and_then(|file| file.take(SMALL_FILE_MAX).read_to_end(&mut bytes));
+        let read =
+            open_regular(&file).and_then(|file| file.take(SMALL_FILE_MAX).read_to_end(&mut bytes));
         if read.is_ok() {
             let item = Item {
                 stamp: snapshot.header.wall,
@@ -187,6 +219,7 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
         origin: Origin::Live,
         socket: socket.map_or_else(|| "/run/mars/marsd.sock".into(), PathBuf::from),
         timeout: READ_TIMEOUT,
+        limit: TIMEOUT_SECS,
         argv: Vec::new(),
     };
     let (mut at, mut host, mut tree) = (None, None, None);
@@ -199,6 +232,10 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
         };
         if matches!(text, "--help" | "-h") {
             return None;
+        }
+        if text == "--" && reading.argv.iter().any(|word| word == "sandbox") {
+            // What follows is for a node of the sandbox.
+            break;
         }
         let (name, mut value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(OsString::from(value))),
@@ -228,6 +265,9 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
                 } else {
                     words
                 };
+                if let Ok(limit) = words.parse() {
+                    reading.limit = limit;
+                }
                 reading.timeout = seconds.map_or(READ_TIMEOUT, |wanted| wanted.min(READ_TIMEOUT));
                 reading.argv.push(format!("--timeout={words}"));
             }
@@ -255,11 +295,17 @@ pub fn load(path: &Path) -> Result<Snapshot> {
     let what = format!("--snapshot {}", path.display());
     let limit = u64::try_from(SNAPSHOT_BYTES_MAX).unwrap_or(u64::MAX);
     let mut text = String::new();
-    std::fs::File::open(path)
+    open_regular(path)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_string(&mut text))
         .map_err(|error| {
-            Error::new(Kind::NotFound, format!("the file cannot be read: {error}"))
-                .hint("name a file in the format mars-snapshot/1")
+            let kind = match error.kind() {
+                std::io::ErrorKind::NotFound => Kind::NotFound,
+                std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => Kind::Usage,
+                _ => Kind::Internal,
+            };
+            Error::new(kind, format!("the file cannot be read: {error}"))
+                .hint("name a file that marsadm snapshot save has made")
                 .about(&what)
         })?;
     parse(&text).map_err(|error| {
@@ -293,6 +339,7 @@ mod tests {
         assert!(of("marsadm view --snapshot").unwrap().is_err());
         assert!(of("marsadm --snapshot f status").is_none());
         assert!(of("marsadm sandbox exec a -- --snapshot f view").is_none());
+        assert!(of("marsadm --snapshot f sandbox exec a -- view").is_some());
     }
 
     #[test]
@@ -313,6 +360,8 @@ mod tests {
         ] {
             assert!(of(&format!("marsadm {other}")).is_none(), "{other}");
         }
+        assert!(of("marsadm cat /f").is_none());
+        assert!(of("marsadm --snapshot f cat /f").is_some());
         for word in [
             "role",
             "show all",

@@ -79,6 +79,7 @@ pub(crate) fn error_body(error: &Error) -> Value {
     let mut map = Map::new();
     let code: Code = error.code();
     map.insert("code".to_owned(), code.as_str().into());
+    map.insert("exit_code".to_owned(), error.kind.exit_code().into());
     map.insert("message".to_owned(), error.why.clone().into());
     map.insert("what".to_owned(), error.what.clone().into());
     if let Some(hint) = &error.hint {

@@ -38,7 +38,7 @@ enum Command {
     #[command(about = "Start a new sandbox: nodes hosta, hostb, ... in one cluster")]
     Up(up::Args),
     /// Run marsadm on a node: exec NODE -- ARGS
-    #[command(after_help = "Example: marsadm sandbox exec hostb -- view")]
+    #[command(after_help = "Example: marsadm sandbox exec hostb -- view all")]
     Exec {
         /// Name of the node
         node: String,
@@ -93,11 +93,36 @@ enum Command {
     Supervise,
 }
 
+impl Command {
+    /// What the command does, for `--dry-run`; nothing for those that only look.
+    fn would(&self) -> Option<String> {
+        match self {
+            Self::Up(_) => Some("start a sandbox".to_owned()),
+            Self::Exec { .. } | Self::Status | Self::DemoNodes { .. } | Self::Supervise => None,
+            Self::Cut { node } => Some(format!("cut off node {node}")),
+            Self::Heal { node } => Some(format!("end the cut of node {node}")),
+            Self::Kill { node } => Some(format!("kill the daemons of node {node}")),
+            Self::Start { node } => Some(format!("start the daemons of node {node}")),
+            Self::Down { keep: true } => Some("stop the sandbox and leave its folder".to_owned()),
+            Self::Down { keep: false } => Some("stop the sandbox and remove its folder".to_owned()),
+            Self::Demo(_) => Some("start a sandbox, show all at work and remove it".to_owned()),
+        }
+    }
+}
+
 /// Runs a sandbox command.
 ///
 /// # Errors
 /// What could not be done, with the next step.
 pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
+    if let Some(would) = args.command.would().filter(|_| ctx.opts.dry_run) {
+        let dir = args
+            .dir
+            .as_deref()
+            .unwrap_or(std::path::Path::new(DEFAULT_DIR));
+        ctx.ui.note(&format!("would {would} ({})", dir.display()));
+        return Ok(());
+    }
     let given = args.dir.clone();
     let dir = args.dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR));
     let (word, work): (&str, _) = match args.command {

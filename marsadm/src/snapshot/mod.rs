@@ -11,5 +11,6 @@ pub use live::take;
 pub use model::{Body, Device, Disk, FORMAT, Header, Item, Snapshot};
 pub use origin::{Origin, read, read_offline};
 pub use parse::{ParseError, parse};
+pub(crate) use tree::scan_error;
 pub use tree::{TreeHeader, at_newest, read_tree, tree_host};
 pub use write::write;

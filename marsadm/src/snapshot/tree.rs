@@ -2,6 +2,7 @@
 
 use super::model::{Body, Device, Disk, Header, Item, Snapshot};
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::limits::{SMALL_FILE_MAX, TREE_CONTENT_MAX};
 use mars_lamport::Timestamp;
 use mars_migrations::{ObjectKind, Scan, ScanError, ScanOptions, scan_tree};
@@ -62,13 +63,17 @@ pub fn read_tree(
     })
 }
 
-fn scan_error(error: &ScanError) -> Error {
+pub(crate) fn scan_error(error: &ScanError) -> Error {
     let kind = match error {
         ScanError::Missing(_) => Kind::NotFound,
         ScanError::Denied(_) => Kind::Denied,
         _ => Kind::Refused,
     };
-    Error::new(kind, error.to_string())
+    let hint = match kind {
+        Kind::Denied => "run marsadm as root",
+        _ => "name the root of a legacy tree or of a copy, for example /mars",
+    };
+    Error::new(kind, error.to_string()).hint(hint)
 }
 
 /// The objects by path; and how many are no keys, files or folders of a tree.
@@ -203,6 +208,12 @@ pub fn tree_host(
         .keys()
         .filter_map(|path| path.strip_prefix("ips/ip-"))
         .collect();
+    if let Some(wanted) = wanted.filter(|wanted| !is_mentioned(items, wanted)) {
+        let known: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let why = format!("host {wanted} is not in the tree");
+        let hint = crate::suggest::hint("hosts of the tree", wanted, &known);
+        return Err(Error::of(Code::HostNotFound, why).hint(hint));
+    }
     let one = match wanted {
         Some(wanted) => Some(wanted),
         None if hosts.contains(&machine) => Some(machine),
@@ -217,6 +228,22 @@ pub fn tree_host(
             hosts.join(" ")
         ))
     })
+}
+
+/// Whether the tree has anything of a host: its address, even a deleted one, its signs of life or a replica.
+fn is_mentioned(items: &BTreeMap<String, Item>, host: &str) -> bool {
+    let (alive, replicas) = (
+        format!("actual-{host}"),
+        [format!("data-{host}"), format!("replay-{host}")],
+    );
+    items.contains_key(&format!("ips/ip-{host}"))
+        || items.keys().any(|path| {
+            let mut parts = path.split('/');
+            let first = parts.next().unwrap_or_default();
+            let second = parts.next().unwrap_or_default();
+            first == alive
+                || first.starts_with("resource-") && replicas.iter().any(|leaf| leaf == second)
+        })
 }
 
 /// The clock of a copied tree: its newest heartbeat.

@@ -122,7 +122,7 @@ async fn a_legacy_tree_is_taken_over_with_its_stamps() {
     assert!(json.contains("\"known\": 2"), "{json}");
     w.fails(
         "import-tree /does/not/exist",
-        Kind::Refused,
+        Kind::NotFound,
         "/does/not/exist",
     )
     .await;

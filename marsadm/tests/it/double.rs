@@ -251,7 +251,7 @@ impl State {
             }
             Request::Clock => Response::Clock {
                 wall: 5_000_000_001,
-                lamport: 6_000_000_002,
+                lamport: self.stamp.max(6_000_000_002),
             },
             Request::Peers => Response::Peers(self.peers.clone()),
             Request::Import { entries } => {

@@ -19,6 +19,7 @@ mod meta;
 mod options;
 mod people;
 mod raw;
+mod reading;
 mod resources;
 mod roles;
 mod schema;
@@ -28,6 +29,7 @@ mod units;
 mod verbs;
 mod views;
 mod words;
+mod writing;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};

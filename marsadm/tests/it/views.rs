@@ -98,7 +98,7 @@ async fn a_running_node_is_shown_as_the_original_shows_it() {
     ]);
     assert_eq!(w.ok("view all").await.stdout(), HEALTHY);
     let (result, seen) = w.run("view nosuch").await;
-    assert_eq!(result.unwrap_err().kind, Kind::Refused);
+    assert_eq!(result.unwrap_err().kind, Kind::NotFound);
     assert_eq!(seen.stdout(), "FAILURE cmd='view' res='nosuch'\n");
 }
 

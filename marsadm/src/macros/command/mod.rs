@@ -7,7 +7,10 @@ mod view;
 
 use super::facts::{Facts, Sets, natural};
 use super::library::Library;
+use crate::error::{Error, Kind};
+use crate::error_code::Code;
 use crate::snapshot::Snapshot;
+use crate::suggest;
 use options::Line;
 use std::path::PathBuf;
 
@@ -18,8 +21,12 @@ pub struct Answer {
     pub exit: u8,
     /// Data.
     pub stdout: String,
-    /// Messages.
+    /// Messages, those of the failures among them.
     pub stderr: String,
+    /// What failed, for programs.
+    failures: Vec<Error>,
+    /// The resources of a list that were worked on.
+    listed: usize,
 }
 
 impl Answer {
@@ -41,9 +48,49 @@ impl Answer {
         }
     }
 
-    fn refuse(&mut self, exit: u8, text: &str) {
+    fn refuse(&mut self, exit: u8, error: Error) {
         self.exit = exit;
-        self.note(&format!("marsadm: {text}"));
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.note(&format!("marsadm: {error}"));
+        if let Some(hint) = &error.hint {
+            self.note(&format!("  next: {hint}"));
+        }
+        self.failures.push(error);
+    }
+
+    /// The failures of a list's resources, each with what it was about.
+    #[must_use]
+    pub fn failures(&self) -> &[Error] {
+        &self.failures
+    }
+
+    /// The failure as a whole: the only one, or how many of a list there were. Nothing if the command succeeded.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        let first = self.failures.first()?;
+        let failed = self.failures.len();
+        if failed == 1 && self.listed <= 1 {
+            return Some(first.clone());
+        }
+        let listed = self.listed.max(failed);
+        let kind = if failed < listed {
+            Kind::Partial
+        } else {
+            first.kind
+        };
+        let why = format!(
+            "{failed} of {listed} resources failed, the first: {}",
+            first.why
+        );
+        let verb = first.what.split(' ').next().unwrap_or_default();
+        let hint = first.hint.clone();
+        Some(Error {
+            hint,
+            ..Error::new(kind, why).about(verb)
+        })
     }
 }
 
@@ -70,7 +117,8 @@ pub fn answer(argv: &[String], snapshot: &Snapshot, template_dirs: &[PathBuf]) -
     });
     answered.unwrap_or_else(|| {
         let mut answer = Answer::default();
-        answer.refuse(10, "the evaluation ended by a fault of the program");
+        let error = Error::internal("the evaluation ended by a fault of the program");
+        answer.refuse(10, error.hint("leave parts of the macro out until it ends"));
         answer
     })
 }
@@ -79,8 +127,8 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
     let mut answer = Answer::default();
     let line = match options::parse(argv, &snapshot.header.host) {
         Ok(line) => line,
-        Err(why) => {
-            answer.refuse(EXIT_REFUSED, &why);
+        Err(error) => {
+            answer.refuse(EXIT_REFUSED, error);
             return answer;
         }
     };
@@ -91,7 +139,8 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         sets: &sets,
     };
     let Some(command) = line.words.first().cloned() else {
-        answer.refuse(EXIT_FAILED, "a command is missing; see `marsadm --help`");
+        let error = Error::of(Code::CommandLine, "a command is missing");
+        answer.refuse(EXIT_FAILED, error.hint("see marsadm --help"));
         return answer;
     };
     if line.foreign && !known_host(&facts, &line, &mut answer) {
@@ -102,10 +151,9 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         "view" => view::view(&mut answer, &facts, library, &line, "default", args),
         "show" => show::show(&mut answer, &facts, args),
         "role" | "state" | "show-state" | "mars-state" => {
-            show::role(&mut answer, &facts, &mut library, args);
+            show::role(&mut answer, &facts, &mut library, &command, args);
         }
         "show-errors" => view::view(&mut answer, &facts, library, &line, "resource-errors", args),
-        "show-info" | "mars-info" => show::info(&mut answer, &facts, args),
         "get-link" => raw::get_link(&mut answer, &facts, args),
         "list-links" => raw::list_links(&mut answer, &facts, line.deleted, args),
         "clock" => raw::clock(&mut answer, &facts),
@@ -120,16 +168,25 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
                 let name = name.strip_prefix("print").unwrap_or(name);
                 view::source(&mut answer, library, name.trim_start_matches('-'));
             } else if !show::get(&mut answer, &facts, &mut library, other, args) {
-                answer.refuse(
-                    EXIT_FAILED,
-                    &format!(
-                        "`{other}` cannot be answered from a snapshot, which can only be read: nothing was done"
-                    ),
-                );
+                answer.refuse(EXIT_FAILED, no_reading(other));
             }
         }
     }
     answer
+}
+
+/// The refusal of a command that a snapshot or tree cannot answer.
+pub(super) fn no_reading(command: &str) -> Error {
+    if let Some(error) = crate::gone::refusal(command) {
+        return error;
+    }
+    Error::refused(
+        "this cannot be answered from a snapshot or tree, which can only be read: nothing was done",
+    )
+    .hint(format!(
+        "on a node of the cluster, without --snapshot and --tree: marsadm {command}"
+    ))
+    .about(command)
 }
 
 /// Announces whose eyes are used; a host without an address is refused.
@@ -139,10 +196,15 @@ fn known_host(facts: &Facts<'_>, line: &Line, answer: &mut Answer) -> bool {
     if facts.get(&format!("ips/ip-{host}")).is_some() || line.options.force {
         return true;
     }
-    answer.refuse(
-        EXIT_REFUSED,
-        &format!("host `{host}` is not in the cluster: choose one of its hosts, or add --force"),
-    );
+    let known: Vec<String> = facts
+        .names("ips/ip-")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let why = format!("host {host} is not in the cluster");
+    let hint = suggest::hint("hosts of the cluster", host, &known);
+    let error = Error::of(Code::HostNotFound, why).hint(format!("{hint}; --force insists"));
+    answer.refuse(EXIT_REFUSED, error.about(&format!("--host={host}")));
     false
 }
 
@@ -163,9 +225,36 @@ fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
     names
 }
 
+/// A resource that does not exist.
+fn unknown(facts: &Facts<'_>, res: &str) -> Error {
+    let known: Vec<String> = facts.resources().into_iter().collect();
+    let hint = if known.is_empty() {
+        "there are no resources yet: marsadm create-resource".to_owned()
+    } else {
+        suggest::hint("resources of the cluster", res, &known)
+    };
+    Error::of(
+        Code::ResourceNotFound,
+        format!("resource {res} does not exist"),
+    )
+    .hint(hint)
+}
+
+/// An argument that is no name of a resource.
+fn no_name(command: &str, text: &str) -> Error {
+    let why = if text.is_empty() {
+        "the name of a resource is missing".to_owned()
+    } else {
+        format!("'{}' is no name of a resource", text.escape_debug())
+    };
+    Error::of(Code::BadName, why)
+        .hint("name a resource, several joined by commas, or all")
+        .about(command)
+}
+
 /// Reports a failure of one resource.
-fn failed(answer: &mut Answer, command: &str, res: &str, why: &str) {
+fn failed(answer: &mut Answer, command: &str, res: &str, error: Error) {
     answer.line(&format!("FAILURE cmd='{command}' res='{res}'"));
-    answer.note(&format!("marsadm: {command} {res}: {why}"));
+    answer.fail(error.about(format!("{command} {res}").trim_end()));
     answer.exit = answer.exit.saturating_add(EXIT_FAILED);
 }

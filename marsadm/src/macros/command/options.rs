@@ -1,5 +1,7 @@
 //! The options of the original that bear on reading.
 
+use crate::error::Error;
+use crate::error_code::Code;
 use crate::macros::facts::Options;
 use crate::macros::number::{Num, truncate};
 
@@ -22,7 +24,7 @@ pub(super) struct Line {
 ///
 /// # Errors
 /// Which option is wrong, and why.
-pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, String> {
+pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, Error> {
     let mut line = Line {
         options: Options::of(host),
         macro_text: None,
@@ -32,7 +34,10 @@ pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, String> {
     };
     for arg in argv {
         if arg.starts_with('-') && arg.len() > 1 {
-            option(&mut line, arg)?;
+            option(&mut line, arg).map_err(|why| {
+                let error = Error::of(Code::CommandLine, why);
+                error.hint("see marsadm --help and docs/macros.md")
+            })?;
         } else if let Some(rest) = arg.strip_prefix("force-").filter(|_| line.words.is_empty()) {
             line.options.force = true;
             line.words.push(rest.to_owned());

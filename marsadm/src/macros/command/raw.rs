@@ -1,8 +1,11 @@
 //! Keys and files as they are.
 
 use super::{Answer, EXIT_FAILED, EXIT_MISSING};
+use crate::error::Error;
+use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural};
 use crate::macros::time::local_times;
+use crate::output::value_text;
 
 fn inside(path: &str) -> &str {
     path.strip_prefix("/mars/").unwrap_or(path)
@@ -11,12 +14,20 @@ fn inside(path: &str) -> &str {
 /// Prints the value of each key.
 pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
     if args.is_empty() {
-        answer.refuse(EXIT_FAILED, "`get-link` needs the path of a key");
+        let error = Error::of(Code::CommandLine, "the path of a key is missing");
+        answer.refuse(
+            EXIT_FAILED,
+            error.hint("see marsadm get-link --help").about("get-link"),
+        );
     }
     for path in args {
         match facts.get(inside(path)) {
             Some(value) => answer.line(&value),
-            None => answer.refuse(EXIT_MISSING, &format!("get-link: there is no key `{path}`")),
+            None => {
+                let error = Error::of(Code::KeyNotFound, format!("there is no key {path}"));
+                let error = error.hint("see which keys there are: marsadm list-links");
+                answer.refuse(EXIT_MISSING, error.about(&format!("get-link {path}")));
+            }
         }
     }
 }
@@ -30,7 +41,7 @@ pub(super) fn list_links(answer: &mut Answer, facts: &Facts<'_>, deleted: bool, 
             break;
         }
         if let Some(value) = item.live() {
-            let value = String::from_utf8_lossy(value);
+            let value = value_text(value);
             answer.line(&format!("{path} -> {value} ({})", item.stamp));
         } else if deleted && item.is_deleted() {
             answer.line(&format!("{path} deleted ({})", item.stamp));

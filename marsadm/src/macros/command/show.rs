@@ -1,9 +1,10 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, EXIT_REFUSED, failed, is_id_list, resources};
+use super::{Answer, EXIT_REFUSED, failed, is_id_list, no_name, resources, unknown};
+use crate::error::Error;
+use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
 use crate::macros::library::Library;
-use crate::macros::time::local_times;
 
 /// Prints the keys that bear on this host: `key=value`.
 pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
@@ -38,39 +39,77 @@ fn line(answer: &mut Answer, facts: &Facts<'_>, path: &str) {
 /// The line above a resource, unless a single one was asked for.
 fn head(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, which: &str, res: &str) {
     if which == "all" || which.contains(',') {
+        answer.listed += 1;
         answer.line(&super::view::title(facts, library, res));
     }
 }
 
 /// What this host is and who should be primary.
-pub(super) fn role(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, args: &[String]) {
+///
+/// `role` and `state` in a sentence, `show-state` and `mars-state` in words, as in the original.
+pub(super) fn role(
+    answer: &mut Answer,
+    facts: &Facts<'_>,
+    library: &mut Library,
+    command: &str,
+    args: &[String],
+) {
     let host = &facts.opts.host;
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {
-            failed(answer, "role", &res, "there is no such resource");
+            failed(answer, command, &res, unknown(facts, &res));
             continue;
         }
-        let is = facts.actual(&res, host, "is-primary");
-        let is = is.is_some_and(|value| truth(&value));
-        let word = if is { "primary" } else { "secondary" };
-        let designated = facts.primary(&res);
-        match designated.filter(|designated| is != (designated == host)) {
-            Some(designated) => answer.line(&format!("{word}, but {designated} is designated")),
-            None => answer.line(word),
-        }
+        let text = match command {
+            "role" | "state" => actually(facts, &res, host),
+            _ => word(facts, &res, host),
+        };
+        answer.line(&text);
     }
 }
 
-/// The status file of the original's kernel module.
-pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
-    let host = &facts.opts.host;
-    for res in resources(facts, args.first().map_or("all", String::as_str)) {
-        let path = format!("resource-{res}/logstatus-{host}.status");
-        if let Some(text) = facts.content(&path) {
-            answer.text(&local_times(text, true));
-        }
+fn is_primary(facts: &Facts<'_>, res: &str, host: &str) -> bool {
+    let is = facts.actual(res, host, "is-primary");
+    is.is_some_and(|value| truth(&value))
+}
+
+fn actually(facts: &Facts<'_>, res: &str, host: &str) -> String {
+    let is = is_primary(facts, res, host);
+    let role = if is { "primary" } else { "secondary" };
+    let designated = facts.primary(res);
+    let wished = match designated.filter(|designated| is != (designated == host)) {
+        Some(designated) => format!(" and {designated} should be primary"),
+        None => String::new(),
+    };
+    format!("I am actually {role}{wished}")
+}
+
+fn word(facts: &Facts<'_>, res: &str, host: &str) -> String {
+    if is_primary(facts, res, host) {
+        return "is_primary".to_owned();
+    }
+    let designated = facts.primary(res);
+    if designated.as_deref() == Some(host) {
+        return "becoming_primary".to_owned();
+    }
+    let number = |name: &str| {
+        facts
+            .of(res, name)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let size = number("size");
+    if let (Some(done), Some(size)) = (number(&format!("syncstatus-{host}")), size)
+        && done < size
+    {
+        return format!("secondary inconsistent ({done} bytes of {size})");
+    }
+    let replay = |host: &str| facts.of(res, &format!("replay-{host}"));
+    match (replay(host), designated.and_then(|host| replay(&host))) {
+        (Some(own), Some(wanted)) if own == wanted => "secondary uptodate".to_owned(),
+        (Some(own), Some(wanted)) => format!("secondary outdated ({own} instead of {wanted})"),
+        _ => "secondary".to_owned(),
     }
 }
 
@@ -97,16 +136,13 @@ pub(super) fn get(
     }
     let which = args.first().map(String::as_str).unwrap_or_default();
     if !is_id_list(which) {
-        answer.refuse(
-            EXIT_REFUSED,
-            &format!("`{command}` needs the name of a resource"),
-        );
+        answer.refuse(EXIT_REFUSED, no_name(command, which));
         return true;
     }
     for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {
-            failed(answer, command, &res, "there is no such resource");
+            failed(answer, command, &res, unknown(facts, &res));
             continue;
         }
         setting(answer, facts, command, &res);
@@ -120,7 +156,16 @@ fn setting(answer: &mut Answer, facts: &Facts<'_>, command: &str, res: &str) {
     match command {
         "get-emergency-limit" => match facts.todo(res, host, "emergency-limit") {
             Some(value) => answer.line(&value),
-            None => failed(answer, command, res, "no emergency limit is set"),
+            None => {
+                let why = format!("no emergency limit is set for resource {res} on {host}");
+                let hint = format!("marsadm set-emergency-limit {res} PERCENT");
+                failed(
+                    answer,
+                    command,
+                    res,
+                    Error::of(Code::KeyNotFound, why).hint(hint),
+                );
+            }
         },
         "get-connect-pref-list" => answer.line(&of(&format!("connect-{host}"))),
         "get-systemd-want" => answer.line(&of("systemd-want")),

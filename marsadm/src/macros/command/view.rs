@@ -1,7 +1,8 @@
 //! `view`, `view-MACRO`, and the macros' sources.
 
 use super::options::Line;
-use super::{Answer, EXIT_REFUSED, failed, is_id_list, resources};
+use super::{Answer, EXIT_REFUSED, failed, is_id_list, no_name, resources, unknown};
+use crate::error::Error;
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::Library;
 use crate::macros::machine::{Machine, Stop};
@@ -28,7 +29,8 @@ pub(super) fn view(
 ) {
     let which = args.first().map(String::as_str).unwrap_or_default();
     if !which.is_empty() && !is_id_list(which) {
-        answer.refuse(EXIT_REFUSED, &format!("`{which}` is no name of a resource"));
+        let command = line.words.first().map_or("view", String::as_str);
+        answer.refuse(EXIT_REFUSED, no_name(command, which));
         return;
     }
     let command = line.words.first().cloned().unwrap_or_default();
@@ -82,12 +84,14 @@ impl View<'_, '_> {
     fn headed(&mut self, res: &str) {
         let title = title(self.facts, &mut self.library, res);
         self.answer.line(&title);
+        self.answer.listed += 1;
         self.one(res);
     }
 
     fn one(&mut self, res: &str) {
         if !res.is_empty() && !self.name.contains("global") && !self.facts.has_resource(res) {
-            failed(self.answer, &self.command, res, "there is no such resource");
+            let error = unknown(self.facts, res);
+            failed(self.answer, &self.command, res, error);
             return;
         }
         if self.name == "default" && !res.is_empty() {
@@ -104,8 +108,21 @@ impl View<'_, '_> {
 
     fn print(&mut self, name: &str, text: &str, res: &str, args: &[String]) {
         match self.evaluate(name, text, res, args) {
+            Ok(text) if text.is_empty() && self.command == "show-errors" => {
+                self.answer.line("no errors/warnings are reported.");
+            }
             Ok(text) => self.answer.text(&text),
-            Err(why) => failed(self.answer, &self.command, res, &why),
+            Err(why) => {
+                let hint = format!(
+                    "see marsadm prettyprint-{name}, and docs/macros.md for what macros may do"
+                );
+                failed(
+                    self.answer,
+                    &self.command,
+                    res,
+                    Error::usage(why).hint(hint),
+                );
+            }
         }
     }
 
@@ -166,6 +183,14 @@ pub(super) fn title(facts: &Facts<'_>, library: &mut Library, res: &str) -> Stri
 pub(super) fn source(answer: &mut Answer, mut library: Library, name: &str) {
     match library.source(name) {
         Some(text) => answer.text(&text),
-        None => answer.refuse(2, &format!("there is no source of macro `{name}`")),
+        None => {
+            let error = Error::not_found(format!(
+                "there is no source of macro '{}'",
+                name.escape_debug()
+            ));
+            let error =
+                error.hint("docs/macros.md names the macros; primitive ones have no source");
+            answer.refuse(2, error.about(&format!("prettyprint-{name}")));
+        }
     }
 }

@@ -1,0 +1,267 @@
+//! What writing commands tell people and scripts: with --dry-run, in lists, when they refuse; and what hosts leave behind.
+
+use crate::World;
+use crate::documents::execute;
+use marsadm::error::Kind;
+
+const DAY: u64 = 86_400;
+
+/// Resources r and s of hosta (primary of both) and hostb.
+fn two_resources(w: &World) {
+    for res in ["r", "s"] {
+        for host in ["hosta", "hostb"] {
+            w.double.put(&[
+                (&format!("directory/{res}/member-{host}"), "storage"),
+                (
+                    &format!("resource-{res}/data-{host}"),
+                    &format!("/dev/vg/{res}"),
+                ),
+                (&format!("resource-{res}/device-{host}"), res),
+                (
+                    &format!("resource-{res}/replay-{host}"),
+                    "log-000000001-hosta,0,0",
+                ),
+            ]);
+        }
+        w.double.put(&[
+            (&format!("resource-{res}/size"), "1048576"),
+            (&format!("resource-{res}/primary"), "hosta"),
+        ]);
+    }
+}
+
+#[tokio::test]
+async fn lists_and_failures_look_as_scripts_know_them() {
+    let w = World::new(&["hosta", "hostb", "hostc"]);
+    two_resources(&w);
+    let (code, said) = execute(&w, &["pause-sync", "all"]).await;
+    assert_eq!(code, 0);
+    assert_eq!(
+        said.stdout(),
+        "--------- resource r 1.000 MiB [2/3]\n--------- resource s 1.000 MiB [2/3]\n"
+    );
+    let (code, said) = execute(&w, &["pause-sync", "r,nosuch"]).await;
+    assert_eq!(code, 2);
+    assert_eq!(
+        said.stdout(),
+        "--------- resource nosuch\nFAILURE cmd='pause-sync' res='nosuch'\n--------- resource r 1.000 MiB [2/3]\n"
+    );
+    let (_, said) = execute(&w, &["primary", "nosuch"]).await;
+    assert_eq!(said.stdout(), "FAILURE cmd='primary' res='nosuch'\n");
+    // A single name has no header, and a success no line.
+    assert_eq!(w.ok("pause-sync r").await.stdout(), "");
+    let (code, said) = execute(&w, &["-o", "json", "pause-sync", "r,nosuch"]).await;
+    assert_eq!(code, 8);
+    let one: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
+    assert_eq!(one["partial"]["data"].get("lines"), None, "{one}");
+}
+
+#[tokio::test]
+async fn a_dry_run_claims_no_success() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_resources(&w);
+    let disk = w.disk("t.img", 1 << 20);
+    let before = w.double.get("defaults/enabled-net-compressions");
+    for line in [
+        "primary --force r".to_owned(),
+        format!("create-resource t {disk}"),
+        "pause-fetch r".to_owned(),
+        "attach s".to_owned(),
+        "down r".to_owned(),
+        "secondary r".to_owned(),
+        "set-emergency-limit r 20".to_owned(),
+        "set-global-enabled-net-compressions COMPRESS_LZ4".to_owned(),
+        "set-global-enabled-net-compressions ".to_owned(),
+        "lowlevel-set-host-ip hostb 192.0.2.9".to_owned(),
+        "sandbox up".to_owned(),
+        "sandbox --dir /nowhere/box down".to_owned(),
+        "man --dir /nowhere".to_owned(),
+    ] {
+        let (result, said) = w.run(&format!("--dry-run --timeout=5 {line}")).await;
+        if line.starts_with("primary") {
+            // It needs a pause-fetch first: the next line is about what it says when it may.
+            assert!(
+                result.is_err() || said.stderr().contains("would change"),
+                "{line}"
+            );
+            continue;
+        }
+        assert_eq!(result, Ok(()), "{line}: {}", said.stderr());
+        assert_eq!(said.stdout(), "", "{line}");
+        let told = said.stderr();
+        assert!(told.contains("would "), "{line}: {told}");
+        assert!(
+            !told.contains("successfully") && !told.contains("changed from"),
+            "{line}: {told}"
+        );
+    }
+    assert_eq!(w.double.get("defaults/enabled-net-compressions"), before);
+    assert_eq!(w.double.get("resource-t/size"), None);
+}
+
+#[tokio::test]
+async fn refusals_say_since_when_and_what_next() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_resources(&w);
+    let disk = w.disk("r.img", 1 << 20);
+    w.double.put(&[
+        ("resource-r/data-hosta", &disk),
+        ("resource-r/actual-hosta/open-count", "1"),
+    ]);
+    for (line, kind, why) in [
+        (
+            format!("create-resource t {disk}"),
+            Kind::Refused,
+            "is used by resource r already, since ",
+        ),
+        (
+            format!("join-resource r {disk}"),
+            Kind::Refused,
+            "joined resource r already, since ",
+        ),
+        (
+            "secondary r".to_owned(),
+            Kind::Refused,
+            "in use on hosta, since ",
+        ),
+        (
+            "--timeout=1 detach r".to_owned(),
+            Kind::Refused,
+            "in use on hosta, since ",
+        ),
+        (
+            "lowlevel-set-host-ip nope 192.0.2.1".to_owned(),
+            Kind::NotFound,
+            "no node of this cluster",
+        ),
+        (
+            "resize s 1000".to_owned(),
+            Kind::Refused,
+            "not the actual primary",
+        ),
+    ] {
+        let error = w.fails(&line, kind, why).await;
+        assert!(error.hint.is_some(), "{line}: {error}");
+    }
+    w.double.put(&[
+        ("resource-s/actual-hosta/is-primary", "1"),
+        ("resource-s/actsize-hosta", "8388608"),
+        ("resource-s/actsize-hostb", "8388608"),
+    ]);
+    let error = w
+        .fails("resize s 1000", Kind::Usage, "multiple of 4096")
+        .await;
+    assert_eq!(error.hint.as_deref(), Some("for example 4096"));
+}
+
+#[tokio::test]
+async fn what_departed_hosts_left_behind_is_cleaned_away() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_resources(&w);
+    let old = [
+        "defaults-gone/sync-limit",
+        "actual-gone/features",
+        "resource-r/version-000000001-gone",
+        "resource-r/replay-gone",
+        "resource-r/todo-gone/attach",
+    ];
+    let stay = [
+        "resource-r/log-000000001-gone",
+        "defaults-hostb/sync-limit",
+        "resource-r/replay-hostb",
+        "resource-x/replay-gone",
+        "userspace/note-gone",
+    ];
+    for key in old.iter().chain(&stay) {
+        w.double.put(&[(key, "log-000000001-hosta,0,0")]);
+    }
+    w.double.state.lock().unwrap().skip(8 * DAY);
+    w.double.put(&[("actual-gone/marsadm-version", "1")]);
+    w.ok("cron").await;
+    w.ok("cron --autoclean").await;
+    w.ok("cron --autoclean=0").await;
+    let said = w.ok("--dry-run cron --autoclean=7").await.stderr();
+    assert!(
+        said.contains("would delete 5 keys of hosts that are not in the cluster: gone"),
+        "{said}"
+    );
+    for key in old {
+        assert!(w.double.get(key).is_some(), "{key}");
+    }
+    let said = w.ok("cron --autoclean=7").await.stderr();
+    assert!(
+        said.contains("\ndeleted 5 keys") || said.starts_with("deleted 5 keys"),
+        "{said}"
+    );
+    for key in old {
+        assert_eq!(w.double.get(key), None, "{key}");
+    }
+    for key in stay
+        .iter()
+        .chain(&["actual-gone/marsadm-version", "resource-r/size"])
+    {
+        assert!(w.double.get(key).is_some(), "{key}");
+    }
+    // Whoever was deleted by hand leaves nothing but logs, and with --force unknown hosts may be deleted.
+    w.fails(
+        "lowlevel-delete-host gone",
+        Kind::NotFound,
+        "no node of this cluster",
+    )
+    .await;
+    w.ok("--force lowlevel-delete-host gone").await;
+    assert_eq!(w.double.get("actual-gone/marsadm-version"), None);
+    assert!(w.double.get("resource-r/log-000000001-gone").is_some());
+    w.ok("--force lowlevel-delete-host hostb").await;
+    assert_eq!(w.double.get("defaults-hostb/sync-limit"), None);
+    assert_eq!(w.double.get("resource-r/replay-hostb"), None);
+}
+
+#[tokio::test]
+async fn only_trees_are_imported() {
+    let w = World::new(&["hosta"]);
+    let folder = w.dir.path().join("etc");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink("x", folder.join("mtab")).unwrap();
+    let line = format!("import-tree {}", folder.display());
+    let error = w.fails(&line, Kind::Refused, "neither uuid nor ips").await;
+    assert!(error.hint.is_some());
+    w.ok(&format!("--force --dry-run {line}")).await;
+    let error = w
+        .fails(
+            "import-tree /does/not/exist",
+            Kind::NotFound,
+            "/does/not/exist",
+        )
+        .await;
+    assert!(error.hint.is_some());
+}
+
+#[tokio::test]
+async fn monitoring_is_told_of_wrong_lines_as_of_unknown_states() {
+    let w = World::new(&["hosta"]);
+    for line in [
+        &["check", "--nosuch"][..],
+        &["check", "nosuch"],
+        &["check", "--warning-seconds=9", "--critical-seconds=1"],
+    ] {
+        let (code, said) = execute(&w, line).await;
+        assert_eq!(code, 3, "{line:?}");
+        assert!(
+            said.stdout().starts_with("MARS UNKNOWN - "),
+            "{line:?}: {}",
+            said.stdout()
+        );
+        let mut words = vec!["-o", "json"];
+        words.extend(line);
+        let (code, said) = execute(&w, &words).await;
+        let one: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
+        assert_eq!(
+            (code, &one["error"]["code"]),
+            (3, &"CHECK_UNKNOWN".into()),
+            "{line:?}"
+        );
+        assert_eq!(one["error"]["exit_code"], 3);
+        assert!(one["error"]["hint"].is_string(), "{one}");
+    }
+}
