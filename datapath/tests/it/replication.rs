@@ -136,3 +136,27 @@ async fn the_role_moves_and_survives_restarts() {
     world.up_to_date("hostb", &["hosta", "hostb"]).await;
     assert!(world.content(0) == image && world.content(1) == image);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_was_away_while_the_primary_stepped_down_learns_that_its_log_is_closed() {
+    let mut world = World::new(2).await;
+    world.create().await;
+    primary(&world, "hosta").await;
+    world.join(1).await;
+    let (mut client, mut image) = (open(&world, 0), image());
+    scribble(&mut client, &mut image, 1, 20);
+    world.up_to_date("hosta", &["hosta", "hostb"]).await;
+    drop(client);
+    world.stop(1).await;
+    world.set(&[("resource-r/primary", "(none)")]).await;
+    world
+        .until("hosta to step down", |w| {
+            w.get("resource-r/actual-hosta/is-primary").as_deref() == Some("0")
+                && w.get("resource-r/actual-hosta/is-attached").as_deref() == Some("1")
+        })
+        .await;
+    world.start(1);
+    world.set(&[("resource-r/primary", "hostb")]).await;
+    primary(&world, "hostb").await;
+    assert!(open(&world, 1).read(0, 1 << 20) == image[..1 << 20]);
+}
