@@ -287,7 +287,8 @@ impl<B: Backend> Driver<B> {
             .map(|at| self.began + Duration::from_nanos(at));
         let dial = self.dials.next(|host| self.links.contains_key(host));
         let all = [core, dial, self.lives_due].into_iter().flatten();
-        all.min().unwrap_or_else(|| Instant::now() + IDLE_MAX)
+        let idle = Instant::now() + IDLE_MAX;
+        all.min().map_or(idle, |due| due.min(idle))
     }
 
     /// Carries out all that the core wants.

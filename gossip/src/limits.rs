@@ -39,14 +39,17 @@ pub const REFILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a leaving node waits until the others have read so and cut it off.
 pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for which a driver sleeps that has nothing to do.
-pub const IDLE_MAX: Duration = Duration::from_secs(60);
+pub const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How soon others can read that something has changed about who lives.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
 
 /// How soon the local API is asked again whether it answers, when the daemon starts.
 pub const SIGN_RETRY: Duration = Duration::from_millis(50);
-/// How long the driver may take for a turn before it counts as hanging. An idle one turns every [`LIVES_INTERVAL`].
+/// How long the driver may take for a turn before it counts as hanging. An idle one turns every [`IDLE_MAX`].
 pub const SIGN_TURN_MAX: Duration = Duration::from_secs(30);
+
+// Else an idle daemon would be taken for a hanging one.
+const _: () = assert!(2 * IDLE_MAX.as_secs() < SIGN_TURN_MAX.as_secs());
 
 #[cfg(test)]
 mod tests {
