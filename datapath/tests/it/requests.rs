@@ -165,7 +165,7 @@ async fn logs_begin_and_go_by_their_keys_but_never_one_that_is_needed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_limit_of_free_space_sends_writes_past_the_log_and_back() {
-    let world = World::new(1).await;
+    let world = World::new(2).await;
     world.create().await;
     primary(&world, "hosta").await;
     let mut image = image();
@@ -192,6 +192,13 @@ async fn a_limit_of_free_space_sends_writes_past_the_log_and_back() {
         .await;
     scribble(&mut client, &mut image, 3, 5);
     assert!(client.read(0, 1 << 20) == image[..1 << 20]);
+    // The new log is closed in order when the role is given up.
+    world.join(1).await;
+    world.up_to_date("hosta", &["hosta", "hostb"]).await;
+    drop(client);
+    world.set(&[("resource-r/primary", "hostb")]).await;
+    primary(&world, "hostb").await;
+    assert!(open(&world, 1).read(0, 1 << 20) == image[..1 << 20]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

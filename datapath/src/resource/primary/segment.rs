@@ -147,6 +147,8 @@ impl Primary {
             };
             self.previous = BTreeMap::from([(number, (made.name, String::new()))]);
             self.logger = Logger::new(self.replica.size, made.open, next_sequence);
+            // The place was that of the log which ended full.
+            self.closed_at = None;
             Ok(())
         });
         match resumed {
