@@ -54,6 +54,10 @@ pub const PARALLEL_MAX: usize = 64;
 pub const SMALL_FILE_MAX: u64 = 1 << 20;
 /// Most nodes of a sandbox.
 pub const SANDBOX_NODES_MAX: usize = 26;
+/// How long a primary may be silent, and without a connection, for a replica to be thrown away for a sync from it; `status`
+/// says after as long that there is no contact.
+pub const PRIMARY_SILENT_MAX: Duration = Duration::from_secs(10);
+
 /// Longest path of a Unix socket that the sandbox uses, in bytes (the system's limit is 107).
 pub const SOCKET_PATH_MAX: usize = 100;
 /// Largest datagram that the relay passes on.

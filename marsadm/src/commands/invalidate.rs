@@ -7,6 +7,7 @@ use super::switches::{in_emergency, switch};
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
+use crate::limits::PRIMARY_SILENT_MAX;
 use crate::wall::now;
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ async fn check_source(ctx: &Ctx, view: &Res<'_>) -> Result<()> {
         .find(|peer| peer.host == primary && !peer.connected)
         .and_then(|peer| peer.heard_ns)
         .map(|heard| Duration::from_nanos(now().as_nanos().saturating_sub(heard)))
-        .filter(|age| *age > ctx.opts.window);
+        .filter(|age| *age > PRIMARY_SILENT_MAX.min(ctx.opts.window));
     if let Some(age) = silent.filter(|_| !ctx.opts.force) {
         return Err(Error::refused(format!(
             "the primary {primary} of resource {res} was last heard of {} s ago: this replica's consistent state would be \

@@ -1,8 +1,10 @@
 //! `leave-cluster`: give up this node's membership.
 
 use crate::context::Ctx;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::error_code::Code;
 use mars_meta_api::Request;
+use mars_meta_model::roster;
 
 /// Leave the cluster. The other nodes cut this one off; its daemon gives up identity and store and belongs to no cluster
 /// afterwards, so it may create or join one. Nobody else can come in under this node's key.
@@ -25,6 +27,15 @@ pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
     let work = async {
         let host = ctx.host().await?;
         if ctx.node().await?.host != host {
+            let known = roster(&ctx.table(&["roster/"]).await?);
+            if !known.contains_key(host) {
+                let names: Vec<String> = known.into_keys().collect();
+                return Err(Error::of(
+                    Code::HostNotFound,
+                    format!("{host} was never a node of this cluster"),
+                )
+                .hint(crate::suggest::hint("nodes", host, &names)));
+            }
             return super::lowlevel_delete_host::take_out(ctx, host).await;
         }
         if ctx.opts.dry_run {

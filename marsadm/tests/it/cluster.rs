@@ -202,6 +202,12 @@ async fn leaving_for_a_dead_host_takes_that_one_out_and_not_this_one() {
     w.double.put(&[("directory/r/member-hostb", "storage")]);
     w.fails("--host=hostb leave-cluster", Kind::Refused, "resources: r")
         .await;
+    w.fails(
+        "--host=nope leave-cluster --force",
+        Kind::NotFound,
+        "never a node",
+    )
+    .await;
     w.ok("--host=hostb leave-cluster --force --dry-run").await;
     assert!(!w.double.get("roster/hostb").unwrap().ends_with("left"));
     w.ok("--host=hostb leave-cluster --force").await;
