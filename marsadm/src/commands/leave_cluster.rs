@@ -49,5 +49,5 @@ pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
         Ok(())
     };
     work.await
-        .map_err(|error: crate::error::Error| error.about("leave-cluster"))
+        .map_err(|error: Error| error.about("leave-cluster"))
 }
