@@ -69,6 +69,13 @@ pub(crate) fn all_commands() -> Vec<(Vec<String>, clap::Command)> {
     out
 }
 
+fn of_file(arg: &clap::Arg) -> bool {
+    let names = arg.get_value_names().unwrap_or_default();
+    ["FILE", "DIR"]
+        .iter()
+        .any(|kind| names.iter().any(|name| name.contains(kind)))
+}
+
 /// Words that satisfy the definition of a command, though hardly its meaning.
 pub(crate) fn some_arguments(command: &clap::Command) -> Vec<String> {
     let mut words = Vec::new();
@@ -76,6 +83,8 @@ pub(crate) fn some_arguments(command: &clap::Command) -> Vec<String> {
         let least = arg.get_num_args().map_or(1, |range| range.min_values());
         let value = match arg.get_possible_values().first() {
             Some(value) => value.get_name().to_owned(),
+            // Nothing may be left in the folder of the sources.
+            None if of_file(arg) => "/nonexistent/1".to_owned(),
             None => "1".to_owned(),
         };
         if arg.is_last_set() {
