@@ -32,6 +32,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of a failed operation on a file that the command line names.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound,
+            std::io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::Internal,
+        }
+    }
+
     /// The exit code of the process, as the table for new commands and for programs has it; see
     /// [`crate::contract`] for the original's commands.
     #[must_use]

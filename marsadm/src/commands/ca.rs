@@ -52,10 +52,8 @@ pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
 
 fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
     let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => Kind::NotFound,
-        std::io::ErrorKind::PermissionDenied => Kind::Denied,
         std::io::ErrorKind::AlreadyExists => Kind::Refused,
-        _ => Kind::Internal,
+        _ => Kind::of_io(error),
     };
     Error::new(kind, format!("{} {what}: {error}", path.display()))
 }

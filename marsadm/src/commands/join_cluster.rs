@@ -68,11 +68,7 @@ pub(super) fn read_token(host: Option<&str>, place: Option<&str>) -> Result<Secr
         Some("-") => read_limited("stdin", std::io::stdin())?,
         Some(place) => {
             let file = std::fs::File::open(Path::new(place)).map_err(|error| {
-                let kind = match error.kind() {
-                    std::io::ErrorKind::NotFound => Kind::NotFound,
-                    std::io::ErrorKind::PermissionDenied => Kind::Denied,
-                    _ => Kind::Internal,
-                };
+                let kind = Kind::of_io(&error);
                 Error::new(
                     kind,
                     format!("the token file {place} cannot be read: {error}"),

@@ -84,10 +84,8 @@ impl Source {
 /// An error of reading or writing a file.
 pub(super) fn failed(error: io::Error) -> Error {
     let kind = match error.kind() {
-        io::ErrorKind::NotFound => Kind::NotFound,
-        io::ErrorKind::PermissionDenied => Kind::Denied,
         io::ErrorKind::InvalidInput => Kind::Usage,
-        _ => Kind::Internal,
+        _ => Kind::of_io(&error),
     };
     let hint = match kind {
         Kind::NotFound | Kind::Usage => {

@@ -38,11 +38,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         for (name, text) in &pages {
             let path = dir.join(format!("{name}.1"));
             std::fs::write(&path, text).map_err(|error| {
-                let kind = match error.kind() {
-                    std::io::ErrorKind::NotFound => Kind::NotFound,
-                    std::io::ErrorKind::PermissionDenied => Kind::Denied,
-                    _ => Kind::Internal,
-                };
+                let kind = Kind::of_io(&error);
                 Error::new(
                     kind,
                     format!("{} cannot be written: {error}", path.display()),

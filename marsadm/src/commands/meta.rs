@@ -81,11 +81,7 @@ pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
 }
 
 fn failed(error: &io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::NotFound => Kind::NotFound,
-        io::ErrorKind::PermissionDenied => Kind::Denied,
-        _ => Kind::Internal,
-    };
+    let kind = Kind::of_io(error);
     Error::new(kind, error.to_string())
 }
 

@@ -299,10 +299,8 @@ pub fn load(path: &Path) -> Result<Snapshot> {
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_string(&mut text))
         .map_err(|error| {
             let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => Kind::NotFound,
-                std::io::ErrorKind::PermissionDenied => Kind::Denied,
                 std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => Kind::Usage,
-                _ => Kind::Internal,
+                _ => Kind::of_io(&error),
             };
             Error::new(kind, format!("the file cannot be read: {error}"))
                 .hint("name a file that marsadm snapshot save has made")
