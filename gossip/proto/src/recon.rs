@@ -231,7 +231,7 @@ impl Gossip {
                 continue;
             };
             for hash in &want.hashes {
-                for (_, (key, _)) in index.range(&(*hash..=*hash)) {
+                for (_, key, _) in index.range(&(*hash..=*hash)) {
                     peer.repair(key);
                 }
             }
@@ -318,7 +318,7 @@ impl Gossip {
             if topology.includes(scope, &self.config.host) || !includes(scope) {
                 continue;
             }
-            for (_, (key, _)) in index.range(&ALL) {
+            for (_, key, _) in index.range(&ALL) {
                 let entry = ctx.view.entry(key);
                 if entry.is_some_and(|entry| entry.origin == self.config.node) {
                     peer.push(key);
