@@ -55,7 +55,7 @@ pub const SMALL_FILE_MAX: u64 = 1 << 20;
 /// Most nodes of a sandbox.
 pub const SANDBOX_NODES_MAX: usize = 26;
 /// How long a primary may be silent, and without a connection, for a replica to be thrown away for a sync from it; `status`
-/// says after as long that there is no contact.
+/// says after as long that there is no contact. Also how long it may take to answer before its role is taken as planned.
 pub const PRIMARY_SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// Longest path of a Unix socket that the sandbox uses, in bytes (the system's limit is 107).
