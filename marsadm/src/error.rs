@@ -145,6 +145,20 @@ impl Error {
         self
     }
 
+    /// The same error; if something did not come about in time, with what the command leaves behind as it is, and what
+    /// takes that back.
+    #[must_use]
+    pub fn leaving(mut self, left: &str, back: &str) -> Self {
+        if self.kind == Kind::Timeout {
+            let left = format!("{left}; to take that back: {back}");
+            self.hint = Some(match self.hint {
+                Some(hint) => format!("{hint}; {left}"),
+                None => left,
+            });
+        }
+        self
+    }
+
     /// The same error, saying what was tried unless it says so already.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {

@@ -250,6 +250,17 @@ impl Ui {
         }
     }
 
+    /// Whether [`Ui::progress`] shows nothing.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        !self.verbose && !self.terminal && self.capture.is_none()
+    }
+
+    /// A message on stderr that is no part of what programs get.
+    pub fn aside(&self, text: &str) {
+        self.message(text);
+    }
+
     /// A message for `--verbose`.
     pub fn detail(&self, text: &str) {
         if self.verbose {

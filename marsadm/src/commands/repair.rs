@@ -152,7 +152,10 @@ pub async fn set_replay(ctx: &Ctx, args: &SetReplayArgs) -> Result<()> {
         })
         .await
         .map_err(|error| match error.kind {
-            Kind::Timeout => error.hint(data_plane_hint(host)),
+            Kind::Timeout => error.hint(data_plane_hint(host)).leaving(
+                &format!("the wish for log {nr} of {res} stays"),
+                &format!("marsadm delete-file resource-{res}/todo-{host}/set-replay --force"),
+            ),
             _ => error,
         })
     })
