@@ -91,6 +91,12 @@ fn verdict(status: &Status) -> Result<()> {
         return Ok(());
     }
     let bad = status.summary.resources - status.summary.ok;
+    let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
+    if let (0, Some(node)) = (bad, alarmed) {
+        let text = format!("node {} reports an alarm", node.host);
+        let next = format!("when it was looked at: {}", node.acknowledgement());
+        return Err(Error::new(Kind::Negative, text).hint(next));
+    }
     let first = status.resources.first().map(|res| res.name.as_str());
     let text = format!(
         "{bad} of {} resources need attention",

@@ -121,7 +121,7 @@ impl Look<'_, '_> {
     }
 
     /// Since when the primary has written past its log, if it has.
-    fn past_the_log(&self, primary: &str) -> Option<Seconds> {
+    pub(crate) fn past_the_log(&self, primary: &str) -> Option<Seconds> {
         if !self.is(primary, "is-emergency") && !self.is(primary, "has-emergency") {
             return None;
         }
@@ -258,8 +258,12 @@ impl Look<'_, '_> {
         if !facts.is_almost_consistent(res, host) {
             return "CatchingUp";
         }
+        let primary = facts.primary(res);
         if rest(Series::Work) > 0 {
             "Replaying"
+        } else if primary.is_some_and(|primary| self.past_the_log(&primary).is_some()) {
+            // It has all of the log, but not what goes past it.
+            "Bypassed"
         } else {
             "UpToDate"
         }
