@@ -68,7 +68,8 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
             return told(&ui, &text);
         }
         Err(error) => {
-            let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
+            let whole = parse_error::whole_verb(&args, &verb);
+            let known = Some(whole.as_str()).filter(|verb| !verb.is_empty());
             let error =
                 gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
             let error = if verb == "check" {
