@@ -76,6 +76,33 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
         }
         _ => (Code::CommandLine, first_line(error)),
     };
+    let near = suggestions(error, verb, code);
+    let nested = verb.is_some_and(|verb| Cli::command().find_subcommand(verb).is_some());
+    let help = match verb {
+        Some(verb) if code != Code::UnknownCommand || nested => format!("marsadm {verb} --help"),
+        _ => "marsadm --help".to_owned(),
+    };
+    let hint = if !near.is_empty() {
+        format!("did you mean {}? See {help}", near.join(" or "))
+    } else if verb == Some("set-link") && (argument.contains("PATH") || argument.starts_with('-')) {
+        format!(
+            "set-link VALUE PATH [VALUE PATH..], and if a value begins with '-': set-link -- VALUE PATH; see {help}"
+        )
+    } else if verb == Some("log convert") && !argument.starts_with('-') {
+        format!("log convert FILE --to PATH; see {help}")
+    } else {
+        format!("see {help}")
+    };
+    let error = Error::of(code, why).hint(hint);
+    match verb {
+        Some(verb) if code != Code::UnknownCommand || nested => error.about(verb),
+        _ => error,
+    }
+}
+
+/// Words that the wrong one may have been meant for.
+fn suggestions(error: &clap::Error, verb: Option<&str>, code: Code) -> Vec<String> {
+    let text = |kind| error.get(kind).map(plain).unwrap_or_default();
     let near = [
         ContextKind::SuggestedSubcommand,
         ContextKind::SuggestedArg,
@@ -102,27 +129,7 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
             near = similar.into_iter().map(str::to_owned).collect();
         }
     }
-    let nested = verb.is_some_and(|verb| Cli::command().find_subcommand(verb).is_some());
-    let help = match verb {
-        Some(verb) if code != Code::UnknownCommand || nested => format!("marsadm {verb} --help"),
-        _ => "marsadm --help".to_owned(),
-    };
-    let hint = if !near.is_empty() {
-        format!("did you mean {}? See {help}", near.join(" or "))
-    } else if verb == Some("set-link") && (argument.contains("PATH") || argument.starts_with('-')) {
-        format!(
-            "set-link VALUE PATH [VALUE PATH..], and if a value begins with '-': set-link -- VALUE PATH; see {help}"
-        )
-    } else if verb == Some("log convert") && !argument.starts_with('-') {
-        format!("log convert FILE --to PATH; see {help}")
-    } else {
-        format!("see {help}")
-    };
-    let error = Error::of(code, why).hint(hint);
-    match verb {
-        Some(verb) if code != Code::UnknownCommand || nested => error.about(verb),
-        _ => error,
-    }
+    near
 }
 
 fn plain(value: &ContextValue) -> String {

@@ -86,8 +86,8 @@ impl Plan {
     }
 
     /// Compares with what a store holds, after [`Plan::settle`]: notes in the report what each entry is newer than, and
-    /// says for each, in order, what its import would come to, as the store decides by `docs/spec/legacy-import.md`. Of an
-    /// entry as old as deletions that the cluster has forgotten it says [`Outcome::Taken`]: only the store knows that such
+    /// says for each, in order, what its import would come to, as the store decides by `docs/spec/legacy-import.md`; what
+    /// another one wrote with the same stamp is known, though the store calls the import older. Of an entry as old as deletions that the cluster has forgotten it says [`Outcome::Taken`]: only the store knows that such
     /// a one gets a new stamp. `max_ahead_ns` (ns) is the store's drift bound.
     #[must_use]
     pub fn compare(&mut self, held: &(impl View + ?Sized), max_ahead_ns: u64) -> Vec<Outcome> {
@@ -96,10 +96,10 @@ impl Plan {
         let mut newer = BTreeMap::new();
         for entry in &self.entries {
             let old = held.entry(&entry.key).filter(|old| !is_made_up(old));
-            let outcome = if entry.stamp.as_nanos() > bound {
-                Outcome::Refused
-            } else {
-                outcome_over(entry, old)
+            let outcome = match old {
+                _ if entry.stamp.as_nanos() > bound => Outcome::Refused,
+                Some(old) if says_the_same(entry, old) => Outcome::Known,
+                old => outcome_over(entry, old),
             };
             if let Some(old) = old.filter(|_| outcome == Outcome::Taken) {
                 newer.insert(&entry.key, old.tree_stamp());
@@ -115,9 +115,14 @@ impl Plan {
     }
 }
 
-/// A liveness key that no import has brought: the store makes it up at each reading, and holds nothing.
+/// A liveness key that nobody has written: the store makes it up at each reading, and holds nothing.
 fn is_made_up(entry: &Entry) -> bool {
-    entry.origin != NodeId::IMPORTED && classify(&entry.key).0.durability == Durability::Liveness
+    !entry.forced && classify(&entry.key).0.durability == Durability::Liveness
+}
+
+/// Whether a store that holds `held` has all that the imported entry says, whoever wrote it.
+fn says_the_same(entry: &Entry, held: &Entry) -> bool {
+    entry.cell == held.cell && entry.tree_stamp() == held.tree_stamp()
 }
 
 /// What the store makes of an imported entry: the merge rule, but between two of a tree the stamps of the tree.

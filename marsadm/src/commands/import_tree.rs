@@ -57,10 +57,15 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         } else {
             let table = ctx.table(&[""]).await?;
             plan.settle(&table);
-            // What it replaces is told all the same; what becomes of it the store decides.
-            let _ = plan.compare(&table, DEFAULT_MAX_AHEAD);
+            let seen = plan.compare(&table, DEFAULT_MAX_AHEAD);
             drop(table);
-            let outcomes = send(ctx, &plan.entries).await?;
+            // What becomes of it the store decides.
+            let told = send(ctx, &plan.entries).await?;
+            let outcomes = told.into_iter().zip(seen).map(|both| match both {
+                (Outcome::Older, Outcome::Known) => Outcome::Known,
+                (told, _) => told,
+            });
+            let outcomes: Vec<Outcome> = outcomes.collect();
             apply(&mut plan, &outcomes)?;
         }
         let json = plan.report.to_json();
