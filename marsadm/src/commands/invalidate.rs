@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Throw this host's replica away and sync it anew from the primary. Resolves a split brain on the losing side.
 ///
-/// Does not wait for the sync: see marsadm wait-resource RES is-uptodate. --force does not wait for the replica to
+/// Does not wait for the sync: see marsadm wait-resource RES is-consistent. --force does not wait for the replica to
 /// come to rest first, allows it on the designated primary that does not act as one, and while no contact with the primary
 /// is there.
 ///
@@ -74,7 +74,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         ctx.apply(changes).await?;
         ctx.done(
-            &format!("resource {res} gets synced anew: marsadm wait-resource {res} is-uptodate"),
+            &format!("resource {res} gets synced anew: marsadm wait-resource {res} is-consistent"),
             &format!("sync resource {res} anew"),
         );
         Ok(())

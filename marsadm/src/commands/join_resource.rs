@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Add a replica of a resource on a disk of this host. What is on the disk gets overwritten by the primary's data.
 ///
-/// Does not wait for the sync: see marsadm wait-resource RES is-uptodate. --force takes a disk that is too small.
+/// Does not wait for the sync: see marsadm wait-resource RES is-consistent. --force takes a disk that is too small.
 ///
 /// Example: marsadm join-resource mydata /dev/vg/mydata
 #[derive(Debug, clap::Args)]
@@ -178,7 +178,7 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
     wait_attached(ctx, host, res).await?;
     ctx.done(
         &format!(
-            "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-uptodate"
+            "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-consistent"
         ),
         &format!("join resource {res} to primary {primary}"),
     );

@@ -250,3 +250,21 @@ async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
         "a node with peers sets the store aside at its next start and refills; else use a file of marsadm meta export",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_stands_for_the_store_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(store_folder(dir.path()), dir.path());
+        let db = dir.path().join("db");
+        std::fs::create_dir(&db).unwrap();
+        assert_eq!(store_folder(dir.path()), db);
+        // A store has a file of this name, and one of its settings.
+        std::fs::write(db.join("db"), "").unwrap();
+        std::fs::write(db.join("conf"), "").unwrap();
+        assert_eq!(store_folder(&db), db);
+    }
+}

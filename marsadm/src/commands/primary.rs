@@ -156,7 +156,7 @@ fn check_replica(view: &Res<'_>, host: &str) -> Result<()> {
             "the replica of {res} on {host} is not usable: {reason}, {}",
             since(view, &format!("syncstatus-{host}"))
         ))
-        .hint(format!("marsadm wait-resource {res} is-uptodate")));
+        .hint(format!("marsadm wait-resource {res} is-consistent")));
     }
     for (name, word) in [("attach", "attach"), ("allow-replay", "resume-replay")] {
         if !view.todo(host, name) {

@@ -98,9 +98,11 @@ fn verdict(status: &Status) -> Result<()> {
         return Err(Error::new(Kind::Negative, text).hint(next));
     }
     let first = status.resources.first().map(|res| res.name.as_str());
+    let (all, one) = (status.summary.resources, bad == 1);
     let text = format!(
-        "{bad} of {} resources need attention",
-        status.summary.resources
+        "{bad} of {all} resource{} need{} attention",
+        if all == 1 { "" } else { "s" },
+        if one { "s" } else { "" }
     );
     let error = Error::new(Kind::Negative, text);
     Err(match first {

@@ -79,6 +79,58 @@ fn who_lacks_what_goes_past_the_log_is_not_up_to_date() {
 }
 
 #[test]
+fn what_went_past_the_log_stays_at_risk_after_the_emergency() {
+    let mut snapshot = native();
+    let now = snapshot.header.wall.secs();
+    let template = snapshot.items.values().next().unwrap().clone();
+    let mut put = |key: &str, value: Option<&str>, age: u64| {
+        let key = format!("resource-mydata/{key}");
+        let Some(value) = value else {
+            snapshot.items.remove(&key);
+            return;
+        };
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = Timestamp::from_parts(now - age, 0);
+        snapshot.items.insert(key, item);
+    };
+    let zero = "0".repeat(32);
+    put("replay-hosta", Some("log-000000013-hosta,0,0"), 1);
+    put("replay-hostb", Some("log-000000002-hosta,128,0"), 500);
+    put(
+        "version-000000002-hosta",
+        Some(&format!("{zero},log-000000002-hosta,128:")),
+        500,
+    );
+    put(
+        "version-000000013-hosta",
+        Some(&format!("{zero},log-000000013-hosta,0:")),
+        1,
+    );
+    put("actual-hostb/missing-since", Some("0"), 1);
+    put("actual-hostb/replay-code", Some("-2"), 1);
+    for nr in 3..13 {
+        put(&format!("version-{nr:09}-hosta"), None, 0);
+    }
+    let risk = |snapshot: &Snapshot| {
+        let status = judge(snapshot, &Wanted::default());
+        others_of(&status.resources[0])
+            .next()
+            .unwrap()
+            .at_risk
+            .unwrap()
+    };
+    let told = risk(&snapshot);
+    assert!(told.at_least && told.seconds >= Some(500), "{told:?}");
+    // Where the next log follows, there is no hole.
+    let mut item = snapshot.items["resource-mydata/version-000000002-hosta"].clone();
+    item.body = Body::Key(format!("{zero},log-000000003-hosta,128:").into_bytes());
+    let next = "resource-mydata/version-000000003-hosta".to_owned();
+    snapshot.items.insert(next, item);
+    assert!(risk(&snapshot).seconds < Some(500));
+}
+
+#[test]
 fn an_emergency_says_its_cause_and_foretells_nothing() {
     let mut snapshot = native();
     let now = snapshot.header.wall.secs();
