@@ -90,7 +90,9 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
     if watchdog && cli.command.is_bounded(cli.global.timeout) {
         watch_over(&ui, &verb, cli.global.timeout, dry_run);
     }
-    let result = run(&ui, cli).await;
+    let result = run(&ui, cli)
+        .await
+        .map_err(|error| error.with_next_step(&verb));
     let code = result
         .as_ref()
         .err()

@@ -195,14 +195,11 @@ impl Found<'_, '_, '_> {
         }
     }
 
-    /// A host whose metadata daemon is heard of, but whose data plane told that it ended.
+    /// A host whose data plane, or the metadata daemon beside it, told that it ended. A host that is only silent may well
+    /// run: a connection is taken for good for a while after the last sign of life.
     fn is_down(&self, host: &str) -> bool {
         let key = format!("actual-{host}/datapath");
-        let ended = self.look.facts.get(&key).as_deref() == Some("0");
-        let up = self
-            .connection(host, "up")
-            .and_then(|value| value.as_bool());
-        ended || (up == Some(true) && self.look.age(host).at_least)
+        self.look.facts.get(&key).as_deref() == Some("0")
     }
 
     fn connection(&self, host: &str, field: &str) -> Option<serde_json::Value> {
