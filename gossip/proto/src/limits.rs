@@ -49,8 +49,12 @@ pub const PRINT_GROUPS_MAX: usize = 512;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.
 pub const WIDE_START: u32 = 65_536;
 
-/// Rings of the overlay: a node has about twice as many neighbours.
+/// Rings of the overlay with few nodes: a node has about twice as many neighbours.
 pub const RINGS: u8 = 3;
+/// Rings of the overlay with more than [`RINGS_FEW_NODES_MAX`] nodes: one hop less on the longest way.
+pub const RINGS_MANY_NODES: u8 = 4;
+/// So many nodes are few.
+pub const RINGS_FEW_NODES_MAX: usize = 400;
 /// With at most so many nodes, everyone is everyone's neighbour.
 pub const MESH_MAX: usize = 7;
 /// Members of a resource that a node keeps connected which has written into it without being one of them.

@@ -371,7 +371,7 @@ impl Peer {
         let mut items: BTreeMap<(u64, Key), Item> = index
             .into_iter()
             .flat_map(|index| index.range(range))
-            .map(|(hash, (key, item))| ((hash, key.clone()), *item))
+            .map(|(hash, key, item)| ((hash, key.clone()), item))
             .filter(|(place, _)| !out.contains(place))
             .take(max)
             .collect();
