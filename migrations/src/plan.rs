@@ -2,7 +2,9 @@
 
 use crate::limits::{CLAMP_AFTER_NS, PRELIMINARY_BELOW_NS};
 use crate::place::{Place, folder_skip, parts_of, place_of};
-use crate::report::{CellKind, FileRow, KeyRow, Outcome, Report, SkippedRow, Source};
+use crate::report::{
+    CellKind, FileRow, KeyRow, Outcome, Report, SkippedRow, Source, Warning, WarningKind,
+};
 use crate::{Object, ObjectKind, Scan, SkipReason, check, derive, show_bytes};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
@@ -102,6 +104,10 @@ impl Plan {
                 old => outcome_over(entry, old),
             };
             if let Some(old) = old.filter(|_| outcome == Outcome::Taken) {
+                if entry.key.as_str() == "uuid" && old.cell != entry.cell {
+                    self.report.warnings.push(uuid_replaced(entry, old));
+                    self.report.warnings.sort();
+                }
                 newer.insert(&entry.key, old.tree_stamp());
             }
             outcomes.push(outcome);
@@ -123,6 +129,22 @@ fn is_made_up(entry: &Entry) -> bool {
 /// Whether a store that holds `held` has all that the imported entry says, whoever wrote it.
 fn says_the_same(entry: &Entry, held: &Entry) -> bool {
     entry.cell == held.cell && entry.tree_stamp() == held.tree_stamp()
+}
+
+fn uuid_replaced(entry: &Entry, held: &Entry) -> Warning {
+    let shown = |entry: &Entry| match entry.value() {
+        Some(value) => format!("'{}'", show_bytes(value.as_bytes())),
+        None => "nothing".to_owned(),
+    };
+    Warning {
+        kind: WarningKind::UuidReplaced,
+        subject: "uuid".to_owned(),
+        text: format!(
+            "{} is newer than {} in the store, and takes its place: make sure that it is a tree of this cluster",
+            shown(entry),
+            shown(held)
+        ),
+    }
 }
 
 /// What the store makes of an imported entry: the merge rule, but between two of a tree the stamps of the tree.

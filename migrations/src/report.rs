@@ -122,6 +122,8 @@ pub enum WarningKind {
     NoUuid,
     /// The tree's `uuid` is the placeholder of a host that is about to join.
     UuidUnknown,
+    /// The tree's `uuid` takes the place of another one in the store.
+    UuidReplaced,
     /// The stamps of the tree were lost in a copy.
     StampsLost,
     /// The tree changed while it was read.

@@ -35,6 +35,10 @@ pub(super) async fn each(
     let table = ctx.table(&["directory/"]).await.map_err(about)?;
     let list = resource_list(text, &table, host).map_err(about)?;
     if let [res] = &list[..] {
+        if text != res {
+            // `all`, a list or a pattern, though of one.
+            header(ctx, verb, &table, res).await;
+        }
         let result = work(host, res).await.map_err(about);
         report(ctx, verb, res, result.as_ref().err());
         return result;

@@ -3,7 +3,7 @@
 use super::each::{each, own_table, prefixes, resource_table};
 use super::uptodate;
 use crate::context::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
 use crate::wait::Step;
@@ -69,6 +69,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             }
         })
         .await
+        .map_err(|error| match error.kind {
+            Kind::Timeout => error.hint(format!("marsadm explain {res}")),
+            _ => error,
+        })
     })
     .await
 }

@@ -204,6 +204,7 @@ fn a_dry_run_says_what_an_import_would_come_to() {
         ("userspace/anew", T),
         ("actual-h/time", T),
         ("actual-h/alive", T),
+        ("uuid", T + S),
     ] {
         tree.link(key, "v", at);
     }
@@ -222,6 +223,7 @@ fn a_dry_run_says_what_an_import_would_come_to() {
     for key in ["userspace/newer", "userspace/older"] {
         table.merge(held(key, "w", 7));
     }
+    table.merge(held("uuid", "w", 7));
     // The same from an export, and another value of the same moment.
     table.merge(held("userspace/same", "v", 7));
     table.merge(held("userspace/other", "w", 7));
@@ -245,13 +247,16 @@ fn a_dry_run_says_what_an_import_would_come_to() {
         rows.iter().map(one).collect()
     };
     let report = &plan.report;
-    assert_eq!(names(&report.taken), ["alive+", "time", "new", "newer+"]);
+    assert_eq!(names(&report.taken), ["alive+", "time", "new", "newer+", "uuid+"]);
     assert_eq!(names(&report.known), ["anew", "same"]);
     assert_eq!(names(&report.older), ["older", "other"]);
-    assert_eq!((report.counts.newer, report.counts.known), (2, 2));
+    assert_eq!((report.counts.newer, report.counts.known), (3, 2));
+    let warned = report.warnings.iter();
+    let warned = warned.filter(|w| w.kind == WarningKind::UuidReplaced);
+    assert_eq!(warned.count(), 1);
     // A store whose clock is far behind refuses.
     let mut late = tree.plan_at(now);
     let outcomes = late.compare(&Table::new(), 2);
     let refused = outcomes.iter().filter(|one| **one == Outcome::Refused);
-    assert_eq!(refused.count(), 1);
+    assert_eq!(refused.count(), 2);
 }
