@@ -53,7 +53,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 all: args.all || named,
             };
             for line in lines(&status, style) {
-                ctx.ui.line(&line);
+                ctx.ui.painted(&line);
             }
             if matches!(ctx.opts.origin, Origin::Live) {
                 let told = &ctx.node().await?.collection;
