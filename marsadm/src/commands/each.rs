@@ -204,7 +204,7 @@ fn member(host: &str, res: &str) -> String {
 }
 
 /// Since when a host is no member any more, if it was one.
-fn left_since(table: &Table, host: &str, res: &str) -> String {
+pub(super) fn left_since(table: &Table, host: &str, res: &str) -> String {
     let told = since_key(table, &member(host, res));
     if told.starts_with("since") {
         format!(", {told}")
