@@ -110,11 +110,9 @@ fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
     let value = facts.get(&format!("actual-{host}/msg-store-set-aside"))?;
     let text = value.splitn(3, ' ').nth(2).unwrap_or(&value);
     // Behind the reason for which a store does not open stands advice that was followed already.
-    let text = text
-        .split(": set it aside ")
-        .next()
-        .unwrap_or(text)
-        .to_owned();
+    let followed = [": set it aside ", ": upgrade it"];
+    let end = followed.iter().filter_map(|advice| text.find(advice)).min();
+    let text = text[..end.unwrap_or(text.len())].to_owned();
     Some(text).filter(|text| !text.is_empty())
 }
 

@@ -233,6 +233,29 @@ async fn reports_about_trees_have_documents() {
 }
 
 #[tokio::test]
+async fn an_alarm_is_what_needs_attention_where_no_resource_does() {
+    let w = World::new(&["hosta", "hostb"]);
+    let value =
+        "5.0 5.0 the store was set aside: it does not open: set it aside and let the node refill";
+    w.double.put(&[("actual-hosta/msg-store-set-aside", value)]);
+    let (code, captured) = execute(&w, &["status"]).await;
+    let (out, err) = (captured.stdout(), captured.stderr());
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        out.contains("hosta: the store was set aside: it does not open\n"),
+        "{out}"
+    );
+    assert!(!err.contains("0 of"), "{err}");
+    assert!(err.contains("node hosta reports an alarm"), "{err}");
+    assert!(
+        err.contains("delete-file --force actual-hosta/msg-store-set-aside"),
+        "{err}"
+    );
+    let (code, one) = document(&w, "status").await;
+    assert_eq!((code, &one["error"]["code"]), (1, &"NEGATIVE".into()));
+}
+
+#[tokio::test]
 async fn errors_of_the_command_line_name_sub_command_and_way_out() {
     let w = World::new(&["hosta"]);
     for (line, why, hint) in [

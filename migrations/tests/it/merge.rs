@@ -247,7 +247,10 @@ fn a_dry_run_says_what_an_import_would_come_to() {
         rows.iter().map(one).collect()
     };
     let report = &plan.report;
-    assert_eq!(names(&report.taken), ["alive+", "time", "new", "newer+", "uuid+"]);
+    assert_eq!(
+        names(&report.taken),
+        ["alive+", "time", "new", "newer+", "uuid+"]
+    );
     assert_eq!(names(&report.known), ["anew", "same"]);
     assert_eq!(names(&report.older), ["older", "other"]);
     assert_eq!((report.counts.newer, report.counts.known), (3, 2));
