@@ -5,4 +5,5 @@ mod collect;
 mod histories;
 mod hostile;
 mod overlay;
+mod rejoin;
 mod stories;
