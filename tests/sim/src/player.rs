@@ -8,10 +8,13 @@ use crate::net::{LinkFaults, LinkQuality, NetStats};
 use crate::scenario::{Action, Collection, Scenario};
 use crate::store::SimStore;
 use crate::world::{World, change, in_virtual_time};
+use mars_gossip::Dialect;
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::Change;
 use mars_meta_model::collect::Pace;
-use mars_meta_model::{NodeState, Scope, View as _, scope_includes};
+use mars_meta_model::{
+    FEATURE_LEVEL, LEVEL_OLDEST, NodeState, Scope, View as _, cluster_level, scope_includes,
+};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +48,14 @@ const COLLECTED: Duration = Duration::from_secs(1800);
 const BURST: u32 = 400;
 /// Nodes that join in one history.
 const JOINS_MAX: u32 = 3;
+/// The versions of nodes in histories of mixed versions: more old ones than later ones.
+const VERSIONS: [Dialect; 5] = [
+    Dialect::First,
+    Dialect::Former,
+    Dialect::Former,
+    Dialect::Present,
+    Dialect::Later,
+];
 /// The resource that all histories have.
 const RES: &str = "r";
 
@@ -76,12 +87,17 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
     world.net.set_quality(scenario.quality, scenario.faults);
     world.journal.switch_on();
     world.collect = scenario.collect.paces();
+    world.levels = scenario.mixed;
+    let mut drawn = ChaCha8Rng::seed_from_u64(scenario.seed ^ 0x0001_d1a1);
     for (index, node) in world.nodes.iter_mut().enumerate() {
         node.collect = Some(world.collect);
         if let Some((mutation, which)) = scenario.mutation
             && which.is_none_or(|which| which == index)
         {
             node.mutation = mutation;
+        }
+        if scenario.mixed {
+            node.dialect = VERSIONS[drawn.random_range(0..VERSIONS.len())];
         }
     }
     world
@@ -206,6 +222,7 @@ impl Player<'_> {
             }
             Action::Join => self.join(node),
             Action::Leave => self.leave(node),
+            Action::Upgrade => self.upgrade(node),
         }
     }
 
@@ -324,6 +341,15 @@ impl Player<'_> {
             let ahead = self.rng.random_range(0..1_000_000_000);
             // If the administrator's disk fails, nobody joins.
             let _ = self.world.join(admin, ahead);
+            if self.scenario.mixed
+                && let Some(node) = self.world.nodes.len().checked_sub(1)
+                && self.world.nodes[node].is_up()
+            {
+                // Who joins may be of an old version, too.
+                self.crash(node);
+                self.world.nodes[node].dialect = VERSIONS[self.rng.random_range(0..VERSIONS.len())];
+                self.world.start(node);
+            }
         }
     }
 
@@ -336,6 +362,74 @@ impl Player<'_> {
             // If the administrator's disk fails, nobody leaves.
             let _ = self.world.leave(admin, node);
         }
+    }
+
+    /// A later version of the program over the same disk.
+    fn upgrade(&mut self, node: usize) {
+        let next = match self.world.nodes[node].dialect {
+            Dialect::First => Dialect::Former,
+            Dialect::Former => Dialect::Present,
+            Dialect::Present | Dialect::Later => Dialect::Later,
+        };
+        self.crash(node);
+        self.world.nodes[node].dialect = next;
+        self.world.start(node);
+    }
+
+    /// What the nodes that are there hold for the level of the cluster; an error while they differ from what it is.
+    fn level(&self) -> Result<u16, Broken> {
+        let there = || self.world.nodes.iter().filter(|node| !node.gone);
+        let levels = there().map(|node| node.dialect.level().unwrap_or(LEVEL_OLDEST));
+        let level = levels.min().unwrap_or(LEVEL_OLDEST);
+        for node in there() {
+            let Some(store) = node.store() else {
+                return Err(format!("{} does not run", node.host));
+            };
+            let found = store.with_table(cluster_level);
+            if found.level != level {
+                return Err(format!(
+                    "{} takes {found:?} for the level of the cluster, which is {level}",
+                    node.host
+                ));
+            }
+        }
+        Ok(level)
+    }
+
+    /// Waits until all agree, and know the level of the cluster.
+    async fn agreed(&mut self) -> Result<u16, Broken> {
+        let began = Instant::now();
+        let limit = LIVENESS + self.refused_for();
+        loop {
+            self.world.pass(Duration::from_millis(500)).await;
+            self.rules.step(&self.world)?;
+            let agreed = self.rules.settled(&self.world).and_then(|()| self.level());
+            match agreed {
+                Ok(level) => return Ok(level),
+                Err(broken) if began.elapsed() > limit => return Err(broken),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The old nodes are upgraded one by one: the level of the cluster rises, and never falls.
+    async fn upgrade_all(&mut self) -> Result<(), Broken> {
+        let mut level = self.agreed().await?;
+        for node in 0..self.world.nodes.len() {
+            while !self.world.nodes[node].gone && self.world.nodes[node].dialect < Dialect::Present
+            {
+                self.upgrade(node);
+                let now = self.agreed().await?;
+                if now < level {
+                    return Err(format!("the level fell from {level} to {now}"));
+                }
+                level = now;
+            }
+        }
+        if level < FEATURE_LEVEL {
+            return Err(format!("all are upgraded, and the level is {level}"));
+        }
+        Ok(())
     }
 
     /// All faults end, and an administrator looks after the roster.
@@ -427,6 +521,9 @@ impl Player<'_> {
             }
         }
         let settled_after = mended.elapsed();
+        if self.scenario.mixed {
+            self.upgrade_all().await?;
+        }
         if self.scenario.collect != Collection::Real && self.scenario.only.is_none() {
             self.collected().await?;
         }

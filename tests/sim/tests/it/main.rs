@@ -6,3 +6,4 @@ mod histories;
 mod hostile;
 mod overlay;
 mod stories;
+mod watching;
