@@ -332,10 +332,13 @@ impl Gossip {
 
     /// Time has passed.
     pub(crate) fn check_watches(&mut self, ctx: &Ctx<'_>) {
-        if self.watching.targets.is_empty() {
+        if self.watching.targets.is_empty() && self.watching.renew.is_empty() {
             return;
         }
-        for host in self.watching.sources() {
+        let sources = self.watching.sources();
+        // Who was lost is not asked again at that time.
+        self.watching.renew.retain(|host, _| sources.contains(host));
+        for host in sources {
             // Somebody wants this connection, though the rings do not.
             if let Some(peer) = self.peers.get_mut(&host) {
                 peer.keep = true;

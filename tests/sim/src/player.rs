@@ -8,16 +8,18 @@ use crate::net::{LinkFaults, LinkQuality, NetStats};
 use crate::scenario::{Action, Collection, Scenario};
 use crate::store::SimStore;
 use crate::world::{World, change, in_virtual_time};
-use mars_gossip::Dialect;
+use mars_gossip::{Dialect, Follower};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::Change;
 use mars_meta_model::collect::Pace;
 use mars_meta_model::{
-    FEATURE_LEVEL, LEVEL_OLDEST, NodeState, Scope, View as _, cluster_level, scope_includes,
+    Entry, FEATURE_LEVEL, LEVEL_OLDEST, NodeState, Scope, View as _, cluster_level, is_volatile,
+    scope_includes,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -48,6 +50,8 @@ const COLLECTED: Duration = Duration::from_secs(1800);
 const BURST: u32 = 400;
 /// Nodes that join in one history.
 const JOINS_MAX: u32 = 3;
+/// Watches that are open at the same time.
+const WATCHES_MAX: usize = 4;
 /// The versions of nodes in histories of mixed versions: more old ones than later ones.
 const VERSIONS: [Dialect; 5] = [
     Dialect::First,
@@ -79,6 +83,8 @@ struct Player<'a> {
     rng: ChaCha8Rng,
     done: BTreeMap<Action, u32>,
     counter: u64,
+    /// What is watched from outside; the process of the watcher may be gone.
+    watches: VecDeque<Follower>,
 }
 
 async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
@@ -111,6 +117,7 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
         rng: ChaCha8Rng::seed_from_u64(scenario.seed),
         done: BTreeMap::new(),
         counter: 0,
+        watches: VecDeque::new(),
     };
     player.found();
     for _ in 0..scenario.steps {
@@ -223,6 +230,13 @@ impl Player<'_> {
             Action::Join => self.join(node),
             Action::Leave => self.leave(node),
             Action::Upgrade => self.upgrade(node),
+            Action::Watch => {
+                let status = self.world.nodes[node].status();
+                self.watches.extend(status.and_then(|s| s.follow(RES).ok()));
+                if self.watches.len() > WATCHES_MAX {
+                    self.watches.pop_front();
+                }
+            }
         }
     }
 
@@ -412,6 +426,61 @@ impl Player<'_> {
         }
     }
 
+    /// Every node that is no member sees what the members hold, if it asks, and stores nothing of it.
+    async fn watched(&mut self) -> Result<(), Broken> {
+        self.watches.clear();
+        let there = |node: &&usize| !self.world.nodes[**node].gone && !self.is_member(**node);
+        let all: Vec<usize> = (0..self.world.nodes.len()).collect();
+        let outside: Vec<usize> = all.iter().filter(there).copied().collect();
+        for node in &outside {
+            let status = self.world.nodes[*node].status();
+            self.watches.extend(status.and_then(|s| s.follow(RES).ok()));
+        }
+        let began = Instant::now();
+        while let Err(broken) = self.sees(&outside) {
+            if began.elapsed() > LIVENESS {
+                return Err(broken);
+            }
+            self.world.pass(Duration::from_millis(500)).await;
+            self.rules.step(&self.world)?;
+        }
+        self.watches.clear();
+        self.world.pass(Duration::from_secs(2)).await;
+        let left = self.world.nodes.iter().find(|node| {
+            let status = node.status();
+            status.is_some_and(|s| s.load().watchers > 0 || s.followed(RES).is_some())
+        });
+        left.map_or(Ok(()), |node| {
+            Err(format!("{} does not end a watch", node.host))
+        })
+    }
+
+    fn sees(&self, outside: &[usize]) -> Result<(), Broken> {
+        let prefix = format!("resource-{RES}/");
+        let told = |entry: &&Entry| !entry.is_tombstone() && !is_volatile(entry);
+        let member = self.world.nodes[0].store().ok_or("hosta does not run")?;
+        let held: Vec<Entry> = member.with_table(|table| {
+            let entries = table.scan(&prefix).filter(told);
+            entries.cloned().collect()
+        });
+        for node in outside {
+            let node = &self.world.nodes[*node];
+            let status = node.status().ok_or("a node does not run")?;
+            let (entries, source) = status.followed(RES).ok_or("nobody watches")?;
+            let seen: Vec<&Entry> = entries.iter().filter(told).collect();
+            let same = |(a, b): (&Entry, &&Entry)| a.cmp_version(b) == Ordering::Equal;
+            if seen.len() != held.len() || !held.iter().zip(&seen).all(same) {
+                return Err(format!(
+                    "{} sees {} keys of {RES} at {source:?}, where there are {}",
+                    node.host,
+                    seen.len(),
+                    held.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The old nodes are upgraded one by one: the level of the cluster rises, and never falls.
     async fn upgrade_all(&mut self) -> Result<(), Broken> {
         let mut level = self.agreed().await?;
@@ -523,6 +592,7 @@ impl Player<'_> {
         let settled_after = mended.elapsed();
         if self.scenario.mixed {
             self.upgrade_all().await?;
+            self.watched().await?;
         }
         if self.scenario.collect != Collection::Real && self.scenario.only.is_none() {
             self.collected().await?;

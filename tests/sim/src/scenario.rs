@@ -46,6 +46,8 @@ pub enum Action {
     Leave,
     /// A node is stopped and comes back with the next version of the program, in histories of mixed versions.
     Upgrade,
+    /// A node begins to watch the resource, or ends it, in histories of mixed versions.
+    Watch,
 }
 
 /// The faults; each seed has some of them.
@@ -215,6 +217,7 @@ impl Scenario {
         let mut scenario = Self::new(seed);
         scenario.mixed = true;
         scenario.set_weight(Action::Upgrade, 3);
+        scenario.set_weight(Action::Watch, 5);
         scenario
     }
 

@@ -247,6 +247,28 @@ fn a_member_serves_a_bounded_number() {
     assert_eq!(told(&mut net, last).0.len(), 1);
 }
 
+/// What is due must not stay due when nothing can be done about it: the shell would go round and round.
+#[test]
+fn a_watch_that_ends_while_its_member_is_lost_leaves_nothing_due() {
+    let mut net = three();
+    watch(&mut net, "c", &["r"]);
+    let (_, by) = told(&mut net, "c");
+    // It refuses from now on.
+    let source = by.first().unwrap().clone();
+    let line = format!("directory/r/member-{source}");
+    net.write(&source, &[(&line, None)]);
+    net.pass(SEC);
+    watch(&mut net, "c", &[]);
+    for _ in 0..20 {
+        net.now += 11 * SEC;
+        let now = net.now;
+        let node = net.nodes.get_mut("c").unwrap();
+        node.with(now, |core, ctx| core.handle_timeout(ctx));
+        let due = node.core.poll_timeout().unwrap();
+        assert!(due > now, "due since {} ns", now - due);
+    }
+}
+
 #[test]
 fn a_resource_with_too_many_keys_is_refused() {
     let mut net = three();
