@@ -241,13 +241,14 @@ impl Gossip {
     /// Reads roster and directory again; peers with which something else is shared now compare at once.
     pub(crate) fn refresh_topology(&mut self, ctx: &Ctx<'_>) {
         let topology = Topology::read(ctx.view, &self.config.host);
+        // Also a later end of a membership that had ended before: what was written in between may be taken now.
+        self.release_all(ctx, crate::peer::Why::Rule);
         if topology == *self.topology {
             return;
         }
         let old = std::mem::replace(&mut self.topology, Arc::new(topology));
         self.overlay.version += 1;
         self.event(Event::TopologyChanged);
-        self.release_all(ctx, crate::peer::Why::Rule);
         let own = self.config.host.clone();
         let joined = new_scopes(&old, &self.topology, &own);
         let left = new_scopes(&self.topology, &old, &own);
