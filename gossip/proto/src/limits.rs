@@ -46,6 +46,8 @@ pub const RETELL_NS: u64 = 60_000_000_000;
 pub const RETELL_MAX_NS: u64 = 3_600_000_000_000;
 /// Range groups in one compact message.
 pub const PRINT_GROUPS_MAX: usize = 512;
+/// So many of them are sent in one: the peer answers the first ones while the others are on their way.
+pub const PRINT_GROUPS_SENT: usize = 128;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.
 pub const WIDE_START: u32 = 65_536;
 
