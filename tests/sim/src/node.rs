@@ -7,7 +7,7 @@ use crate::mutation::Mutation;
 use crate::net::Net;
 use crate::runtime::NodeRuntime;
 use crate::store::{SimStore, Whose};
-use mars_gossip::{Driver, DriverConfig, RosterPolicy, Status};
+use mars_gossip::{Dialect, Driver, DriverConfig, RosterPolicy, Status};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::{Change, WriteError};
@@ -34,6 +34,8 @@ pub struct SimNode {
     pub mutation: Mutation,
     /// How fast its tombstones go; takes effect with the next start.
     pub collect: Option<Paces>,
+    /// The wire version that it speaks; takes effect with the next start.
+    pub dialect: Dialect,
     /// It left the cluster for good: it is not started again, and nothing is asked of it.
     pub gone: bool,
     pub(crate) disk: Disk,
@@ -75,6 +77,7 @@ impl SimNode {
             addr,
             mutation: Mutation::None,
             collect: Some(Paces::default()),
+            dialect: Dialect::Present,
             gone: false,
             disk: Disk::default(),
             wall,
@@ -209,6 +212,7 @@ impl SimNode {
             boot,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: self.collect,
+            dialect: self.dialect,
             seed: boot,
             spawner: runtime.spawner(),
             joins: None,
