@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// designated one, else the one that was remembered. `None` if `host` itself has the role, and nobody else.
 pub(super) fn holder<'a>(view: &Res<'a>, host: &str) -> Option<String> {
     let designated: Option<&'a str> = view.primary();
+    if has_role(view, host) {
+        return None;
+    }
     let others = actual_primaries(view, host);
     let first = others
         .iter()
@@ -33,6 +36,11 @@ pub(super) fn holder<'a>(view: &Res<'a>, host: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Whether `host` is primary as it shall be. Who else is, too, is a split brain, and not ended from here.
+fn has_role(view: &Res<'_>, host: &str) -> bool {
+    view.primary() == Some(host) && view.actual(host, "is-primary")
+}
+
 fn actual_primaries(view: &Res<'_>, host: &str) -> Vec<String> {
     let members = view.storage_members().into_iter();
     members
@@ -45,6 +53,9 @@ fn actual_primaries(view: &Res<'_>, host: &str) -> Vec<String> {
 ///
 /// Nothing is written but a question (`userspace/flush-request`), which changes nothing wherever it is read.
 pub(super) async fn check_reach(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
+    if has_role(view, host) {
+        return Ok(());
+    }
     let actual = actual_primaries(view, host);
     let designated = view.primary().filter(|one| *one != host);
     let designated = designated.filter(|one| !actual.iter().any(|other| other == one));

@@ -149,6 +149,10 @@ async fn a_primary_takes_its_role_back_while_its_successor_still_waits() {
     ]);
     w.ok("primary r").await;
     assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
+    // Whoever has the role keeps it, also in a split brain with a host that is silent.
+    w.double.put(&[("resource-r/actual-hostb/is-primary", "1")]);
+    reachable(&w, false);
+    w.ok("primary r").await;
 }
 
 #[tokio::test]
