@@ -1,11 +1,13 @@
 //! What `status`, `explain`, `check` and `top` say: one pure function from a snapshot to a [`Status`].
 
+mod clocks;
 mod codes;
 mod judge;
 mod problems;
 mod replica;
 mod text;
 
+pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
 pub use judge::{Wanted, judge};
 pub(crate) use judge::{fresh_secs, with_facts};
@@ -123,12 +125,17 @@ pub struct Node {
     pub alive: bool,
     /// Seconds since the last sign of life.
     pub age: Seconds,
+    /// It is heard of by way of other nodes: `age` is the most that it may be, since one that died shows so only when
+    /// its neighbours have missed it.
+    pub by_others: bool,
     /// Round trip in microseconds, where measured.
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
     pub error: Option<String>,
     /// What its metadata daemon reports until somebody acknowledges it: its store could not be used and was set aside.
     pub alarm: Option<String>,
+    /// What is wrong with its system clock.
+    pub clock: Option<Problem>,
 }
 
 impl Node {
