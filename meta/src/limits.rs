@@ -33,8 +33,29 @@ pub const WATCH_QUEUE_LEN: usize = 8192;
 /// Batches queued for a feed, before it is told that it lagged.
 pub const FEED_QUEUE_LEN: usize = 1024;
 
-/// Page cache of sled in bytes.
-pub const SLED_CACHE_BYTES: u64 = 64 << 20;
+/// Longest record with more than one change of entries in bytes.
+pub const GROUP_BYTES: usize = 6400;
+/// Longest record with changes of entries in bytes: one entry of the greatest length. sled packs up to 20 records into a
+/// page while it merges pages, and puts a page of more than 128 KiB into a file beside its log, which it never syncs.
+pub const GROUP_BYTES_MAX: usize = 6400;
+/// What a group costs beside its bytes, for the decision to rewrite: so that many short ones are packed together.
+pub const GROUP_COST_BYTES: u64 = 256;
+/// A store is rewritten when its groups cost as much as twice the entries in it, and this many bytes more. What was
+/// rewritten costs less than that: two groups next to each other of one step hold more than [`GROUP_BYTES`].
+pub const GARBAGE_MIN_BYTES: u64 = 8 << 20;
+/// Bytes of entries that are rewritten in one step, beside a commit or while there is nothing else to do ...
+pub const TIDY_BYTES_MIN: usize = 64 << 10;
+/// ... and at most, if the commit before was long: twice what it wrote, so that rewriting keeps pace.
+pub const TIDY_BYTES_MAX: usize = 1 << 20;
+/// Void groups that are removed in one step.
+pub const TIDY_GROUPS: u64 = 64;
+/// Entries of format 1 that are removed in one step.
+pub const TIDY_ENTRIES: usize = 256;
+/// Bytes of entries that a conversion writes at a time.
+pub const CONVERT_BYTES: usize = 1 << 20;
+
+/// Page cache of sled in bytes: nothing is read after opening.
+pub const SLED_CACHE_BYTES: u64 = 1 << 20;
 /// How often sled writes out in the background, in ms; every commit is made durable at once anyway.
 pub const SLED_FLUSH_EVERY_MS: u64 = 250;
 /// How long opening waits for another process to release the store, in ms.
@@ -42,6 +63,8 @@ pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
 
 /// Damaged records that a check names; more are counted.
 pub const DAMAGED_NAMED_MAX: usize = 100;
+/// Keys that a check names of a damaged group.
+pub const KEYS_NAMED_MAX: usize = 8;
 
 /// How long a new connection may take for its greeting, in ms.
 pub const GREETING_TIMEOUT_MS: u64 = 5000;

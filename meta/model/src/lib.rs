@@ -35,6 +35,6 @@ pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{NodeRecord, NodeState, ParseNodeRecordError, roster, roster_key};
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
-pub use store::{Store, View, Write};
+pub use store::{Durable, Store, View, Write};
 pub use table::Table;
 pub use value::{ParseValueError, TOMBSTONE_TEXT, Value};
