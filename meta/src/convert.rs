@@ -1,6 +1,7 @@
 //! A store of format 1, in which each entry has a record of its own, becomes one of groups.
 
 use crate::group::{GROUPS, Packer};
+use crate::limits::GROUP_BYTES;
 use crate::packed::Pace;
 use crate::record::{ENTRIES, FORMAT, FORMAT_NAME, local_key, open_entry, seal_record};
 use crate::sled_records::{Change, Records};
@@ -11,7 +12,7 @@ use crate::store_error::{SledError, bad_record};
 pub(crate) fn convert<R: Records>(records: &mut R, pace: Pace) -> Result<(), SledError> {
     remove_groups(records, pace)?;
     let (mut next, mut entries) = (1, 0_u64);
-    let mut packer = Packer::new(next);
+    let mut packer = Packer::new(next, GROUP_BYTES);
     let mut flush = |packer: Packer| -> Result<u64, SledError> {
         let groups = packer.finish();
         next += u64::try_from(groups.len()).unwrap_or(u64::MAX);
@@ -28,8 +29,8 @@ pub(crate) fn convert<R: Records>(records: &mut R, pace: Pace) -> Result<(), Sle
         packer.put(&entry);
         entries += 1;
         if packer.len() >= pace.convert {
-            let full = std::mem::replace(&mut packer, Packer::new(0));
-            packer = Packer::new(flush(full)?);
+            let full = std::mem::replace(&mut packer, Packer::new(0, GROUP_BYTES));
+            packer = Packer::new(flush(full)?, GROUP_BYTES);
         }
         Ok(true)
     })?;

@@ -71,6 +71,10 @@ impl Records for Memory {
         Ok(())
     }
 
+    fn longest(&self) -> usize {
+        400
+    }
+
     fn last_below(&self, end: &[u8]) -> Result<Option<Vec<u8>>, SledError> {
         let map = self.map.borrow();
         Ok(map
@@ -88,6 +92,10 @@ impl Records for Memory {
             };
         }
         self.batches.borrow_mut().push(batch);
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), SledError> {
         Ok(())
     }
 

@@ -33,11 +33,14 @@ pub const WATCH_QUEUE_LEN: usize = 8192;
 /// Batches queued for a feed, before it is told that it lagged.
 pub const FEED_QUEUE_LEN: usize = 1024;
 
-/// Longest record with more than one change of entries in bytes.
+/// Longest record of a commit that needs several, in bytes; an entry of the greatest length fits. In a store that was of
+/// format 1, the longest of all (see [`SEGMENT_BYTES`]).
 pub const GROUP_BYTES: usize = 6400;
-/// Longest record with changes of entries in bytes: one entry of the greatest length. sled packs up to 20 records into a
-/// page while it merges pages, and puts a page of more than 128 KiB into a file beside its log, which it never syncs.
-pub const GROUP_BYTES_MAX: usize = 6400;
+/// Segment of sled's log in a new store, in bytes. A page of more than a fourth of it is put into a file beside the log,
+/// which sled never syncs; a page holds up to [`PAGE_RECORDS`] records. sled's own default is 512 KiB.
+pub const SEGMENT_BYTES: usize = 2 << 20;
+/// Most records in a page of sled: 16, and 3 more while pages are merged.
+pub const PAGE_RECORDS: usize = 20;
 /// What a group costs beside its bytes, for the decision to rewrite: so that many short ones are packed together.
 pub const GROUP_COST_BYTES: u64 = 256;
 /// A store is rewritten when its groups cost as much as twice the entries in it, and this many bytes more. What was
@@ -54,6 +57,8 @@ pub const TIDY_ENTRIES: usize = 256;
 /// Bytes of entries that a conversion writes at a time.
 pub const CONVERT_BYTES: usize = 1 << 20;
 
+/// If loading reads more than this, in bytes, sled is closed and opened again, because it lets go of no page in time.
+pub const RELEASE_BYTES: usize = 8 << 20;
 /// Page cache of sled in bytes: nothing is read after opening.
 pub const SLED_CACHE_BYTES: u64 = 1 << 20;
 /// How often sled writes out in the background, in ms; every commit is made durable at once anyway.

@@ -4,10 +4,10 @@
 //! the last one, and dropped when all that is live stands in later ones.
 
 use crate::convert::convert;
-use crate::group::{GROUPS, GroupChange, Packer, Sealed, group_key, group_sequence, open_group};
+use crate::group::{GROUPS, Packer, RawGroups, Sealed, group_key, group_sequence};
 use crate::limits::{
-    CONVERT_BYTES, GARBAGE_MIN_BYTES, GROUP_COST_BYTES, TIDY_BYTES_MAX, TIDY_BYTES_MIN,
-    TIDY_ENTRIES, TIDY_GROUPS,
+    CONVERT_BYTES, GARBAGE_MIN_BYTES, GROUP_BYTES, GROUP_COST_BYTES, RELEASE_BYTES, TIDY_BYTES_MAX,
+    TIDY_BYTES_MIN, TIDY_ENTRIES, TIDY_GROUPS,
 };
 use crate::record::{
     BodyError, ENTRIES, FIRST_GROUP, FORMAT, FORMAT_1, FORMAT_NAME, LOCALS, RecordError, local_key,
@@ -143,11 +143,11 @@ impl<R: Records> Packed<R> {
         })
     }
 
-    /// All changes of all groups, in order. Every record that counts is looked at.
-    fn changes(&mut self) -> Result<Vec<GroupChange>, SledError> {
+    /// All groups that count. Every record that counts is looked at.
+    fn groups(&mut self) -> Result<RawGroups, SledError> {
         let path = self.records.path().to_owned();
         let bad = |key: &[u8], error: BodyError| bad_record(&path, key, &error);
-        let (mut changes, mut stored, mut next) = (Vec::new(), 0, self.first);
+        let (mut groups, mut stored, mut next) = (RawGroups::default(), 0, self.first);
         let mut look = |key: &[u8], record: &[u8]| {
             if key.starts_with(LOCALS) {
                 return match open_record(key, record) {
@@ -161,11 +161,10 @@ impl<R: Records> Packed<R> {
                 Some(_) => return Err(bad(&group_key(next), RecordError::Missing.into())),
                 None => return Err(bad(key, BodyError::table())),
             }
+            let added = groups.add(next, key, record);
             next += 1;
             stored += to_u64(record.len()) + GROUP_COST_BYTES;
-            open_group(key, record, &mut |change| changes.push(change))
-                .map(|()| true)
-                .map_err(|error| bad(key, error))
+            added.map(|()| true).map_err(|error| bad(key, error))
         };
         // What was converted may still lie there, and does not count any more.
         let mut skipped = false;
@@ -181,7 +180,7 @@ impl<R: Records> Packed<R> {
             self.records.scan(b"e}", &mut look)?;
         }
         self.stored = stored;
-        Ok(changes)
+        Ok(groups)
     }
 
     fn step_of_rewriting(
@@ -190,7 +189,7 @@ impl<R: Records> Packed<R> {
         budget: usize,
         durable: &dyn Durable,
     ) -> Result<(), SledError> {
-        let mut packer = Packer::new(self.next);
+        let mut packer = Packer::new(self.next, GROUP_BYTES);
         let (mut last, mut more) = (None, false);
         for entry in durable.behind(rewriting.after.as_ref()) {
             more = packer.len() >= budget;
@@ -258,26 +257,20 @@ impl<R: Records + Send> Store for Packed<R> {
     type Error = SledError;
 
     fn load(&mut self, sink: &mut dyn FnMut(Entry)) -> Result<(), SledError> {
-        let mut changes = self.changes()?;
-        // Stable: of the changes of one key the last one counts. What was rewritten is in order already.
-        changes.sort_by(|a, b| a.key().cmp(b.key()));
-        let mut changes = changes.into_iter().peekable();
-        while let Some(change) = changes.next() {
-            let superseded = changes
-                .peek()
-                .is_some_and(|later| later.key() == change.key());
-            if let (GroupChange::Put(entry), false) = (change, superseded) {
-                sink(entry);
-            }
+        let groups = self.groups()?;
+        if groups.len() > RELEASE_BYTES {
+            self.records.release()?;
         }
-        Ok(())
+        groups
+            .entries(sink)
+            .map_err(|(group, error)| bad_record(self.records.path(), &group_key(group), &error))
     }
 
     fn commit(&mut self, writes: &[Write<'_>]) -> Result<(), SledError> {
         if writes.is_empty() {
             return Ok(());
         }
-        let mut packer = Packer::new(self.next);
+        let mut packer = Packer::new(self.next, self.records.longest());
         let mut batch: Vec<Change> = Vec::new();
         for write in writes {
             match write {

@@ -117,14 +117,6 @@ pub fn seal_record(key: &[u8], body: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Fills the header of a record whose body stands behind the place for it.
-pub(crate) fn seal_in_place(key: &[u8], record: &mut [u8]) {
-    if let Some((header, body)) = record.split_first_chunk_mut::<HEADER_LEN>() {
-        let [a, b, c, d] = checksum(key, body).to_le_bytes();
-        *header = [RECORD_VERSION, a, b, c, d];
-    }
-}
-
 /// The body of a record.
 ///
 /// # Errors

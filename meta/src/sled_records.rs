@@ -1,6 +1,8 @@
 //! sled behind the port [`Records`]. No other file names it, but the error for what it reports.
 
-use crate::limits::{OPEN_LOCK_WAIT_MS, SLED_CACHE_BYTES, SLED_FLUSH_EVERY_MS};
+use crate::limits::{
+    OPEN_LOCK_WAIT_MS, PAGE_RECORDS, SEGMENT_BYTES, SLED_CACHE_BYTES, SLED_FLUSH_EVERY_MS,
+};
 use crate::store_error::{SledError, io_error};
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +10,10 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How old a change of a folder must be so that a later one bears another time.
+const BLOBS_SETTLE: Duration = Duration::from_millis(100);
 
 /// A key, and its new record, or `None` to remove it.
 pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
@@ -30,9 +35,15 @@ pub(crate) trait Records {
     /// The last key below `end`.
     fn last_below(&self, end: &[u8]) -> Result<Option<Vec<u8>>, SledError>;
 
+    /// Length that all records may have, in bytes, if none is to be put beside the log.
+    fn longest(&self) -> usize;
+
     /// Makes all changes, or none if the machine fails meanwhile. They are durable with the next [`Records::sync`];
     /// a crash before it takes away the last batches, never one with a later one left.
     fn write(&self, batch: Vec<Change>) -> Result<(), SledError>;
+
+    /// Gives back the memory of what was read. Nothing may have been written since the last [`Records::sync`].
+    fn release(&mut self) -> Result<(), SledError>;
 
     /// Makes durable what was written.
     fn sync(&mut self) -> Result<(), SledError>;
@@ -42,11 +53,21 @@ pub(crate) trait Records {
 #[derive(Debug)]
 pub(crate) struct SledRecords {
     path: PathBuf,
+    /// `None`: it could not be opened again.
+    open: Option<Open>,
+    /// The greatest number of a file beside the log that is synced.
+    blobs: i64,
+    /// When something was changed among these files, if nothing can have happened since then.
+    blobs_changed: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Open {
     db: sled::Db,
     /// sled's data file, to be synced behind each flush, which alone does not reach stable storage.
     data: File,
-    /// The greatest number of a file beside the log that is synced.
-    blobs: i64,
+    /// Length of a segment of the log in bytes.
+    segment: usize,
 }
 
 impl SledRecords {
@@ -59,9 +80,21 @@ impl SledRecords {
                 Err(SledError::InUse(_)) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(20));
                 }
-                other => return other,
+                opened => {
+                    return Ok(Self {
+                        path: path.to_owned(),
+                        open: Some(opened?),
+                        blobs: -1,
+                        blobs_changed: None,
+                    });
+                }
             }
         }
+    }
+
+    fn open_now(&self) -> Result<&Open, SledError> {
+        let closed = || self.write_error("it could not be opened again".to_owned());
+        self.open.as_ref().ok_or_else(closed)
     }
 
     fn write_error(&self, reason: String) -> SledError {
@@ -75,6 +108,12 @@ impl SledRecords {
     /// records next to each other may still make one.
     fn sync_blobs(&mut self) -> io::Result<()> {
         let folder = self.path.join("blobs");
+        let changed = fs::metadata(&folder)?.modified()?;
+        if self.blobs_changed == Some(changed) {
+            return Ok(());
+        }
+        // The clock of the file system is coarse: what happens next may bear the same time.
+        let settled = changed.elapsed().is_ok_and(|age| age > BLOBS_SETTLE);
         let mut greatest = self.blobs;
         for file in fs::read_dir(&folder)? {
             let file = file?;
@@ -94,6 +133,7 @@ impl SledRecords {
             File::open(&folder)?.sync_all()?;
             self.blobs = greatest;
         }
+        self.blobs_changed = settled.then_some(changed);
         Ok(())
     }
 }
@@ -104,13 +144,14 @@ impl Records for SledRecords {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SledError> {
-        let found = guarded(|| self.db.get(key)).map_err(|fault| fault.of(&self.path))?;
+        let db = &self.open_now()?.db;
+        let found = guarded(|| db.get(key)).map_err(|fault| fault.of(&self.path))?;
         Ok(found.map(|bytes| bytes.to_vec()))
     }
 
     fn scan(&self, from: &[u8], sink: &mut RawSink<'_>) -> Result<(), SledError> {
         let bounds = (Bound::Included(from), Bound::Unbounded);
-        let mut iter = self.db.range::<&[u8], _>(bounds);
+        let mut iter = self.open_now()?.db.range::<&[u8], _>(bounds);
         while let Some((key, bytes)) =
             guarded(|| iter.next().transpose()).map_err(|fault| fault.of(&self.path))?
         {
@@ -121,40 +162,81 @@ impl Records for SledRecords {
         Ok(())
     }
 
+    fn longest(&self) -> usize {
+        let segment = self
+            .open
+            .as_ref()
+            .map_or(SEGMENT_BYTES, |open| open.segment);
+        // Of a page, 72 bytes are its own, and of a record some 25 beside its content.
+        (segment / 4 - 72) / PAGE_RECORDS - 32
+    }
+
     fn last_below(&self, end: &[u8]) -> Result<Option<Vec<u8>>, SledError> {
-        let found = guarded(|| self.db.get_lt(end)).map_err(|fault| fault.of(&self.path))?;
+        let db = &self.open_now()?.db;
+        let found = guarded(|| db.get_lt(end)).map_err(|fault| fault.of(&self.path))?;
         Ok(found.map(|(key, _)| key.to_vec()))
     }
 
     fn write(&self, changes: Vec<Change>) -> Result<(), SledError> {
-        // One batch on one tree is atomic.
-        let mut batch = sled::Batch::default();
-        for (key, record) in changes {
-            match record {
-                Some(record) => batch.insert(key, record),
-                None => batch.remove(key),
+        let db = &self.open_now()?.db;
+        let written = match <[Change; 1]>::try_from(changes) {
+            // A batch costs one write to the disk more than the one record.
+            Ok([(key, Some(record))]) => guarded(|| db.insert(key, record).map(drop)),
+            Ok([(key, None)]) => guarded(|| db.remove(key).map(drop)),
+            // One batch on one tree is atomic.
+            Err(changes) => {
+                let mut batch = sled::Batch::default();
+                for (key, record) in changes {
+                    match record {
+                        Some(record) => batch.insert(key, record),
+                        None => batch.remove(key),
+                    }
+                }
+                guarded(|| db.apply_batch(batch))
             }
-        }
-        guarded(|| self.db.apply_batch(batch)).map_err(|fault| self.write_error(fault.reason))
+        };
+        written.map_err(|fault| self.write_error(fault.reason))
+    }
+
+    fn release(&mut self) -> Result<(), SledError> {
+        self.open = None;
+        *self = Self::open(&self.path)?;
+        Ok(())
     }
 
     /// Flush, then sync of the data file: sled's flush alone leaves the data to the kernel.
     fn sync(&mut self) -> Result<(), SledError> {
         self.sync_blobs()
             .map_err(|error| self.write_error(error.to_string()))?;
-        guarded(|| self.db.flush()).map_err(|fault| self.write_error(fault.reason))?;
-        let synced = self.data.sync_data();
+        let Open { db, data, .. } = self.open_now()?;
+        guarded(|| db.flush()).map_err(|fault| self.write_error(fault.reason))?;
+        let synced = data.sync_data();
         synced.map_err(|error| self.write_error(error.to_string()))
     }
 }
 
+/// The length of a segment with which the store was made: one of an earlier version keeps its own.
+fn segment_of(path: &Path) -> usize {
+    let conf = fs::read(path.join("conf")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&conf);
+    let written = text
+        .lines()
+        .find_map(|line| line.strip_prefix("segment_size: ")?.parse().ok());
+    // A shorter one than sled's own default was never written; sled refuses what does not fit its file.
+    written
+        .filter(|len: &usize| *len >= 512 << 10)
+        .unwrap_or(SEGMENT_BYTES)
+}
+
 /// Opens in a thread of its own: sled may panic on a damaged store.
-fn open_guarded(path: &Path) -> Result<SledRecords, SledError> {
+fn open_guarded(path: &Path) -> Result<Open, SledError> {
+    let segment = segment_of(path);
     let folder = path.to_owned();
     let opened = thread::spawn(move || {
         guarded(|| {
             sled::Config::new()
                 .path(&folder)
+                .segment_size(segment)
                 .mode(sled::Mode::HighThroughput)
                 .cache_capacity(SLED_CACHE_BYTES)
                 .flush_every_ms(Some(SLED_FLUSH_EVERY_MS))
@@ -176,12 +258,7 @@ fn open_guarded(path: &Path) -> Result<SledRecords, SledError> {
         }
     };
     let data = File::open(path.join("db")).map_err(|error| io_error(path, error))?;
-    Ok(SledRecords {
-        path: path.to_owned(),
-        db,
-        data,
-        blobs: -1,
-    })
+    Ok(Open { db, data, segment })
 }
 
 /// What sled reported.

@@ -23,7 +23,7 @@ mod table;
 pub mod testing;
 mod value;
 
-pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len};
+pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len, peek_entry};
 pub use directory::{
     Membership, member_key, members, resource_key, resources, resources_of, scope_includes,
 };
