@@ -36,7 +36,8 @@ pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, W
 pub use ledger::Grave;
 pub use node::{Meta, Ticket};
 pub use server::{
-    Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
+    Access, Answer, ApiListener, BindError, Control, Follow, FollowEvent, Following, ServerConfig,
+    allow_uids, serve,
 };
 pub use sled_store::{SledStore, aside_name, set_aside};
 pub use store_error::SledError;

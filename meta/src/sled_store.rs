@@ -121,8 +121,10 @@ fn create(path: &Path, format: &str) -> Result<(), SledError> {
 mod tests {
     use super::*;
     use crate::group::group_key;
-    use mars_meta_model::encode_entry;
+    use crate::record::{FORMAT_1, entry_key};
+    use crate::{Core, fsck};
     use mars_meta_model::testing::entry;
+    use mars_meta_model::{Key, NodeId, Value, encode_entry};
 
     /// A store with one group, and one record more.
     fn load_error(key: &[u8], record: Vec<u8>) -> SledError {
@@ -205,5 +207,113 @@ mod tests {
         assert!(matches!(error, SledError::Format { .. }), "{error}");
         assert!(!error.is_damage());
         assert!(error.to_string().contains("'mars-meta 3'"), "{error}");
+    }
+
+    /// A store as the version before wrote it, in sled.
+    #[test]
+    fn a_store_of_format_1_is_converted_and_works_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        create(&path, FORMAT_1).unwrap();
+        let mut records = SledRecords::open(&path).unwrap();
+        let held: Vec<Entry> = (0..500_u64)
+            .map(|n| {
+                let text = Some("a value").filter(|_| n % 5 > 0);
+                entry(&format!("userspace/k{n:03}"), text, n + 1, 1)
+            })
+            .collect();
+        for held in &held {
+            let mut body = Vec::new();
+            encode_entry(held, &mut body);
+            let key = entry_key(&held.key);
+            let record = seal_record(&key, &body);
+            records.write(vec![(key, Some(record))]).unwrap();
+        }
+        let key = local_key("mine");
+        let record = seal_record(&key, b"kept");
+        records.write(vec![(key, Some(record))]).unwrap();
+        records.sync().unwrap();
+        drop(records);
+        let checked = fsck(&path).unwrap();
+        assert!(checked.is_good());
+        assert_eq!((checked.live, checked.tombstones), (400, 100));
+
+        for _ in 0..2 {
+            let mut core = Core::open(SledStore::open(&path).unwrap(), NodeId(1), 1, 1000).unwrap();
+            assert!(core.table().iter().eq(held.iter()));
+            assert_eq!(core.local("mine").unwrap().as_deref(), Some(&b"kept"[..]));
+            // Closed in the middle of removing, the first time.
+            core.tidy().unwrap();
+        }
+        let mut core = Core::open(SledStore::open(&path).unwrap(), NodeId(1), 1, 1000).unwrap();
+        while core.tidy().unwrap() {}
+        drop(core);
+        let records = SledRecords::open(&path).unwrap();
+        let mut old = 0;
+        records
+            .scan(b"", &mut |key, _| {
+                old += usize::from(key.starts_with(b"e|"));
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(old, 0);
+        drop(records);
+        assert_eq!(fsck(&path).unwrap(), checked);
+    }
+
+    /// What an old record holds is checked before anything is changed.
+    #[test]
+    fn a_damaged_store_of_format_1_is_not_converted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        create(&path, FORMAT_1).unwrap();
+        let mut records = SledRecords::open(&path).unwrap();
+        let mut body = Vec::new();
+        encode_entry(&entry("a", Some("1"), 1, 1), &mut body);
+        let record = seal_record(b"e|b", &body);
+        let batch = vec![(b"e|b".to_vec(), Some(record))];
+        records.write(batch).unwrap();
+        records.sync().unwrap();
+        drop(records);
+        for _ in 0..2 {
+            let error = SledStore::open(&path).unwrap_err();
+            assert!(error.is_damage());
+            assert!(error.to_string().contains("another key"), "{error}");
+        }
+    }
+
+    /// The writer's own steps: what is superseded goes, and a later start finds the same.
+    #[test]
+    fn a_store_that_is_written_over_and_over_stays_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let open = || Core::open(SledStore::open(&path).unwrap(), NodeId(1), 1, 1000).unwrap();
+        let mut core = open();
+        let value = Value::text(&"v".repeat(4000)).unwrap();
+        for round in 0..40_u64 {
+            let change = |n| {
+                let key = Key::parse(&format!("userspace/k{n:03}")).unwrap();
+                (key, Some(value.clone()))
+            };
+            core.apply(round, (0..100).map(change).collect(), false)
+                .unwrap();
+            core.tidy().unwrap();
+        }
+        while core.tidy().unwrap() {}
+        let written: Vec<Entry> = core.table().iter().cloned().collect();
+        drop(core);
+        let records = SledRecords::open(&path).unwrap();
+        let mut groups = 0;
+        records
+            .scan(b"p|", &mut |_, record| {
+                groups += record.len();
+                Ok(true)
+            })
+            .unwrap();
+        drop(records);
+        // 16 MB were written.
+        assert!(groups < 10 << 20, "{groups} bytes");
+        assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0);
+        assert!(open().table().iter().eq(written.iter()));
     }
 }

@@ -424,7 +424,7 @@ impl Gossip {
             };
             let mut news = Vec::new();
             for hash in &line.hashes {
-                for (hash, (key, item)) in index.range(&(*hash..=*hash)) {
+                for (hash, key, item) in index.range(&(*hash..=*hash)) {
                     let below = item.stamp <= line.floor && !item.tombstone;
                     if below && peer.lacks(&line.scope, hash, key, item.print) {
                         news.push(key.clone());

@@ -67,6 +67,38 @@ impl Item {
     }
 }
 
+/// An [`Item`] as it is kept: without the padding of a 16-byte number.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    stamp: Timestamp,
+    print: [u8; 16],
+    epoch: u16,
+    tombstone: bool,
+}
+
+impl Held {
+    const fn new(item: Item) -> Self {
+        Self {
+            stamp: item.stamp,
+            print: item.print.to_le_bytes(),
+            epoch: item.epoch,
+            tombstone: item.tombstone,
+        }
+    }
+
+    const fn item(self) -> Item {
+        Item {
+            epoch: self.epoch,
+            stamp: self.stamp,
+            print: u128::from_le_bytes(self.print),
+            tombstone: self.tombstone,
+        }
+    }
+}
+
+/// Where an item stands: the hash of its key, and the key, because hashes may collide. `None` is before every key.
+type Place = (u64, Option<Key>);
+
 /// Sum of the fingerprints (modulo 2^128) and number of the entries in a range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -106,8 +138,8 @@ const LEVELS: [u32; 2] = [8, 16];
 ///   reads single items only at its two ends.
 #[derive(Clone, Debug, Default)]
 pub struct ScopeIndex {
-    /// Nearly always one key per hash; the chain is there so that a collision is not a fault.
-    items: BTreeMap<u64, Vec<(Key, Item)>>,
+    /// Kept small: a node holds this beside every entry of its store.
+    items: BTreeMap<Place, Held>,
     buckets: [BTreeMap<u64, Summary>; 2],
     total: Summary,
     /// Tombstones by age.
@@ -119,15 +151,8 @@ impl ScopeIndex {
     pub fn put(&mut self, entry: &Entry) -> Option<Item> {
         let hash = key_hash(&entry.key);
         let item = Item::of(entry);
-        let chain = self.items.entry(hash).or_default();
-        let old = match chain.iter_mut().find(|(key, _)| *key == entry.key) {
-            Some((_, held)) => Some(std::mem::replace(held, item)),
-            None => {
-                chain.push((entry.key.clone(), item));
-                chain.sort_by(|a, b| a.0.cmp(&b.0));
-                None
-            }
-        };
+        let place = (hash, Some(entry.key.clone()));
+        let old = self.items.insert(place, Held::new(item)).map(Held::item);
         self.change(hash, old.map(|old| old.print), Some(item.print));
         self.forget_tombstone(hash, &entry.key, old);
         if item.tombstone {
@@ -140,12 +165,7 @@ impl ScopeIndex {
     /// Forgets a key; returns what was noted.
     pub fn remove(&mut self, key: &Key) -> Option<Item> {
         let hash = key_hash(key);
-        let chain = self.items.get_mut(&hash)?;
-        let at = chain.iter().position(|(held, _)| held == key)?;
-        let (_, old) = chain.remove(at);
-        if chain.is_empty() {
-            self.items.remove(&hash);
-        }
+        let old = self.items.remove(&(hash, Some(key.clone())))?.item();
         self.change(hash, Some(old.print), None);
         self.forget_tombstone(hash, key, Some(old));
         Some(old)
@@ -209,9 +229,8 @@ impl ScopeIndex {
     /// The item of a key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Item> {
-        let chain = self.items.get(&key_hash(key))?;
-        let found = chain.iter().find(|(held, _)| held == key);
-        found.map(|(_, item)| *item)
+        let place = (key_hash(key), Some(key.clone()));
+        self.items.get(&place).copied().map(Held::item)
     }
 
     /// Summary of everything.
@@ -235,7 +254,7 @@ impl ScopeIndex {
             return sum;
         }
         let (Some(bits), Some(buckets)) = (LEVELS.get(level), self.buckets.get(level)) else {
-            for (_, (_, item)) in self.range(&(lo..=hi)) {
+            for (_, _, item) in self.range(&(lo..=hi)) {
                 sum.add(item.print);
             }
             return sum;
@@ -264,10 +283,18 @@ impl ScopeIndex {
         sum
     }
 
-    /// The items in a range of key hashes, in order.
-    pub fn range(&self, range: &RangeInclusive<u64>) -> impl Iterator<Item = (u64, &(Key, Item))> {
-        let whole = self.items.range(range.clone());
-        whole.flat_map(|(hash, chain)| chain.iter().map(|item| (*hash, item)))
+    /// The items in a range of key hashes, in order: hash, key, and what is noted of it.
+    pub fn range(&self, range: &RangeInclusive<u64>) -> impl Iterator<Item = (u64, &Key, Item)> {
+        let (lo, hi) = (*range.start(), *range.end());
+        let first = Bound::Included((lo, None));
+        let end = match hi.checked_add(1) {
+            // An empty range must not begin behind its end.
+            Some(end) => Bound::Excluded((end.max(lo), None)),
+            None => Bound::Unbounded,
+        };
+        self.items
+            .range((first, end))
+            .filter_map(|((hash, key), held)| Some((*hash, key.as_ref()?, held.item())))
     }
 }
 
@@ -329,7 +356,7 @@ mod tests {
             ranges.extend(cuts.windows(2).map(|w| w[0].min(w[1])..=w[0].max(w[1])));
             for range in ranges {
                 let mut sum = Summary::default();
-                for (hash, (_, item)) in index.range(&(0..=u64::MAX)) {
+                for (hash, _, item) in index.range(&(0..=u64::MAX)) {
                     if range.contains(&hash) {
                         sum.add(item.print);
                     }

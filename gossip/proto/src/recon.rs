@@ -52,7 +52,7 @@ impl Gossip {
         Some(Brief {
             print: brief_print(&digest, collects),
             unsettled: digest.unsettled,
-            keep: self.overlay.wants(host),
+            keep: self.overlay.wants(host) || self.watching.is_source(host),
         })
     }
 
@@ -231,7 +231,7 @@ impl Gossip {
                 continue;
             };
             for hash in &want.hashes {
-                for (_, (key, _)) in index.range(&(*hash..=*hash)) {
+                for (_, key, _) in index.range(&(*hash..=*hash)) {
                     peer.repair(key);
                 }
             }
@@ -241,13 +241,14 @@ impl Gossip {
     /// Reads roster and directory again; peers with which something else is shared now compare at once.
     pub(crate) fn refresh_topology(&mut self, ctx: &Ctx<'_>) {
         let topology = Topology::read(ctx.view, &self.config.host);
+        // Also a later end of a membership that had ended before: what was written in between may be taken now.
+        self.release_all(ctx, crate::peer::Why::Rule);
         if topology == *self.topology {
             return;
         }
         let old = std::mem::replace(&mut self.topology, Arc::new(topology));
         self.overlay.version += 1;
         self.event(Event::TopologyChanged);
-        self.release_all(ctx, crate::peer::Why::Rule);
         let own = self.config.host.clone();
         let joined = new_scopes(&old, &self.topology, &own);
         let left = new_scopes(&self.topology, &old, &own);
@@ -273,6 +274,8 @@ impl Gossip {
         }
         self.prune_links(ctx);
         self.rewire(ctx);
+        self.review_served();
+        self.review_watches(ctx);
     }
 
     /// Volatile entries of resources, of others that do not reach a peer by themselves: since they are no members, or since
@@ -318,7 +321,7 @@ impl Gossip {
             if topology.includes(scope, &self.config.host) || !includes(scope) {
                 continue;
             }
-            for (_, (key, _)) in index.range(&ALL) {
+            for (_, key, _) in index.range(&ALL) {
                 let entry = ctx.view.entry(key);
                 if entry.is_some_and(|entry| entry.origin == self.config.node) {
                     peer.push(key);

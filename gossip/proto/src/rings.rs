@@ -1,11 +1,11 @@
 //! The overlay: whom a node keeps connections with, computed from the roster alone.
 //!
-//! Every node sorts all active nodes into [`RINGS`] rings, each in another pseudo-random order that is the same
-//! everywhere, and is a neighbour of its predecessor and successor in each. That is a random graph with about
-//! `2 * RINGS` edges per node: short ways, no bottleneck, and a node that comes or goes touches the links next
-//! to it only.
+//! Every node sorts all active nodes into [`RINGS`] rings ([`RINGS_MANY_NODES`] if they are many), each in another
+//! pseudo-random order that is the same everywhere, and is a neighbour of its predecessor and successor in each. That is
+//! a random graph with about twice as many edges per node as rings: short ways, no bottleneck, and a node that comes or
+//! goes touches the links next to it only.
 
-use crate::limits::{MESH_MAX, RINGS};
+use crate::limits::{MESH_MAX, RINGS, RINGS_FEW_NODES_MAX, RINGS_MANY_NODES};
 use mars_meta_model::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,11 +27,15 @@ fn rank(ring: u8, node: NodeId) -> u128 {
 }
 
 impl Rings {
-    /// The rings over these hosts. Two readers of the same roster get the same rings.
+    /// The rings over these hosts. The first three do not depend on how many there are. Two readers of the same roster get the same rings.
     #[must_use]
     pub fn new(nodes: &BTreeMap<String, NodeId>) -> Self {
         let mut rings = Self::default();
-        for ring in 0..RINGS {
+        let count = match nodes.len() {
+            0..=RINGS_FEW_NODES_MAX => RINGS,
+            _ => RINGS_MANY_NODES,
+        };
+        for ring in 0..count {
             let mut ranked: Vec<(u128, &String)> = nodes
                 .iter()
                 .map(|(host, id)| (rank(ring, *id), host))
@@ -158,9 +162,15 @@ mod tests {
             let rings = Rings::new(&all);
             assert_eq!(rings.len(), all.len());
             let degrees: Vec<usize> = all.keys().map(|h| rings.neighbours(h).len()).collect();
-            assert!(degrees.iter().all(|degree| (2..=6).contains(degree)));
+            let most = if count <= 400 { 6 } else { 8 };
+            assert!(degrees.iter().all(|degree| (2..=most).contains(degree)));
             let mean = degrees.iter().sum::<usize>() * 10 / degrees.len();
-            assert!(mean > if count < 100 { 38 } else { 55 }, "{count}: {mean}");
+            let least = match count {
+                0..100 => 38,
+                100..=400 => 55,
+                _ => 75,
+            };
+            assert!(mean > least, "{count}: {mean}");
         }
         assert!(Rings::new(&BTreeMap::new()).is_empty());
     }
@@ -181,6 +191,17 @@ mod tests {
         let gone = with.difference(&without).count();
         let new = without.difference(&with).count();
         assert!(gone <= 6 && new <= 3, "{gone} gone, {new} new");
+    }
+
+    #[test]
+    fn one_node_more_than_few_adds_a_ring_and_leaves_the_others() {
+        let few = Rings::new(&nodes(400));
+        let many = Rings::new(&nodes(401));
+        assert_eq!((few.orders.len(), many.orders.len()), (3, 4));
+        let (all, mut without) = (nodes(401), nodes(401));
+        without.remove("n401");
+        let (with, without) = (links(&many, &all), links(&Rings::new(&without), &without));
+        assert!(without.difference(&with).count() <= 3);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! How changes spread, and how what was missed is repaired.
 
-use crate::net::{Net, SEC};
+use crate::net::{Net, SEC, START};
 use mars_gossip_proto::Event;
-use mars_meta_model::{NodeId, Scope};
+use mars_meta_model::{Key, NodeId, Scope, View as _};
 
 fn resource() -> Scope {
     Scope::Resource("r".into())
@@ -355,18 +355,51 @@ fn the_owner_rule_follows_memberships_in_any_order() {
 }
 
 #[test]
+fn what_was_written_between_two_departures_is_taken_when_the_later_one_is_known() {
+    let mut net = three();
+    net.pass(SEC);
+    net.disconnect("c", "a");
+    net.disconnect("c", "b");
+    let hold = |net: &mut Net, host: &str, value, at| {
+        let origin = net.nodes["c"].id.0;
+        let line = mars_meta_model::testing::entry("directory/r/member-c", value, at, origin);
+        net.nodes.get_mut(host).unwrap().table.merge(line.clone());
+        line
+    };
+    // c had gone, came back and wrote; b knows only that it had gone.
+    hold(&mut net, "b", None, START + 1);
+    hold(&mut net, "c", Some("storage"), START + 2);
+    net.write("c", &[("resource-r/maxnr", Some("7"))]);
+    let maxnr = Key::parse("resource-r/maxnr").unwrap();
+    let wrote = net.nodes["c"].table.entry(&maxnr).unwrap().clone();
+    assert!(!wrote.forced);
+    net.connect("c", "b");
+    net.pass(SEC);
+    assert_eq!(net.text("b", "resource-r/maxnr"), None);
+    assert_eq!(net.nodes["b"].core.refused("c"), (0, 1));
+    // Then it goes again.
+    let gone_at = wrote.stamp.as_nanos() + 1_000_000;
+    for host in ["c", "b"] {
+        let last = hold(&mut net, host, None, gone_at);
+        let now = net.now;
+        let node = net.nodes.get_mut(host).unwrap();
+        node.with(now, |core, ctx| {
+            core.handle_applied(ctx, std::slice::from_ref(&last));
+        });
+    }
+    net.pass(2 * SEC);
+    assert_eq!(net.text("b", "resource-r/maxnr").as_deref(), Some("7"));
+}
+
+#[test]
 fn what_is_refused_for_a_membership_not_known_yet_is_taken_when_it_is() {
     let mut net = three();
     net.pass(SEC);
     // c believes itself a member (its directory says so), b does not know yet.
     net.disconnect("c", "a");
     net.disconnect("c", "b");
-    let member = mars_meta_model::testing::entry(
-        "directory/r/member-c",
-        Some("storage"),
-        crate::net::START,
-        99,
-    );
+    let member =
+        mars_meta_model::testing::entry("directory/r/member-c", Some("storage"), START, 99);
     let node = net.nodes.get_mut("c").unwrap();
     node.table.merge(member.clone());
     net.write("c", &[("resource-r/maxnr", Some("7"))]);
