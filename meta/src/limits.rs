@@ -26,6 +26,9 @@ pub const IMPORT_PART_LEN: usize = 4000;
 /// Parts of a bulk import that wait behind the one being committed; they share a commit.
 pub const IMPORT_PARTS_AHEAD: usize = 4;
 
+/// Parts after which the memory that a bulk import was handed over in is made shorter.
+pub const IMPORT_PARTS_SHRINK: usize = 32;
+
 /// Entries of one watch event.
 pub const EVENT_LEN_MAX: usize = 512;
 /// Changes queued for a watch by default, before it is told that it lagged.
