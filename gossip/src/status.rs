@@ -1,8 +1,11 @@
 //! What the driver knows of its peers, for others to read.
 
 use crate::ClockVerdict;
+use crate::foreign::{Follower, Foreign};
 use mars_gossip_proto::{Lives, Load, NodeLife};
 use mars_lamport::Timestamp;
+use mars_meta_api::ApiError;
+use mars_meta_model::Entry;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +60,7 @@ pub struct Status {
     load: Arc<Mutex<Load>>,
     turns: Arc<AtomicU64>,
     lives: Arc<Mutex<Option<Lives>>>,
+    foreign: Foreign,
 }
 
 impl Default for Status {
@@ -68,6 +72,7 @@ impl Default for Status {
             load: Arc::default(),
             turns: Arc::default(),
             lives: Arc::default(),
+            foreign: Foreign::default(),
         }
     }
 }
@@ -175,6 +180,24 @@ impl Status {
 
     pub(crate) fn set_lives(&self, lives: Lives) {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
+    }
+
+    pub(crate) const fn foreign(&self) -> &Foreign {
+        &self.foreign
+    }
+
+    /// Sees a resource that this node is no member of, as long as the reader lives.
+    ///
+    /// # Errors
+    /// Too many resources are followed.
+    pub fn follow(&self, res: &str) -> Result<Follower, ApiError> {
+        self.foreign.follow(res)
+    }
+
+    /// What is held of a followed resource now, and the member that tells; `None` if nobody follows it.
+    #[must_use]
+    pub fn followed(&self, res: &str) -> Option<(Vec<Entry>, Option<String>)> {
+        self.foreign.held(res)
     }
 
     pub(crate) fn set_synced(&self) {

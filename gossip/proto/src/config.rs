@@ -1,7 +1,7 @@
 //! What the core is told and what it reports.
 
-use crate::Denial;
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
+use crate::{Denial, FEATURES};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{Key, NodeId, View};
@@ -27,6 +27,8 @@ pub struct Config {
     /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
     /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
     pub born_ns: u64,
+    /// Abilities of this node, those of its greeting: what it does not have, it does not use with others.
+    pub features: u64,
 }
 
 impl Config {
@@ -42,6 +44,7 @@ impl Config {
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: Some(Paces::default()),
             born_ns: u64::MAX,
+            features: FEATURES,
         }
     }
 }

@@ -7,3 +7,4 @@ mod hostile;
 mod overlay;
 mod rejoin;
 mod stories;
+mod watching;
