@@ -3,13 +3,12 @@
 use crate::control::no_cluster;
 use crate::daemon::Daemon;
 use crate::limits::LEAVE_SPREAD_TIMEOUT;
-use crate::roster::set;
 use mars_gossip_net::{ClusterCa, Identity, NodeKey};
 use mars_lamport::Timestamp;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode};
 use mars_meta_model::{
-    Key, NodeRecord, NodeState, check_host_name, classify, resources_of, roster, roster_key,
+    Key, NodeRecord, NodeState, classify, removal, resources_of, roster, roster_key,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub(crate) async fn leave_cluster(daemon: &Arc<Daemon>, force: bool) -> Result<(
         .any(|(name, record)| name != host && active(record));
     daemon
         .meta
-        .apply(farewell(daemon, host), true)
+        .apply(farewell(daemon, host, *identity.key_hash().as_bytes()), true)
         .await
         .map_err(|error| failed(&error))?;
     if others {
@@ -114,7 +113,7 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
 }
 
 /// The line in the roster, and the deletion of what is known of this host outside of resources.
-fn farewell(daemon: &Daemon, host: &str) -> Vec<Change> {
+fn farewell(daemon: &Daemon, host: &str, key_hash: [u8; 32]) -> Vec<Change> {
     daemon.meta.with_table(|table| {
         let mut changes: Vec<Change> = table
             .iter()
@@ -125,12 +124,11 @@ fn farewell(daemon: &Daemon, host: &str) -> Vec<Change> {
             })
             .map(|entry| (entry.key.clone(), None))
             .collect();
-        let line = roster(table).remove(host);
-        if let Some(mut record) = line {
-            record.state = NodeState::Left;
-            changes.extend(set(&format!("roster/{host}"), &record.to_string()));
-        } else if check_host_name(host).is_ok() {
-            changes.extend(roster_key(host).map(|key| (key, None)));
+        match roster(table).remove(host) {
+            Some(record) if record.key_hash == key_hash => changes.extend(removal(host, &record)),
+            // The name belongs to another node now.
+            Some(_) => {}
+            None => changes.extend(roster_key(host).map(|key| (key, None))),
         }
         changes
     })

@@ -69,3 +69,6 @@ mod tests {
         assert!(all <= 32 << 20, "{all}");
     }
 }
+
+/// Marks of removal that a joiner is given along, the latest first: about 200 bytes each of a payload of 1 MiB.
+pub(crate) const REMOVED_IN_PAYLOAD_MAX: usize = 1000;

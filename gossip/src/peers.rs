@@ -7,6 +7,8 @@ use crate::session::Fresh;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection};
 use mars_gossip_proto::{Ending, Event};
+use mars_lamport::Timestamp;
+use mars_meta_model::Key;
 use tokio::time::Instant;
 
 impl<B: Backend> Driver<B> {
@@ -51,15 +53,18 @@ impl<B: Backend> Driver<B> {
             }
             Event::Forged { peer, key, stamp } => {
                 tracing::error!(%peer, %key, %stamp, "a foreign entry for what is this node's own: it is overwritten");
-                if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
-                    let held = self.forged.entry(key).or_default();
-                    *held = (*held).max(stamp);
-                }
+                self.overwrite(key, stamp);
+            }
+            Event::Outdated { peer, key, stamp } => {
+                tracing::warn!(%peer, %key, %stamp,
+                    "the peer passes on a line of the roster that a removal has overtaken: the present one is written again");
+                self.overwrite(key, stamp);
             }
             Event::Forced { peer, keys, count } => {
                 self.status.update(&peer, |status| status.forced += count);
-                let keys: Vec<&str> = keys.iter().map(mars_meta_model::Key::as_str).collect();
-                tracing::info!(%peer, ?keys, count, "an administrator wrote in another owner's name");
+                let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
+                let more = count.saturating_sub(u64::try_from(keys.len()).unwrap_or(count));
+                tracing::info!(%peer, ?keys, more, count, "an administrator wrote in another owner's name");
             }
             Event::Skipped { peer, count } => {
                 tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
@@ -75,6 +80,14 @@ impl<B: Backend> Driver<B> {
                 );
             }
             Event::Bye { peer, reason } => tracing::info!(%peer, reason, "the peer ends"),
+        }
+    }
+
+    /// What is held of the key is to be written anew.
+    fn overwrite(&mut self, key: Key, stamp: Timestamp) {
+        if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
+            let held = self.forged.entry(key).or_default();
+            *held = (*held).max(stamp);
         }
     }
 

@@ -1,13 +1,14 @@
 //! This node's own entries, and what a joiner is given.
 
 use crate::daemon::Daemon;
+use crate::limits::REMOVED_IN_PAYLOAD_MAX;
 use crate::refill;
 use mars_gossip_net::Identity;
 use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, NodeId, NodeRecord, NodeState, Value, View, decode_entry,
-    encode_entry, roster_key,
+    EPOCH_PREFIX, Entry, Key, NodeId, NodeRecord, NodeState, REMOVED_PREFIX, Table, Value, View,
+    decode_entry, encode_entry, is_removed, node_record, removed_key, roster,
 };
 use std::net::SocketAddr;
 
@@ -36,9 +37,9 @@ pub(crate) async fn publish_self(
     first: Vec<Change>,
 ) -> Result<(), WriteError> {
     let host = &daemon.config.host;
-    let held = daemon.meta.with_table(|table| {
-        let key = roster_key(host)?;
-        table.entry(&key)?.text()?.parse::<NodeRecord>().ok()
+    let (held, removed) = daemon.meta.with_table(|table| {
+        let removed = is_removed(table, identity.key_hash().as_bytes());
+        (node_record(table, host), removed)
     });
     let meta_addr = own_addr(daemon.config.advertise, bound, held.as_ref());
     let data = Some(daemon.config.data_advertise).filter(|addr| addr.port() != 0);
@@ -51,6 +52,13 @@ pub(crate) async fn publish_self(
     };
     let founder = !first.is_empty() || daemon.holds_authority();
     let write_line = match &held {
+        _ if removed => {
+            tracing::error!(
+                host,
+                "this node was removed from the cluster: leave it (marsadm leave-cluster --force) and join again"
+            );
+            false
+        }
         None => {
             if !founder {
                 tracing::error!(
@@ -105,10 +113,24 @@ pub(crate) async fn publish_self(
         wanted.extend(set(&limit, "0"));
     }
     wanted.extend(ended_data_plane(daemon));
+    wanted.extend(daemon.meta.with_table(|table| unmarked(table)));
     if wanted.is_empty() {
         return Ok(());
     }
     daemon.meta.apply(wanted, false).await.map(|_| ())
+}
+
+/// Marks of removal for lines that say that a node left and were written by a version that knew no such marks.
+fn unmarked(table: &Table) -> Vec<Change> {
+    let left = roster(table)
+        .into_iter()
+        .filter(|(_, record)| record.state == NodeState::Left)
+        .filter(|(_, record)| !is_removed(table, &record.key_hash));
+    left.filter_map(|(host, record)| {
+        let value = Value::text(&host).ok()?;
+        Some((removed_key(&record.key_hash)?, Some(value)))
+    })
+    .collect()
 }
 
 /// After a crash of the whole host others still hold that its data plane runs: as long as it has not said so again to this
@@ -145,7 +167,12 @@ pub(crate) fn pack_payload(view: &dyn View) -> Vec<u8> {
     let keys = ["uuid", CA_HOST].into_iter();
     let single = keys.filter_map(|key| view.entry(&Key::parse(key).ok()?));
     let announced = view.scan(EPOCH_PREFIX);
-    for entry in announced.chain(single).chain(view.scan("roster/")) {
+    // The latest removals: the joiner gets the others by itself.
+    let mut removed: Vec<&Entry> = view.scan(REMOVED_PREFIX).collect();
+    removed.sort_by_key(|entry| std::cmp::Reverse((entry.epoch, entry.stamp)));
+    removed.truncate(REMOVED_IN_PAYLOAD_MAX);
+    let lines = removed.into_iter().chain(view.scan("roster/"));
+    for entry in announced.chain(single).chain(lines) {
         encode_entry(entry, &mut payload);
     }
     payload

@@ -162,6 +162,16 @@ pub enum Event {
         /// Its stamp: the new one must be above.
         stamp: Timestamp,
     },
+    /// A line of the roster was refused that would bring a removed node back, or throw out who bears its name now. The line
+    /// that is held is to be written anew.
+    Outdated {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// Its stamp: the new one must be above.
+        stamp: Timestamp,
+    },
     /// A peer's administrator wrote in another owner's name; the entries were taken.
     Forced {
         /// Who sent them.

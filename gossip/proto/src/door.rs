@@ -8,8 +8,9 @@ use crate::limits::FORMER_LIFE_LEAD_NS;
 use crate::topology::Topology;
 use crate::{Config, Ctx};
 use mars_meta_model::{
-    Entry, Key, NodeId, NodeRecord, Owner, Scope, Trespass, classify, current_epoch,
-    entry_trespass, member_key, scope_includes, scope_of, trespass, was_member,
+    Entry, Key, NodeId, NodeRecord, NodeState, Owner, REMOVED_PREFIX, Scope, Trespass, View,
+    classify, current_epoch, entry_trespass, is_removed, member_key, removed_hash, scope_includes,
+    scope_of, trespass, was_member,
 };
 use std::collections::BTreeMap;
 
@@ -28,6 +29,9 @@ pub enum Denial {
     /// A line of the roster that cannot be read: nobody could know the node any more.
     #[error("the line of the roster cannot be read")]
     Roster,
+    /// A removal is final: its key is neither deleted nor written with another meaning.
+    #[error("the removal of a node is final, and its key names a key hash")]
+    Removal,
     /// The key belongs to this host, and another node wrote it.
     #[error("the key belongs to this host, and node {0} wrote it")]
     Foreign(NodeId),
@@ -42,6 +46,8 @@ pub(crate) enum Verdict {
     Refuse(Denial),
     /// Refused, and what is held is to be written anew.
     Overwrite(Denial),
+    /// The same with a line of the roster that a node wrote which did not know better: nobody is to blame.
+    Outdated,
 }
 
 /// Judges an entry received from `host`; `incoming` are the keys received from it that the view does not show yet.
@@ -54,6 +60,14 @@ pub(crate) fn judge<T>(
 ) -> Verdict {
     if entry.key.as_str().starts_with("roster/") && !is_readable_line(entry) {
         return Verdict::Refuse(Denial::Roster);
+    }
+    if entry.key.as_str().starts_with(REMOVED_PREFIX)
+        && (entry.is_tombstone() || removed_hash(&entry.key).is_none())
+    {
+        return Verdict::Refuse(Denial::Removal);
+    }
+    if is_outdated(ctx.view, entry) {
+        return Verdict::Outdated;
     }
     if entry.origin == config.node {
         return judge_own(config, ctx, entry);
@@ -119,6 +133,26 @@ fn judge_own(config: &Config, ctx: &Ctx<'_>, entry: &Entry) -> Verdict {
 
 fn scope_includes_host(ctx: &Ctx<'_>, res: &str, host: &str) -> bool {
     scope_includes(ctx.view, &Scope::Resource(res.into()), host)
+}
+
+/// Whether a line of the roster would undo a removal, or throw out who bears the name now. The last writer would win,
+/// also one that was cut off and did not know; so it is this node's to say again what is right.
+fn is_outdated(view: &dyn View, entry: &Entry) -> bool {
+    let line = |entry: &Entry| -> Option<NodeRecord> { entry.text()?.parse().ok() };
+    if !entry.key.as_str().starts_with("roster/") {
+        return false;
+    }
+    let (Some(new), Some(held)) = (line(entry), view.entry(&entry.key).and_then(line)) else {
+        return false;
+    };
+    let active = |record: &NodeRecord| record.state == NodeState::Active;
+    let (new_removed, held_removed) = (
+        is_removed(view, &new.key_hash),
+        is_removed(view, &held.key_hash),
+    );
+    let throws_out =
+        !(active(&new) && !new_removed) && active(&held) && !held_removed && new.key_hash != held.key_hash;
+    throws_out || (active(&new) && new_removed && !active(&held))
 }
 
 fn is_readable_line(entry: &Entry) -> bool {

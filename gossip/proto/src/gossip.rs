@@ -543,6 +543,15 @@ fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &m
     let (why, overwrite) = match verdict {
         Verdict::Refuse(why) => (why, false),
         Verdict::Overwrite(why) => (why, true),
+        Verdict::Outdated => {
+            peer.refuse(entry, Why::Rule);
+            events.push(Event::Outdated {
+                peer: host.to_owned(),
+                key: entry.key.clone(),
+                stamp: entry.stamp,
+            });
+            return;
+        }
         Verdict::Take | Verdict::TakeForced => return,
     };
     peer.denied_count += 1;
