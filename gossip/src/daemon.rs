@@ -347,6 +347,7 @@ impl Daemon {
             boot: self.meta.boot(),
             max_ahead_ns: self.config.max_ahead_ns,
             collect: self.config.collect,
+            owner_rules: true,
             seed: self.meta.boot(),
             spawner: Arc::new(|task| {
                 tokio::spawn(task);

@@ -42,6 +42,8 @@ pub struct DriverConfig {
     pub collect: Option<Paces>,
     /// Varies waiting times between nodes.
     pub seed: u64,
+    /// As in the protocol's [`Config::owner_rules`]: `true` but in simulations of a fault.
+    pub owner_rules: bool,
     /// Starts tasks.
     pub spawner: Spawner,
     /// Serves joiners; `None`: they are refused.
@@ -142,6 +144,7 @@ impl<B: Backend> Driver<B> {
         let mut proto = Config::new(&config.host, config.node);
         proto.max_ahead_ns = config.max_ahead_ns;
         proto.collect = config.collect;
+        proto.owner_rules = config.owner_rules;
         (proto.boot, proto.born_ns) = (config.boot, stamp.as_nanos());
         let core = backend.with_view(|view| {
             let ctx = Ctx {

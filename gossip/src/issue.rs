@@ -9,7 +9,7 @@ use mars_gossip_net::{CloseCode, Connection};
 use mars_meta::{Change, Meta};
 use mars_meta_model::{
     NodeId, NodeRecord, NodeState, Table, Value, check_host_name, is_removed, member_key,
-    removed_key, resources_of, roster, roster_key,
+    removed_mark, resources_of, roster, roster_key,
 };
 use std::pin::Pin;
 use std::sync::Arc;
@@ -107,8 +107,7 @@ impl Issuer {
             let mut changes = vec![(key, Some(value))];
             if let Some(held) = known.get(host).filter(|held| held.key_hash != record.key_hash) {
                 // Together with the new line, and before it: whoever has that knows that the former bearer is out.
-                let mark = removed_key(&held.key_hash).zip(Value::text(host).ok());
-                changes.splice(0..0, mark.map(|(key, value)| (key, Some(value))));
+                changes.splice(0..0, removed_mark(host, held));
             }
             let inherits = known.get(host).is_some_and(|held| held.id != id);
             if inherits {

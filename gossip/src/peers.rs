@@ -60,11 +60,21 @@ impl<B: Backend> Driver<B> {
                     "the peer passes on a line of the roster that a removal has overtaken: the present one is written again");
                 self.overwrite(key, stamp);
             }
-            Event::Forced { peer, keys, count } => {
+            Event::Forced {
+                peer,
+                relayed,
+                keys,
+                count,
+            } => {
                 self.status.update(&peer, |status| status.forced += count);
-                let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
                 let more = count.saturating_sub(u64::try_from(keys.len()).unwrap_or(count));
-                tracing::info!(%peer, ?keys, more, count, "an administrator wrote in another owner's name");
+                let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
+                if relayed {
+                    tracing::warn!(%peer, ?keys, more, count,
+                        "the peer passes on what an administrator wrote in another owner's name: nothing proves who it was");
+                } else {
+                    tracing::info!(%peer, ?keys, more, count, "an administrator wrote in another owner's name");
+                }
             }
             Event::Skipped { peer, count } => {
                 tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");

@@ -8,7 +8,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Key, NodeId, NodeRecord, NodeState, REMOVED_PREFIX, Table, Value, View,
-    decode_entry, encode_entry, is_removed, node_record, removed_key, roster,
+    decode_entry, encode_entry, is_removed, node_record, removed_mark, roster,
 };
 use std::net::SocketAddr;
 
@@ -126,11 +126,8 @@ fn unmarked(table: &Table) -> Vec<Change> {
         .into_iter()
         .filter(|(_, record)| record.state == NodeState::Left)
         .filter(|(_, record)| !is_removed(table, &record.key_hash));
-    left.filter_map(|(host, record)| {
-        let value = Value::text(&host).ok()?;
-        Some((removed_key(&record.key_hash)?, Some(value)))
-    })
-    .collect()
+    left.filter_map(|(host, record)| removed_mark(&host, &record))
+        .collect()
 }
 
 /// After a crash of the whole host others still hold that its data plane runs: as long as it has not said so again to this
@@ -204,7 +201,7 @@ pub(crate) fn unpack_payload(payload: &[u8]) -> Result<Vec<Entry>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{Table, testing::entry};
+    use mars_meta_model::testing::entry;
 
     #[test]
     fn a_payload_reads_back_and_holds_name_and_roster_only() {

@@ -2,7 +2,10 @@
 //!
 //! The owner rule is enforced at the first hop, where the peer is the writer. What a peer relays is trusted, with three
 //! exceptions: it must be a member of the resource, it must not speak in the receiver's own name, and nobody but the
-//! receiver writes the receiver's own keys.
+//! receiver writes the receiver's own keys. The third does not hold for an administrator's override, which is reported
+//! instead.
+//!
+//! Lines of the roster are looked at whoever sends them: none of them undoes a removal.
 
 use crate::limits::FORMER_LIFE_LEAD_NS;
 use crate::topology::Topology;
@@ -41,8 +44,10 @@ pub enum Denial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Take,
-    /// Taken, and reported: an administrator's override.
+    /// Taken, and reported: an administrator's override that this peer wrote, or that was imported.
     TakeForced,
+    /// The same, but whether it was written by whom it names has to be taken on trust: the peer passes it on.
+    TakeRelayed,
     Refuse(Denial),
     /// Refused, and what is held is to be written anew.
     Overwrite(Denial),
@@ -73,13 +78,12 @@ pub(crate) fn judge<T>(
         return judge_own(config, ctx, entry);
     }
     let first_hop = topology.id_of(host) == Some(entry.origin);
-    if entry.forced {
-        let report = first_hop || entry.origin == NodeId::IMPORTED;
-        return if report {
-            Verdict::TakeForced
-        } else {
-            Verdict::Take
-        };
+    // What the owner rule says of a peer is not asked of an administrator's override: it is taken, and seen.
+    if entry.forced && (first_hop || entry.origin == NodeId::IMPORTED) {
+        return Verdict::TakeForced;
+    }
+    if !config.owner_rules {
+        return Verdict::Take;
     }
     // Its membership may have come in the same message, or in the one before.
     let entering = |res: &str| member_key(res, host).is_some_and(|key| incoming.contains_key(&key));
@@ -95,6 +99,17 @@ pub(crate) fn judge<T>(
         if !was_member(ctx.view, &res, host, at) && !entering(&res) {
             return Verdict::Refuse(Denial::Outsider(res.into()));
         }
+    }
+    if entry.forced {
+        // An override of a third node is passed on like anything else, also to the owner of the key: it cannot be told
+        // from one that was made up, but whoever makes one up is seen here. What the peer owns it has taken itself.
+        let proven = topology.is_active(entry.origin)
+            && entry_trespass(ctx.view, entry, host).is_none();
+        return if proven {
+            Verdict::Take
+        } else {
+            Verdict::TakeRelayed
+        };
     }
     let (family, owner, _) = classify(&entry.key);
     let mine = family.owner == Owner::Host && owner == Some(config.host.as_str());

@@ -35,7 +35,7 @@ pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{
     NodeRecord, NodeState, ParseNodeRecordError, REMOVED_PREFIX, is_removed, node_record, removal,
-    removed_hash, removed_key, roster, roster_key,
+    removed_hash, removed_key, removed_mark, roster, roster_key,
 };
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
 pub use store::{Store, View, Write};

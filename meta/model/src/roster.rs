@@ -162,15 +162,23 @@ pub fn is_removed(view: &(impl View + ?Sized), key_hash: &[u8; 32]) -> bool {
     entry.is_some_and(|entry| !entry.is_tombstone())
 }
 
+/// What says that a node was removed for ever: key and value. The text form of the value is `v1 id=UUID host=HOST`, for the
+/// human reader; that there is one is enough.
+#[must_use]
+pub fn removed_mark(host: &str, record: &NodeRecord) -> Option<(Key, Option<Value>)> {
+    let text = format!("v1 id={} host={host}", record.id);
+    Some((removed_key(&record.key_hash)?, Some(Value::text(&text).ok()?)))
+}
+
 /// The changes that remove a node for ever: to be written as one batch.
 #[must_use]
 pub fn removal(host: &str, record: &NodeRecord) -> Vec<(Key, Option<Value>)> {
     let mut left = record.clone();
     left.state = NodeState::Left;
-    let mark = removed_key(&record.key_hash).zip(Value::text(host).ok());
     let line = roster_key(host).zip(Value::text(&left.to_string()).ok());
-    let both = [mark, line].into_iter().flatten();
-    both.map(|(key, value)| (key, Some(value))).collect()
+    let line = line.map(|(key, value)| (key, Some(value)));
+    let both = [removed_mark(host, record), line];
+    both.into_iter().flatten().collect()
 }
 
 /// The line as it counts: one of a node that was removed says *left*.

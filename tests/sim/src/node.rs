@@ -34,7 +34,8 @@ pub struct SimNode {
     pub mutation: Mutation,
     /// How fast its tombstones go; takes effect with the next start.
     pub collect: Option<Paces>,
-    /// It left the cluster for good: it is not started again, and nothing is asked of it.
+    /// It left the cluster for good, or was removed: nothing is asked of it. It is not started again by itself, but may
+    /// still run.
     pub gone: bool,
     pub(crate) disk: Disk,
     pub(crate) wall: Wall,
@@ -209,6 +210,7 @@ impl SimNode {
             boot,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: self.collect,
+            owner_rules: self.mutation != Mutation::TakesForeignKeys,
             seed: boot,
             spawner: runtime.spawner(),
             joins: None,
@@ -301,7 +303,7 @@ impl SimNode {
     ) -> Result<Vec<Entry>, WriteError> {
         let store = self.store().expect("a node that writes must run");
         // As the command line does: what belongs to others is written as an override.
-        let honest = self.mutation != Mutation::WritesForeignKeys;
+        let honest = !self.mutation.writes_foreign_keys();
         let foreign = honest
             && store.with_table(|table| {
                 changes.iter().any(|(key, _)| {

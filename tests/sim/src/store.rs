@@ -10,7 +10,9 @@ use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
 use mars_meta_model::collect::{Collected, Task};
-use mars_meta_model::{Entry, Key, NodeId, Table, View, member_key, resources, roster, testing};
+use mars_meta_model::{
+    Entry, Key, NodeId, REMOVED_PREFIX, Table, View, member_key, resources, roster, testing,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -211,6 +213,16 @@ fn everybody_is_member(entries: &[Entry]) -> Table {
     table
 }
 
+/// The fault of [`Mutation::ForgetsRemovals`].
+fn nobody_was_removed(entries: Vec<Entry>) -> Table {
+    let mut table = Table::new();
+    let mark = |entry: &Entry| entry.key.as_str().starts_with(REMOVED_PREFIX);
+    for entry in entries.into_iter().filter(|entry| !mark(entry)) {
+        table.merge(entry);
+    }
+    table
+}
+
 fn refused(received: Vec<Entry>, merged: &Merged) -> Vec<Entry> {
     let results = received.into_iter().zip(&merged.results);
     let far = results.filter(|(_, result)| **result == MergeResult::TooFarAhead);
@@ -229,9 +241,15 @@ impl Inner {
         }
     }
 
-    fn publish(&mut self, entries: Vec<Entry>, source: Source) {
+    fn publish(&mut self, mut entries: Vec<Entry>, source: Source) {
         if entries.is_empty() {
             return;
+        }
+        if self.whose.mutation == Mutation::NoCoalescing {
+            for entry in entries.iter_mut() {
+                let once = format!("{}-{}", entry.key, entry.stamp.as_nanos());
+                entry.key = Key::parse(&once).unwrap();
+            }
         }
         let batch = Arc::new(Applied { entries, source });
         self.listeners.retain(|listener| {
@@ -303,6 +321,9 @@ impl Backend for SimStore {
         let job = Job::Reassert { key, above };
         for done in inner.core.commit_group(wall, vec![job], |_| {})? {
             if let Done::Applied(committed) = done {
+                let (node, entries) = (inner.whose.index, committed.entries.clone());
+                let event = || Event::Reasserted { node, entries };
+                inner.whose.journal.record(event);
                 inner.publish(committed.entries, Source::Local);
             }
         }
@@ -310,8 +331,11 @@ impl Backend for SimStore {
     }
 
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {
-        if self.lock().whose.mutation == Mutation::KeepsEverything {
-            return look(&everybody_is_member(&self.entries()));
+        let mutation = self.lock().whose.mutation;
+        match mutation {
+            Mutation::KeepsEverything => return look(&everybody_is_member(&self.entries())),
+            Mutation::ForgetsRemovals => return look(&nobody_was_removed(self.entries())),
+            _ => {}
         }
         self.with_table(|table| look(table))
     }

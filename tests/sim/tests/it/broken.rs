@@ -58,6 +58,7 @@ fn all_rules_have_a_test() {
         "no_loss",
         "drift_bound",
         "owners",
+        "removed_stays_out",
         "scopes",
         "bounded_queues",
         "equal_maps",
@@ -152,6 +153,28 @@ fn what_is_written_in_the_name_of_others_is_taken_by_nobody_and_would_be_found()
         let broken = rules.step(&world).unwrap_err();
         assert!(broken.contains("owners: hosta took"), "{broken}");
     });
+}
+
+#[test]
+fn a_door_that_takes_foreign_keys_is_found() {
+    caught("owners", Mutation::TakesForeignKeys, None, &[]);
+}
+
+#[test]
+fn removed_nodes_that_come_back_are_found() {
+    let actions = [(Action::Expel, 10), (Action::MoveRemoved, 10)];
+    caught(
+        "removed_stays_out",
+        Mutation::ForgetsRemovals,
+        None,
+        &actions,
+    );
+}
+
+#[test]
+fn queues_that_hold_a_key_more_than_once_are_found() {
+    let actions = [(Action::Burst, 10)];
+    caught("bounded_queues", Mutation::NoCoalescing, Some(1), &actions);
 }
 
 #[test]
