@@ -5,6 +5,7 @@ use crate::control::DaemonControl;
 use crate::issue::Issuer;
 use crate::roster::publish_self;
 use crate::state::StateDir;
+use crate::status::Exclusion;
 use crate::tokens::Tokens;
 use crate::witness::{self, Witness};
 use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status};
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Gossip that is running.
 struct Session {
@@ -310,6 +312,12 @@ impl Daemon {
         addr
     }
 
+    /// Whether this node is out of its cluster.
+    pub(crate) fn exclusion(&self) -> Option<Exclusion> {
+        self.identity()?;
+        self.status.exclusion((Instant::now(), self.meta.clock().0))
+    }
+
     /// Whether the authority of the cluster lies on this node.
     pub(crate) fn holds_authority(&self) -> bool {
         self.state.identity().join(ClusterCa::KEY_FILE).exists()
@@ -336,6 +344,7 @@ impl Daemon {
         publish_self(self, &identity, addr, first).await?;
         refill::show_alarm(self).await?;
         let joins: Arc<dyn crate::JoinHandler> = Arc::new(Issuer {
+            host: self.config.host.clone(),
             authority: self.authority.clone(),
             turn: Arc::default(),
             meta: self.meta.clone(),

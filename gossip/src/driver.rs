@@ -107,6 +107,10 @@ pub struct Driver<B: Backend> {
     observed: BTreeMap<String, Timestamp>,
     /// Keys of which forged entries were seen, with the greatest stamp.
     pub(crate) forged: BTreeMap<Key, Timestamp>,
+    /// The active nodes of the roster, as last looked at.
+    pub(crate) members: BTreeMap<String, NodeId>,
+    /// It was said that this node is out of the cluster.
+    pub(crate) told_out: bool,
     max_ahead_ns: u64,
     to_store: mpsc::Sender<ToStore>,
     to_driver: mpsc::Sender<Fresh>,
@@ -196,6 +200,8 @@ impl<B: Backend> Driver<B> {
             lives_seen: None,
             observed: BTreeMap::new(),
             forged: BTreeMap::new(),
+            members: BTreeMap::new(),
+            told_out: false,
             max_ahead_ns: config.max_ahead_ns,
             to_store,
             to_driver,
@@ -333,6 +339,7 @@ impl<B: Backend> Driver<B> {
             self.event(event);
         }
         self.look_up_lives();
+        self.tell_standing();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
                 self.endpoint.clone(),

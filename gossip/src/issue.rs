@@ -1,7 +1,7 @@
 //! Admitting nodes: the issuer's side of joining.
 
 use crate::JoinHandler;
-use crate::authority::Authority;
+use crate::authority::{Authority, is_holder};
 use crate::roster::{pack_payload, pack_survey};
 use crate::tokens::Tokens;
 use mars_gossip_net::join::{Grant, JoinRequest, Refusal, serve_join};
@@ -17,6 +17,8 @@ use std::sync::Arc;
 /// Signs for those who know a token.
 #[derive(Clone)]
 pub(crate) struct Issuer {
+    /// Name of this node.
+    pub(crate) host: String,
     pub(crate) authority: Authority,
     /// One at a time: two joiners under one name do not both find it free.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
@@ -28,7 +30,9 @@ impl JoinHandler for Issuer {
     fn serve(&self, connection: Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let issuer = self.clone();
         Box::pin(async move {
-            let Some(ca) = issuer.authority.get() else {
+            let host = issuer.host.as_str();
+            let holder = issuer.meta.with_table(|table| is_holder(table, host));
+            let Some(ca) = issuer.authority.get().filter(|_| holder) else {
                 connection.close(
                     CloseCode::NotAllowed,
                     "this node does not hold the authority of the cluster",
@@ -72,7 +76,9 @@ impl Issuer {
             return Err(Refusal::NameTaken);
         }
         let ended = |held: &NodeRecord| held.key_hash == key && held.state == NodeState::Left;
-        if self.meta.with_table(|table| is_removed(table, &key)) || known.get(host).is_some_and(ended) {
+        if self.meta.with_table(|table| is_removed(table, &key))
+            || known.get(host).is_some_and(ended)
+        {
             return Err(Refusal::BadRequest(
                 "the key of this node was removed from the cluster, which is final: remove the folder 'identity' in its \
                  state folder, and join with a new key"
@@ -105,7 +111,10 @@ impl Issuer {
             let (key, value) =
                 line.ok_or_else(|| Refusal::BadRequest("no roster line can be made".to_owned()))?;
             let mut changes = vec![(key, Some(value))];
-            if let Some(held) = known.get(host).filter(|held| held.key_hash != record.key_hash) {
+            if let Some(held) = known
+                .get(host)
+                .filter(|held| held.key_hash != record.key_hash)
+            {
                 // Together with the new line, and before it: whoever has that knows that the former bearer is out.
                 changes.splice(0..0, removed_mark(host, held));
             }

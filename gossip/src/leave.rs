@@ -1,5 +1,6 @@
 //! Leaving a cluster.
 
+use crate::authority::to_admit;
 use crate::control::no_cluster;
 use crate::daemon::Daemon;
 use crate::limits::LEAVE_SPREAD_TIMEOUT;
@@ -31,7 +32,10 @@ pub(crate) async fn leave_cluster(daemon: &Arc<Daemon>, force: bool) -> Result<(
         .any(|(name, record)| name != host && active(record));
     daemon
         .meta
-        .apply(farewell(daemon, host, *identity.key_hash().as_bytes()), true)
+        .apply(
+            farewell(daemon, host, *identity.key_hash().as_bytes()),
+            true,
+        )
         .await
         .map_err(|error| failed(&error))?;
     if others {
@@ -84,7 +88,7 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
             "marsadm leave-resource first, or --force",
         );
     }
-    if daemon.authority.get().is_some() {
+    if to_admit(daemon).is_ok() {
         return refuse(
             format!(
                 "{host} holds the authority of the cluster: without it nobody could join any more"

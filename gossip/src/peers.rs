@@ -2,13 +2,16 @@
 
 use crate::driver::Link;
 use crate::limits::{FORGED_MAX, LIVES_SOON};
-use crate::link::{Greeted, LinkIo, LinkReport, start};
+use crate::link::{Greeted, LinkIo, LinkReport, is_refused, start};
 use crate::session::Fresh;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection};
 use mars_gossip_proto::{Ending, Event};
 use mars_lamport::Timestamp;
-use mars_meta_model::Key;
+use mars_meta_model::{
+    Key, NodeId, NodeRecord, NodeState, is_removed, node_record, roster, roster_key,
+};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 impl<B: Backend> Driver<B> {
@@ -93,6 +96,72 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Whether the roster as this node has it names this node.
+    fn look_at_own_line(&mut self) {
+        let Some(identity) = self.endpoint.identity() else {
+            return;
+        };
+        let (own, key) = (identity.key_hash(), &self.hello.host);
+        let lost = self.backend.with_view(|view| {
+            let line = node_record(view, key);
+            if is_removed(view, own.as_bytes()) {
+                return Some("the roster says so".to_owned());
+            }
+            let line = line?;
+            if line.key_hash != *own.as_bytes() {
+                return Some(format!("its name belongs to node {} now", line.id));
+            }
+            (line.state == NodeState::Left).then(|| "the roster says so".to_owned())
+        });
+        self.status.set_lost(lost);
+    }
+
+    /// Says once that this node is out of the cluster, and once that it is in it again.
+    pub(crate) fn tell_standing(&mut self) {
+        let (now, wall) = (Instant::now(), self.backend.clock().0);
+        let out = self.status.exclusion((now, wall));
+        if out.is_some() == self.told_out {
+            return;
+        }
+        self.told_out = out.is_some();
+        match out {
+            Some(out) => tracing::error!(
+                host = self.hello.host,
+                reason = out.reason,
+                "this node is no longer in the cluster: shared keys are not written here; marsadm leave-cluster --force, \
+                 then join again with a new token"
+            ),
+            None => tracing::warn!(
+                host = self.hello.host,
+                "this node is in the cluster after all"
+            ),
+        }
+    }
+
+    /// Says who came to an end, of all that the roster named as active before.
+    fn tell_removed(&mut self) {
+        let known = self.backend.with_view(|view| roster(view));
+        let active = |record: &NodeRecord| record.state == NodeState::Active;
+        let now: BTreeMap<String, NodeId> = known
+            .iter()
+            .filter(|(_, record)| active(record))
+            .map(|(host, record)| (host.clone(), record.id))
+            .collect();
+        for (host, id) in &self.members {
+            if now.get(host) == Some(id) {
+                continue;
+            }
+            let since = self.backend.with_view(|view| {
+                let key = roster_key(host)?;
+                Some(view.entry(&key)?.stamp)
+            });
+            let since = since.map_or_else(String::new, |stamp| stamp.to_string());
+            let bearer = now.get(host).map(ToString::to_string);
+            tracing::warn!(host, %id, since, bearer, "a node is no longer in the cluster");
+        }
+        self.members = now;
+    }
+
     /// What is held of the key is to be written anew.
     fn overwrite(&mut self, key: Key, stamp: Timestamp) {
         if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
@@ -103,6 +172,8 @@ impl<B: Backend> Driver<B> {
 
     /// Reads from the core whom to be connected with, and drops who left.
     pub(crate) fn refresh_targets(&mut self) {
+        self.look_at_own_line();
+        self.tell_removed();
         let neighbours = self.core.neighbours();
         let wanted = |host: &str| neighbours.iter().any(|n| n.host == host);
         let others: Vec<String> = self.core.others().map(str::to_owned).collect();
@@ -194,6 +265,9 @@ impl<B: Backend> Driver<B> {
             LinkReport::Sent => self.core.handle_sent(host),
             LinkReport::Down(reason, ending) => {
                 tracing::info!(peer = host, reason, "connection lost");
+                let link = self.links.get(host);
+                let refuses = link.is_some_and(|link| is_refused(&link.connection));
+                self.status.update(host, |status| status.refuses = refuses);
                 self.drop_link(host, CloseCode::Done, &reason, ending);
                 self.dials.ended(host);
             }
@@ -203,8 +277,16 @@ impl<B: Backend> Driver<B> {
     pub(crate) fn fresh(&mut self, fresh: Fresh) {
         match fresh {
             Fresh::Greeted(greeted) => self.up(*greeted),
-            Fresh::DialFailed { host, reason } => {
+            Fresh::DialFailed {
+                host,
+                reason,
+                refused,
+            } => {
                 self.dials.ended(&host);
+                // Of a peer that does not answer nothing is known that is newer.
+                if refused {
+                    self.status.update(&host, |status| status.refuses = true);
+                }
                 if !self.links.contains_key(&host) {
                     tracing::debug!(peer = host, reason, "no connection");
                     self.status
@@ -249,6 +331,7 @@ impl<B: Backend> Driver<B> {
         let wall = self.backend.clock().0;
         self.status.update(&host, |status| {
             status.connected = true;
+            status.refuses = false;
             status.synced = false;
             status.error = None;
             status.heard_ns = Some(wall);

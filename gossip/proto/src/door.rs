@@ -103,8 +103,8 @@ pub(crate) fn judge<T>(
     if entry.forced {
         // An override of a third node is passed on like anything else, also to the owner of the key: it cannot be told
         // from one that was made up, but whoever makes one up is seen here. What the peer owns it has taken itself.
-        let proven = topology.is_active(entry.origin)
-            && entry_trespass(ctx.view, entry, host).is_none();
+        let proven =
+            topology.is_active(entry.origin) && entry_trespass(ctx.view, entry, host).is_none();
         return if proven {
             Verdict::Take
         } else {
@@ -165,8 +165,10 @@ fn is_outdated(view: &dyn View, entry: &Entry) -> bool {
         is_removed(view, &new.key_hash),
         is_removed(view, &held.key_hash),
     );
-    let throws_out =
-        !(active(&new) && !new_removed) && active(&held) && !held_removed && new.key_hash != held.key_hash;
+    let throws_out = !(active(&new) && !new_removed)
+        && active(&held)
+        && !held_removed
+        && new.key_hash != held.key_hash;
     throws_out || (active(&new) && new_removed && !active(&held))
 }
 

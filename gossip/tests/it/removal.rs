@@ -1,9 +1,9 @@
 //! A removal is final, also if the one who was removed has not heard of it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use crate::node::{Node, eventually, free_addr};
-use mars_meta_api::{ErrorCode, Request, Response};
-use mars_meta_model::{NodeRecord, NodeState, removal};
+use mars_meta_api::{ErrorCode, RemovedInfo, Request, Response};
+use mars_meta_model::{Key, NodeRecord, NodeState, Value, removal};
 use tempfile::tempdir;
 
 async fn line(node: &Node, host: &str) -> NodeRecord {
@@ -15,6 +15,16 @@ async fn remove(node: &Node, host: &str) {
     let record = line(node, host).await;
     let changes = removal(host, &record);
     node.client.apply(changes, false).await.unwrap();
+}
+
+async fn is_out(node: &Node) -> RemovedInfo {
+    eventually(&format!("{} knows that it is out", node.host), || async {
+        match node.call(Request::Node).await {
+            Ok(Response::Node(info)) => info.removed,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await
 }
 
 /// Host b is removed on a while b and c are away; b comes back at another address, meets c only, and says so to it. Then a
@@ -29,7 +39,8 @@ async fn removed_behind_its_back(reused: bool) {
         assert_eq!(node.join(&a.token(1).await).await, Ok(Response::Done));
     }
     old.connected("hostc").await;
-    c.sees("roster/hostb", Some(&line(&old, "hostb").await.to_string())).await;
+    c.sees("roster/hostb", Some(&line(&old, "hostb").await.to_string()))
+        .await;
     let (dir_old, dir_c) = (old.stop().await, c.stop().await);
     remove(&a, "hostb").await;
     let mut new = None;
@@ -167,13 +178,80 @@ async fn a_removed_node_leaves_by_force_and_joins_again() {
         (!peer.connected).then_some(())
     })
     .await;
+    // Its operator is told, and nothing is promised to programs that would reach nobody.
+    let out = is_out(&b).await;
+    assert!(out.since_ns > 0 && !out.reason.is_empty(), "{out:?}");
+    let write = |key: &str| {
+        let change = (Key::parse(key).unwrap(), Some(Value::text("1").unwrap()));
+        b.client
+            .apply([change], key.starts_with("userspace/insist"))
+    };
+    let error = write("userspace/x").await.unwrap_err().to_string();
+    assert!(error.contains("no longer in the cluster"), "{error}");
+    write("userspace/insisted").await.unwrap();
+    write("actual-hostb/own").await.unwrap();
     let left = b.call(Request::LeaveCluster { force: true }).await;
     assert_eq!(left, Ok(Response::Done));
     assert_eq!(b.join(&a.token(1).await).await, Ok(Response::Done));
     a.connected("hostb").await;
     b.set("userspace/x", "1").await;
     a.sees("userspace/x", Some("1")).await;
+    let Ok(Response::Node(info)) = b.call(Request::Node).await else {
+        panic!("no answer");
+    };
+    assert_eq!(info.removed, None);
     for node in [a, b] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_the_authority_over_is_the_only_one_to_admit() {
+    let [at_a, at_b, at_first, at_second] = [11, 12, 13, 14].map(free_addr);
+    let a = Node::start_at("hosta", tempdir().unwrap(), at_a).await;
+    a.create_cluster().await;
+    let b = Node::start_at("hostb", tempdir().unwrap(), at_b).await;
+    assert_eq!(b.join(&a.token(1).await).await, Ok(Response::Done));
+    a.connected("hostb").await;
+    let Ok(Response::Token(key)) = a.call(Request::ExportAuthority).await else {
+        panic!("no key");
+    };
+    // Apart, each admits a node of the same name: neither can know.
+    let old_token = a.token(2).await;
+    let dir_a = a.stop().await;
+    let import = Request::ImportAuthority { key };
+    assert_eq!(b.call(import).await, Ok(Response::Done));
+    let first = Node::start_at("hosty", tempdir().unwrap(), at_first).await;
+    assert_eq!(first.join(&b.token(1).await).await, Ok(Response::Done));
+    let (dir_first, dir_b) = (first.stop().await, b.stop().await);
+    let a = Node::start_at("hosta", dir_a, at_a).await;
+    let second = Node::start_at("hosty", tempdir().unwrap(), at_second).await;
+    let joined = second.join(&old_token).await;
+    assert_eq!(joined, Ok(Response::Done));
+    let b = Node::start_at("hostb", dir_b, at_b).await;
+    a.connected("hostb").await;
+    // From now on only the new holder does, whatever token.
+    a.sees("defaults/ca-host", Some("hostb")).await;
+    let ask = Request::JoinToken {
+        ttl_secs: 60,
+        uses: 1,
+    };
+    let (code, text) = a.call(ask).await.unwrap_err();
+    assert_eq!(code, ErrorCode::Refused);
+    assert!(
+        text.contains("taken over") && text.contains("hostb"),
+        "{text}"
+    );
+    let c = Node::start("hostc").await;
+    c.join(&old_token).await.unwrap_err();
+    assert_eq!(c.join(&b.token(1).await).await, Ok(Response::Done));
+    // Of the two bearers the later one has the name, and the other one is told.
+    b.connected("hosty").await;
+    let first = Node::start_at("hosty", dir_first, at_first).await;
+    is_out(&first).await;
+    second.set("userspace/x", "1").await;
+    b.sees("userspace/x", Some("1")).await;
+    for node in [a, b, c, first, second] {
         node.stop().await;
     }
 }

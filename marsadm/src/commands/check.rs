@@ -102,7 +102,14 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
         .resources
         .iter()
         .map(|res| grade(res, args))
-        .chain(alarmed.map(|_| 1))
+        .chain(
+            alarmed
+                .and_then(|node| node.alarm_severity())
+                .map(|bad| match bad {
+                    Severity::Critical => 2,
+                    _ => 1,
+                }),
+        )
         .max()
         .unwrap_or(0);
     let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");

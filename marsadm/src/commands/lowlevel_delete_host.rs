@@ -6,7 +6,9 @@ use crate::context::{Changes, Ctx, key};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::wall::now;
-use mars_meta_model::{Key, NodeState, Table, check_host_name, member_key, removal, resources_of, roster};
+use mars_meta_model::{
+    Key, NodeState, Table, check_host_name, member_key, removal, resources_of, roster,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -243,6 +243,18 @@ pub struct NodeInfo {
     /// Epoch of the cluster's clock.
     #[serde(default)]
     pub epoch: u16,
+    /// The cluster has removed this node, or its name belongs to another one now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<RemovedInfo>,
+}
+
+/// That a node is out of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedInfo {
+    /// System clock (ns since the epoch) when it was noticed.
+    pub since_ns: u64,
+    /// How it is known.
+    pub reason: String,
 }
 
 /// What is known of another node (and of this one).

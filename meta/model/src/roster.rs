@@ -167,7 +167,10 @@ pub fn is_removed(view: &(impl View + ?Sized), key_hash: &[u8; 32]) -> bool {
 #[must_use]
 pub fn removed_mark(host: &str, record: &NodeRecord) -> Option<(Key, Option<Value>)> {
     let text = format!("v1 id={} host={host}", record.id);
-    Some((removed_key(&record.key_hash)?, Some(Value::text(&text).ok()?)))
+    Some((
+        removed_key(&record.key_hash)?,
+        Some(Value::text(&text).ok()?),
+    ))
 }
 
 /// The changes that remove a node for ever: to be written as one batch.

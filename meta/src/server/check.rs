@@ -66,7 +66,8 @@ fn reserved(key: &Key, value: Option<&Value>) -> Result<(), ApiError> {
         return Err(ApiError::new(ErrorCode::Refused, message)
             .with_hint("marsadm clock epoch begins a new one; read docs/clock.md first"));
     }
-    if key.as_str().starts_with(REMOVED_PREFIX) && (value.is_none() || removed_hash(key).is_none()) {
+    if key.as_str().starts_with(REMOVED_PREFIX) && (value.is_none() || removed_hash(key).is_none())
+    {
         let message = format!("key '{key}' is to say that a node was removed, which is final");
         return Err(ApiError::new(ErrorCode::Refused, message).with_hint(
             "the machine joins again with a new key: marsadm leave-cluster --force there, then join-cluster",

@@ -68,7 +68,9 @@ pub fn change(key: &str, value: Option<&str>) -> Change {
 /// Whether nodes or members of resources are named by this key.
 fn decides_who(key: &Key) -> bool {
     let text = key.as_str();
-    ["roster/", REMOVED_PREFIX, "directory/"].iter().any(|prefix| text.starts_with(prefix))
+    ["roster/", REMOVED_PREFIX, "directory/"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
 }
 
 /// `hosta` to `hostz`, then `host0027` and so on.
@@ -152,7 +154,10 @@ impl World {
     /// What an administrator writes who removes a node.
     #[must_use]
     pub fn removal_of(&self, node: usize) -> Vec<Change> {
-        removal(&self.nodes[node].host, &self.record(node, NodeState::Active))
+        removal(
+            &self.nodes[node].host,
+            &self.record(node, NodeState::Active),
+        )
     }
 
     /// Whether another node bears the name of this one now.
@@ -262,7 +267,12 @@ impl World {
         self.admit(admin, index, vec![mark]).map(|()| index)
     }
 
-    fn admit(&mut self, admin: usize, index: usize, mut first: Vec<Change>) -> Result<(), WriteError> {
+    fn admit(
+        &mut self,
+        admin: usize,
+        index: usize,
+        mut first: Vec<Change>,
+    ) -> Result<(), WriteError> {
         self.nodes[index].collect = Some(self.collect);
         self.nodes[index].mutation = self.nodes[admin].mutation;
         let (key, text) = self.roster_line(index, NodeState::Active);
@@ -318,7 +328,10 @@ impl World {
                 held.state == NodeState::Active && held.key_hash == record.key_hash
             })
         });
-        knows_not && self.try_write(node, vec![(key, Some(Value::text(&text).unwrap()))], false).is_ok()
+        knows_not
+            && self
+                .try_write(node, vec![(key, Some(Value::text(&text).unwrap()))], false)
+                .is_ok()
     }
 
     /// Removes a node for good: an administrator on `admin` says so in the roster, and the node is switched off. What

@@ -23,7 +23,8 @@ impl Owners {
         for entry in entries.iter().filter(|entry| !entry.forced) {
             let (family, host, _) = classify(&entry.key);
             let owner = host.and_then(|host| self.ids.get(host));
-            if family.owner == Owner::Host && owner.is_some_and(|ids| !ids.contains(&entry.origin)) {
+            if family.owner == Owner::Host && owner.is_some_and(|ids| !ids.contains(&entry.origin))
+            {
                 return Err(format!(
                     "{} took {}, written by node {}",
                     world.nodes[node].host, entry.key, entry.origin.0

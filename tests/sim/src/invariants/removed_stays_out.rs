@@ -49,9 +49,9 @@ impl Invariant for RemovedStaysOut {
                     let line = table.entry(&roster_key(&other.host)?)?;
                     line.text()?.parse().ok()
                 });
-                let own = line.as_ref().is_some_and(|line| {
-                    line.key_hash == *other.identity().key_hash().as_bytes()
-                });
+                let own = line
+                    .as_ref()
+                    .is_some_and(|line| line.key_hash == *other.identity().key_hash().as_bytes());
                 let active = line.is_some_and(|line| line.state == NodeState::Active);
                 if other.gone && own && active {
                     return Err(format!("{} has {} as active", node.host, other.host));
