@@ -9,7 +9,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
-use mars_meta_model::collect::{Collected, Task};
+use mars_meta_model::collect::{Collected, Ledger, Task};
 use mars_meta_model::{
     Entry, Key, NodeId, REMOVED_PREFIX, Table, View, member_key, resources, roster, testing,
 };
@@ -213,6 +213,26 @@ fn everybody_is_member(entries: &[Entry]) -> Table {
     table
 }
 
+/// The fault of [`Mutation::NoCoalescing`]: what was queued under the name of a change is found all the same.
+struct Uncoalesced<'t>(&'t Table);
+
+impl View for Uncoalesced<'_> {
+    fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.0.entry(key).or_else(|| {
+            let (key, _) = key.as_str().rsplit_once('-')?;
+            self.0.entry(&Key::parse(key).ok()?)
+        })
+    }
+
+    fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
+        self.0.scan(prefix)
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        self.0.ledger()
+    }
+}
+
 /// The fault of [`Mutation::ForgetsRemovals`].
 fn nobody_was_removed(entries: Vec<Entry>) -> Table {
     let mut table = Table::new();
@@ -335,6 +355,9 @@ impl Backend for SimStore {
         match mutation {
             Mutation::KeepsEverything => return look(&everybody_is_member(&self.entries())),
             Mutation::ForgetsRemovals => return look(&nobody_was_removed(self.entries())),
+            Mutation::NoCoalescing => {
+                return self.with_table(|table| look(&Uncoalesced(table)));
+            }
             _ => {}
         }
         self.with_table(|table| look(table))

@@ -401,7 +401,7 @@ fn what_is_refused_for_a_membership_not_known_yet_is_taken_when_it_is() {
     let member = mars_meta_model::testing::entry(
         "directory/r/member-c",
         Some("storage"),
-        crate::net::START,
+        START,
         99,
     );
     let node = net.nodes.get_mut("c").unwrap();

@@ -31,7 +31,7 @@ pub(crate) enum Rules {
     ParksFromStaleRoster,
     /// A context is learnt from though the contents differ, as after a session that was cut half-way.
     LearnsHalf,
-    /// A resource is cut whatever is known of who its members are.
+    /// Whoever has made no claim yet is not waited for, and it is not asked since when the members are known.
     CutsWithoutJoiner,
 }
 

@@ -114,7 +114,7 @@ fn wrong_rules_are_found_out() {
 fn each_guard_is_needed() {
     for (rules, from, count, dangers) in [
         (Rules::ParksFromStaleRoster, 0, 100, ALL[2]),
-        (Rules::LearnsHalf, 0, 100, ALL[0]),
+        (Rules::LearnsHalf, 0, 100, ALL[3]),
         (Rules::CutsWithoutJoiner, 0, 300, ALL[3]),
     ] {
         let (sum, bad) = campaign(from, count, rules, dangers);

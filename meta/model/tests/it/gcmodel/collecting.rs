@@ -53,7 +53,13 @@ impl World {
             let mut reach = reach;
             match self.rules {
                 Rules::ParksFromStaleRoster => voters.members = voters.voting.clone(),
-                Rules::CutsWithoutJoiner => reach = Timestamp::from_nanos(u64::MAX),
+                Rules::CutsWithoutJoiner => {
+                    reach = Timestamp::from_nanos(u64::MAX);
+                    let known = self.mark(node, &scope).slots;
+                    let asked = |id: &NodeId| *id == Self::id(node) || known.contains_key(id);
+                    voters.voting.retain(asked);
+                    voters.members.retain(asked);
+                }
                 _ => {}
             }
             if !voters.voting.contains(&Self::id(node)) {
