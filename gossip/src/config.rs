@@ -1,5 +1,6 @@
 //! What a daemon is told, and why it ends.
 
+use crate::SummaryPaces;
 use crate::driver::DriverError;
 use mars_gossip_net::{BindError, IdentityError};
 use mars_lamport::DEFAULT_MAX_AHEAD;
@@ -33,6 +34,8 @@ pub struct Config {
     pub max_ahead_ns: u64,
     /// How fast tombstones go; `None`: never.
     pub collect: Option<Paces>,
+    /// How often all nodes are told what this host's replicas are.
+    pub summaries: SummaryPaces,
 }
 
 impl Config {
@@ -50,6 +53,7 @@ impl Config {
             data_advertise: listen,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: Some(Paces::default()),
+            summaries: SummaryPaces::default(),
         }
     }
 }

@@ -5,11 +5,11 @@ use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
 use crate::{authority, collection, create, guard, join, leave, merge};
 use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
-use mars_meta::{Answer, Change, Control};
+use mars_meta::{Answer, Change, Control, Follow};
 use mars_meta_api::{
     ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, RemovedInfo, Secret,
 };
-use mars_meta_model::{NodeState, current_epoch, roster};
+use mars_meta_model::{FEATURE_LEVEL, NodeState, cluster_level, current_epoch, members, roster};
 use std::sync::Arc;
 
 pub(crate) struct DaemonControl(pub(crate) Arc<Daemon>);
@@ -32,6 +32,7 @@ const fn state(life: NodeLife) -> PeerState {
 impl DaemonControl {
     fn node_info(&self) -> NodeInfo {
         let daemon = &self.0;
+        let level = daemon.meta.with_table(cluster_level);
         NodeInfo {
             host: daemon.config.host.clone(),
             node_id: daemon.meta.node().to_string(),
@@ -47,6 +48,10 @@ impl DaemonControl {
                 since_ns: out.since_ns,
                 reason: out.reason,
             }),
+            feature_level: level.level,
+            feature_level_own: FEATURE_LEVEL,
+            held_back_by: level.held_back_by,
+            watchers: u32::try_from(daemon.status.load().watchers).unwrap_or(u32::MAX),
         }
     }
 
@@ -183,6 +188,20 @@ impl Control for DaemonControl {
             return Some(self.0.meta.clock().0);
         }
         self.0.status.heard(host)
+    }
+
+    fn follow(&self, res: &str) -> Result<Option<Box<dyn Follow>>, ApiError> {
+        let daemon = &self.0;
+        let members = daemon.meta.with_table(|table| members(table, res));
+        if members.contains_key(&daemon.config.host) || daemon.identity().is_none() {
+            return Ok(None);
+        }
+        if members.is_empty() {
+            let message = format!("there is no resource {res}");
+            return Err(ApiError::new(ErrorCode::BadRequest, message));
+        }
+        let follower = daemon.status.follow(res)?;
+        Ok(Some(Box::new(follower)))
     }
 
     fn hosts(&self) -> Vec<String> {

@@ -9,8 +9,9 @@ use crate::status::Exclusion;
 use crate::tokens::Tokens;
 use crate::witness::{self, Witness};
 use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status};
-use crate::{refill, roster_copy};
+use crate::{refill, roster_copy, summaries};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
+use mars_gossip_proto::Dialect;
 use mars_meta::{
     ApiListener, Change, Meta, MetaConfig, OpenError, ServerConfig, SledError, allow_uids, serve,
 };
@@ -357,6 +358,7 @@ impl Daemon {
             max_ahead_ns: self.config.max_ahead_ns,
             collect: self.config.collect,
             owner_rules: true,
+            dialect: Dialect::Present,
             seed: self.meta.boot(),
             spawner: Arc::new(|task| {
                 tokio::spawn(task);
@@ -374,6 +376,12 @@ impl Daemon {
         tokio::spawn(witness::follow(
             self.state.witness(),
             self.meta.clone(),
+            stopped.clone(),
+        ));
+        tokio::spawn(summaries::follow(
+            self.meta.clone(),
+            self.config.host.clone(),
+            self.config.summaries,
             stopped.clone(),
         ));
         tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));

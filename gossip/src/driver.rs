@@ -8,7 +8,7 @@ use crate::merger::{self, FromStore, ToStore};
 use crate::session::{self, Fresh};
 use crate::{Backend, Changes, ClockVerdict, Status};
 use mars_gossip_net::{CloseCode, Connection, Endpoint};
-use mars_gossip_proto::{Body, Config, Ctx, FEATURES, Gossip, Hello, Message, WIRE_VERSION};
+use mars_gossip_proto::{Body, Config, Ctx, Dialect, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
 use mars_meta_model::collect::{Collected, Paces};
@@ -40,6 +40,8 @@ pub struct DriverConfig {
     pub max_ahead_ns: u64,
     /// How fast tombstones go; `None`: never.
     pub collect: Option<Paces>,
+    /// The wire version that is spoken: [`Dialect::Present`], but in tests of upgrades.
+    pub dialect: Dialect,
     /// Varies waiting times between nodes.
     pub seed: u64,
     /// As in the protocol's [`Config::owner_rules`]: `true` but in simulations of a fault.
@@ -96,6 +98,7 @@ pub struct Driver<B: Backend> {
     pub(crate) status: Status,
     pub(crate) spawner: Spawner,
     pub(crate) hello: Hello,
+    pub(crate) dialect: Dialect,
     began: Instant,
     pub(crate) links: BTreeMap<String, Link>,
     pub(crate) next_number: u64,
@@ -149,6 +152,7 @@ impl<B: Backend> Driver<B> {
         proto.max_ahead_ns = config.max_ahead_ns;
         proto.collect = config.collect;
         proto.owner_rules = config.owner_rules;
+        proto.features = config.dialect.features();
         (proto.boot, proto.born_ns) = (config.boot, stamp.as_nanos());
         let core = backend.with_view(|view| {
             let ctx = Ctx {
@@ -161,8 +165,8 @@ impl<B: Backend> Driver<B> {
         });
         let hello = Hello {
             wire_min: WIRE_VERSION,
-            wire_max: WIRE_VERSION,
-            features: FEATURES,
+            wire_max: config.dialect.wire_max(),
+            features: config.dialect.features(),
             cluster: cluster.to_string(),
             host: config.host,
             node: config.node.to_string(),
@@ -182,6 +186,7 @@ impl<B: Backend> Driver<B> {
                 backend: backend.clone(),
                 hello: hello.clone(),
                 spawner: Arc::clone(&config.spawner),
+                dialect: config.dialect,
                 to_driver: to_driver.clone(),
             },
         )));
@@ -192,6 +197,7 @@ impl<B: Backend> Driver<B> {
             status,
             spawner: config.spawner,
             hello,
+            dialect: config.dialect,
             began: Instant::now(),
             links: BTreeMap::new(),
             next_number: 0,
@@ -242,6 +248,7 @@ impl<B: Backend> Driver<B> {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), DriverError> {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut wanted = self.status.foreign().wanted_changes();
         loop {
             self.drain();
             self.status.set_load(self.core.load());
@@ -255,6 +262,10 @@ impl<B: Backend> Driver<B> {
                 change = inputs.changes.next() => self.changed(change)?,
                 Some((host, number, message)) = inputs.messages.recv(), if self.has_room() => {
                     self.message(&host, number, message);
+                }
+                Ok(()) = wanted.changed() => {
+                    let wanted = self.status.foreign().wanted();
+                    self.with_core(|core, ctx| core.handle_watches(ctx, &wanted));
                 }
                 () = sleep_until(due) => self.with_core(|core, ctx| core.handle_timeout(ctx)),
             }
@@ -326,7 +337,7 @@ impl<B: Backend> Driver<B> {
         });
         for (host, message) in datagrams {
             if let Some(link) = self.links.get(&host) {
-                send_datagram(&link.connection, &message);
+                send_datagram(&link.connection, self.dialect, &message);
             }
         }
         for (host, message) in messages {
@@ -338,13 +349,21 @@ impl<B: Backend> Driver<B> {
         while let Some(event) = self.core.poll_event() {
             self.event(event);
         }
+        while let Some(news) = self.core.poll_news() {
+            self.status.foreign().take(news);
+        }
         self.look_up_lives();
         self.tell_standing();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
                 self.endpoint.clone(),
                 self.greeting(),
-                session::Target { host, addrs, key },
+                session::Target {
+                    host,
+                    addrs,
+                    key,
+                    dialect: self.dialect,
+                },
                 self.to_driver.clone(),
             );
             (self.spawner)(Box::pin(dial));

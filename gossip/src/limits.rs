@@ -43,6 +43,15 @@ pub const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How soon others can read that something has changed about who lives.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
 
+/// From the start of a daemon to its first look at what its replicas are: the data plane tells its state anew.
+pub const SUMMARY_SETTLE: Duration = Duration::from_secs(10);
+/// From a change of a resource's keys to the look at the summary of the replica.
+pub const SUMMARY_SOON: Duration = Duration::from_secs(2);
+/// Least time between two writes of a replica's summary, whatever its state does.
+pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the summaries are looked at when nothing changes.
+pub const SUMMARY_LOOK: Duration = Duration::from_secs(30);
+
 /// How soon the local API is asked again whether it answers, when the daemon starts.
 pub const SIGN_RETRY: Duration = Duration::from_millis(50);
 /// How long the driver may take for a turn before it counts as hanging. An idle one turns every [`IDLE_MAX`].

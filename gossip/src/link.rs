@@ -4,7 +4,7 @@ use crate::limits::HELLO_TIMEOUT;
 use bytes::Bytes;
 use mars_gossip_net::{CloseCode, Connection, FrameReceiver, FrameSender};
 use mars_gossip_proto::limits::{FRAME_LEN_MAX, WINDOW};
-use mars_gossip_proto::{Body, Ending, Hello, Message, decode, encode};
+use mars_gossip_proto::{Body, Dialect, Ending, Hello, Message};
 use mars_lamport::Timestamp;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(crate) struct Greeted {
     /// Its greeting.
     pub(crate) hello: Hello,
     pub(crate) connection: Connection,
+    dialect: Dialect,
     sender: FrameSender,
     receiver: FrameReceiver,
 }
@@ -54,8 +55,10 @@ pub(crate) fn is_refused(connection: &Connection) -> bool {
 }
 
 /// Sends a message that may get lost.
-pub(crate) fn send_datagram(connection: &Connection, message: &Message) {
-    let (kind, body) = encode(message);
+pub(crate) fn send_datagram(connection: &Connection, dialect: Dialect, message: &Message) {
+    let Some((kind, body)) = dialect.encode_datagram(message) else {
+        return;
+    };
     let mut bytes = Vec::with_capacity(body.len() + 1);
     bytes.push(kind);
     bytes.extend_from_slice(&body);
@@ -73,7 +76,7 @@ fn limit() -> u32 {
 /// roster does not name this node.
 pub(crate) async fn greet(
     connection: Connection,
-    ours: &Hello,
+    (ours, dialect): (&Hello, Dialect),
     stamp: Timestamp,
 ) -> Result<Greeted, (String, bool)> {
     let certified = connection.peer().map(|peer| (peer.name.clone(), peer.node));
@@ -86,8 +89,8 @@ pub(crate) async fn greet(
         }
         .map_err(|error| error.to_string())?;
         let body = Body::Hello(ours.clone());
-        send(&mut sender, &Message { stamp, body }).await?;
-        match receive(&mut receiver).await? {
+        send(&mut sender, dialect, &Message { stamp, body }).await?;
+        match receive(&mut receiver, dialect).await? {
             None => Err("the peer closed without a greeting".to_owned()),
             Some(Message {
                 body: Body::Hello(hello),
@@ -113,6 +116,7 @@ pub(crate) async fn greet(
             host: name,
             hello,
             connection,
+            dialect,
             sender,
             receiver,
         }),
@@ -124,20 +128,25 @@ pub(crate) async fn greet(
     }
 }
 
-async fn send(sender: &mut FrameSender, message: &Message) -> Result<(), String> {
-    let (kind, body) = encode(message);
-    let sent = sender.send(kind, 0, Bytes::from(body)).await;
-    sent.map_err(|error| error.to_string())
+async fn send(sender: &mut FrameSender, dialect: Dialect, message: &Message) -> Result<(), String> {
+    for (kind, body) in dialect.encode(message) {
+        let sent = sender.send(kind, 0, Bytes::from(body)).await;
+        sent.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// The next message that is understood.
-async fn receive(receiver: &mut FrameReceiver) -> Result<Option<Message>, String> {
+async fn receive(
+    receiver: &mut FrameReceiver,
+    dialect: Dialect,
+) -> Result<Option<Message>, String> {
     loop {
         let frame = receiver.read_frame().await;
         let Some(frame) = frame.map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        match decode(frame.kind, &frame.body) {
+        match dialect.decode(frame.kind, &frame.body) {
             Ok(Some(message)) => return Ok(Some(message)),
             // Of a later version.
             Ok(None) => {}
@@ -171,19 +180,20 @@ pub(crate) fn start(
         messages,
     } = io;
     let connection = greeted.connection.clone();
+    let dialect = greeted.dialect;
     spawner(Box::pin(write_messages(
-        greeted.sender,
+        (greeted.sender, dialect),
         queue,
         greeted.connection.clone(),
         (host.clone(), number, reports.clone()),
     )));
     spawner(Box::pin(read_datagrams(
-        greeted.connection.clone(),
+        (greeted.connection.clone(), dialect),
         (host.clone(), number),
         messages.clone(),
     )));
     spawner(Box::pin(async move {
-        let reason = read_messages(greeted.receiver, &host, number, &messages).await;
+        let reason = read_messages((greeted.receiver, dialect), &host, number, &messages).await;
         let reason = match greeted.connection.close_reason() {
             Some(error) => error.to_string(),
             None => reason,
@@ -198,13 +208,13 @@ pub(crate) fn start(
 }
 
 async fn write_messages(
-    mut sender: FrameSender,
+    (mut sender, dialect): (FrameSender, Dialect),
     mut queue: mpsc::Receiver<Message>,
     connection: Connection,
     (host, number, reports): (String, u64, mpsc::Sender<(String, u64, LinkReport)>),
 ) {
     while let Some(message) = queue.recv().await {
-        if let Err(reason) = send(&mut sender, &message).await {
+        if let Err(reason) = send(&mut sender, dialect, &message).await {
             // The reading task notices and reports.
             connection.close(CloseCode::Protocol, &reason);
             return;
@@ -218,7 +228,7 @@ async fn write_messages(
 
 /// Hands datagrams on as long as there is room: they may get lost.
 async fn read_datagrams(
-    connection: Connection,
+    (connection, dialect): (Connection, Dialect),
     (host, number): (String, u64),
     messages: mpsc::Sender<(String, u64, Message)>,
 ) {
@@ -226,7 +236,7 @@ async fn read_datagrams(
         let Some((kind, body)) = bytes.split_first() else {
             continue;
         };
-        match decode(*kind, body) {
+        match dialect.decode(*kind, body) {
             Ok(Some(message)) => {
                 let sent = messages.try_send((host.clone(), number, message));
                 if matches!(sent, Err(mpsc::error::TrySendError::Closed(_))) {
@@ -244,13 +254,13 @@ async fn read_datagrams(
 }
 
 async fn read_messages(
-    mut receiver: FrameReceiver,
+    (mut receiver, dialect): (FrameReceiver, Dialect),
     host: &str,
     number: u64,
     messages: &mpsc::Sender<(String, u64, Message)>,
 ) -> String {
     loop {
-        match receive(&mut receiver).await {
+        match receive(&mut receiver, dialect).await {
             Ok(Some(message)) => {
                 let sent = messages.send((host.to_owned(), number, message)).await;
                 if sent.is_err() {

@@ -174,7 +174,10 @@ impl<B: Backend> Driver<B> {
     pub(crate) fn refresh_targets(&mut self) {
         self.look_at_own_line();
         self.tell_removed();
-        let neighbours = self.core.neighbours();
+        let mut neighbours = self.core.neighbours();
+        let own: Vec<String> = neighbours.iter().map(|n| n.host.clone()).collect();
+        let watched = self.core.watch_sources().into_iter();
+        neighbours.extend(watched.filter(|source| !own.contains(&source.host)));
         let wanted = |host: &str| neighbours.iter().any(|n| n.host == host);
         let others: Vec<String> = self.core.others().map(str::to_owned).collect();
         let named = |host: &str| others.binary_search_by(|o| o.as_str().cmp(host)).is_ok();
@@ -182,10 +185,11 @@ impl<B: Backend> Driver<B> {
         self.status.retain(named);
         for host in &others {
             self.status.know(host);
-            let neighbour = wanted(host);
+            let neighbour = own.contains(host);
+            let tried = wanted(host);
             self.status.update(host, |status| {
                 status.neighbour = neighbour;
-                if !neighbour {
+                if !tried {
                     // Nobody tries any more.
                     status.error = None;
                 }

@@ -7,8 +7,9 @@ use mars_gossip_net::Identity;
 use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, NodeId, NodeRecord, NodeState, REMOVED_PREFIX, Table, Value, View,
-    decode_entry, encode_entry, is_removed, node_record, removed_mark, roster,
+    EPOCH_PREFIX, Entry, FEATURE_LEVEL, Key, LEVEL_PREFIX, NodeId, NodeLevel, NodeRecord,
+    NodeState, REMOVED_PREFIX, Table, Value, View, decode_entry, encode_entry, is_removed,
+    node_record, removed_mark, roster,
 };
 use std::net::SocketAddr;
 
@@ -96,7 +97,12 @@ pub(crate) async fn publish_self(
             .with_table(|table| table.text(key).map(str::to_owned))
     };
     let version = env!("CARGO_PKG_VERSION");
+    let level = NodeLevel {
+        level: FEATURE_LEVEL,
+        version: version.to_owned(),
+    };
     for (key, value) in [
+        (format!("{LEVEL_PREFIX}{host}"), level.to_string()),
         (format!("ips/ip-{host}"), meta_addr.ip().to_string()),
         (format!("actual-{host}/marsadm-version"), version.to_owned()),
     ] {

@@ -3,7 +3,7 @@
 use crate::link::{Greeted, Spawner, greet};
 use crate::{Backend, JoinHandler};
 use mars_gossip_net::{Alpn, CloseCode, ConnectError, Endpoint, KeyHash};
-use mars_gossip_proto::Hello;
+use mars_gossip_proto::{Dialect, Hello};
 use mars_lamport::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub(crate) struct Greeter<B> {
     pub(crate) backend: B,
     pub(crate) hello: Hello,
     pub(crate) spawner: Spawner,
+    pub(crate) dialect: Dialect,
     pub(crate) to_driver: mpsc::Sender<Fresh>,
 }
 
@@ -46,9 +47,10 @@ pub(crate) async fn accept_all<B: Backend>(
                 let (mut hello, to_driver) = (greeter.hello.clone(), greeter.to_driver.clone());
                 let (wall, stamp) = greeter.backend.clock();
                 hello.wall = wall;
+                let dialect = greeter.dialect;
                 (greeter.spawner)(Box::pin(async move {
                     let from = connection.remote_addr();
-                    match greet(connection, &hello, stamp).await {
+                    match greet(connection, (&hello, dialect), stamp).await {
                         // The driver may be gone.
                         Ok(greeted) => {
                             let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;
@@ -77,6 +79,7 @@ pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) addrs: Vec<SocketAddr>,
     pub(crate) key: [u8; 32],
+    pub(crate) dialect: Dialect,
 }
 
 /// Tries all addresses of a peer once.
@@ -91,7 +94,7 @@ pub(crate) async fn dial(
     for addr in &target.addrs {
         let expected = Some(KeyHash::from_bytes(target.key));
         match endpoint.connect(*addr, Alpn::Gossip, expected).await {
-            Ok(connection) => match greet(connection, &hello, stamp).await {
+            Ok(connection) => match greet(connection, (&hello, target.dialect), stamp).await {
                 Ok(greeted) => {
                     // The driver may be gone.
                     let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;

@@ -1,9 +1,12 @@
 //! What the driver knows of its peers, for others to read.
 
 use crate::ClockVerdict;
+use crate::foreign::{Follower, Foreign};
 use crate::limits::EXCLUDED_AFTER;
 use mars_gossip_proto::{Lives, Load, NodeLife};
 use mars_lamport::Timestamp;
+use mars_meta_api::ApiError;
+use mars_meta_model::Entry;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +79,7 @@ pub struct Status {
     /// What the own roster says against this node.
     lost: Arc<Mutex<Option<String>>>,
     noticed: Arc<Mutex<Noticed>>,
+    foreign: Foreign,
 }
 
 impl Default for Status {
@@ -89,6 +93,7 @@ impl Default for Status {
             lives: Arc::default(),
             lost: Arc::default(),
             noticed: Arc::default(),
+            foreign: Foreign::default(),
         }
     }
 }
@@ -235,6 +240,24 @@ impl Status {
 
     pub(crate) fn set_lives(&self, lives: Lives) {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
+    }
+
+    pub(crate) const fn foreign(&self) -> &Foreign {
+        &self.foreign
+    }
+
+    /// Sees a resource that this node is no member of, as long as the reader lives.
+    ///
+    /// # Errors
+    /// Too many resources are followed.
+    pub fn follow(&self, res: &str) -> Result<Follower, ApiError> {
+        self.foreign.follow(res)
+    }
+
+    /// What is held of a followed resource now, and the member that tells; `None` if nobody follows it.
+    #[must_use]
+    pub fn followed(&self, res: &str) -> Option<(Vec<Entry>, Option<String>)> {
+        self.foreign.held(res)
     }
 
     pub(crate) fn set_synced(&self) {

@@ -29,6 +29,7 @@ pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, W
 pub use ledger::Grave;
 pub use node::{Meta, Ticket};
 pub use server::{
-    Access, Answer, ApiListener, BindError, Control, ServerConfig, allow_uids, serve,
+    Access, Answer, ApiListener, BindError, Control, Follow, FollowEvent, Following, ServerConfig,
+    allow_uids, serve,
 };
 pub use sled_store::{SledError, SledStore, aside_name, set_aside};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::ControllerFactory;
+use quinn::congestion::{ControllerFactory, CubicConfig};
 use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, IdleTimeout, MtuDiscoveryConfig, Runtime, TransportConfig,
     VarInt,
@@ -15,7 +15,9 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use crate::alpn::Alpn;
 use crate::endpoint::BindError;
 use crate::identity::Identity;
-use crate::limits::{HANDSHAKE_TIMEOUT, STRANGER_STREAMS, STRANGER_WINDOW};
+use crate::limits::{
+    HANDSHAKE_TIMEOUT, METADATA_INITIAL_WINDOW, STRANGER_STREAMS, STRANGER_WINDOW,
+};
 use crate::policy::{AllowMembers, PeerPolicy};
 
 /// Memory one authenticated connection may take, and streams it may have.
@@ -41,9 +43,9 @@ impl Windows {
     /// For metadata: one stream of small messages, and datagrams of some ten bytes. A node has some ten to thirty such
     /// connections, whatever the size of the cluster.
     pub const METADATA: Self = Self {
-        stream_receive: 256 << 10,
-        receive: 384 << 10,
-        send: 384 << 10,
+        stream_receive: 512 << 10,
+        receive: 640 << 10,
+        send: 640 << 10,
         uni_streams: 4,
         bidi_streams: 4,
         datagram_receive: 4 << 10,
@@ -114,7 +116,7 @@ impl EndpointConfig {
             packet_threshold: 3,
             time_threshold: 9.0 / 8.0,
             ack_delay: Some(ACK_DELAY),
-            congestion: None,
+            congestion: Some(Arc::new(eager())),
         }
     }
 
@@ -139,6 +141,7 @@ impl EndpointConfig {
         config.packet_threshold = 16;
         config.time_threshold = 2.0;
         config.ack_delay = None;
+        config.congestion = None;
         config
     }
 
@@ -210,6 +213,13 @@ impl EndpointConfig {
             .max_concurrent_bidi_streams(VarInt::from_u32(STRANGER_STREAMS));
         Ok(Arc::new(t))
     }
+}
+
+/// The library's own congestion control, with a larger first window.
+fn eager() -> CubicConfig {
+    let mut config = CubicConfig::default();
+    config.initial_window(METADATA_INITIAL_WINDOW);
+    config
 }
 
 fn ack_frequency(delay: Duration) -> AckFrequencyConfig {

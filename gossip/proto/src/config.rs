@@ -1,7 +1,7 @@
 //! What the core is told and what it reports.
 
-use crate::Denial;
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
+use crate::{Denial, FEATURES};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{Key, NodeId, View};
@@ -29,6 +29,8 @@ pub struct Config {
     pub born_ns: u64,
     /// Whether it is asked who may write what and who passes it on. Simulations switch it off to show that it is missed.
     pub owner_rules: bool,
+    /// Abilities of this node, those of its greeting: what it does not have, it does not use with others.
+    pub features: u64,
 }
 
 impl Config {
@@ -45,6 +47,7 @@ impl Config {
             collect: Some(Paces::default()),
             born_ns: u64::MAX,
             owner_rules: true,
+            features: FEATURES,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::overlay::Overlay;
 use crate::peer::{Peer, Why};
 use crate::recon::floor;
 use crate::topology::Topology;
+use crate::watching::Watching;
 use crate::{
     Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, fingerprint,
 };
@@ -54,6 +55,7 @@ pub struct Gossip {
     /// The peer served last, so that the next one is served next.
     turn: String,
     pub(crate) collecting: Collecting,
+    pub(crate) watching: Watching,
 }
 
 impl Gossip {
@@ -78,6 +80,7 @@ impl Gossip {
             events: VecDeque::new(),
             turn: String::new(),
             collecting: Collecting::new(ctx),
+            watching: Watching::default(),
         };
         core.handle_reload(ctx);
         core.rewire(ctx);
@@ -104,6 +107,7 @@ impl Gossip {
         // Which changes were missed is not known.
         self.arrivals.forget();
         self.refresh_topology(ctx);
+        self.tell_watchers_all(ctx);
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
             if let Some(peer) = self.peers.get_mut(&host) {
@@ -122,13 +126,15 @@ impl Gossip {
         peer.volatile_next = ctx.now;
         peer.digest_due = ctx.now.saturating_add(self.interval());
         peer.node.clone_from(&hello.node);
-        (peer.boot, peer.features, peer.keep) = (hello.boot, hello.features, true);
+        let features = hello.features & self.config.features;
+        (peer.boot, peer.features, peer.keep) = (hello.boot, features, true);
         self.peers.insert(host.to_owned(), peer);
         self.heard.insert(host.to_owned(), ctx.wall);
         self.send_clock(ctx, host);
         self.push_uncompared(ctx, host, |_| true);
         self.resume(ctx, host, hello);
         self.link_up(ctx, host, hello.boot);
+        self.watch_up(ctx, host);
     }
 
     /// Sends a peer what has changed since all was equal with it, and compares afterwards; or, if that is not known,
@@ -178,6 +184,7 @@ impl Gossip {
         self.collecting.forget(host);
         if self.peers.remove(host).is_some() {
             self.link_down(ctx, host, ending);
+            self.watch_down(ctx, host);
         }
     }
 
@@ -200,6 +207,9 @@ impl Gossip {
             Body::Brief(brief) => self.on_brief(ctx, host, &brief),
             Body::Prints(groups) => self.on_prints(ctx, host, groups),
             Body::Lists(sets) => self.on_items(ctx, host, sets),
+            Body::Watch(watch) => self.on_watch(ctx, host, &watch),
+            Body::News(news) => self.on_news(ctx, host, news),
+            Body::Unserved(lines) => self.on_unserved(ctx, host, &lines),
             Body::Bye(reason) => self.event(Event::Bye {
                 peer: host.to_owned(),
                 reason,
@@ -377,6 +387,8 @@ impl Gossip {
     pub fn handle_timeout(&mut self, ctx: &Ctx<'_>) {
         self.flush_volatile(ctx.now);
         self.collect_timeout(ctx);
+        self.check_served(ctx.now);
+        self.check_watches(ctx);
         let acceptable = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
         let hosts: Vec<String> = self.peers.keys().cloned().collect();
         for host in hosts {
@@ -419,12 +431,13 @@ impl Gossip {
     pub fn poll_timeout(&self) -> Option<u64> {
         let due = |peer: &Peer| {
             let volatile = (!peer.volatile.is_empty()).then_some(peer.volatile_next);
-            let others = [peer.quick_due, volatile].into_iter().flatten().min();
+            let others = [peer.quick_due, volatile, peer.served.due()];
+            let others = others.into_iter().flatten().min();
             others.map_or(peer.digest_due, |other| other.min(peer.digest_due))
         };
         let peers = self.peers.values().map(due).min();
         let collect = self.config.collect.map(|_| self.collecting.due);
-        [peers, self.overlay_due(), collect]
+        [peers, self.overlay_due(), collect, self.watching.due()]
             .into_iter()
             .flatten()
             .min()
@@ -476,8 +489,8 @@ impl Gossip {
 
     /// Whether further messages can be taken in: as long as not too many entries wait to be merged.
     #[must_use]
-    pub const fn wants_messages(&self) -> bool {
-        self.pending_merge < PENDING_MERGE_MAX
+    pub fn wants_messages(&self) -> bool {
+        self.pending_merge < PENDING_MERGE_MAX && self.watching.has_room()
     }
 
     pub(crate) const fn pending_merge(&self) -> usize {

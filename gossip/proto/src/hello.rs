@@ -9,8 +9,10 @@ pub const WIRE_VERSION: u16 = 1;
 pub const FEATURE_OVERLAY: u64 = 1;
 /// Bit of [`Hello::features`]: the sender reads compact comparisons (types 14 and 15).
 pub const FEATURE_COMPACT: u64 = 2;
+/// Bit of [`Hello::features`]: the sender reads watches of resources from outside (types 25 to 27).
+pub const FEATURE_WATCH: u64 = 4;
 /// All abilities of this program.
-pub const FEATURES: u64 = FEATURE_OVERLAY | FEATURE_COMPACT;
+pub const FEATURES: u64 = FEATURE_OVERLAY | FEATURE_COMPACT | FEATURE_WATCH;
 
 /// First message in both directions. Unknown fields of later versions are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@
 mod arrivals;
 mod collect;
 mod config;
+mod dialect;
 mod door;
 mod gossip;
 mod hello;
@@ -29,21 +30,27 @@ mod reach;
 mod reader;
 mod recon;
 mod rings;
+mod serving;
 mod spread;
 mod topology;
+mod watching;
 mod wire;
 
 pub use config::{Config, Ctx, Ending, Event, Liveness, MergeOutcome, NodeLife};
+pub use dialect::Dialect;
 pub use door::Denial;
 pub use gossip::Gossip;
-pub use hello::{FEATURE_COMPACT, FEATURE_OVERLAY, FEATURES, Hello, HelloError, WIRE_VERSION};
+pub use hello::{
+    FEATURE_COMPACT, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES, Hello, HelloError, WIRE_VERSION,
+};
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};
 pub use links::{LinkKind, LinkNote};
 pub use lives::Lives;
 pub use load::Load;
 pub use rings::Rings;
 pub use topology::Neighbour;
+pub use watching::{Lost, WatchEvent, WatchNews};
 pub use wire::{
-    BelowLine, Body, Brief, Context, DecodeError, Digest, ItemSet, MarkLine, Message, PrintGroup,
-    RangeSum, Want, decode, encode,
+    BelowLine, Body, Brief, Context, DecodeError, Digest, ItemSet, MarkLine, Message, News,
+    PrintGroup, RangeSum, Unserved, Want, WatchRequest, decode, encode,
 };

@@ -46,6 +46,8 @@ pub const RETELL_NS: u64 = 60_000_000_000;
 pub const RETELL_MAX_NS: u64 = 3_600_000_000_000;
 /// Range groups in one compact message.
 pub const PRINT_GROUPS_MAX: usize = 512;
+/// So many of them are sent in one: the peer answers the first ones while the others are on their way.
+pub const PRINT_GROUPS_SENT: usize = 128;
 /// Keys in a scope beyond which a comparison begins with 256 parts instead of 16.
 pub const WIDE_START: u32 = 65_536;
 
@@ -73,6 +75,21 @@ pub const ARRIVALS_MAX: usize = 65_536;
 pub const CURSORS_MAX: usize = 4096;
 /// Foreign volatile entries of the global scope that are known as passed on.
 pub const RELAYED_MAX: usize = 65_536;
+
+/// Resources that one node watches without being a member, and that one member tells one node of.
+pub const WATCH_SCOPES_MAX: usize = 16;
+/// Nodes that one member tells of resources that they are no members of; further ones are sent to another member.
+pub const WATCHERS_MAX: usize = 32;
+/// Keys that wait for one watcher, hence the greatest resource that can be watched.
+pub const WATCH_KEYS_MAX: usize = 16_384;
+/// News of watched resources that wait for the shell, beyond which no message is to be handed in.
+pub const NEWS_MAX: usize = 64;
+/// How long a watch lasts that is not renewed: 30 s. It is renewed after a third of that.
+pub const WATCH_LEASE_NS: u64 = 30_000_000_000;
+/// How long a watched member may take to tell anything, before another one is asked: 5 s.
+pub const WATCH_PATIENCE_NS: u64 = 5_000_000_000;
+/// A member that did not tell is not asked again for so long: 5 s.
+pub const WATCH_AVOID_NS: u64 = 5_000_000_000;
 
 /// Longest name of a resource on the wire in bytes.
 pub const SCOPE_NAME_MAX: usize = 255;

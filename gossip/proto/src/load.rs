@@ -13,6 +13,8 @@ pub struct Load {
     pub refused: usize,
     /// Events that nobody asked for.
     pub events: usize,
+    /// Nodes that are told of resources which they are no members of.
+    pub watchers: usize,
     /// Sum over all durable entries of all scopes.
     pub held: Summary,
 }
@@ -24,6 +26,7 @@ impl Gossip {
         let mut load = Load {
             merging: self.pending_merge(),
             events: self.pending_events(),
+            watchers: self.watchers(),
             ..Load::default()
         };
         for peer in self.peers.values() {

@@ -6,6 +6,7 @@ use crate::limits::{
     CONTROL_MAX, FAST_ROUNDS_MAX, ITEM_SETS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
 };
 use crate::links::LinkKey;
+use crate::serving::ServedAll;
 use crate::{Body, ScopeIndex, Want};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Scope, scope_of};
@@ -124,6 +125,8 @@ pub(crate) struct Peer {
     pub(crate) marks_equal: bool,
     /// What it is thought to know of the marks.
     pub(crate) told: BTreeMap<Scope, Told>,
+    /// What it is told of resources that it is no member of.
+    pub(crate) served: ServedAll,
 }
 
 /// Refused entries of one scope by key hash and key.
@@ -176,7 +179,11 @@ impl Peer {
 
     /// Number of keys and messages that wait.
     pub(crate) fn queued(&self) -> usize {
-        self.push.len() + self.repair.len() + self.volatile.len() + self.control.len()
+        self.push.len()
+            + self.repair.len()
+            + self.volatile.len()
+            + self.control.len()
+            + self.served.queued()
     }
 
     /// Whether nothing waits to be sent.
@@ -185,6 +192,7 @@ impl Peer {
             && self.repair.is_empty()
             && self.control.is_empty()
             && self.links.is_empty()
+            && !self.served.has_news()
     }
 
     /// A repair is going on: compare again when it has become quiet.

@@ -3,7 +3,9 @@
 //! The same comparison as with [`Body::Ranges`] and [`Body::Items`], for peers that read it.
 
 use crate::hello::FEATURE_COMPACT;
-use crate::limits::{ITEM_SETS_MAX, ITEMS_MAX, LEAF, PRINT_GROUPS_MAX, QUEUE_KEYS_MAX, WIDE_START};
+use crate::limits::{
+    ITEM_SETS_MAX, ITEMS_MAX, LEAF, PRINT_GROUPS_SENT, QUEUE_KEYS_MAX, WIDE_START,
+};
 use crate::peer::Peer;
 use crate::recon::{ALL, Indexes, floor, offer};
 use crate::wire::width;
@@ -53,7 +55,7 @@ struct Answer {
 
 impl Answer {
     fn send(self, peer: &mut Peer) {
-        for groups in self.groups.chunks(PRINT_GROUPS_MAX) {
+        for groups in self.groups.chunks(PRINT_GROUPS_SENT) {
             peer.control(Body::Prints(groups.to_vec()));
         }
         let mut batch: Vec<ItemSet> = Vec::new();

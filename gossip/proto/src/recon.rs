@@ -52,7 +52,7 @@ impl Gossip {
         Some(Brief {
             print: brief_print(&digest, collects),
             unsettled: digest.unsettled,
-            keep: self.overlay.wants(host),
+            keep: self.overlay.wants(host) || self.watching.is_source(host),
         })
     }
 
@@ -274,6 +274,8 @@ impl Gossip {
         }
         self.prune_links(ctx);
         self.rewire(ctx);
+        self.review_served();
+        self.review_watches(ctx);
     }
 
     /// Volatile entries of resources, of others that do not reach a peer by themselves: since they are no members, or since

@@ -3,7 +3,7 @@
 use crate::limits::{BATCH_BYTES, BATCH_ENTRIES_MAX, LINK_NOTES_MAX, RELAYED_MAX, REPAIR_QUIET_NS};
 use crate::links::LinkNote;
 use crate::peer::Peer;
-use crate::topology::Topology;
+use crate::serving::next_news;
 use crate::{Body, Ctx, Gossip, fingerprint};
 use mars_meta_model::{Entry, Key, NodeId, Scope, encoded_len, is_volatile, scope_of};
 use std::cmp::Ordering;
@@ -16,6 +16,7 @@ impl Gossip {
         let key = &entry.key;
         let scope = scope_of(key);
         let held = ctx.view.entry(key);
+        self.tell_watchers(ctx.now, &scope, key, held.is_some_and(is_volatile));
         let own = held.is_some_and(|held| is_volatile(held) && held.origin == self.config.node);
         if own {
             self.own_volatile.insert(key.clone());
@@ -173,17 +174,21 @@ impl Gossip {
         if !notes.is_empty() {
             return Some(Body::Links(notes));
         }
-        let batch = take_batch(ctx, topology, host, &mut peer.push);
+        let includes = |scope: &Scope| topology.includes(scope, host);
+        let batch = take_batch(ctx, includes, &mut peer.push);
         if !batch.is_empty() {
             if peer.resumed {
                 peer.quick_due = Some(ctx.now.saturating_add(REPAIR_QUIET_NS));
             }
             return Some(Body::Push(batch, 0));
         }
-        let batch = take_batch(ctx, topology, host, &mut peer.repair);
+        let batch = take_batch(ctx, includes, &mut peer.repair);
         if !batch.is_empty() {
             peer.touch(ctx.now);
             return Some(Body::Entries(batch, 0));
+        }
+        if let Some(news) = next_news(ctx, &mut peer.served) {
+            return Some(news);
         }
         if peer.is_drained() && std::mem::replace(&mut peer.dirty, false) {
             return self.digest(host, false).map(Body::Digest);
@@ -192,11 +197,10 @@ impl Gossip {
     }
 }
 
-/// Takes as many entries as one message holds.
-fn take_batch(
+/// Takes as many entries as one message holds, of the scopes that are the receiver's.
+pub(crate) fn take_batch(
     ctx: &Ctx<'_>,
-    topology: &Topology,
-    host: &str,
+    includes: impl Fn(&Scope) -> bool,
     queue: &mut BTreeSet<Key>,
 ) -> Vec<Entry> {
     let mut batch = Vec::new();
@@ -208,7 +212,7 @@ fn take_batch(
         let Some(entry) = ctx.view.entry(&key) else {
             continue;
         };
-        if !topology.includes(&scope_of(&key), host) {
+        if !includes(&scope_of(&key)) {
             continue;
         }
         bytes += encoded_len(entry);

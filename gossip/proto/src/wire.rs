@@ -3,6 +3,7 @@
 mod compact;
 mod marks;
 mod overlay;
+mod watching;
 
 use crate::Hello;
 use crate::limits::{
@@ -15,11 +16,17 @@ pub(crate) use compact::width;
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::Mark;
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
+pub(crate) use watching::{NEWS, UNSERVED, WATCH};
+pub use watching::{News, Unserved, WatchRequest};
 
 /// Version byte in front of every body.
 const BODY_VERSION: u8 = 1;
 /// Type of the message that carries the system clock.
 const KIND_CLOCK: u8 = 24;
+/// Types of messages that a later version extends in its own way.
+pub(crate) const HELLO: u8 = 1;
+pub(crate) const PUSH: u8 = 2;
+pub(crate) const ENTRIES: u8 = 7;
 const DIGEST_REPLY: u8 = 1;
 const DIGEST_BUSY: u8 = 2;
 const DIGEST_UNSETTLED: u8 = 4;
@@ -68,6 +75,12 @@ pub enum Body {
     Prints(Vec<PrintGroup>),
     /// All that the sender has in ranges, compact: of the tags the low 48 bits.
     Lists(Vec<ItemSet>),
+    /// All that the sender, who is no member, wants to be told of.
+    Watch(WatchRequest),
+    /// Entries of a resource for a node that is no member of it. They are not merged.
+    News(News),
+    /// What a watch does not get here, and why.
+    Unserved(Vec<(Scope, Unserved)>),
 }
 
 /// How far one scope was collected.
@@ -291,6 +304,18 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             compact::put_lists(&mut out, sets);
             compact::LISTS
         }
+        Body::Watch(watch) => {
+            watching::put_watch(&mut out, watch);
+            WATCH
+        }
+        Body::News(news) => {
+            watching::put_news(&mut out, news);
+            NEWS
+        }
+        Body::Unserved(lines) => {
+            watching::put_unserved(&mut out, lines);
+            UNSERVED
+        }
     };
     (kind, out)
 }
@@ -300,7 +325,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | marks::MARKS..=marks::BELOW | KIND_CLOCK)
+    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | marks::MARKS..=marks::BELOW | KIND_CLOCK..=UNSERVED)
     {
         return Ok(None);
     }
@@ -336,6 +361,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
         overlay::BRIEF => overlay::get_brief(r)?,
         compact::PRINTS => compact::get_prints(r)?,
         compact::LISTS => compact::get_lists(r)?,
+        WATCH => watching::get_watch(r)?,
+        NEWS => watching::get_news(r)?,
+        UNSERVED => watching::get_unserved(r)?,
         _ => {
             let len = r.count(BYE_TEXT_MAX, "bytes of text")?;
             let text = std::str::from_utf8(r.take(len)?);

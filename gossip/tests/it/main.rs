@@ -3,4 +3,5 @@
 mod cluster;
 mod membership;
 mod node;
+mod outside;
 mod removal;

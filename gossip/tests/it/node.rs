@@ -27,6 +27,8 @@ pub(crate) fn config(host: &str, dir: &Path) -> Config {
     let any = "127.0.0.1:0".parse().unwrap();
     let mut config = Config::new(host, dir.join("state"), dir.join("sock"), any);
     config.data_advertise = "127.0.0.1:7777".parse().unwrap();
+    config.summaries.settle = Duration::ZERO;
+    config.summaries.soon = Duration::from_millis(50);
     config
 }
 

@@ -230,23 +230,28 @@ impl Client {
         }
     }
 
+    /// Follows a resource, whether this node is a member of it or not.
+    ///
+    /// # Errors
+    /// [`CallError::Disconnected`]. A refusal is the first event.
+    pub async fn follow(&self, resource: &str) -> Result<Watch, CallError> {
+        let resource = resource.to_owned();
+        self.begin_watch(Request::Follow { resource }).await
+    }
+
     /// Starts a watch over `prefixes`.
     ///
     /// # Errors
     /// [`CallError::Disconnected`].
     pub async fn watch(&self, prefixes: &[&str]) -> Result<Watch, CallError> {
+        let prefixes = prefixes.iter().map(|p| (*p).to_owned()).collect();
+        self.begin_watch(Request::Watch { prefixes }).await
+    }
+
+    async fn begin_watch(&self, request: Request) -> Result<Watch, CallError> {
         let (sender, events) = mpsc::channel(WATCH_QUEUE_LEN);
         let id = self.register(Pending::Watch(sender))?;
-        let prefixes = prefixes.iter().map(|p| (*p).to_owned()).collect();
-        if self
-            .out
-            .send(ToServer {
-                id,
-                request: Request::Watch { prefixes },
-            })
-            .await
-            .is_err()
-        {
+        if self.out.send(ToServer { id, request }).await.is_err() {
             return Err(CallError::Disconnected);
         }
         Ok(Watch {

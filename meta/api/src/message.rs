@@ -139,6 +139,12 @@ pub enum Request {
         /// Beginnings of the keys' text; an empty one is everything.
         prefixes: Vec<String>,
     },
+    /// All entries of a resource now, then every change, also on a node that is no member of it: then as a member tells.
+    /// Answers and end as those of `Watch`; an error ends it.
+    Follow {
+        /// Name of the resource.
+        resource: String,
+    },
     /// End the watch whose request had this number.
     Unwatch {
         /// Number of the watch request.
@@ -243,6 +249,18 @@ pub struct NodeInfo {
     /// Epoch of the cluster's clock.
     #[serde(default)]
     pub epoch: u16,
+    /// Feature level of the cluster: what all its active nodes understand; 0 from a daemon that does not say.
+    #[serde(default)]
+    pub feature_level: u16,
+    /// Feature level of this daemon.
+    #[serde(default)]
+    pub feature_level_own: u16,
+    /// Hosts that keep the cluster at its level, while others have a greater one: to be upgraded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back_by: Vec<String>,
+    /// Nodes that this one tells of resources which they are no members of.
+    #[serde(default)]
+    pub watchers: u32,
     /// The cluster has removed this node, or its name belongs to another one now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedInfo>,

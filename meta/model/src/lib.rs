@@ -14,11 +14,13 @@ mod entry;
 mod epoch;
 mod extension;
 mod key;
+mod level;
 pub mod limits;
 mod owner;
 mod roster;
 mod schema;
 mod store;
+mod summary;
 mod table;
 pub mod testing;
 mod value;
@@ -32,6 +34,10 @@ pub use epoch::{
     EPOCH_GAP_NS, EPOCH_PREFIX, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
 };
 pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
+pub use level::{
+    ClusterLevel, FEATURE_LEVEL, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES, NodeLevel,
+    cluster_level, level_key, node_level, version_key,
+};
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{
     NodeRecord, NodeState, ParseNodeRecordError, REMOVED_PREFIX, is_removed, node_record, removal,
@@ -39,5 +45,9 @@ pub use roster::{
 };
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
 pub use store::{Store, View, Write};
+pub use summary::{
+    BEHIND_SECS, DiskClass, ParseSummaryError, ReplayClass, ReplicaRole, ReplicaSummary, summaries,
+    summarize, summary_key,
+};
 pub use table::Table;
 pub use value::{ParseValueError, TOMBSTONE_TEXT, Value};

@@ -94,10 +94,22 @@ pub static SCHEMA: &[Family] = &[
         "a node is storage member or guest of a resource",
     ),
     row(
+        "directory/{res}/summary-{host}",
+        Host,
+        Durable,
+        "what the replica of a host is, in coarse classes, for nodes outside of the resource",
+    ),
+    row(
         "directory/{res}/{any}",
         Member,
         Durable,
-        "summary of a resource for nodes outside of it",
+        "unknown; passed through",
+    ),
+    row(
+        "feature-level/{host}",
+        Host,
+        Durable,
+        "feature level of the host's metadata daemon, and its version",
     ),
     row(
         "parked/{host}",

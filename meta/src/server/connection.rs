@@ -6,13 +6,13 @@ use crate::limits::{ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LOGGED_KEYS_MAX};
 use crate::node::Ticket;
 use crate::server::listen::Shared;
 use crate::server::sign::SignOfLife;
-use crate::server::{check, read_requests, watch};
+use crate::server::{check, follow, read_requests, watch};
 use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES};
 use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
     Response, decode_request, encode_frame, read_body,
 };
-use mars_meta_model::Value;
+use mars_meta_model::{Value, check_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,6 +232,10 @@ impl Connection {
                 Ok(()) => return true,
                 Err(error) => Err(error),
             },
+            Request::Follow { resource } => match self.follow(id, &resource) {
+                Ok(()) => return true,
+                Err(error) => Err(error),
+            },
             Request::Unwatch { watch } => {
                 if let Some(task) = self.watches.remove(&watch) {
                     task.abort();
@@ -367,12 +371,42 @@ impl Connection {
         }
     }
 
+    /// A resource as a watch of its keys; of one that this node is no member of, as its members tell.
+    fn follow(&mut self, id: u64, res: &str) -> Result<(), ApiError> {
+        if let Err(error) = check_name(res, "resource") {
+            return Err(ApiError::new(ErrorCode::BadRequest, error.to_string()));
+        }
+        self.room_for_watch(id)?;
+        let Some(news) = self.shared.control.follow(res)? else {
+            return self.watch(id, &[format!("resource-{res}/")]);
+        };
+        let answers = self.answers.clone();
+        let task = self
+            .tasks
+            .spawn(follow::run(news, watch::Out { id, answers }));
+        self.watches.insert(id, task);
+        Ok(())
+    }
+
     fn watch(&mut self, id: u64, prefixes: &[String]) -> Result<(), ApiError> {
-        self.watches.retain(|_, task| !task.is_finished());
         if prefixes.is_empty() || prefixes.len() > WATCH_PREFIXES_MAX {
             let message = format!("a watch takes 1 to {WATCH_PREFIXES_MAX} prefixes");
             return Err(ApiError::new(ErrorCode::Limit, message));
         }
+        self.room_for_watch(id)?;
+        let prefixes: Vec<String> = prefixes
+            .iter()
+            .map(|text| check::prefix(text).map(str::to_owned))
+            .collect::<Result<_, _>>()?;
+        let (shared, answers) = (Arc::clone(&self.shared), self.answers.clone());
+        let task = self.tasks.spawn(watch::run(shared, id, prefixes, answers));
+        self.watches.insert(id, task);
+        Ok(())
+    }
+
+    /// Whether a watch of this number may begin.
+    fn room_for_watch(&mut self, id: u64) -> Result<(), ApiError> {
+        self.watches.retain(|_, task| !task.is_finished());
         if self.watches.contains_key(&id) {
             let message = format!("request number {id} is a running watch already");
             return Err(ApiError::new(ErrorCode::BadRequest, message));
@@ -382,13 +416,6 @@ impl Connection {
             return Err(ApiError::new(ErrorCode::Limit, message)
                 .with_hint("end one, or open another connection"));
         }
-        let prefixes: Vec<String> = prefixes
-            .iter()
-            .map(|text| check::prefix(text).map(str::to_owned))
-            .collect::<Result<_, _>>()?;
-        let (shared, answers) = (Arc::clone(&self.shared), self.answers.clone());
-        let task = self.tasks.spawn(watch::run(shared, id, prefixes, answers));
-        self.watches.insert(id, task);
         Ok(())
     }
 }

@@ -2,10 +2,33 @@
 
 use crate::job::Change;
 use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret};
+use mars_meta_model::Entry;
 use std::pin::Pin;
 
 /// An answer that may take a while. It is dropped unfinished if the connection of the client fails meanwhile.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>>;
+
+/// News of a resource that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FollowEvent {
+    /// Entries of a whole copy, or changes.
+    Entries(Vec<Entry>),
+    /// The copy is complete.
+    Synced,
+    /// What was told is not to be relied on: a new copy follows.
+    Lagged,
+    /// There is nothing more to be told.
+    Ended(ApiError),
+}
+
+/// The next news.
+pub type Following<'a> = Pin<Box<dyn Future<Output = FollowEvent> + Send + 'a>>;
+
+/// A reader of a resource that this node is no member of. It ends when dropped.
+pub trait Follow: Send {
+    /// The next news. Safe to cancel.
+    fn next(&mut self) -> Following<'_>;
+}
 
 /// The daemon's part of the local API: identity, peers, membership and liveness.
 pub trait Control: Send + Sync + 'static {
@@ -60,6 +83,14 @@ pub trait Control: Send + Sync + 'static {
     /// System clock (ns since the epoch) when `host` was last heard of; `None`: not since this daemon started.
     /// Must not block.
     fn liveness(&self, host: &str) -> Option<u64>;
+
+    /// Follows a resource at one of its members; `None`: the store has all of it.
+    ///
+    /// # Errors
+    /// There is no such resource, or too many are followed.
+    fn follow(&self, _res: &str) -> Result<Option<Box<dyn Follow>>, ApiError> {
+        Ok(None)
+    }
 
     /// All hosts for which [`Control::liveness`] may know something. Must not block.
     fn hosts(&self) -> Vec<String>;

@@ -4,6 +4,7 @@ mod access;
 mod check;
 mod connection;
 mod control;
+mod follow;
 mod listen;
 mod liveness;
 mod read_requests;
@@ -11,5 +12,5 @@ mod sign;
 mod watch;
 
 pub use access::{Access, allow_uids};
-pub use control::{Answer, Control};
+pub use control::{Answer, Control, Follow, FollowEvent, Following};
 pub use listen::{ApiListener, BindError, ServerConfig, serve};

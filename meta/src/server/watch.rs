@@ -85,19 +85,20 @@ fn liveness_changes(
     changed
 }
 
-struct Out {
-    id: u64,
-    answers: mpsc::Sender<FromServer>,
+/// Where the reports of one watch go.
+pub(super) struct Out {
+    pub(super) id: u64,
+    pub(super) answers: mpsc::Sender<FromServer>,
 }
 
 impl Out {
-    async fn send(&self, response: Response) -> bool {
+    pub(super) async fn send(&self, response: Response) -> bool {
         let id = self.id;
         self.answers.send(FromServer { id, response }).await.is_ok()
     }
 
     /// In as many frames as their bytes need.
-    async fn entries(&self, entries: &[Entry]) -> bool {
+    pub(super) async fn entries(&self, entries: &[Entry]) -> bool {
         let mut rest = entries;
         while !rest.is_empty() {
             let mut bytes = 0;

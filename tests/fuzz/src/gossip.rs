@@ -1,7 +1,7 @@
 //! Messages between metadata daemons.
 
 use mars_gossip_proto::limits::FRAME_LEN_MAX;
-use mars_gossip_proto::{Body, Message, decode, encode};
+use mars_gossip_proto::{Body, Message, News, decode, encode};
 use mars_meta_model::collect::Mark;
 
 /// Type of the message that travels as a datagram.
@@ -12,6 +12,7 @@ fn settled(message: Message) -> Message {
     let body = match message.body {
         Body::Push(entries, _) => Body::Push(entries, 0),
         Body::Entries(entries, _) => Body::Entries(entries, 0),
+        Body::News(news) => Body::News(News { skipped: 0, ..news }),
         other => other,
     };
     Message { body, ..message }

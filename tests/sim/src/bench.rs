@@ -1,5 +1,5 @@
 //! Figures in virtual time: how long a change takes to all nodes, what an idle cluster sends, what a cut and a crash
-//! cost in time, what connections take in memory. Each returns lines to print; what they were measured with is in them.
+//! cost in time, what a return costs, what connections take in memory. Each returns lines to print; what they were measured with is in them.
 
 mod converge;
 mod crash;
@@ -7,12 +7,14 @@ mod heal;
 mod idle;
 mod memory;
 mod percentile;
+mod rejoin;
 
 pub use converge::{Converge, converge};
 pub use crash::crash;
 pub use heal::heal;
 pub use idle::idle;
 pub use memory::memory;
+pub use rejoin::{Rejoin, Return, Returns, rejoin, returns};
 
 use crate::net::LinkQuality;
 use crate::world::World;

@@ -7,7 +7,7 @@ use crate::mutation::Mutation;
 use crate::net::Net;
 use crate::runtime::NodeRuntime;
 use crate::store::{SimStore, Whose};
-use mars_gossip::{Driver, DriverConfig, RosterPolicy, Status};
+use mars_gossip::{Dialect, Driver, DriverConfig, RosterPolicy, Status};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::{Change, WriteError};
@@ -34,6 +34,8 @@ pub struct SimNode {
     pub mutation: Mutation,
     /// How fast its tombstones go; takes effect with the next start.
     pub collect: Option<Paces>,
+    /// The wire version that it speaks; takes effect with the next start.
+    pub dialect: Dialect,
     /// It left the cluster for good, or was removed: nothing is asked of it. It is not started again by itself, but may
     /// still run.
     pub gone: bool,
@@ -76,6 +78,7 @@ impl SimNode {
             addr,
             mutation: Mutation::None,
             collect: Some(Paces::default()),
+            dialect: Dialect::Present,
             gone: false,
             disk: Disk::default(),
             wall,
@@ -211,6 +214,7 @@ impl SimNode {
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: self.collect,
             owner_rules: self.mutation != Mutation::TakesForeignKeys,
+            dialect: self.dialect,
             seed: boot,
             spawner: runtime.spawner(),
             joins: None,
@@ -289,6 +293,19 @@ impl SimNode {
         self.try_write(changes, false).expect("a disk that works")
     }
 
+    /// Whether a write is to be flagged, as the command line does: something of it belongs to others.
+    pub(crate) fn is_override(&self, changes: &[Change]) -> bool {
+        let foreign = |store: &SimStore| {
+            store.with_table(|table| {
+                changes.iter().any(|(key, _)| {
+                    let member = |res: &str| members(table, res).contains_key(&self.host);
+                    trespass(key, &self.host, member).is_some()
+                })
+            })
+        };
+        !self.mutation.writes_foreign_keys() && self.store().is_some_and(foreign)
+    }
+
     /// A local write on a disk that may fail; `forced`: in another owner's name.
     ///
     /// # Errors
@@ -301,16 +318,8 @@ impl SimNode {
         changes: Vec<Change>,
         forced: bool,
     ) -> Result<Vec<Entry>, WriteError> {
+        let foreign = self.is_override(&changes);
         let store = self.store().expect("a node that writes must run");
-        // As the command line does: what belongs to others is written as an override.
-        let honest = !self.mutation.writes_foreign_keys();
-        let foreign = honest
-            && store.with_table(|table| {
-                changes.iter().any(|(key, _)| {
-                    let member = |res: &str| members(table, res).contains_key(&self.host);
-                    trespass(key, &self.host, member).is_some()
-                })
-            });
         let entries = store.try_apply(changes, forced || foreign)?;
         self.journal.record(|| Event::Wrote {
             node: self.index,

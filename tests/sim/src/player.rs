@@ -7,13 +7,18 @@ use crate::net::{LinkFaults, LinkQuality, NetStats};
 use crate::scenario::{Action, Collection, Scenario};
 use crate::store::SimStore;
 use crate::world::{World, change, in_virtual_time};
+use mars_gossip::{Dialect, Follower};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::Change;
 use mars_meta_model::collect::Pace;
-use mars_meta_model::{Key, NodeState, Scope, View as _, encode_entry, scope_includes};
+use mars_meta_model::{
+    Entry, FEATURE_LEVEL, Key, LEVEL_OLDEST, NodeState, Scope, View as _, cluster_level,
+    encode_entry, is_volatile, scope_includes,
+};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,6 +52,16 @@ const COLLECTED: Duration = Duration::from_secs(1800);
 const BURST: u32 = 400;
 /// Nodes that join in one history.
 const JOINS_MAX: u32 = 3;
+/// Watches that are open at the same time.
+const WATCHES_MAX: usize = 4;
+/// The versions of nodes in histories of mixed versions: more old ones than later ones.
+const VERSIONS: [Dialect; 5] = [
+    Dialect::First,
+    Dialect::Former,
+    Dialect::Former,
+    Dialect::Present,
+    Dialect::Later,
+];
 /// The resource that all histories have.
 const RES: &str = "r";
 
@@ -70,6 +85,8 @@ struct Player<'a> {
     rng: ChaCha8Rng,
     done: BTreeMap<Action, u32>,
     counter: u64,
+    /// What is watched from outside; the process of the watcher may be gone.
+    watches: VecDeque<Follower>,
 }
 
 async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
@@ -78,12 +95,17 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
     world.net.set_quality(scenario.quality, scenario.faults);
     world.journal.switch_on();
     world.collect = scenario.collect.paces();
+    world.levels = scenario.mixed;
+    let mut drawn = ChaCha8Rng::seed_from_u64(scenario.seed ^ 0x0001_d1a1);
     for (index, node) in world.nodes.iter_mut().enumerate() {
         node.collect = Some(world.collect);
         if let Some((mutation, which)) = scenario.mutation
             && which.is_none_or(|which| which == index)
         {
             node.mutation = mutation;
+        }
+        if scenario.mixed {
+            node.dialect = VERSIONS[drawn.random_range(0..VERSIONS.len())];
         }
     }
     world
@@ -97,6 +119,7 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
         rng: ChaCha8Rng::seed_from_u64(scenario.seed),
         done: BTreeMap::new(),
         counter: 0,
+        watches: VecDeque::new(),
     };
     player.found();
     for _ in 0..scenario.steps {
@@ -193,9 +216,10 @@ impl Player<'_> {
             Action::Crash => self.crash(node),
             Action::CrashInCommit => {
                 let write = self.some_change(node);
+                let forced = self.world.nodes[node].is_override(&write);
                 if let Some(store) = self.world.nodes[node].store() {
                     // Nobody hears the answer.
-                    let _ = store.try_apply(write, false);
+                    let _ = store.try_apply(write, forced);
                 }
                 let net = self.world.net.clone();
                 self.world.nodes[node].crash_after_commit(&net);
@@ -224,6 +248,14 @@ impl Player<'_> {
             Action::Leave => self.leave(node),
             Action::Expel => self.expel(node),
             Action::MoveRemoved => self.move_removed(),
+            Action::Upgrade => self.upgrade(node),
+            Action::Watch => {
+                let status = self.world.nodes[node].status();
+                self.watches.extend(status.and_then(|s| s.follow(RES).ok()));
+                if self.watches.len() > WATCHES_MAX {
+                    self.watches.pop_front();
+                }
+            }
         }
     }
 
@@ -342,6 +374,15 @@ impl Player<'_> {
             let ahead = self.rng.random_range(0..1_000_000_000);
             // If the administrator's disk fails, nobody joins.
             let _ = self.world.join(admin, ahead);
+            if self.scenario.mixed
+                && let Some(node) = self.world.nodes.len().checked_sub(1)
+                && self.world.nodes[node].is_up()
+            {
+                // Who joins may be of an old version, too.
+                self.crash(node);
+                self.world.nodes[node].dialect = VERSIONS[self.rng.random_range(0..VERSIONS.len())];
+                self.world.start(node);
+            }
         }
     }
 
@@ -387,6 +428,129 @@ impl Player<'_> {
         if let Some(node) = self.some(&removed) {
             self.world.move_removed(node);
         }
+    }
+
+    /// A later version of the program over the same disk.
+    fn upgrade(&mut self, node: usize) {
+        let next = match self.world.nodes[node].dialect {
+            Dialect::First => Dialect::Former,
+            Dialect::Former => Dialect::Present,
+            Dialect::Present | Dialect::Later => Dialect::Later,
+        };
+        self.crash(node);
+        self.world.nodes[node].dialect = next;
+        self.world.start(node);
+    }
+
+    /// What the nodes that are there hold for the level of the cluster; an error while they differ from what it is.
+    fn level(&self) -> Result<u16, Broken> {
+        let there = || self.world.nodes.iter().filter(|node| !node.gone);
+        let levels = there().map(|node| node.dialect.level().unwrap_or(LEVEL_OLDEST));
+        let level = levels.min().unwrap_or(LEVEL_OLDEST);
+        for node in there() {
+            let Some(store) = node.store() else {
+                return Err(format!("{} does not run", node.host));
+            };
+            let found = store.with_table(cluster_level);
+            if found.level != level {
+                return Err(format!(
+                    "{} takes {found:?} for the level of the cluster, which is {level}",
+                    node.host
+                ));
+            }
+        }
+        Ok(level)
+    }
+
+    /// Waits until all agree, and know the level of the cluster.
+    async fn agreed(&mut self) -> Result<u16, Broken> {
+        let began = Instant::now();
+        let limit = LIVENESS + self.refused_for();
+        loop {
+            self.world.pass(Duration::from_millis(500)).await;
+            self.rules.step(&self.world)?;
+            let agreed = self.rules.settled(&self.world).and_then(|()| self.level());
+            match agreed {
+                Ok(level) => return Ok(level),
+                Err(broken) if began.elapsed() > limit => return Err(broken),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Every node that is no member sees what the members hold, if it asks, and stores nothing of it.
+    async fn watched(&mut self) -> Result<(), Broken> {
+        self.watches.clear();
+        let there = |node: &&usize| !self.world.nodes[**node].gone && !self.is_member(**node);
+        let all: Vec<usize> = (0..self.world.nodes.len()).collect();
+        let outside: Vec<usize> = all.iter().filter(there).copied().collect();
+        for node in &outside {
+            let status = self.world.nodes[*node].status();
+            self.watches.extend(status.and_then(|s| s.follow(RES).ok()));
+        }
+        let began = Instant::now();
+        while let Err(broken) = self.sees(&outside) {
+            if began.elapsed() > LIVENESS {
+                return Err(broken);
+            }
+            self.world.pass(Duration::from_millis(500)).await;
+            self.rules.step(&self.world)?;
+        }
+        self.watches.clear();
+        self.world.pass(Duration::from_secs(2)).await;
+        let left = self.world.nodes.iter().find(|node| {
+            let status = node.status();
+            status.is_some_and(|s| s.load().watchers > 0 || s.followed(RES).is_some())
+        });
+        left.map_or(Ok(()), |node| {
+            Err(format!("{} does not end a watch", node.host))
+        })
+    }
+
+    fn sees(&self, outside: &[usize]) -> Result<(), Broken> {
+        let prefix = format!("resource-{RES}/");
+        let told = |entry: &&Entry| !entry.is_tombstone() && !is_volatile(entry);
+        let member = self.world.nodes[0].store().ok_or("hosta does not run")?;
+        let held: Vec<Entry> = member.with_table(|table| {
+            let entries = table.scan(&prefix).filter(told);
+            entries.cloned().collect()
+        });
+        for node in outside {
+            let node = &self.world.nodes[*node];
+            let status = node.status().ok_or("a node does not run")?;
+            let (entries, source) = status.followed(RES).ok_or("nobody watches")?;
+            let seen: Vec<&Entry> = entries.iter().filter(told).collect();
+            let same = |(a, b): (&Entry, &&Entry)| a.cmp_version(b) == Ordering::Equal;
+            if seen.len() != held.len() || !held.iter().zip(&seen).all(same) {
+                return Err(format!(
+                    "{} sees {} keys of {RES} at {source:?}, where there are {}",
+                    node.host,
+                    seen.len(),
+                    held.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The old nodes are upgraded one by one: the level of the cluster rises, and never falls.
+    async fn upgrade_all(&mut self) -> Result<(), Broken> {
+        let mut level = self.agreed().await?;
+        for node in 0..self.world.nodes.len() {
+            while !self.world.nodes[node].gone && self.world.nodes[node].dialect < Dialect::Present
+            {
+                self.upgrade(node);
+                let now = self.agreed().await?;
+                if now < level {
+                    return Err(format!("the level fell from {level} to {now}"));
+                }
+                level = now;
+            }
+        }
+        if level < FEATURE_LEVEL {
+            return Err(format!("all are upgraded, and the level is {level}"));
+        }
+        Ok(())
     }
 
     /// All faults end, and an administrator looks after the roster.
@@ -493,6 +657,10 @@ impl Player<'_> {
         let net = self.world.net.clone();
         for node in self.world.nodes.iter_mut().filter(|node| node.gone) {
             node.crash(&net);
+        }
+        if self.scenario.mixed {
+            self.upgrade_all().await?;
+            self.watched().await?;
         }
         if self.scenario.collect != Collection::Real && self.scenario.only.is_none() {
             self.collected().await?;

@@ -48,6 +48,10 @@ pub enum Action {
     Expel,
     /// A removed node starts anew at another address.
     MoveRemoved,
+    /// A node is stopped and comes back with the next version of the program, in histories of mixed versions.
+    Upgrade,
+    /// A node begins to watch the resource, or ends it, in histories of mixed versions.
+    Watch,
 }
 
 /// The faults; each seed has some of them.
@@ -141,6 +145,8 @@ pub struct Scenario {
     pub mutation: Option<(Mutation, Option<usize>)>,
     /// The one rule that is checked; `None`: all.
     pub only: Option<&'static str>,
+    /// Whether the nodes are of different versions, which are upgraded on the way and, one by one, in the end.
+    pub mixed: bool,
 }
 
 impl Scenario {
@@ -217,7 +223,18 @@ impl Scenario {
             collect,
             mutation: None,
             only: None,
+            mixed: false,
         }
+    }
+
+    /// The history of a seed with nodes of different versions.
+    #[must_use]
+    pub fn mixed(seed: u64) -> Self {
+        let mut scenario = Self::new(seed);
+        scenario.mixed = true;
+        scenario.set_weight(Action::Upgrade, 3);
+        scenario.set_weight(Action::Watch, 5);
+        scenario
     }
 
     /// Sets how often something is done; [`Action::Write`] has 100.

@@ -9,8 +9,9 @@ use mars_gossip_net::{ClusterCa, Identity, NodeKey};
 use mars_meta::{Change, WriteError};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{
-    Entry, Key, Merge, NodeRecord, NodeState, REMOVED_PREFIX, Scope, Table, Value, View as _,
-    is_volatile, node_record, removal, roster_key, scope_includes, scope_of,
+    Entry, Key, Merge, NodeLevel, NodeRecord, NodeState, REMOVED_PREFIX, Scope, Table, Value,
+    View as _, is_volatile, level_key, node_record, removal, roster_key, scope_includes, scope_of,
+    version_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub struct World {
     /// Hosts that are members of a resource for ever, by its name: the writes of other members may be lost with
     /// them when they leave.
     pub founders: BTreeMap<String, BTreeSet<usize>>,
+    /// Whether nodes tell their feature levels and versions when they start, as daemons do.
+    pub levels: bool,
     authority: ClusterCa,
     began: Instant,
     seed: u64,
@@ -94,6 +97,7 @@ impl World {
             collect: Paces::default(),
             journal: Journal::default(),
             founders: BTreeMap::new(),
+            levels: false,
             authority: ClusterCa::create(Uuid::from_u128(7), "sim").unwrap(),
             began: Instant::now(),
             seed,
@@ -190,8 +194,8 @@ impl World {
     }
 
     /// Starts one node if it does not run.
-    pub fn start(&mut self, node: usize) {
-        let node = &mut self.nodes[node];
+    pub fn start(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
         if !node.is_up() && !node.gone {
             // What was written without an answer is there all the same.
             for entry in node.stored() {
@@ -204,7 +208,30 @@ impl World {
                 }
             }
             node.start(&self.net);
+            if self.levels {
+                self.tell_level(index);
+            }
         }
+    }
+
+    /// What a daemon writes of its version when it starts. Versions from before feature levels tell none.
+    fn tell_level(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let version = format!("{:?}", node.dialect);
+        let mut wanted = vec![(version_key(&node.host).unwrap(), version.clone())];
+        if let Some(level) = node.dialect.level() {
+            let level = NodeLevel { level, version };
+            wanted.push((level_key(&node.host).unwrap(), level.to_string()));
+        }
+        let Some(store) = node.store() else {
+            return;
+        };
+        wanted.retain(|(key, text)| store.with_table(|t| t.text(key.as_str()) != Some(text)));
+        let changes = wanted
+            .into_iter()
+            .map(|(key, text)| (key, Some(Value::text(&text).unwrap())));
+        // If the disk fails, the process ends, and the next one tells it.
+        let _ = self.try_write(index, changes.collect(), false);
     }
 
     /// A local write on a running node; what it acknowledges is promised.

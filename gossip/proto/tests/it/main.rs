@@ -3,3 +3,4 @@
 mod net;
 mod overlay;
 mod spreading;
+mod watching;

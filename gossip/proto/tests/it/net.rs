@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_gossip_proto::{
-    Body, Config, Ctx, Ending, Event, FEATURES, Gossip, Hello, MergeOutcome, Message, decode,
-    encode,
+    Body, Config, Ctx, Ending, Event, FEATURES, Gossip, Hello, MergeOutcome, Message, WatchNews,
+    decode, encode,
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
@@ -23,6 +23,8 @@ pub(crate) struct Node {
     /// How far its system clock is ahead, in ns.
     pub(crate) ahead: u64,
     pub(crate) events: Vec<Event>,
+    /// What it was told of resources that it is no member of.
+    pub(crate) news: Vec<WatchNews>,
     /// Its process life.
     pub(crate) boot: u64,
     /// What it can read.
@@ -69,6 +71,9 @@ fn kind(body: &Body) -> &'static str {
         Body::Brief(_) => "brief",
         Body::Prints(_) => "prints",
         Body::Lists(_) => "lists",
+        Body::Watch(_) => "watch",
+        Body::News(_) => "news",
+        Body::Unserved(_) => "unserved",
     }
 }
 
@@ -145,6 +150,7 @@ impl Net {
                 clock,
                 ahead: 0,
                 events: vec![],
+                news: vec![],
                 boot: self.boots,
                 features: FEATURES,
             },
@@ -206,7 +212,8 @@ impl Net {
     pub(crate) fn connect_wanted(&mut self, possible: impl Fn(&str, &str) -> bool) {
         let hosts: Vec<String> = self.nodes.keys().cloned().collect();
         for a in &hosts {
-            for b in self.nodes[a].core.neighbours() {
+            let core = &self.nodes[a].core;
+            for b in core.neighbours().into_iter().chain(core.watch_sources()) {
                 if possible(a, &b.host) && self.nodes.contains_key(&b.host) {
                     self.connect(a, &b.host);
                 }
@@ -292,6 +299,9 @@ impl Net {
         }
         while let Some(event) = node.core.poll_event() {
             node.events.push(event);
+        }
+        while let Some(news) = node.core.poll_news() {
+            node.news.push(news);
         }
     }
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mars_gossip_net::{JoinToken, KeyHash, TokenId, TokenSecret};
 use mars_gossip_proto::{
     BelowLine, Body, Brief, Context, Digest, Hello, ItemSet, LinkKind, LinkNote, MarkLine, Message,
-    PrintGroup, RangeSum, Want, encode,
+    News, PrintGroup, RangeSum, Unserved, Want, WatchRequest, encode,
 };
 use mars_lamport::Timestamp;
 use mars_meta_api::{
@@ -167,6 +167,24 @@ fn bodies() -> Vec<(&'static str, Body)> {
             }]),
         ),
         ("24-clock", Body::Clock(0x1122_3344_5566_7788)),
+        (
+            "25-watch",
+            Body::Watch(WatchRequest {
+                lease_s: 30,
+                scopes: vec![res()],
+            }),
+        ),
+        (
+            "26-news",
+            Body::News(News {
+                scope: res(),
+                first: true,
+                complete: false,
+                entries: entries(),
+                skipped: 0,
+            }),
+        ),
+        ("27-unserved", Body::Unserved(vec![(res(), Unserved::Busy)])),
     ]
 }
 
@@ -268,6 +286,12 @@ pub(super) fn requests() -> Named {
             "watch",
             Request::Watch {
                 prefixes: vec![String::new(), "x".to_owned()],
+            },
+        ),
+        (
+            "follow",
+            Request::Follow {
+                resource: "mydata".to_owned(),
             },
         ),
         (

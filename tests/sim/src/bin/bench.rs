@@ -1,24 +1,26 @@
 //! Prints figures that were measured in virtual time: `bench WHAT [--nodes N,N,..] [--updates U] [--seed S]`.
 
-use mars_sim::bench::{Converge, NETWORK, converge, crash, heal, idle, memory};
+use mars_sim::bench::{Converge, NETWORK, Rejoin, converge, crash, heal, idle, memory, rejoin};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: bench WHAT [--nodes N,N,..] [--updates U] [--members M] [--loss L] [--seed S]
+    "usage: bench WHAT [--nodes N,N,..] [--updates U] [--members M] [--keys K] [--loss L] [--seed S]
   converge  one change to all nodes
   resource  one change to all members of a resource (--members, default 4)
   idle      what nodes send when nothing happens
   heal      what is known after two halves were apart for a minute
   crash     time until all say that a node is down
   memory    what connections take in memory (one number of nodes per process)
+  rejoin    what it takes one of two nodes to come back (--keys, default 1000000; --updates, default 1000)
   defaults: 10 nodes, 100 updates, loss 0.01, seed 1";
 
 struct Wanted {
     what: String,
     nodes: Vec<u16>,
-    updates: u32,
+    updates: Option<u32>,
     members: u16,
+    keys: u32,
     loss: f64,
     seed: u64,
 }
@@ -28,8 +30,9 @@ fn wanted() -> Option<Wanted> {
     let mut wanted = Wanted {
         what: args.next()?,
         nodes: vec![10],
-        updates: 100,
+        updates: None,
         members: 4,
+        keys: 1_000_000,
         loss: NETWORK.loss,
         seed: 1,
     };
@@ -40,7 +43,8 @@ fn wanted() -> Option<Wanted> {
                 let nodes: Result<_, _> = value.split(',').map(str::parse).collect();
                 wanted.nodes = nodes.ok()?;
             }
-            "--updates" => wanted.updates = value.parse().ok()?,
+            "--updates" => wanted.updates = Some(value.parse().ok()?),
+            "--keys" => wanted.keys = value.parse().ok()?,
             "--members" => wanted.members = value.parse().ok()?,
             "--loss" => wanted.loss = value.parse().ok()?,
             "--seed" => wanted.seed = value.parse().ok()?,
@@ -61,7 +65,7 @@ fn main() -> io::Result<ExitCode> {
     for nodes in wanted.nodes {
         let updates = |members| Converge {
             nodes,
-            updates: wanted.updates,
+            updates: wanted.updates.unwrap_or(100),
             members,
             loss: wanted.loss,
             seed: wanted.seed,
@@ -73,6 +77,12 @@ fn main() -> io::Result<ExitCode> {
             "heal" => heal(nodes, wanted.seed),
             "crash" => crash(nodes, wanted.seed),
             "memory" => memory(nodes, wanted.seed),
+            "rejoin" => rejoin(Rejoin {
+                keys: wanted.keys,
+                changed: wanted.updates.unwrap_or(1000),
+                loss: wanted.loss,
+                seed: wanted.seed,
+            }),
             _ => {
                 writeln!(out, "{USAGE}")?;
                 return Ok(ExitCode::from(2));

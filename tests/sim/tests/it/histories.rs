@@ -12,6 +12,8 @@ use std::time::Instant;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 200;
+/// The same of mixed versions.
+const MIXED: u64 = 40;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -19,6 +21,10 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs seeds on all processors; panics with all that broke a rule.
 fn run_all(seeds: std::ops::Range<u64>) {
+    run_as(seeds, Scenario::new);
+}
+
+fn run_as(seeds: std::ops::Range<u64>, scenario: fn(u64) -> Scenario) {
     let next = AtomicU64::new(seeds.start);
     let broken = Mutex::new(Vec::new());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -31,7 +37,7 @@ fn run_all(seeds: std::ops::Range<u64>) {
                         return;
                     }
                     let began = Instant::now();
-                    let scenario = Scenario::new(seed);
+                    let scenario = scenario(seed);
                     match run(&scenario) {
                         Ok(outcome) => println!(
                             "seed {seed}: {} nodes, {:.1?}, {outcome:?}",
@@ -53,6 +59,15 @@ fn random_histories_hold_all_rules() {
     match number("SIM_SEED") {
         Some(seed) => run_all(seed..seed + 1),
         None => run_all(1..number("SIM_SEEDS").unwrap_or(SEEDS) + 1),
+    }
+}
+
+/// Nodes of four wire versions, upgraded on the way and in the end: `SIM_MIXED=n` runs a single seed.
+#[test]
+fn mixed_versions_hold_all_rules_and_the_level_rises() {
+    match number("SIM_MIXED") {
+        Some(seed) => run_as(seed..seed + 1, Scenario::mixed),
+        None => run_as(1..number("SIM_SEEDS").unwrap_or(MIXED) + 1, Scenario::mixed),
     }
 }
 

@@ -5,4 +5,6 @@ mod collect;
 mod histories;
 mod hostile;
 mod overlay;
+mod rejoin;
 mod stories;
+mod watching;

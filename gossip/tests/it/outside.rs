@@ -1,0 +1,145 @@
+//! Whole daemons: what a node outside of a resource sees, and the feature level of the cluster.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use crate::node::{Node, eventually};
+use mars_meta_api::{CallError, ErrorCode, NodeInfo, Request, Response, WatchEvent};
+use mars_meta_model::{
+    FEATURE_LEVEL, LEVEL_OLDEST, NodeId, NodeRecord, NodeState, ReplicaRole, ReplicaSummary,
+};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// a is a member of r, b is not.
+async fn two() -> (Node, Node) {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let token = a.token(1).await;
+    let b = Node::start("hostb").await;
+    assert_eq!(b.join(&token).await, Ok(Response::Done));
+    a.set("directory/r/member-hosta", "storage").await;
+    b.sees("directory/r/member-hosta", Some("storage")).await;
+    (a, b)
+}
+
+async fn info(node: &Node) -> NodeInfo {
+    match node.call(Request::Node).await {
+        Ok(Response::Node(info)) => info,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_summary_is_everywhere_and_goes_with_the_membership() {
+    let (a, b) = two().await;
+    a.set("resource-r/primary", "hosta").await;
+    a.set("resource-r/actual-hosta/is-attached", "1").await;
+    a.set("resource-r/actual-hosta/is-primary", "1").await;
+    a.set("actual-hosta/datapath", "1.0").await;
+    let key = "directory/r/summary-hosta";
+    let text = eventually("a summary", || async { b.text(key).await }).await;
+    let told: ReplicaSummary = text.parse().unwrap();
+    // A state that was on its way is told again after a minute only.
+    assert!(told.plane || told.role.is_none(), "{text}");
+    assert!(matches!(
+        told.role,
+        None | Some(ReplicaRole::Primary | ReplicaRole::BecomingPrimary)
+    ));
+    // Nobody else writes it.
+    let change = vec![mars_meta_api::Op::Delete {
+        key: key.to_owned(),
+    }];
+    let refused = b
+        .call(Request::Apply {
+            ops: change,
+            forced: false,
+        })
+        .await;
+    assert_eq!(refused.unwrap_err().0, ErrorCode::Refused);
+    a.delete("directory/r/member-hosta").await;
+    b.sees(key, None).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_node_holds_back_what_it_would_not_understand() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let found = info(&a).await;
+    assert_eq!(
+        (found.feature_level, found.feature_level_own),
+        (FEATURE_LEVEL, FEATURE_LEVEL)
+    );
+    // A node of a version that tells no level.
+    let mut record = NodeRecord {
+        id: NodeId(0x01d),
+        key_hash: [9; 32],
+        meta: vec![],
+        data: vec![],
+        state: NodeState::Active,
+    };
+    a.set("roster/hostold", &record.to_string()).await;
+    let found = info(&a).await;
+    assert_eq!(
+        (found.feature_level, found.feature_level_own),
+        (LEVEL_OLDEST, FEATURE_LEVEL)
+    );
+    assert_eq!(found.held_back_by, ["hostold"]);
+    a.set("directory/r/member-hosta", "storage").await;
+    a.set("actual-hosta/datapath", "1.0").await;
+    // More than the time from a change to the look at it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let key = "directory/r/summary-hosta";
+    assert_eq!(a.text(key).await, None);
+    record.state = NodeState::Left;
+    a.set("roster/hostold", &record.to_string()).await;
+    a.sees(key, Some("v1 plane=up")).await;
+    let found = info(&a).await;
+    assert_eq!(found.feature_level, FEATURE_LEVEL);
+    assert!(found.held_back_by.is_empty());
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_is_followed_from_outside_and_from_inside() {
+    let (a, b) = two().await;
+    a.set("resource-r/size", "100").await;
+    for node in [&a, &b] {
+        let mut follow = node.client.follow("r").await.unwrap();
+        let mut seen = None;
+        let mut synced = false;
+        let look = async {
+            while !synced || seen.as_deref() != Some("200") {
+                match follow.next().await.unwrap() {
+                    WatchEvent::Entries(entries) => {
+                        let size = entries.iter().find(|e| e.key.as_str() == "resource-r/size");
+                        seen = size
+                            .and_then(|e| e.text())
+                            .map(str::to_owned)
+                            .or(seen.take());
+                    }
+                    WatchEvent::Synced => {
+                        synced = true;
+                        a.set("resource-r/size", "200").await;
+                    }
+                    WatchEvent::Lagged => {}
+                }
+            }
+        };
+        let done = timeout(Duration::from_secs(20), look).await;
+        assert!(done.is_ok(), "{}", node.host);
+    }
+    assert_eq!(b.text("resource-r/size").await, None, "nothing is stored");
+    eventually("the end of the watch", || async {
+        (info(&a).await.watchers == 0).then_some(())
+    })
+    .await;
+    let mut none = b.client.follow("nowhere").await.unwrap();
+    let refused = none.next().await;
+    assert!(
+        matches!(&refused, Err(CallError::Refused(error)) if error.message.contains("nowhere")),
+        "{refused:?}"
+    );
+    a.stop().await;
+    b.stop().await;
+}
