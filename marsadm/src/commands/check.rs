@@ -4,7 +4,7 @@ use super::status::{snapshot_of, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::shown::shown;
-use crate::status::{Resource, Severity, Status, Wanted, judge, risk};
+use crate::status::{Node, Resource, Severity, Status, Wanted, judge, risk};
 use crate::ui::Ui;
 
 /// Print one line for monitoring: the state, what is worst, and performance data. Exit codes are those of Nagios: 0 ok,
@@ -12,7 +12,7 @@ use crate::ui::Ui;
 ///
 /// Seconds at risk beyond --warning-seconds are a warning, beyond --critical-seconds critical; so is what status calls
 /// WARNING or CRITICAL, a node whose metadata store was set aside, until that is acknowledged, and a system clock that is
-/// far off. What could not be asked is unknown.
+/// far off; that the cluster has removed this node is critical. What could not be asked is unknown.
 ///
 /// Example: marsadm check --warning-seconds 30 --critical-seconds 300
 #[derive(Debug, clap::Args)]
@@ -95,6 +95,14 @@ fn grade(res: &Resource, args: &Args) -> u8 {
     told.max(risk)
 }
 
+/// What monitoring calls something that is wrong.
+fn weight(severity: Severity) -> u8 {
+    match severity {
+        Severity::Critical => 2,
+        _ => 1,
+    }
+}
+
 /// Exit code and line.
 fn report(status: &Status, args: &Args) -> (u8, String) {
     let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
@@ -104,14 +112,8 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
         .resources
         .iter()
         .map(|res| grade(res, args))
-        .chain(alarmed.map(|_| 1))
-        .chain(clock.map(|clock| {
-            if clock.severity == Severity::Critical {
-                2
-            } else {
-                1
-            }
-        }))
+        .chain(alarmed.and_then(Node::alarm_severity).map(weight))
+        .chain(clock.map(|clock| weight(clock.severity)))
         .max()
         .unwrap_or(0);
     let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");

@@ -100,6 +100,11 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, se
         }
         out.insert("clock".to_owned(), clock);
     }
+    if let Some(removed) = &node.removed {
+        let since = removed.since_ns / 1_000_000_000;
+        let told = serde_json::json!({ "since": since, "reason": removed.reason });
+        out.insert("removed".to_owned(), told);
+    }
     let mut links = Map::new();
     for peer in peers.iter().filter(|peer| peer.host != node.host) {
         links.insert(peer.host.clone(), link(peer, wall));
@@ -296,6 +301,29 @@ mod tests {
             data_addr: String::new(),
             ..NodeInfo::default()
         }
+    }
+
+    #[test]
+    fn that_the_node_was_removed_is_told_with_it() {
+        let mut removed = node();
+        removed.removed = Some(mars_meta_api::RemovedInfo {
+            since_ns: 990_000_000_000,
+            reason: "refused by 1 of 1 neighbours: b".to_owned(),
+        });
+        let snapshot = build(&removed, &[], &Table::new(), clocks());
+        let status = crate::status::judge(&snapshot, &crate::status::Wanted::default());
+        assert_eq!(status.severity, crate::status::Severity::Critical);
+        let alarm = status.nodes[0].alarm.as_deref();
+        let text = "REMOVED since 10 s: this node is no longer in the cluster (refused by 1 of 1 neighbours: b)";
+        assert_eq!(alarm, Some(text));
+        assert!(
+            status.nodes[0]
+                .acknowledgement()
+                .contains("leave-cluster --force")
+        );
+        let snapshot = build(&node(), &[], &Table::new(), clocks());
+        let status = crate::status::judge(&snapshot, &crate::status::Wanted::default());
+        assert_eq!(status.nodes[0].alarm, None);
     }
 
     fn peer(host: &str, heard_secs: Option<u64>) -> PeerInfo {

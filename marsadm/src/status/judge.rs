@@ -3,7 +3,7 @@
 use super::clocks::{clock_trouble, is_up};
 use super::problems::problems;
 use super::replica::{Look, age_of, positive};
-use super::{Node, Resource, Seconds, Severity, Status, Summary};
+use super::{Node, REMOVED, Resource, Seconds, Severity, Status, Summary};
 use crate::limits::{
     HEARD_BY_OTHERS_SECS, LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS,
 };
@@ -71,7 +71,7 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         (Reverse(res.severity), risk, natural(&res.name))
     });
     let nodes = nodes(facts);
-    let alarm = nodes.iter().any(|node| node.alarm.is_some());
+    let alarm = nodes.iter().filter_map(Node::alarm_severity).max();
     let cluster = header.extra.get("cluster").and_then(|value| value.as_str());
     Status {
         host: header.host.clone(),
@@ -81,7 +81,7 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         severity: resources
             .iter()
             .map(|res| res.severity)
-            .chain(alarm.then_some(Severity::Warning))
+            .chain(alarm)
             .chain(
                 nodes
                     .iter()
@@ -111,6 +111,18 @@ fn summary(resources: &[Resource]) -> Summary {
         critical: count(Severity::Critical),
         worst_ok: ok.filter_map(|res| res.at_risk.seconds).max(),
     }
+}
+
+/// That the cluster has removed this node, as its metadata daemon knows it.
+fn removed(facts: &Facts<'_>, host: &str) -> Option<String> {
+    let told = facts.snap.header.extra.get("removed")?;
+    let reason = told.get("reason")?.as_str()?;
+    let since = told.get("since").and_then(serde_json::Value::as_u64);
+    let age = since.map_or(0, |since| {
+        facts.snap.header.wall.secs().saturating_sub(since)
+    });
+    let text = format!("{REMOVED} since {age} s: this node is no longer in the cluster ({reason})");
+    facts.is_real(host).then_some(text)
 }
 
 /// The text of the alarm about the store of `host`, without its stamps.
@@ -161,7 +173,7 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
             age,
             rtt_us: link(&host, "rtt_us").and_then(|value| value.as_u64()),
             error: link(&host, "error").and_then(|value| value.as_str().map(str::to_owned)),
-            alarm: alarm(facts, &host),
+            alarm: removed(facts, &host).or_else(|| alarm(facts, &host)),
             host,
         }
     };

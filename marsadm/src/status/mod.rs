@@ -133,15 +133,34 @@ pub struct Node {
     /// Why there is no connection.
     pub error: Option<String>,
     /// What its metadata daemon reports until somebody acknowledges it: its store could not be used and was set aside.
+    /// Or, of this node, that it is no longer in the cluster (`REMOVED ..`).
     pub alarm: Option<String>,
     /// What is wrong with its system clock.
     pub clock: Option<Problem>,
 }
 
+/// What the alarm of a node begins with that its cluster has removed.
+pub(crate) const REMOVED: &str = "REMOVED";
+
 impl Node {
-    /// The command that acknowledges its alarm.
+    /// How bad its alarm is.
+    #[must_use]
+    pub fn alarm_severity(&self) -> Option<Severity> {
+        let alarm = self.alarm.as_ref()?;
+        Some(if alarm.starts_with(REMOVED) {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        })
+    }
+
+    /// The command that acknowledges its alarm, or ends it.
     #[must_use]
     pub fn acknowledgement(&self) -> String {
+        if self.alarm_severity() == Some(Severity::Critical) {
+            return "marsadm leave-cluster --force, then marsadm join-cluster with a new token"
+                .to_owned();
+        }
         format!(
             "marsadm delete-file --force actual-{}/msg-store-set-aside",
             self.host

@@ -184,7 +184,7 @@ impl Found<'_, '_, '_> {
             self.down(host, designated);
             return;
         }
-        if !here && self.is_down(host) {
+        if self.look.has_ended(host) {
             self.down(host, designated);
             return;
         }
@@ -207,7 +207,7 @@ impl Found<'_, '_, '_> {
             let own = clock_trouble(facts, &facts.snap.header.host);
             return own.is_some_and(|own| own.code == Code::ClockInsane)
                 && is_up(facts, host)
-                && self.is_down(host);
+                && self.look.has_ended(host);
         };
         let insane = problem.code == Code::ClockInsane;
         if insane && designated {
@@ -215,13 +215,6 @@ impl Found<'_, '_, '_> {
         }
         self.list.push(problem);
         insane && !here
-    }
-
-    /// A host whose data plane, or the metadata daemon beside it, told that it ended. A host that is only silent may well
-    /// run: a connection is taken for good for a while after the last sign of life.
-    fn is_down(&self, host: &str) -> bool {
-        let key = format!("actual-{host}/datapath");
-        self.look.facts.get(&key).as_deref() == Some("0")
     }
 
     fn connection(&self, host: &str, field: &str) -> Option<serde_json::Value> {

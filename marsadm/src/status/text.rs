@@ -97,8 +97,9 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
     }) {
         out.push(node_line(node));
         if let Some(alarm) = &node.alarm {
-            let why = format!("  {} {}: {alarm}", sign(Severity::Warning), node.host);
-            out.push(paint(style, Severity::Warning, &shown(&why)));
+            let bad = node.alarm_severity().unwrap_or(Severity::Warning);
+            let why = format!("  {} {}: {alarm}", sign(bad), node.host);
+            out.push(paint(style, bad, &shown(&why)));
             out.push(shown(&format!("    next  {}", node.acknowledgement())).into_owned());
         }
         if let Some(clock) = &node.clock {

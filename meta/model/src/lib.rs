@@ -25,7 +25,7 @@ mod table;
 pub mod testing;
 mod value;
 
-pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len};
+pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len, peek_entry};
 pub use directory::{
     Membership, member_key, members, resource_key, resources, resources_of, scope_includes,
 };
@@ -39,9 +39,12 @@ pub use level::{
     cluster_level, level_key, node_level, version_key,
 };
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
-pub use roster::{NodeRecord, NodeState, ParseNodeRecordError, roster, roster_key};
+pub use roster::{
+    NodeRecord, NodeState, ParseNodeRecordError, REMOVED_PREFIX, is_removed, node_record, removal,
+    removed_hash, removed_key, removed_mark, roster, roster_key,
+};
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
-pub use store::{Store, View, Write};
+pub use store::{Durable, Store, View, Write};
 pub use summary::{
     BEHIND_SECS, DiskClass, ParseSummaryError, ReplayClass, ReplicaRole, ReplicaSummary, summaries,
     summarize, summary_key,

@@ -3,6 +3,7 @@
 // `cfg(test)` says to the linter that helpers outside of a test function are test code too.
 
 #[cfg(test)]
+mod bounds;
 mod common;
 #[cfg(test)]
 mod frames;
