@@ -109,10 +109,11 @@ fn samples() -> Vec<Body> {
         Body::Clock(0x1122_3344_5566_7788),
         Body::Watch(WatchRequest {
             lease_s: 30,
-            scopes: vec![resource()],
+            scopes: vec![(resource(), 4)],
         }),
         Body::News(News {
             scope: resource(),
+            number: 4,
             first: true,
             complete: true,
             entries: vec![entry("resource-r/size", Some("1"), 2, 3)],

@@ -398,12 +398,8 @@ fn what_is_refused_for_a_membership_not_known_yet_is_taken_when_it_is() {
     // c believes itself a member (its directory says so), b does not know yet.
     net.disconnect("c", "a");
     net.disconnect("c", "b");
-    let member = mars_meta_model::testing::entry(
-        "directory/r/member-c",
-        Some("storage"),
-        START,
-        99,
-    );
+    let member =
+        mars_meta_model::testing::entry("directory/r/member-c", Some("storage"), START, 99);
     let node = net.nodes.get_mut("c").unwrap();
     node.table.merge(member.clone());
     net.write("c", &[("resource-r/maxnr", Some("7"))]);
