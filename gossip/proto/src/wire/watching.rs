@@ -56,12 +56,14 @@ pub enum Unserved {
 
 const REASONS: [Unserved; 3] = [Unserved::NoMember, Unserved::Busy, Unserved::TooLarge];
 
-pub(super) fn put_watch(out: &mut Vec<u8>, watch: &WatchRequest) {
+/// Appends the body of a message; returns its type, as all of this file.
+pub(super) fn put_watch(out: &mut Vec<u8>, watch: &WatchRequest) -> u8 {
     out.extend_from_slice(&watch.lease_s.to_le_bytes());
     put_list(out, &watch.scopes, |out, (scope, number)| {
         put_scope(out, scope);
         out.extend_from_slice(&number.to_le_bytes());
     });
+    WATCH
 }
 
 pub(super) fn get_watch(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
@@ -73,13 +75,14 @@ pub(super) fn get_watch(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
     }))
 }
 
-pub(super) fn put_news(out: &mut Vec<u8>, news: &News) {
+pub(super) fn put_news(out: &mut Vec<u8>, news: &News) -> u8 {
     put_scope(out, &news.scope);
     out.extend_from_slice(&news.number.to_le_bytes());
     let first = if news.first { NEWS_FIRST } else { 0 };
     let complete = if news.complete { NEWS_COMPLETE } else { 0 };
     out.push(first | complete);
     put_entries(out, &news.entries);
+    NEWS
 }
 
 pub(super) fn get_news(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
@@ -97,12 +100,13 @@ pub(super) fn get_news(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
     }))
 }
 
-pub(super) fn put_unserved(out: &mut Vec<u8>, lines: &[(Scope, Unserved)]) {
+pub(super) fn put_unserved(out: &mut Vec<u8>, lines: &[(Scope, Unserved)]) -> u8 {
     put_list(out, lines, |out, (scope, reason)| {
         put_scope(out, scope);
         let place = (0u8..).zip(REASONS).find(|(_, other)| other == reason);
         out.push(place.map_or(u8::MAX, |(number, _)| number));
     });
+    UNSERVED
 }
 
 pub(super) fn get_unserved(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
