@@ -86,7 +86,7 @@ fn reason(blocker: &Blocker, wall: u64) -> String {
     }
 }
 
-fn ago(wall: u64, then: u64) -> String {
+pub(crate) fn ago(wall: u64, then: u64) -> String {
     let secs = wall.saturating_sub(then) / 1_000_000_000;
     match secs {
         0..120 => format!("{secs} s ago"),

@@ -1,15 +1,17 @@
 //! Leaving a cluster.
 
+use crate::collection::ago;
 use crate::control::no_cluster;
 use crate::daemon::Daemon;
 use crate::limits::LEAVE_SPREAD_TIMEOUT;
-use crate::roster::set;
+use crate::roster::{CA_HOST, set};
 use mars_gossip_net::{ClusterCa, Identity, NodeKey};
 use mars_lamport::Timestamp;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode};
 use mars_meta_model::{
-    Key, NodeRecord, NodeState, check_host_name, classify, resources_of, roster, roster_key,
+    Key, NodeRecord, NodeState, View as _, check_host_name, classify, resources_of, roster,
+    roster_key,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -77,18 +79,33 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
     let refuse = |message: String, hint: &str| {
         Err(ApiError::new(ErrorCode::Refused, message).with_hint(hint))
     };
+    let (wall, _) = daemon.meta.clock();
+    let told = |key: &str| {
+        let entry = daemon.meta.get(&Key::parse(key).ok()?)?;
+        Some(ago(wall, entry.stamp.as_nanos()))
+    };
     let own = daemon.meta.with_table(|table| resources_of(table, host));
     if !own.is_empty() {
-        let names: Vec<String> = own.into_keys().collect();
+        let names: Vec<String> = own
+            .into_keys()
+            .map(|res| {
+                let joined = told(&format!("directory/{res}/member-{host}"));
+                joined.map_or(res.clone(), |ago| format!("{res} (since {ago})"))
+            })
+            .collect();
         return refuse(
-            format!("{host} is still a member of resources: {}", names.join(" ")),
+            format!(
+                "{host} is still a member of resources: {}",
+                names.join(", ")
+            ),
             "marsadm leave-resource first, or --force",
         );
     }
     if daemon.authority.get().is_some() {
+        let since = told(CA_HOST).map_or(String::new(), |ago| format!(", since {ago}"));
         return refuse(
             format!(
-                "{host} holds the authority of the cluster: without it nobody could join any more"
+                "{host} holds the authority of the cluster{since}: without it nobody could join any more"
             ),
             "marsadm ca export here, marsadm ca import on another node; then leave with --force",
         );
@@ -99,14 +116,26 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
         .iter()
         .any(|(name, record)| name != host && active(record))
     {
+        // Lines in the roster change when nodes come and go.
+        let newest = daemon.meta.with_table(|table| {
+            let lines = table.scan("roster/").map(|entry| entry.stamp.as_nanos());
+            lines.max()
+        });
+        let since = newest.map_or(String::new(), |ns| format!(", since {}", ago(wall, ns)));
         return refuse(
-            format!("{host} is the last node: all that the cluster knows would be lost"),
+            format!("{host} is the last node{since}: all that the cluster knows would be lost"),
             "--force insists",
         );
     }
-    if !daemon.status.peers().values().any(|peer| peer.connected) {
+    let peers = daemon.status.peers();
+    if !peers.values().any(|peer| peer.connected) {
+        let heard = peers.values().filter_map(|peer| peer.heard_ns).max();
+        let since = heard.map_or_else(
+            || "none was heard of since the daemon started".to_owned(),
+            |ns| format!("the last was heard of {}", ago(wall, ns)),
+        );
         return refuse(
-            "no other node is connected, so none would hear of it".to_owned(),
+            format!("no other node is connected, so none would hear of it ({since})"),
             "mend the network; or leave with --force and run marsadm lowlevel-delete-host on another node",
         );
     }

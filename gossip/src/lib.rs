@@ -51,5 +51,6 @@ pub use mars_gossip_proto::{Dialect, NodeLife};
 pub use mars_meta::{Damaged, Fsck, FsckError, fsck};
 pub use policy::RosterPolicy;
 pub use signs::Signs;
+pub use state::replace_private;
 pub use status::{PeerStatus, Status};
 pub use summaries::SummaryPaces;

@@ -73,22 +73,34 @@ impl StateDir {
 }
 
 /// Replaces a file that only the owner may read, so that after a crash there is the old or the new one, complete and on
-/// stable storage when this returns.
-pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let tmp = path.with_extension("tmp");
+/// stable storage when this returns. Beside it stands meanwhile `.NAME.tmp-PID`: several processes do not get into each
+/// other's way, and what an earlier one of the same number has left behind is taken away.
+///
+/// # Errors
+/// That of the file system; the old file is still there, the temporary one is not.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let tmp = path.with_file_name(format!(".{name}.tmp-{}", std::process::id()));
     match fs::remove_file(&tmp) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&tmp)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&tmp, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&tmp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&tmp, path)
+    };
+    write().inspect_err(|_| {
+        // Half a file is none.
+        let _ = fs::remove_file(&tmp);
+    })?;
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The content of a file of at most `max` bytes; `None` if there is none.
@@ -127,5 +139,19 @@ mod tests {
         assert_eq!(read_small(&path, 10).unwrap().as_deref(), Some("two"));
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        // What a crash left behind is no obstacle, and nothing is left behind, by a failure neither.
+        let tmp = dir
+            .path()
+            .join(format!(".tokens.tmp-{}", std::process::id()));
+        fs::write(&tmp, "half").unwrap();
+        replace_private(&path, b"three").unwrap();
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        assert!(replace_private(&dir.path().join("folder"), b"four").is_err());
+        let left = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|one| one.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["folder", "tokens"]);
     }
 }

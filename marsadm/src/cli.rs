@@ -267,7 +267,10 @@ pub enum Command {
     )]
     #[command(subcommand)]
     Snapshot(c::snapshot::Command),
-    #[command(about = "Backup, restore and check of the metadata store")]
+    #[command(
+        about = "Backup, restore and check of the metadata store",
+        after_help = "Example: marsadm meta export /var/backups/mars-meta.exp"
+    )]
     #[command(subcommand)]
     Meta(c::meta::Command),
     #[command(about = "Print the value of keys")]

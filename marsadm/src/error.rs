@@ -145,6 +145,48 @@ impl Error {
         self
     }
 
+    /// The same error; if something did not come about in time, with what the command leaves behind as it is, and what
+    /// takes that back.
+    #[must_use]
+    pub fn leaving(mut self, left: &str, back: &str) -> Self {
+        if self.kind == Kind::Timeout {
+            let left = format!("{left}; to take that back: {back}");
+            self.hint = Some(match self.hint {
+                Some(hint) => format!("{hint}; {left}"),
+                None => left,
+            });
+        }
+        self
+    }
+
+    /// The same error; one that names no next step gets the usual one of its kind. `verb` is the command.
+    #[must_use]
+    pub fn with_next_step(mut self, verb: &str) -> Self {
+        if self.hint.is_none() {
+            self.hint = Some(match self.kind {
+                Kind::Usage => format!("see marsadm {verb} --help"),
+                Kind::NotFound => format!("check the name; see marsadm {verb} --help"),
+                Kind::Negative | Kind::Monitoring(_) => "see marsadm status".to_owned(),
+                Kind::Refused => format!("see marsadm status and marsadm {verb} --help"),
+                Kind::Conflict => "see marsadm status, then repeat the command".to_owned(),
+                Kind::Timeout => {
+                    "see marsadm status; repeat the command, with a longer --timeout if need be"
+                        .to_owned()
+                }
+                Kind::Unreachable => {
+                    "check that marsd runs (systemctl status marsd) and --socket".to_owned()
+                }
+                Kind::Partial => "the lines above name the resources that failed".to_owned(),
+                Kind::Denied => "run it as root, or as the owner of what it names".to_owned(),
+                Kind::Internal => {
+                    "see the logs of marsd and mars-datapath (journalctl -u marsd -u mars-datapath)"
+                        .to_owned()
+                }
+            });
+        }
+        self
+    }
+
     /// The same error, saying what was tried unless it says so already.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {

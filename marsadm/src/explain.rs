@@ -306,10 +306,12 @@ impl Walk<'_, '_, '_> {
             self.key(format!("actual-{host}/log-space")),
             self.actual(host, "has-emergency"),
         ];
-        let finding = if full {
-            "the log is full: writes go past it"
-        } else {
-            "writes go to the log"
+        let told = (self.look.message(host, "err-emergency")).filter(|_| self.facts().is_native());
+        let cause = told.and_then(|(_, text)| Some(text.split(';').next()?.to_owned()));
+        let finding = match (full, &cause) {
+            (true, Some(cause)) => cause,
+            (true, None) => "the log is full: writes go past it",
+            (false, _) => "writes go to the log",
         };
         let next = format!(
             "make room for logs on {host}, then marsadm invalidate {} on each secondary",

@@ -24,6 +24,11 @@ pub const EXPORT_LEN_MAX: u64 = 1 << 30;
 pub const EXPORT_TRIES_MAX: usize = 20;
 /// How often a long command says how far it is, on a terminal.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a command waits before it says so where no terminal shows it; and how long before it says so again, if
+/// it waits for something else then.
+pub const WAIT_SILENT: Duration = Duration::from_secs(1);
+/// See [`WAIT_SILENT`].
+pub const WAIT_TOLD_EVERY: Duration = Duration::from_secs(30);
 /// How long changes are collected before a mirror compares them.
 pub const MIRROR_DELAY: Duration = Duration::from_millis(100);
 /// How often a mirror compares everything.
@@ -111,6 +116,8 @@ pub const STALE_TREE_SECS: u64 = 60;
 pub const LOG_SPACE_LOW_PERCENT: u64 = 10;
 /// See [`LOG_SPACE_LOW_PERCENT`]: 10 GiB.
 pub const LOG_SPACE_LOW_BYTES: u64 = 10 << 30;
+/// Later than this, nobody foretells when a log file system is full: 30 days.
+pub const LOG_FULL_FAR_SECS: u64 = 30 * 86_400;
 /// A log file system that is full within so many seconds at the present pace is nearly full.
 pub const LOG_FULL_SOON_SECS: u64 = 6 * 3600;
 /// How long a change of the primary may take before it counts as hanging.

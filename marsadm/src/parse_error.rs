@@ -6,6 +6,22 @@ use crate::error_code::Code;
 use crate::suggest;
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
+
+/// The command of a command line, with its sub-command if it has one.
+#[must_use]
+pub fn whole_verb(args: &[OsString], verb: &str) -> String {
+    let command = Cli::command();
+    let Some(found) = command.find_subcommand(verb) else {
+        return verb.to_owned();
+    };
+    let words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    let mut words = words.take_while(|word| *word != "--");
+    match words.find(|word| found.find_subcommand(word).is_some()) {
+        Some(sub) => format!("{verb} {sub}"),
+        None => verb.to_owned(),
+    }
+}
 
 /// The failure that a wrong command line is.
 #[must_use]
@@ -60,6 +76,33 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
         }
         _ => (Code::CommandLine, first_line(error)),
     };
+    let near = suggestions(error, verb, code);
+    let nested = verb.is_some_and(|verb| Cli::command().find_subcommand(verb).is_some());
+    let help = match verb {
+        Some(verb) if code != Code::UnknownCommand || nested => format!("marsadm {verb} --help"),
+        _ => "marsadm --help".to_owned(),
+    };
+    let hint = if !near.is_empty() {
+        format!("did you mean {}? See {help}", near.join(" or "))
+    } else if verb == Some("set-link") && (argument.contains("PATH") || argument.starts_with('-')) {
+        format!(
+            "set-link VALUE PATH [VALUE PATH..], and if a value begins with '-': set-link -- VALUE PATH; see {help}"
+        )
+    } else if verb == Some("log convert") && !argument.starts_with('-') {
+        format!("log convert FILE --to PATH; see {help}")
+    } else {
+        format!("see {help}")
+    };
+    let error = Error::of(code, why).hint(hint);
+    match verb {
+        Some(verb) if code != Code::UnknownCommand || nested => error.about(verb),
+        _ => error,
+    }
+}
+
+/// Words that the wrong one may have been meant for.
+fn suggestions(error: &clap::Error, verb: Option<&str>, code: Code) -> Vec<String> {
+    let text = |kind| error.get(kind).map(plain).unwrap_or_default();
     let near = [
         ContextKind::SuggestedSubcommand,
         ContextKind::SuggestedArg,
@@ -73,7 +116,9 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
     if code == Code::UnknownCommand {
         let wrong = text(ContextKind::InvalidSubcommand);
         let command = Cli::command();
-        let known: Vec<String> = command
+        let above = verb.and_then(|verb| command.find_subcommand(verb));
+        let known: Vec<String> = above
+            .unwrap_or(&command)
             .get_subcommands()
             .filter(|sub| !sub.is_hide_set())
             .flat_map(|sub| std::iter::once(sub.get_name()).chain(sub.get_visible_aliases()))
@@ -84,22 +129,7 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
             near = similar.into_iter().map(str::to_owned).collect();
         }
     }
-    let help = match verb {
-        Some(verb) if code != Code::UnknownCommand => format!("marsadm {verb} --help"),
-        _ => "marsadm --help".to_owned(),
-    };
-    let hint = if !near.is_empty() {
-        format!("did you mean {}? See {help}", near.join(" or "))
-    } else if verb == Some("set-link") && argument.contains("PATH") {
-        format!("set-link VALUE PATH [VALUE PATH..]; see {help}")
-    } else {
-        format!("see {help}")
-    };
-    let error = Error::of(code, why).hint(hint);
-    match verb {
-        Some(verb) if code != Code::UnknownCommand => error.about(verb),
-        _ => error,
-    }
+    near
 }
 
 fn plain(value: &ContextValue) -> String {

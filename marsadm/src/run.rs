@@ -68,7 +68,8 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
             return told(&ui, &text);
         }
         Err(error) => {
-            let known = Some(verb.as_str()).filter(|verb| !verb.is_empty());
+            let whole = parse_error::whole_verb(&args, &verb);
+            let known = Some(whole.as_str()).filter(|verb| !verb.is_empty());
             let error =
                 gone::refusal(&verb).unwrap_or_else(|| parse_error::from_clap(&error, known));
             let error = if verb == "check" {
@@ -89,7 +90,9 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
     if watchdog && cli.command.is_bounded(cli.global.timeout) {
         watch_over(&ui, &verb, cli.global.timeout, dry_run);
     }
-    let result = run(&ui, cli).await;
+    let result = run(&ui, cli)
+        .await
+        .map_err(|error| error.with_next_step(&verb));
     let code = result
         .as_ref()
         .err()

@@ -43,6 +43,12 @@ impl Captured {
     }
 }
 
+/// A line as [`shown`] has it, but tabs stay.
+fn shown_line(line: &str) -> String {
+    let parts: Vec<_> = line.split('\t').map(shown).collect();
+    parts.join("\t")
+}
+
 fn text(bytes: &Mutex<Vec<u8>>) -> String {
     String::from_utf8_lossy(&bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }
@@ -161,8 +167,18 @@ impl Ui {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line of data, as text.
+    /// A line of data, as text, or several; on a terminal as [`shown`] has them, as keys may have had a part in it.
     pub fn line(&self, text: &str) {
+        if self.data_terminal && !self.is_structured() {
+            let lines: Vec<String> = text.split('\n').map(shown_line).collect();
+            self.bytes(lines.join("\n").as_bytes());
+        } else {
+            self.bytes(text.as_bytes());
+        }
+    }
+
+    /// A line that has colours of this program's own, and whose values are as [`shown`] has them already.
+    pub fn painted(&self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
@@ -237,8 +253,14 @@ impl Ui {
     }
 
     fn message(&self, text: &str) {
+        self.message_after("", text);
+    }
+
+    /// A message behind a text of this program's own. Keys may have had a part in the message.
+    fn message_after(&self, before: &str, text: &str) {
         let label = LABEL.try_with(Clone::clone).unwrap_or_default();
-        self.write(false, format!("{label}{text}\n").as_bytes());
+        let text = shown(text);
+        self.write(false, format!("{label}{before}{text}\n").as_bytes());
     }
 
     /// A message for those who watch: on a terminal one line that is refreshed; with `--verbose` a line of its own.
@@ -248,6 +270,17 @@ impl Ui {
         } else if self.terminal && self.capture.is_none() {
             self.record().status.show(text);
         }
+    }
+
+    /// Whether [`Ui::progress`] shows nothing.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        !self.verbose && !self.terminal && self.capture.is_none()
+    }
+
+    /// A message on stderr that is no part of what programs get.
+    pub fn aside(&self, text: &str) {
+        self.message(text);
     }
 
     /// A message for `--verbose`.
@@ -261,11 +294,11 @@ impl Ui {
     pub fn error(&self, program: &str, error: &Error) {
         let red = self.terminal && self.capture.is_none() && colors(true);
         let program = if red {
-            format!("\x1b[1;31m{program}:\x1b[0m")
+            format!("\x1b[1;31m{program}:\x1b[0m ")
         } else {
-            format!("{program}:")
+            format!("{program}: ")
         };
-        self.message(&format!("{program} {error}"));
+        self.message_after(&program, &error.to_string());
         if let Some(hint) = &error.hint {
             self.message(&format!("  next: {hint}"));
         }

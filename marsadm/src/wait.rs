@@ -2,8 +2,11 @@
 
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::limits::{WAIT_SILENT, WAIT_TOLD_EVERY};
+use crate::ui::Ui;
 use mars_meta_api::WatchEvent;
 use mars_meta_model::Table;
+use tokio::time::Instant;
 
 /// What a condition says of the present state.
 #[derive(Debug)]
@@ -14,6 +17,53 @@ pub enum Step<T> {
     Waiting(String),
     /// It will not come about.
     Failed(Error),
+}
+
+/// Says what a command waits for where no terminal shows it: once, if the wait is no short one, and now and then, if it
+/// waits for something else by then.
+#[derive(Debug)]
+pub struct Teller<'c> {
+    ui: &'c Ui,
+    /// When something is to be said; `None`: not before something changes.
+    due: Option<Instant>,
+    /// Not before then.
+    rest: Instant,
+}
+
+impl<'c> Teller<'c> {
+    /// For a wait that begins now.
+    #[must_use]
+    pub fn new(ui: &'c Ui) -> Self {
+        let rest = Instant::now() + WAIT_SILENT;
+        Self {
+            ui,
+            due: ui.is_quiet().then_some(rest),
+            rest,
+        }
+    }
+
+    /// When [`Teller::tell`] is to be called.
+    #[must_use]
+    pub const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Something else is waited for from now on.
+    pub fn changed(&mut self) {
+        if self.ui.is_quiet() {
+            self.due = Some(self.rest);
+        }
+    }
+
+    /// Says it.
+    pub fn tell(&mut self, what: &str, deadline: Instant) {
+        let now = Instant::now();
+        let left = deadline.saturating_duration_since(now).as_secs();
+        self.ui
+            .aside(&format!("waiting {what}, at most {left} s more"));
+        self.rest = now + WAIT_TOLD_EVERY;
+        self.due = None;
+    }
 }
 
 impl Ctx {
@@ -32,8 +82,16 @@ impl Ctx {
         let mut synced = false;
         let mut last = String::from("for the state of the cluster");
         let mut waited = false;
+        let mut teller = Teller::new(&self.ui);
         let result = loop {
-            let Ok(event) = tokio::time::timeout_at(self.deadline, watch.next()).await else {
+            let until = teller
+                .due()
+                .map_or(self.deadline, |at| at.min(self.deadline));
+            let Ok(event) = tokio::time::timeout_at(until, watch.next()).await else {
+                if until < self.deadline {
+                    teller.tell(&last, self.deadline);
+                    continue;
+                }
                 break Err(self.timed_out(&last));
             };
             match event? {
@@ -57,6 +115,7 @@ impl Ctx {
                 Step::Waiting(what) => {
                     if what != last {
                         self.ui.progress(&format!("waiting: {what}"));
+                        teller.changed();
                         last = what;
                         waited = true;
                     }

@@ -1,6 +1,6 @@
 //! The two forms of a report: for humans and for programs.
 
-use crate::report::{CellKind, KeyRow, Report, Source};
+use crate::report::{CellKind, KeyRow, Preview, Report, Source};
 use serde::Serialize;
 use std::fmt;
 
@@ -60,6 +60,9 @@ impl fmt::Display for KeyRow {
         if self.stamped_anew {
             f.write_str(" (stamped anew)")?;
         }
+        if let Some(old) = self.newer_than {
+            write!(f, " (newer than what is there, of {old})")?;
+        }
         Ok(())
     }
 }
@@ -73,12 +76,7 @@ impl fmt::Display for Report {
             "found {} links, {} files, {} folders, {} others",
             c.links, c.files, c.folders, c.others
         )?;
-        writeln!(
-            f,
-            "taken {} ({} values, {} tombstones), and {} derived; {} there already, {} older than the store's, \
-             {} refused; {} objects skipped",
-            c.taken, c.values, c.tombstones, c.derived, c.known, c.older, c.refused, c.skipped
-        )?;
+        self.outcomes(f)?;
         if c.clamped + c.preliminary > 0 {
             writeln!(
                 f,
@@ -123,6 +121,11 @@ impl fmt::Display for Report {
             &self.refused,
             ToString::to_string,
         )?;
+        if self.preview == Some(Preview::Store) && !f.alternate() {
+            let newer = self.taken.iter().chain(&self.derived);
+            let newer: Vec<&KeyRow> = newer.filter(|row| row.newer_than.is_some()).collect();
+            section(f, "would replace", &newer, ToString::to_string)?;
+        }
         if f.alternate() {
             section(f, "differences between the trees", &self.differences, |d| {
                 let others: Vec<String> = d
@@ -151,6 +154,47 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Report {
+    /// What became of the entries, or would.
+    fn outcomes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.counts;
+        let verb = match &self.preview {
+            None => "taken",
+            Some(Preview::Store) => {
+                f.write_str(
+                    "nothing was imported; compared with what this node's store holds now:\n",
+                )?;
+                "would take"
+            }
+            Some(Preview::Nothing { reason }) => {
+                writeln!(
+                    f,
+                    "nothing was imported, and the tree could not be compared with a store: {reason}"
+                )?;
+                return writeln!(
+                    f,
+                    "has {} entries ({} values, {} tombstones), and {} derived; {} objects skipped",
+                    c.taken, c.values, c.tombstones, c.derived, c.skipped
+                );
+            }
+        };
+        write!(
+            f,
+            "{verb} {} ({} values, {} tombstones), and {} derived",
+            c.taken, c.values, c.tombstones, c.derived
+        )?;
+        if self.preview.is_some() {
+            let new = c.taken + c.derived - c.newer;
+            write!(f, ": {new} new, {} newer than the store's", c.newer)?;
+        }
+        writeln!(
+            f,
+            "; {} there already, {} older than the store's, {} refused; {} objects skipped",
+            c.known, c.older, c.refused, c.skipped
+        )
     }
 }
 

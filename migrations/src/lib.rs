@@ -32,8 +32,8 @@ mod text;
 pub use merge::{MergeTreesError, MergedTrees, Tree, merge_trees};
 pub use plan::{ImportOptions, Plan, plan_import};
 pub use report::{
-    ApplyOutcomesError, CellKind, Counts, Difference, FileRow, KeyRow, Outcome, Report, SkippedRow,
-    Source, TreeRow, Version, Warning, WarningKind,
+    ApplyOutcomesError, CellKind, Counts, Difference, FileRow, KeyRow, Outcome, Preview, Report,
+    SkippedRow, Source, TreeRow, Version, Warning, WarningKind,
 };
 pub use scan::{Object, ObjectKind, Scan, ScanError, ScanOptions, scan_tree};
 pub use skip::SkipReason;

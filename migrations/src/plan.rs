@@ -2,11 +2,16 @@
 
 use crate::limits::{CLAMP_AFTER_NS, PRELIMINARY_BELOW_NS};
 use crate::place::{Place, folder_skip, parts_of, place_of};
-use crate::report::{CellKind, FileRow, KeyRow, Report, SkippedRow, Source};
+use crate::report::{
+    CellKind, FileRow, KeyRow, Outcome, Report, SkippedRow, Source, Warning, WarningKind,
+};
 use crate::{Object, ObjectKind, Scan, SkipReason, check, derive, show_bytes};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
-use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View};
+use mars_meta_model::{
+    Cell, Durability, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View, classify,
+};
 use mars_meta_model::{ParseValueError, check_host_name};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 
@@ -80,6 +85,80 @@ impl Plan {
             }
         }
         report.recount();
+    }
+
+    /// Compares with what a store holds, after [`Plan::settle`]: notes in the report what each entry is newer than, and
+    /// says for each, in order, what its import would come to, as the store decides by `docs/spec/legacy-import.md`; what
+    /// another one wrote with the same stamp is known, though the store calls the import older. Of an entry as old as deletions that the cluster has forgotten it says [`Outcome::Taken`]: only the store knows that such
+    /// a one gets a new stamp. `max_ahead_ns` (ns) is the store's drift bound.
+    #[must_use]
+    pub fn compare(&mut self, held: &(impl View + ?Sized), max_ahead_ns: u64) -> Vec<Outcome> {
+        let bound = self.now.as_nanos().saturating_add(max_ahead_ns);
+        let mut outcomes = Vec::with_capacity(self.entries.len());
+        let mut newer = BTreeMap::new();
+        for entry in &self.entries {
+            let old = held.entry(&entry.key).filter(|old| !is_made_up(old));
+            let outcome = match old {
+                _ if entry.stamp.as_nanos() > bound => Outcome::Refused,
+                Some(old) if says_the_same(entry, old) => Outcome::Known,
+                old => outcome_over(entry, old),
+            };
+            if let Some(old) = old.filter(|_| outcome == Outcome::Taken) {
+                if entry.key.as_str() == "uuid" && old.cell != entry.cell {
+                    self.report.warnings.push(uuid_replaced(entry, old));
+                    self.report.warnings.sort();
+                }
+                newer.insert(&entry.key, old.tree_stamp());
+            }
+            outcomes.push(outcome);
+        }
+        let report = &mut self.report;
+        for row in report.taken.iter_mut().chain(&mut report.derived) {
+            row.newer_than = newer.get(&row.key).copied();
+        }
+        report.recount();
+        outcomes
+    }
+}
+
+/// A liveness key that nobody has written: the store makes it up at each reading, and holds nothing.
+fn is_made_up(entry: &Entry) -> bool {
+    !entry.forced && classify(&entry.key).0.durability == Durability::Liveness
+}
+
+/// Whether a store that holds `held` has all that the imported entry says, whoever wrote it.
+fn says_the_same(entry: &Entry, held: &Entry) -> bool {
+    entry.cell == held.cell && entry.tree_stamp() == held.tree_stamp()
+}
+
+fn uuid_replaced(entry: &Entry, held: &Entry) -> Warning {
+    let shown = |entry: &Entry| match entry.value() {
+        Some(value) => format!("'{}'", show_bytes(value.as_bytes())),
+        None => "nothing".to_owned(),
+    };
+    Warning {
+        kind: WarningKind::UuidReplaced,
+        subject: "uuid".to_owned(),
+        text: format!(
+            "{} is newer than {} in the store, and takes its place: make sure that it is a tree of this cluster",
+            shown(entry),
+            shown(held)
+        ),
+    }
+}
+
+/// What the store makes of an imported entry: the merge rule, but between two of a tree the stamps of the tree.
+fn outcome_over(entry: &Entry, held: Option<&Entry>) -> Outcome {
+    match held {
+        Some(held) if held.origin == NodeId::IMPORTED && held.tree_stamp() != held.stamp => {
+            let told = |entry: &Entry| (entry.tree_stamp(), entry.cell.clone());
+            match told(entry).cmp(&told(held)) {
+                Ordering::Less => Outcome::Older,
+                Ordering::Equal => Outcome::Known,
+                Ordering::Greater => Outcome::Taken,
+            }
+        }
+        held => entry.merge_over(held).into(),
     }
 }
 
@@ -300,6 +379,7 @@ impl<'s> Planner<'s> {
                     clamped_from: clamped.then(|| sec_nsec(candidate.mtime_ns)),
                     preliminary: candidate.mtime_ns < PRELIMINARY_BELOW_NS,
                     stamped_anew: false,
+                    newer_than: None,
                     source: candidate.source,
                 });
                 entries.push(Entry {

@@ -52,6 +52,9 @@ pub struct KeyRow {
     /// The store gave it a new stamp, and keeps this one beside it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stamped_anew: bool,
+    /// The store held something older, with this stamp; known after [`crate::Plan::compare`].
+    #[serde(serialize_with = "maybe_text", skip_serializing_if = "Option::is_none")]
+    pub newer_than: Option<Timestamp>,
     /// Where it comes from.
     #[serde(flatten)]
     pub source: Source,
@@ -59,6 +62,16 @@ pub struct KeyRow {
 
 fn as_text<S: Serializer>(thing: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(thing)
+}
+
+fn maybe_text<S: Serializer>(
+    thing: &Option<impl fmt::Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match thing {
+        Some(thing) => serializer.collect_str(thing),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// One object that became no entry of its own.
@@ -109,6 +122,8 @@ pub enum WarningKind {
     NoUuid,
     /// The tree's `uuid` is the placeholder of a host that is about to join.
     UuidUnknown,
+    /// The tree's `uuid` takes the place of another one in the store.
+    UuidReplaced,
     /// The stamps of the tree were lost in a copy.
     StampsLost,
     /// The tree changed while it was read.
@@ -230,6 +245,8 @@ pub struct Counts {
     pub tombstones: usize,
     /// Derived entries to take or taken.
     pub derived: usize,
+    /// Entries among both for which the store held something older.
+    pub newer: usize,
     /// Entries, derived ones included, that the store held already.
     pub known: usize,
     /// Entries, derived ones included, for which the store holds something newer.
@@ -272,6 +289,19 @@ impl From<Merge> for Outcome {
     }
 }
 
+/// Against what a report without an import was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "against", rename_all = "kebab-case")]
+pub enum Preview {
+    /// The store, as it was then: an import at that moment would have had this outcome.
+    Store,
+    /// Nothing: all that the tree has counts as taken.
+    Nothing {
+        /// Why there was no store to compare with.
+        reason: String,
+    },
+}
+
 /// The outcomes do not fit the plan; the report is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -288,6 +318,9 @@ pub struct ApplyOutcomesError {
 /// of keys or paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// Nothing was imported: this is what an import would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
     /// Numbers.
     pub counts: Counts,
     /// Entries to take or taken.
@@ -375,6 +408,9 @@ impl Report {
             values: self.taken.len() - tombstones(&self.taken),
             tombstones: tombstones(&self.taken),
             derived: self.derived.len(),
+            newer: (self.taken.iter().chain(&self.derived))
+                .filter(|row| row.newer_than.is_some())
+                .count(),
             known: self.known.len(),
             older: self.older.len(),
             refused: self.refused.len(),

@@ -11,8 +11,15 @@ use std::process::{Command, Stdio};
 fn fails(said: &Said, code: i32, why: &str) {
     assert_eq!(said.code, Some(code), "{said:?}");
     assert!(said.err.contains(why), "'{why}' is not in {said:?}");
+    // What a command waits for comes before.
+    let mut lines = said
+        .err
+        .lines()
+        .skip_while(|line| line.starts_with("waiting "));
     assert!(
-        said.err.starts_with("marsadm: ")
+        lines
+            .next()
+            .is_some_and(|line| line.starts_with("marsadm: "))
             && said
                 .out
                 .lines()

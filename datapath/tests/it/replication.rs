@@ -24,6 +24,17 @@ pub(crate) fn image() -> Vec<u8> {
     vec![0; usize::try_from(SIZE).unwrap()]
 }
 
+/// Nodes with a resource whose primary, hosta, has taken `count` writes; its open device, and what that holds.
+pub(crate) async fn written(nodes: u8, count: u64) -> (World, PlainClient, Vec<u8>) {
+    let world = World::new(nodes).await;
+    world.create().await;
+    primary(&world, "hosta").await;
+    let mut image = image();
+    let mut client = open(&world, 0);
+    scribble(&mut client, &mut image, 1, count);
+    (world, client, image)
+}
+
 pub(crate) async fn primary(world: &World, host: &str) {
     world
         .until(&format!("{host} primary"), |w| {
@@ -34,12 +45,7 @@ pub(crate) async fn primary(world: &World, host: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writes_reach_every_member_through_sync_log_and_rotation() {
-    let world = World::new(3).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    let mut image = image();
-    let mut client = open(&world, 0);
-    scribble(&mut client, &mut image, 1, 100);
+    let (world, mut client, mut image) = written(3, 100).await;
     world.join(1).await;
     world.join(2).await;
     // Several segments of 1 MiB are filled while the others sync.
@@ -79,12 +85,7 @@ async fn writes_reach_every_member_through_sync_log_and_rotation() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_role_moves_and_survives_restarts() {
-    let mut world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    let mut image = image();
-    let mut client = open(&world, 0);
-    scribble(&mut client, &mut image, 1, 50);
+    let (mut world, mut client, mut image) = written(2, 50).await;
     world.join(1).await;
     world.up_to_date("hosta", &["hostb"]).await;
     assert!(

@@ -1,6 +1,6 @@
 //! What administrators ask for by keys: other sizes, other logs, other positions.
 
-use crate::replication::{image, open, primary, scribble};
+use crate::replication::{image, open, primary, scribble, written};
 use crate::world::{SIZE, World};
 use std::os::unix::fs::FileExt as _;
 
@@ -99,11 +99,7 @@ async fn a_disk_that_is_too_small_keeps_the_size_and_says_so() {
         world.get("resource-r/actual-hosta/device-size"),
         Some(SIZE.to_string())
     );
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(world.disk(0))
-        .unwrap();
-    file.set_len(NEW).unwrap();
+    world.resize_disk(0, NEW);
     world
         .until("the new size", |w| {
             w.get("resource-r/actual-hosta/device-size") == Some(NEW.to_string())
@@ -165,12 +161,7 @@ async fn logs_begin_and_go_by_their_keys_but_never_one_that_is_needed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_limit_of_free_space_sends_writes_past_the_log_and_back() {
-    let world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    let mut image = image();
-    let mut client = open(&world, 0);
-    scribble(&mut client, &mut image, 1, 5);
+    let (world, mut client, mut image) = written(2, 5).await;
     world
         .set(&[("resource-r/todo-hosta/emergency-limit", "100")])
         .await;
@@ -203,12 +194,7 @@ async fn a_limit_of_free_space_sends_writes_past_the_log_and_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_disk_is_taken_for_synced_only_in_the_state_that_was_named() {
-    let world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    let mut image = image();
-    let mut client = open(&world, 0);
-    scribble(&mut client, &mut image, 1, 20);
+    let (world, mut client, mut image) = written(2, 20).await;
     // Its disk is as empty as the primary's was.
     world.join_with(1, "0").await;
     world

@@ -1,7 +1,7 @@
 //! What goes wrong: bad disks, damaged and full logs, forced failover, split brain.
 
 use crate::plain_client::PlainClient;
-use crate::replication::{image, open, primary, scribble};
+use crate::replication::{image, open, primary, scribble, written};
 use crate::world::{SIZE, World};
 use std::os::unix::fs::FileExt as _;
 
@@ -17,12 +17,7 @@ async fn message(world: &World, host: &str, name: &str, part: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_disk_that_is_too_small_or_missing_or_taken_is_refused_with_a_reason() {
     let world = World::new(2).await;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(world.disk(0))
-        .unwrap()
-        .set_len(SIZE - 1)
-        .unwrap();
+    world.resize_disk(0, SIZE - 1);
     world.create().await;
     message(&world, "hosta", "err-disk", "the resource needs 8388608").await;
     assert_eq!(
@@ -33,12 +28,7 @@ async fn a_disk_that_is_too_small_or_missing_or_taken_is_refused_with_a_reason()
         world.get("resource-r/actual-hosta/disk-error").as_deref(),
         Some("-28")
     );
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(world.disk(0))
-        .unwrap()
-        .set_len(SIZE)
-        .unwrap();
+    world.resize_disk(0, SIZE);
     primary(&world, "hosta").await;
     world
         .until("the message to end", |w| {
@@ -139,12 +129,7 @@ async fn damage_in_a_secondarys_log_stops_its_replay_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_forced_failover_with_a_lost_tail_is_a_split_brain_until_invalidated() {
-    let world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    let mut image = image();
-    let mut client = open(&world, 0);
-    scribble(&mut client, &mut image, 1, 20);
+    let (world, mut client, mut image) = written(2, 20).await;
     world.join(1).await;
     world.up_to_date("hosta", &["hosta", "hostb"]).await;
     let kept = image.clone();
@@ -247,12 +232,7 @@ async fn a_full_log_filesystem_does_not_stop_the_primary() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn leaving_a_resource_removes_its_logs_and_a_new_join_starts_over() {
-    let world = World::new(2).await;
-    world.create().await;
-    primary(&world, "hosta").await;
-    let mut image = image();
-    let mut client = open(&world, 0);
-    scribble(&mut client, &mut image, 1, 20);
+    let (world, mut client, mut image) = written(2, 20).await;
     world.join(1).await;
     world.up_to_date("hosta", &["hostb"]).await;
     world.set(&[("resource-r/todo-hostb/attach", "0")]).await;

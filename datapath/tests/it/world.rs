@@ -213,6 +213,14 @@ impl World {
         self.dir.path().join(&self.nodes[node].host).join("disk")
     }
 
+    /// Gives the disk of a node another size.
+    pub(crate) fn resize_disk(&self, node: usize, size: u64) {
+        let disk = std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.disk(node));
+        disk.unwrap().set_len(size).unwrap();
+    }
+
     /// Makes resource `r` on the first host.
     pub(crate) async fn create(&self) {
         let disk = self.disk(0).display().to_string();

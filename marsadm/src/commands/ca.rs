@@ -1,9 +1,11 @@
 //! `ca`: the authority of the cluster, which signs the certificates of joining nodes: backup, and move to another node.
 
+use super::since::since_key;
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::limits::SMALL_FILE_MAX;
 use mars_meta_api::{Request, Response, Secret};
+use mars_meta_model::View as _;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -58,8 +60,30 @@ fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
     Error::new(kind, format!("{} {what}: {error}", path.display()))
 }
 
+/// Refuses, without asking for anything, a node that does not hold the authority of its cluster.
+pub(super) async fn with_authority(ctx: &Ctx) -> Result<()> {
+    let host = ctx.host().await?;
+    let table = ctx.table(&["defaults/"]).await?;
+    let key = "defaults/ca-host";
+    match table.text(key) {
+        Some(holder) if holder != host => Err(Error::refused(format!(
+            "the authority of the cluster is on {holder}, {}",
+            since_key(&table, key)
+        ))
+        .hint(format!(
+            "do it on {holder}; if that node is lost, restore the authority here: marsadm ca import FILE"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
     if ctx.opts.dry_run {
+        with_authority(ctx).await?;
+        if path.symlink_metadata().is_ok() {
+            let exists = std::io::ErrorKind::AlreadyExists.into();
+            return Err(failed(path, "cannot be written", &exists));
+        }
         ctx.ui.note(&format!("would write {}", path.display()));
         return Ok(());
     }
@@ -101,7 +125,11 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
         .read_to_string(&mut text)
         .map_err(read)?;
     if ctx.opts.dry_run {
-        ctx.ui.note("would take the authority over");
+        let host = ctx.host().await?;
+        ctx.ui
+            .note(&format!("would write: defaults/ca-host -> {host}"));
+        ctx.ui
+            .note("would take the authority over, if the key is that of the cluster");
         return Ok(());
     }
     let key = Secret(text);

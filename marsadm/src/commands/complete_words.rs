@@ -261,7 +261,7 @@ fn wanted(arg: &Arg) -> Want {
 
 /// The conditions of wait-resource.
 fn conditions() -> Vec<String> {
-    let is = "attached replaying fetching syncing primary secondary device uptodate";
+    let is = "attached replaying fetching syncing primary secondary device consistent uptodate";
     let todo = "attach fetch replay sync primary secondary";
     let is = is.split(' ').map(|word| format!("is-{word}"));
     is.chain(todo.split(' ').map(|word| format!("todo-{word}")))

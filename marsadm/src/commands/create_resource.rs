@@ -49,7 +49,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Ok(table) => {
                 return Err(Error::of(
                     Code::ResourceExists,
-                    format!("resource {res} exists already"),
+                    format!(
+                        "resource {res} exists already, {}",
+                        since(&Res::new(&table, res), "size")
+                    ),
                 )
                 .hint(format!(
                     "its members: {}; to add a replica: marsadm join-resource {res} DISK",
@@ -81,7 +84,17 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             &format!("create {what}"),
         );
         crate::systemd::regenerate(ctx).await;
-        wait_attached(ctx, host, res).await
+        wait_attached(ctx, host, res).await.map_err(|error| {
+            error.leaving(
+                &format!(
+                    "resource {res} stays created, and the disk is attached as soon as that can be"
+                ),
+                &format!(
+                    "marsadm secondary {res}, marsadm down {res}, marsadm leave-resource {res}, \
+                     marsadm delete-resource {res}"
+                ),
+            )
+        })
     };
     let result = work
         .await

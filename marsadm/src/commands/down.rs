@@ -77,11 +77,17 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
         }
         ctx.apply(changes).await?;
         if !ctx.opts.force && !ctx.opts.dry_run {
-            if managed {
-                wait_closed(ctx, res, host).await?;
-            }
-            let flags = ["is-attached", "if-on", "is-replaying", "is-syncing"];
-            wait_idle(ctx, host, res, &flags).await?;
+            let back = match verb {
+                Verb::Down => "up",
+                Verb::Detach => "attach",
+            };
+            let released = released(ctx, host, res, managed).await;
+            released.map_err(|error| {
+                error.leaving(
+                    &format!("the switches of {res} stay off, and the disk is released as soon as that can be"),
+                    &format!("marsadm {back} {res}"),
+                )
+            })?;
         }
         ctx.done(
             &format!("successfully started {word} on resource {res}"),
@@ -90,6 +96,14 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn released(ctx: &Ctx, host: &str, res: &str, managed: bool) -> Result<()> {
+    if managed {
+        wait_closed(ctx, res, host).await?;
+    }
+    let flags = ["is-attached", "if-on", "is-replaying", "is-syncing"];
+    wait_idle(ctx, host, res, &flags).await
 }
 
 /// Gives a device that was closed just now the time to be reported as closed.

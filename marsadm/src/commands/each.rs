@@ -1,5 +1,6 @@
 //! Running a command for every resource that its argument names, and what they check first.
 
+use super::since::since_key;
 use crate::context::{Ctx, key};
 use crate::contract::is_original;
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,10 @@ pub(super) async fn each(
     let table = ctx.table(&["directory/"]).await.map_err(about)?;
     let list = resource_list(text, &table, host).map_err(about)?;
     if let [res] = &list[..] {
+        if text != res {
+            // `all`, a list or a pattern, though of one.
+            header(ctx, verb, &table, res).await;
+        }
         let result = work(host, res).await.map_err(about);
         report(ctx, verb, res, result.as_ref().err());
         return result;
@@ -174,17 +179,37 @@ pub(super) async fn own_table(ctx: &Ctx, host: &str, res: &str) -> Result<Table>
         Some(Membership::Storage) => Ok(table),
         Some(Membership::Guest) => Err(Error::of(
             Code::NotMember,
-            format!("{host} is only a guest of resource {res}: it has no replica"),
+            format!(
+                "{host} is only a guest of resource {res}, {}: it has no replica",
+                since_key(&table, &member(host, res))
+            ),
         )
         .hint(format!("marsadm join-resource {res} DISK"))),
         None => Err(Error::of(
             Code::NotMember,
-            format!("{host} is no member of resource {res}"),
+            format!(
+                "{host} is no member of resource {res}{}",
+                left_since(&table, host, res)
+            ),
         )
         .hint(format!(
             "run this on one of {}, or marsadm join-resource {res} DISK",
             Res::new(&table, res).storage_members().join(" ")
         ))),
+    }
+}
+
+fn member(host: &str, res: &str) -> String {
+    format!("directory/{res}/member-{host}")
+}
+
+/// Since when a host is no member any more, if it was one.
+pub(super) fn left_since(table: &Table, host: &str, res: &str) -> String {
+    let told = since_key(table, &member(host, res));
+    if told.starts_with("since") {
+        format!(", {told}")
+    } else {
+        String::new()
     }
 }
 

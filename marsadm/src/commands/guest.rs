@@ -63,6 +63,12 @@ pub async fn activate(ctx: &Ctx, args: &Args) -> Result<()> {
             }
         })
         .await
+        .map_err(|error| {
+            error.leaving(
+                &format!("{host} stays a guest of {res}"),
+                &format!("marsadm deactivate-guest {res}"),
+            )
+        })
     })
     .await
 }

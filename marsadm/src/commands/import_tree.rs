@@ -5,13 +5,14 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::PROGRESS_INTERVAL;
 use crate::snapshot::scan_error;
 use crate::wall::now_ns;
+use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, encoded_len};
 use mars_migrations::{
-    ImportOptions, MergedTrees, Outcome, Scan, ScanOptions, Tree, merge_trees, plan_import,
-    scan_tree,
+    ImportOptions, MergedTrees, Outcome, Plan, Preview, Scan, ScanOptions, Tree, merge_trees,
+    plan_import, scan_tree,
 };
 use std::path::PathBuf;
 use std::time::Instant;
@@ -19,7 +20,8 @@ use std::time::Instant;
 /// Take over the keys of a legacy MARS tree of symlinks, with the stamps that the links have.
 ///
 /// DIR is only read. What the store holds already with a newer stamp stays. May be repeated, also after an
-/// interruption. With --dry-run: only show what would be taken.
+/// interruption. With --dry-run: only show what would be taken: what is new, what is newer than what this node's store holds, there
+/// already, older, or refused. Where no daemon runs it cannot be compared, and the report says so.
 ///
 /// Of several trees of one cluster (one of each host, or copies), the newest value of each key counts: that is the
 /// cluster's true state. The report tells where they differ.
@@ -50,12 +52,21 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let mut plan = plan_import(&scan, &ImportOptions::at(now_ns));
         merged.add_to(&mut plan.report);
         drop(scan);
-        if !ctx.opts.dry_run {
-            plan.settle(&ctx.table(&[""]).await?);
-            let outcomes = send(ctx, &plan.entries).await?;
-            plan.report
-                .apply_outcomes(&outcomes)
-                .map_err(|error| Error::internal(error.to_string()))?;
+        if ctx.opts.dry_run {
+            preview(ctx, &mut plan).await?;
+        } else {
+            let table = ctx.table(&[""]).await?;
+            plan.settle(&table);
+            let seen = plan.compare(&table, DEFAULT_MAX_AHEAD);
+            drop(table);
+            // What becomes of it the store decides.
+            let told = send(ctx, &plan.entries).await?;
+            let outcomes = told.into_iter().zip(seen).map(|both| match both {
+                (Outcome::Older, Outcome::Known) => Outcome::Known,
+                (told, _) => told,
+            });
+            let outcomes: Vec<Outcome> = outcomes.collect();
+            apply(&mut plan, &outcomes)?;
         }
         let json = plan.report.to_json();
         let json = json.map_err(|error| Error::internal(error.to_string()))?;
@@ -80,6 +91,28 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     };
     work.await
         .map_err(|error| error.about(&format!("import-tree {}", shown(&args.dir))))
+}
+
+/// What an import would do now.
+async fn preview(ctx: &Ctx, plan: &mut Plan) -> Result<()> {
+    match ctx.table(&[""]).await {
+        Ok(table) => {
+            plan.settle(&table);
+            let outcomes = plan.compare(&table, DEFAULT_MAX_AHEAD);
+            apply(plan, &outcomes)?;
+            plan.report.preview = Some(Preview::Store);
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            plan.report.preview = Some(Preview::Nothing { reason });
+        }
+    }
+    Ok(())
+}
+
+fn apply(plan: &mut Plan, outcomes: &[Outcome]) -> Result<()> {
+    let applied = plan.report.apply_outcomes(outcomes);
+    applied.map_err(|error| Error::internal(error.to_string()))
 }
 
 fn shown(dirs: &[PathBuf]) -> String {

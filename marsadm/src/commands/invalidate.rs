@@ -3,6 +3,7 @@
 use super::down::wait_idle;
 use super::each::{each, own_table};
 use super::roles::check_not_primary;
+use super::since::since;
 use super::switches::{in_emergency, switch};
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 /// Throw this host's replica away and sync it anew from the primary. Resolves a split brain on the losing side.
 ///
-/// Does not wait for the sync: see marsadm wait-resource RES is-uptodate. --force does not wait for the replica to
+/// Does not wait for the sync: see marsadm wait-resource RES is-consistent. --force does not wait for the replica to
 /// come to rest first, allows it on the designated primary that does not act as one, and while no contact with the primary
 /// is there.
 ///
@@ -45,7 +46,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ctx.apply(off).await?;
         if !ctx.opts.force && !ctx.opts.dry_run {
             let flags = ["is-attached", "is-replaying", "is-copying", "is-syncing"];
-            wait_idle(ctx, host, res, &flags).await?;
+            let idle = wait_idle(ctx, host, res, &flags).await;
+            idle.map_err(|error| {
+                error.leaving(
+                    &format!("the switches of {res} stay off, its data are as they were"),
+                    &format!("marsadm up {res}"),
+                )
+            })?;
         }
         // The primary may have gone on, or changed, meanwhile.
         let table = own_table(ctx, host, res).await?;
@@ -67,7 +74,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         ctx.apply(changes).await?;
         ctx.done(
-            &format!("resource {res} gets synced anew: marsadm wait-resource {res} is-uptodate"),
+            &format!("resource {res} gets synced anew: marsadm wait-resource {res} is-consistent"),
             &format!("sync resource {res} anew"),
         );
         Ok(())
@@ -110,7 +117,8 @@ fn source(view: &Res<'_>, host: &str) -> Result<(u64, String)> {
     let res = view.name;
     let Some(primary) = view.primary().filter(|primary| *primary != host) else {
         return Err(Error::refused(format!(
-            "resource {res} has no primary on another host to sync from"
+            "resource {res} has no primary on another host to sync from, {}",
+            since(view, "primary")
         ))
         .hint(format!("on a member with good data: marsadm primary {res}")));
     };

@@ -1,7 +1,9 @@
 //! `join-cluster`: become part of another node's cluster.
 
+use super::create_cluster::without_cluster;
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::limits::SMALL_FILE_MAX;
 use mars_meta_api::{Request, Secret};
 use std::io::Read as _;
@@ -31,7 +33,11 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
     let work = async {
         let token = read_token(args.host.as_deref(), args.token.as_deref())?;
         if ctx.opts.dry_run {
-            ctx.ui.note("would join the cluster");
+            without_cluster(ctx).await?;
+            let host = &ctx.node().await?.host;
+            ctx.ui.note(&format!("would write: roster/{host} (new)"));
+            ctx.ui
+                .note("would join the cluster; the token would be checked there");
             return Ok(());
         }
         let request = Request::JoinCluster {
@@ -40,10 +46,16 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
         };
         let hint =
             "draw a new token on a node of the cluster (marsadm join-token), copy the whole line";
-        ctx.call(request).await.map_err(|error| match error.hint {
-            None => error.hint(hint),
-            Some(_) => error,
-        })?;
+        match ctx.call(request).await {
+            Ok(_) => {}
+            // With since when.
+            Err(error) if error.code() == Code::AlreadyInCluster => {
+                without_cluster(ctx).await?;
+                return Err(error);
+            }
+            Err(error) if error.hint.is_none() => return Err(error.hint(hint)),
+            Err(error) => return Err(error),
+        }
         ctx.ui.note("successfully joined the cluster");
         Ok(())
     };

@@ -2,7 +2,7 @@
 
 use super::create_resource::{check_unused, membership};
 use super::each::{prefixes, report, resource_table};
-use super::since::since_key;
+use super::since::{since, since_key};
 use super::switches::{in_emergency, wait_attached};
 use crate::context::{Changes, Ctx, set};
 use crate::disk::{self, Disk};
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Add a replica of a resource on a disk of this host. What is on the disk gets overwritten by the primary's data.
 ///
-/// Does not wait for the sync: see marsadm wait-resource RES is-uptodate. --force takes a disk that is too small.
+/// Does not wait for the sync: see marsadm wait-resource RES is-consistent. --force takes a disk that is too small.
 ///
 /// Example: marsadm join-resource mydata /dev/vg/mydata
 #[derive(Debug, clap::Args)]
@@ -60,9 +60,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 // A replica that began to sync stays; one whose disk was refused leaves nothing behind.
                 let table = ctx.client().await?.list("resource-", false).await;
                 let began = table.is_ok_and(|entries| is_attached(&entries, host, res));
-                if !began {
-                    take_back(ctx, host, res).await?;
+                if began {
+                    return Err(error.leaving(
+                        &format!("the replica of {res} stays, and syncs as soon as it can"),
+                        &format!("marsadm down {res}, marsadm leave-resource {res}"),
+                    ));
                 }
+                take_back(ctx, host, res).await?;
                 Err(error)
             }
             other => other,
@@ -170,14 +174,15 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
     changes.push(membership(res, host, Membership::Storage)?);
     ctx.apply(changes).await?;
     let primary = &source.primary;
+    crate::systemd::regenerate(ctx).await;
+    wait_attached(ctx, host, res).await?;
     ctx.done(
         &format!(
-            "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-uptodate"
+            "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-consistent"
         ),
         &format!("join resource {res} to primary {primary}"),
     );
-    crate::systemd::regenerate(ctx).await;
-    wait_attached(ctx, host, res).await
+    Ok(())
 }
 
 /// Waits until the keys of the resource have arrived, and checks its primary. `None` with `--dry-run` where
@@ -203,7 +208,8 @@ async fn find_source(ctx: &Ctx, host: &str, res: &str) -> Result<Option<Source>>
         if primary == "(none)" || primary == host {
             return Step::Failed(
                 Error::refused(format!(
-                    "resource {res} has no primary on another host to sync from (primary is '{primary}')"
+                    "resource {res} has no primary on another host to sync from (primary is '{primary}', {})",
+                    since(&view, "primary")
                 ))
                 .hint(format!("on a member with good data: marsadm primary {res}")),
             );
@@ -211,7 +217,8 @@ async fn find_source(ctx: &Ctx, host: &str, res: &str) -> Result<Option<Source>>
         if in_emergency(&view, primary) && !force {
             return Step::Failed(
                 Error::refused(format!(
-                    "the primary {primary} of resource {res} is in emergency mode (its log storage is full)"
+                    "the primary {primary} of resource {res} is in emergency mode (its log storage is full), {}",
+                    since(&view, &format!("actual-{primary}/has-emergency"))
                 ))
                 .hint(format!("free log space on {primary} first")),
             );

@@ -1,5 +1,6 @@
 //! `join-token`: a token by which other nodes may join.
 
+use super::ca::with_authority;
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Result};
 use mars_meta_api::{Request, Response};
@@ -27,6 +28,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
         let ttl_secs = parse_ttl(&args.ttl)?;
         if ctx.opts.dry_run {
+            with_authority(ctx).await?;
             ctx.ui.note("would draw a token");
             return Ok(());
         }

@@ -1,10 +1,10 @@
 //! `leave-cluster`: give up this node's membership.
 
-use crate::context::Ctx;
+use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use mars_meta_api::Request;
-use mars_meta_model::roster;
+use mars_meta_model::{Durability, NodeState, Table, classify, roster};
 
 /// Leave the cluster. The other nodes cut this one off; its daemon gives up identity and store and belongs to no cluster
 /// afterwards, so it may create or join one. Nobody else can come in under this node's key.
@@ -18,6 +18,28 @@ use mars_meta_model::roster;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {}
+
+/// What the daemon tells the others: the line in the roster, and the deletion of what is known of the host outside of
+/// resources.
+fn farewell(table: &Table, host: &str) -> Result<Changes> {
+    let mut changes = Changes::new();
+    for entry in table.iter().filter(|entry| !entry.is_tombstone()) {
+        let (family, owner, res) = classify(&entry.key);
+        let made_up = family.durability == Durability::Liveness;
+        if owner == Some(host)
+            && res.is_none()
+            && !made_up
+            && !entry.key.as_str().starts_with("roster/")
+        {
+            changes.push((entry.key.clone(), None));
+        }
+    }
+    if let Some(mut record) = roster(table).remove(host) {
+        record.state = NodeState::Left;
+        changes.push(set(&format!("roster/{host}"), &record.to_string())?);
+    }
+    Ok(changes)
+}
 
 /// Runs the command.
 ///
@@ -39,8 +61,11 @@ pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
             return super::lowlevel_delete_host::take_out(ctx, host).await;
         }
         if ctx.opts.dry_run {
-            ctx.ui
-                .note(&format!("would take {host} out of the cluster"));
+            ctx.apply(farewell(&ctx.table(&[""]).await?, host)?).await?;
+            ctx.ui.note(&format!(
+                "would take {host} out of the cluster; its daemon would then give up its identity and all keys that it \
+                 holds, but not before it has checked that this may be"
+            ));
             return Ok(());
         }
         let force = ctx.opts.force;

@@ -1,7 +1,8 @@
 //! `leave-resource`: give up a replica.
 
-use super::each::{each, resource_table};
+use super::each::{each, left_since, resource_table};
 use super::roles::check_not_primary;
+use super::since::since;
 use crate::context::{Changes, Ctx};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
@@ -30,7 +31,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "leave-resource", &args.resource, async |host, res| {
         let table = resource_table(ctx, res).await?;
         if !members(&table, res).contains_key(host) {
-            let why = format!("{host} is no member of resource {res}");
+            let why = format!(
+                "{host} is no member of resource {res}{}",
+                left_since(&table, host, res)
+            );
             let hint =
                 format!("nothing is left to do here; marsadm status {res} tells its members");
             return Err(Error::of(Code::NotMember, why).hint(hint));
@@ -40,7 +44,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let on = switched_on(&view, host);
         if !on.is_empty() && !ctx.opts.force {
             return Err(Error::refused(format!(
-                "the replica of {res} on {host} is still in use: {}",
+                "the replica of {res} on {host} is still in use, {}: {}",
+                since(&view, &format!("todo-{host}/attach")),
                 on.join(", ")
             ))
             .hint(format!("marsadm down {res}")));

@@ -2,6 +2,7 @@
 
 use super::autoclean::leftovers;
 use super::leave_resource::own_keys;
+use super::since::since_key;
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
@@ -106,9 +107,14 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
     changes.push((key(&format!("ips/ip-{dead}"))?, None));
     let memberships: Vec<String> = resources_of(table, dead).into_keys().collect();
     if !memberships.is_empty() && !force {
+        let told = memberships.iter().map(|res| {
+            let key = format!("directory/{res}/member-{dead}");
+            format!("{res} ({})", since_key(table, &key))
+        });
+        let told: Vec<String> = told.collect();
         return Err(Error::refused(format!(
             "{dead} is still a member of resources: {}",
-            memberships.join(" ")
+            told.join(", ")
         ))
         .hint("let it leave them first, or --force"));
     }

@@ -5,14 +5,13 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
 use crate::store_export::{StoreExport, decode_export, encode_export};
-use mars_gossip::FsckError;
+use mars_gossip::{FsckError, replace_private};
 use mars_meta_api::{EntryBytes, Request};
 use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
 use mars_migrations::Outcome;
 use serde_json::json;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -62,7 +61,7 @@ pub struct ImportArgs {
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct FsckArgs {
-    /// Folder of the store, or one that was set aside (db.bad-SECONDS)
+    /// Folder of the store, the state folder that it lies in, or one that was set aside (db.bad-SECONDS)
     #[arg(default_value = "/var/lib/mars/db")]
     pub dir: PathBuf,
 }
@@ -100,7 +99,7 @@ async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
     let total = export.entries.len();
     let deleted = export.entries.iter().filter(|e| e.is_tombstone()).count();
     if !ctx.opts.dry_run {
-        replace(path, &bytes).map_err(|error| failed(&error))?;
+        replace_private(path, &bytes).map_err(|error| failed(&error))?;
     }
     let counts = json!({ "entries": total, "deleted": deleted, "bytes": bytes.len() });
     ctx.ui.document("StoreExport", &counts)?;
@@ -137,27 +136,6 @@ async fn listing(ctx: &Ctx) -> Result<Vec<Entry>> {
         "the keys change faster than they can be listed",
     )
     .hint("run it again"))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let tmp = path.with_file_name(format!("{name}.tmp-{}", std::process::id()));
-    let write = || {
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)?;
-        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().inspect_err(|_| {
-        // Half a file is none.
-        let _ = fs::remove_file(&tmp);
-    })
 }
 
 async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
@@ -217,8 +195,25 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
     .hint("compare the system clocks (marsadm clock) and repeat the import; docs/clock.md tells of epochs"))
 }
 
+/// The folder itself, or the store in it if it is the state folder of a daemon.
+fn store_folder(dir: &Path) -> PathBuf {
+    let inner = dir.join("db");
+    if !dir.join("conf").exists() && inner.is_dir() {
+        inner
+    } else {
+        dir.to_owned()
+    }
+}
+
 async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
-    let folder = dir.to_owned();
+    let folder = store_folder(dir);
+    if folder != dir {
+        ctx.ui.note(&format!(
+            "{} is a state folder: checking the store in it, {}",
+            dir.display(),
+            folder.display()
+        ));
+    }
     let checked = tokio::task::spawn_blocking(move || mars_gossip::fsck(&folder)).await;
     let checked = checked.map_err(|error| Error::internal(error.to_string()))?;
     let found = checked.map_err(|error| match error {
@@ -254,4 +249,22 @@ async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
     Err(Error::new(Kind::Negative, why).hint(
         "a node with peers sets the store aside at its next start and refills; else use a file of marsadm meta export",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_stands_for_the_store_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(store_folder(dir.path()), dir.path());
+        let db = dir.path().join("db");
+        std::fs::create_dir(&db).unwrap();
+        assert_eq!(store_folder(dir.path()), db);
+        // A store has a file of this name, and one of its settings.
+        std::fs::write(db.join("db"), "").unwrap();
+        std::fs::write(db.join("conf"), "").unwrap();
+        assert_eq!(store_folder(&db), db);
+    }
 }

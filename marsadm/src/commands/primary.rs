@@ -83,7 +83,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Ok(()) if ctx.opts.dry_run => return Ok(()),
             Ok(()) => {}
         }
-        wait_opened(ctx, res, host).await
+        let old = old_primary(&view).unwrap_or("HOST");
+        let result = wait_opened(ctx, res, host).await;
+        result.map_err(|error| {
+            error.leaving(
+                &format!("{host} is primary of {res}, and its units are still to start there"),
+                &format!("marsadm primary {res} on {old}"),
+            )
+        })
     })
     .await
 }
@@ -118,6 +125,18 @@ async fn take_role(ctx: &Ctx, table: Table, host: &str, res: &str) -> Result<()>
     if ctx.opts.dry_run {
         return Ok(());
     }
+    let left = format!("{host} stays designated, and becomes primary of {res} as soon as it can");
+    let back = match before {
+        "(none)" => format!("marsadm secondary {res}"),
+        before if before == host => format!("marsadm primary {res} on another member"),
+        before => format!("marsadm primary {res} on {before}"),
+    };
+    let taken = take_device(ctx, host, res).await;
+    taken.map_err(|error| error.leaving(&left, &back))
+}
+
+/// Switches everything on, and waits for the device.
+async fn take_device(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
     if ctx.opts.force {
         // Fetching stays off until this host has taken over: with it on, the data plane waits for an old
         // primary that may never answer again.
@@ -134,16 +153,18 @@ fn check_replica(view: &Res<'_>, host: &str) -> Result<()> {
     let res = view.name;
     if let Some(reason) = view.unsynced(host) {
         return Err(Error::refused(format!(
-            "the replica of {res} on {host} is not usable: {reason}"
+            "the replica of {res} on {host} is not usable: {reason}, {}",
+            since(view, &format!("syncstatus-{host}"))
         ))
-        .hint(format!("marsadm wait-resource {res} is-uptodate")));
+        .hint(format!("marsadm wait-resource {res} is-consistent")));
     }
     for (name, word) in [("attach", "attach"), ("allow-replay", "resume-replay")] {
         if !view.todo(host, name) {
-            return Err(
-                Error::refused(format!("switch {name} of {res} is off on {host}"))
-                    .hint(format!("marsadm {word} {res}")),
-            );
+            return Err(Error::refused(format!(
+                "switch {name} of {res} is off on {host}, {}",
+                since(view, &format!("todo-{host}/{name}"))
+            ))
+            .hint(format!("marsadm {word} {res}")));
         }
     }
     Ok(())
@@ -153,16 +174,18 @@ fn check_replica(view: &Res<'_>, host: &str) -> Result<()> {
 fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool, managed: bool) -> Result<()> {
     let res = view.name;
     if !view.todo(host, "connect") {
-        return Err(
-            Error::refused(format!("switch connect (fetch) of {res} is off on {host}"))
-                .hint(format!("marsadm resume-fetch {res}")),
-        );
+        return Err(Error::refused(format!(
+            "switch connect (fetch) of {res} is off on {host}, {}",
+            since(view, &format!("todo-{host}/connect"))
+        ))
+        .hint(format!("marsadm resume-fetch {res}")));
     }
     let code = view.text(&format!("actual-{host}/replay-code"));
     if code.is_some_and(|code| code.starts_with('-')) {
         return Err(Error::refused(format!(
-            "replay of {res} on {host} has failed with code {}",
-            code.unwrap_or_default()
+            "replay of {res} on {host} has failed with code {}, {}",
+            code.unwrap_or_default(),
+            since(view, &format!("actual-{host}/replay-code"))
         ))
         .hint(format!(
             "see the log of mars-datapath; marsadm invalidate {res} makes a new replica"
@@ -176,7 +199,8 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool, managed: bool) -
             }
             if let Some(reason) = view.unsynced(&other) {
                 return Err(Error::refused(format!(
-                    "another replica of {res} is still syncing: {reason}"
+                    "another replica of {res} is still syncing: {reason}, {}",
+                    since(view, &format!("syncstatus-{other}"))
                 ))
                 .hint("wait, or add --ignore-sync"));
             }
@@ -199,7 +223,8 @@ fn check_failover(view: &Res<'_>, host: &str) -> Result<()> {
     let res = view.name;
     if view.todo(host, "connect") {
         return Err(Error::refused(format!(
-            "fetching of {res} is not switched off on {host}: it would go on while this host takes over"
+            "fetching of {res} is not switched off on {host} ({}): it would go on while this host takes over",
+            since(view, &format!("todo-{host}/connect"))
         ))
         .hint(format!("marsadm pause-fetch {res}")));
     }
@@ -333,7 +358,8 @@ async fn wait_quiet(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
             Step::Failed(Error::refused(format!(
                 "{host} is at {} of {res}, behind the end {end} that {old} tells: their histories differ (split brain)",
                 replay.at
-            )))
+            ))
+            .hint(format!("marsadm explain {res}")))
         } else {
             Step::Waiting(format!("for {host} to replay {res} up to {end} (now at {})", replay.at))
         }
@@ -348,9 +374,11 @@ pub(super) async fn wait_device(ctx: &Ctx, host: &str, res: &str) -> Result<()> 
         let view = Res::new(table, res);
         if view.primary() != Some(host) {
             return Step::Failed(Error::refused(format!(
-                "{host} is no longer designated as primary of {res} (but '{}')",
-                view.text("primary").unwrap_or_default()
-            )));
+                "{host} is no longer designated as primary of {res} (but '{}', {})",
+                view.text("primary").unwrap_or_default(),
+                since(&view, "primary")
+            ))
+            .hint(format!("see marsadm status {res}; marsadm primary {res} on the host that shall have the device")));
         }
         if !view.actual(host, "is-primary") {
             Step::Waiting(format!("for {host} to become primary of {res}"))

@@ -104,13 +104,19 @@ pub async fn set_replay(ctx: &Ctx, args: &SetReplayArgs) -> Result<()> {
         let view = Res::new(&table, res);
         check_not_primary(ctx, &view, host)?;
         let off = format!("todo-{host}/allow-replay");
-        if view.todo(host, "allow-replay") || view.actual(host, "is-replaying") {
+        if view.todo(host, "allow-replay") {
             return Err(Error::refused(format!(
                 "replay of {res} is on at {host}, {}",
                 since(&view, &off)
             ))
             .hint(format!("marsadm pause-replay {res}")));
         }
+        if !ctx.opts.dry_run {
+            // It may have been switched off just now.
+            wait_idle(ctx, host, res, &["is-replaying"]).await?;
+        }
+        let table = own_table(ctx, host, res).await?;
+        let view = Res::new(&table, res);
         let Some(replay) = view.replay(host) else {
             return Err(Error::refused(format!(
                 "the replay position of {res} on {host} is not known"
@@ -152,7 +158,10 @@ pub async fn set_replay(ctx: &Ctx, args: &SetReplayArgs) -> Result<()> {
         })
         .await
         .map_err(|error| match error.kind {
-            Kind::Timeout => error.hint(data_plane_hint(host)),
+            Kind::Timeout => error.hint(data_plane_hint(host)).leaving(
+                &format!("the wish for log {nr} of {res} stays"),
+                &format!("marsadm delete-file resource-{res}/todo-{host}/set-replay --force"),
+            ),
             _ => error,
         })
     })

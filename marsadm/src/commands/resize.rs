@@ -208,7 +208,11 @@ async fn wait_grown(ctx: &Ctx, host: &str, res: &str, size: u64) -> Result<()> {
     })
     .await
     .map_err(|error| match error.kind {
-        Kind::Timeout => error.hint(data_plane_hint(host)),
+        // A resource does not shrink: there is no way back.
+        Kind::Timeout => error.hint(format!(
+            "{}; the new size {size} stays, and the device grows as soon as it can",
+            data_plane_hint(host)
+        )),
         _ => error,
     })
 }

@@ -1,5 +1,6 @@
 //! What the commands that change roles share.
 
+use super::since::since;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
@@ -12,7 +13,10 @@ pub(super) fn check_not_primary(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
         return Err(
             Error::of(
                 Code::IsPrimary,
-                format!("{host} is the actual primary of resource {res}"),
+                format!(
+                    "{host} is the actual primary of resource {res}, {}",
+                    since(view, &format!("actual-{host}/is-primary"))
+                ),
             )
             .hint(
                 format!("first make another host primary: marsadm primary {res} there; the last replica: marsadm secondary {res}, marsadm down {res}"),
@@ -23,7 +27,10 @@ pub(super) fn check_not_primary(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
         if !ctx.opts.force {
             return Err(Error::of(
                 Code::IsPrimary,
-                format!("{host} is the designated primary of resource {res}"),
+                format!(
+                    "{host} is the designated primary of resource {res}, {}",
+                    since(view, "primary")
+                ),
             )
             .hint(format!(
                 "first make another host primary: marsadm primary {res} there; the last replica: marsadm secondary {res}, marsadm down {res}"

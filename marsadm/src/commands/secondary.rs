@@ -35,7 +35,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         if is_managed(ctx, &view) {
             ctx.apply(wanting(res, "(none)", old)?).await?;
             if let Some(old) = old.filter(|_| !ctx.opts.force && !ctx.opts.dry_run) {
-                wait_closed(ctx, res, old).await?;
+                let closed = wait_closed(ctx, res, old).await;
+                closed.map_err(|error| {
+                    error.leaving(
+                        &format!("{old} stays primary of {res}, but its units are still to stop"),
+                        &format!("marsadm set-systemd-want {res} {old}"),
+                    )
+                })?;
             }
         } else if let Some(old) = old
             && view
@@ -58,7 +64,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ctx.apply(vec![set(&format!("resource-{res}/primary"), "(none)")?])
             .await?;
         if !ctx.opts.dry_run && !ctx.opts.force {
-            wait_idle(ctx, host, res, &["is-primary", "if-on"]).await?;
+            let idle = wait_idle(ctx, host, res, &["is-primary", "if-on"]).await;
+            idle.map_err(|error| {
+                error.leaving(
+                    &format!("resource {res} stays without a designated primary"),
+                    &format!("marsadm primary {res} on {}", old.unwrap_or("HOST")),
+                )
+            })?;
         }
         ctx.done(
             &format!("resource {res} has no designated primary now"),

@@ -54,7 +54,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 all: args.all || named,
             };
             for line in lines(&status, style) {
-                ctx.ui.line(&line);
+                ctx.ui.painted(&line);
             }
             if matches!(ctx.opts.origin, Origin::Live) {
                 let told = &ctx.node().await?.collection;
@@ -144,10 +144,18 @@ fn verdict(status: &Status) -> Result<()> {
         return Ok(());
     }
     let bad = status.summary.resources - status.summary.ok;
+    let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
+    if let (0, Some(node)) = (bad, alarmed) {
+        let text = format!("node {} reports an alarm", node.host);
+        let next = format!("when it was looked at: {}", node.acknowledgement());
+        return Err(Error::new(Kind::Negative, text).hint(next));
+    }
     let first = status.resources.first().map(|res| res.name.as_str());
+    let (all, one) = (status.summary.resources, bad == 1);
     let text = format!(
-        "{bad} of {} resources need attention",
-        status.summary.resources
+        "{bad} of {all} resource{} need{} attention",
+        if all == 1 { "" } else { "s" },
+        if one { "s" } else { "" }
     );
     let error = Error::new(Kind::Negative, text);
     Err(match first {

@@ -1,6 +1,7 @@
 //! The switches of a replica: fetch, replay, sync, attach.
 
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::since::since;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
@@ -152,7 +153,12 @@ pub async fn attach(ctx: &Ctx, args: &WaitingArgs) -> Result<()> {
                 &format!("start attach on resource {res}"),
             );
         }
-        wait_attached(ctx, host, res).await
+        wait_attached(ctx, host, res).await.map_err(|error| {
+            error.leaving(
+                &format!("the switch attach of {res} stays on, and the disk is attached as soon as that can be"),
+                &format!("marsadm detach {res}"),
+            )
+        })
     })
     .await
 }
@@ -175,7 +181,8 @@ pub(super) fn sync_allowed(view: &Res<'_>, host: &str) -> Result<()> {
     let res = view.name;
     let Some(primary) = view.primary() else {
         return Err(Error::refused(format!(
-            "resource {res} has no designated primary, so there is nothing to sync from"
+            "resource {res} has no designated primary ({}), so there is nothing to sync from",
+            since(view, "primary")
         ))
         .hint(format!(
             "on the host that shall be primary: marsadm primary {res}"
@@ -183,7 +190,8 @@ pub(super) fn sync_allowed(view: &Res<'_>, host: &str) -> Result<()> {
     };
     if primary != host && in_emergency(view, primary) {
         return Err(Error::refused(format!(
-            "the primary {primary} of resource {res} is in emergency mode (its log storage is full)"
+            "the primary {primary} of resource {res} is in emergency mode (its log storage is full), {}",
+            since(view, &format!("actual-{primary}/has-emergency"))
         ))
         .hint(format!("free log space on {primary} first")));
     }

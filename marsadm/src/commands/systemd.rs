@@ -165,8 +165,19 @@ pub async fn set_want(ctx: &Ctx, args: &SetWantArgs) -> Result<()> {
         if ctx.opts.force || ctx.opts.dry_run || !ctx.systemd.enabled {
             return Ok(());
         }
+        let left = match wanted {
+            "(none)" => format!("systemd-want of {res} is (none) now: its units are still to stop"),
+            host => format!("systemd-want of {res} is {host} now: its units are still to start there"),
+        };
+        let back = match view.text("systemd-want") {
+            Some(before) if before != wanted => {
+                format!("marsadm set-systemd-want {res} {before}")
+            }
+            _ => format!("marsadm set-systemd-want {res} HOST"),
+        };
         if wanted == "(none)" {
-            return wait_nowhere(ctx, res).await;
+            let result = wait_nowhere(ctx, res).await;
+            return result.map_err(|error| error.leaving(&left, &back));
         }
         if !view.actual(wanted, "if-on") {
             ctx.ui.note(&format!(
@@ -174,7 +185,8 @@ pub async fn set_want(ctx: &Ctx, args: &SetWantArgs) -> Result<()> {
             ));
             return Ok(());
         }
-        wait_opened(ctx, res, wanted).await
+        let result = wait_opened(ctx, res, wanted).await;
+        result.map_err(|error| error.leaving(&left, &back))
     })
     .await
 }

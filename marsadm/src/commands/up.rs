@@ -24,7 +24,14 @@ pub struct Args {
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "up", &args.resource, async |host, res| {
         up(ctx, host, res).await?;
-        wait_attached(ctx, host, res).await
+        wait_attached(ctx, host, res).await.map_err(|error| {
+            error.leaving(
+                &format!(
+                    "the switches of {res} stay on, and the disk is attached as soon as that can be"
+                ),
+                &format!("marsadm down {res}"),
+            )
+        })
     })
     .await
 }

@@ -2,7 +2,7 @@
 
 use super::each::prefixes;
 use crate::context::{Ctx, set};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::keys::{LogPos, Res, parse_replay};
 use crate::wait::Step;
 use mars_lamport::Timestamp;
@@ -63,6 +63,12 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
         }
     })
     .await
+    .map_err(|error| match error.kind {
+        Kind::Timeout => error.hint(format!(
+            "marsadm explain {res} --of HOST; for this host's replica only: marsadm wait-resource {res} is-consistent"
+        )),
+        _ => error,
+    })
 }
 
 /// The token of the request that the store holds, if it was written after `stamp`.

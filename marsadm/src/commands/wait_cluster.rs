@@ -4,6 +4,7 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::limits::POLL_INTERVAL;
+use crate::wait::Teller;
 use crate::wall::now_ns;
 use mars_meta_model::{NodeState, check_host_name, roster};
 
@@ -37,6 +38,7 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
         check_host_name(host).map_err(|error| Error::of(Code::BadName, error.to_string()))?;
     }
     let mut shown = String::new();
+    let mut teller = Teller::new(&ctx.ui);
     loop {
         let table = ctx.table(&["roster/"]).await?;
         let known: Vec<String> = roster(&table)
@@ -89,7 +91,14 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
         }
         if text != shown {
             ctx.ui.progress(&format!("waiting: for nodes {text}"));
+            teller.changed();
             shown = text;
+        }
+        if teller
+            .due()
+            .is_some_and(|due| due <= tokio::time::Instant::now())
+        {
+            teller.tell(&format!("for nodes {shown}"), ctx.deadline);
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

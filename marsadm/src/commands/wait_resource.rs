@@ -3,7 +3,7 @@
 use super::each::{each, own_table, prefixes, resource_table};
 use super::uptodate;
 use crate::context::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
 use crate::wait::Step;
@@ -11,7 +11,8 @@ use crate::wait::Step;
 /// Wait until a condition holds for this host's replica, at most --timeout seconds.
 ///
 /// COND is is-NAME or todo-NAME, optionally with -on or -off (default: on). Names with is-: attached, replaying,
-/// fetching, syncing, primary, secondary, device. Names with todo-: attach, fetch, replay, sync, primary, secondary.
+/// fetching, syncing, primary, secondary, device, consistent (synced, and usable as a primary). Names with todo-:
+/// attach, fetch, replay, sync, primary, secondary.
 ///
 /// is-uptodate: every replica of the cluster is synced and has applied all that the primary had in its log when the
 /// command began.
@@ -34,6 +35,7 @@ enum What {
     Wish(&'static str),
     ActualPrimary,
     Designated,
+    Consistent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             }
         })
         .await
+        .map_err(|error| match error.kind {
+            Kind::Timeout => error.hint(format!("marsadm explain {res}")),
+            _ => error,
+        })
     })
     .await
 }
@@ -77,6 +83,7 @@ fn holds(condition: Condition, view: &Res<'_>, host: &str) -> bool {
         What::Wish(name) => view.todo(host, name),
         What::ActualPrimary => view.actual(host, "is-primary"),
         What::Designated => view.primary() == Some(host),
+        What::Consistent => view.unsynced(host).is_none(),
     };
     now == condition.on
 }
@@ -97,6 +104,7 @@ fn parse(text: &str) -> Result<Condition> {
             "device" => (What::Observed("if-on"), false),
             "primary" => (What::ActualPrimary, false),
             "secondary" => (What::ActualPrimary, true),
+            "consistent" => (What::Consistent, false),
             _ => return Err(unknown(text)),
         },
         None => match rest.strip_prefix("todo-").unwrap_or(rest) {
@@ -121,7 +129,7 @@ fn unknown(text: &str) -> Error {
         format!("condition '{text}' is not known"),
     )
     .hint(
-        "is-attached, is-replaying, is-fetching, is-syncing, is-primary, is-secondary, is-device, is-uptodate, \
+        "is-attached, is-replaying, is-fetching, is-syncing, is-primary, is-secondary, is-device, is-consistent, is-uptodate, \
          or todo-attach, todo-fetch, todo-replay, todo-sync, todo-primary; with -off for the opposite",
     )
 }
@@ -142,6 +150,7 @@ mod tests {
         ok("is-secondary-off", What::ActualPrimary, true);
         ok("attach-0", What::Wish("attach"), false);
         ok("todo-primary", What::Designated, true);
+        ok("is-consistent", What::Consistent, true);
         for bad in ["", "is-", "is-nice", "on", "-off"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -214,6 +214,13 @@ pub fn tree_host(
         let hint = crate::suggest::hint("hosts of the tree", wanted, &known);
         return Err(Error::of(Code::HostNotFound, why).hint(hint));
     }
+    if hosts.is_empty() {
+        return Err(
+            Error::refused("this is no tree of the original: it names no host").hint(
+                "name the root of the tree or of a copy, for example /mars (is the file system mounted?)",
+            ),
+        );
+    }
     let one = match wanted {
         Some(wanted) => Some(wanted),
         None if hosts.contains(&machine) => Some(machine),

@@ -3,7 +3,7 @@
 use super::problems::problems;
 use super::replica::{Look, age_of, positive};
 use super::{Elsewhere, Node, Resource, Seconds, Severity, Status, Summary, elsewhere};
-use crate::limits::{RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
+use crate::limits::{LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
 use std::cmp::Reverse;
@@ -135,7 +135,11 @@ fn summary(resources: &[Resource]) -> Summary {
 /// The text of the alarm about the store of `host`, without its stamps.
 fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
     let value = facts.get(&format!("actual-{host}/msg-store-set-aside"))?;
-    let text = value.splitn(3, ' ').nth(2).unwrap_or(&value).to_owned();
+    let text = value.splitn(3, ' ').nth(2).unwrap_or(&value);
+    // Behind the reason for which a store does not open stands advice that was followed already.
+    let followed = [": set it aside ", ": upgrade it"];
+    let end = followed.iter().filter_map(|advice| text.find(advice)).min();
+    let text = text[..end.unwrap_or(text.len())].to_owned();
     Some(text).filter(|text| !text.is_empty())
 }
 
@@ -247,6 +251,10 @@ pub(super) fn log_space(facts: &Facts<'_>, host: &str) -> Option<(u64, u64)> {
 
 fn log_full_in(look: &Look<'_, '_>) -> Option<u64> {
     let primary = look.facts.primary(look.res)?;
+    if look.past_the_log(&primary).is_some() {
+        // Nothing is logged: the log does not grow.
+        return None;
+    }
     let (free, _) = log_space(look.facts, &primary)?;
     let pace = positive(look.facts.rate(look.res, &primary, "amount-log_rate"));
     // Logs go away once all have them: only while one does not, they pile up.
@@ -257,5 +265,8 @@ fn log_full_in(look: &Look<'_, '_>) -> Option<u64> {
         .any(|host| {
             *host != primary && look.at_risk(host).seconds.is_none_or(|seconds| seconds > 0)
         });
-    (pace > 0 && piles_up).then(|| free / pace.saturating_mul(1024))
+    (pace > 0 && piles_up)
+        .then(|| free / pace.saturating_mul(1024))
+        // A trickle of the last second says nothing of the next years.
+        .filter(|secs| *secs <= LOG_FULL_FAR_SECS)
 }

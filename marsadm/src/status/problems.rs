@@ -7,6 +7,7 @@ use crate::limits::{
     HANDOVER_SECS, LOG_FULL_SOON_SECS, LOG_SPACE_LOW_BYTES, LOG_SPACE_LOW_PERCENT,
 };
 use crate::macros::errno::errno_text;
+use crate::macros::facts::truth;
 use crate::size::human;
 
 struct Found<'l, 'f, 's> {
@@ -194,14 +195,11 @@ impl Found<'_, '_, '_> {
         }
     }
 
-    /// A host whose metadata daemon is heard of, but whose data plane told that it ended.
+    /// A host whose data plane, or the metadata daemon beside it, told that it ended. A host that is only silent may well
+    /// run: a connection is taken for good for a while after the last sign of life.
     fn is_down(&self, host: &str) -> bool {
         let key = format!("actual-{host}/datapath");
-        let ended = self.look.facts.get(&key).as_deref() == Some("0");
-        let up = self
-            .connection(host, "up")
-            .and_then(|value| value.as_bool());
-        ended || (up == Some(true) && self.look.age(host).at_least)
+        self.look.facts.get(&key).as_deref() == Some("0")
     }
 
     fn connection(&self, host: &str, field: &str) -> Option<serde_json::Value> {
@@ -310,14 +308,28 @@ impl Found<'_, '_, '_> {
             return;
         }
         if look.is(host, "has-emergency") {
-            let since = look.message(host, "err-emergency").and_then(|told| told.0);
+            let told = look.message(host, "err-emergency");
+            let since = told.as_ref().and_then(|told| told.0);
+            // Ours tells the cause, and behind it what to do.
+            let cause = told
+                .filter(|_| look.facts.is_native())
+                .and_then(|(_, text)| Some(text.split(';').next()?.to_owned()))
+                .unwrap_or_else(|| {
+                    "the log is full: writes go past it, and secondaries stand still".to_owned()
+                });
+            let limit = look.facts.todo(res, host, "emergency-limit");
+            let limit = limit
+                .filter(|limit| truth(limit))
+                .map_or(String::new(), |_| {
+                    format!(" (or lower the limit: marsadm set-emergency-limit {res} PERCENT)")
+                });
             self.add(
                 Code::LogFull,
                 Some(host),
-                "the log is full: writes go past it, and secondaries stand still".to_owned(),
+                cause,
                 since,
                 format!(
-                    "make room for logs on {host}, then marsadm invalidate {res} on each secondary"
+                    "make room for logs on {host}{limit}, then marsadm invalidate {res} on each secondary"
                 ),
             );
         }
@@ -467,7 +479,7 @@ impl Found<'_, '_, '_> {
         {
             let next = format!(
                 "check the network between {host} and {}",
-                primary.unwrap_or_default()
+                primary.as_deref().unwrap_or_default()
             );
             self.add(Code::FetchTrouble, Some(host), text, since, next);
         }
@@ -484,10 +496,15 @@ impl Found<'_, '_, '_> {
         if !primary_fresh || at_risk.seconds.is_some_and(|secs| secs <= self.target) {
             return;
         }
+        let past = primary.as_deref().and_then(|p| look.past_the_log(p));
+        // Nobody counts the bytes that go past the log.
+        let bytes = match (past, replica.to_fetch) {
+            (Some(_), _) => "past the log".to_owned(),
+            (None, bytes) => human(bytes),
+        };
         let reason = format!(
-            "it lacks what was written in the last {} s ({}); {} s are allowed",
+            "it lacks what was written in the last {} s ({bytes}); {} s are allowed",
             risk(at_risk),
-            human(replica.to_fetch),
             self.target
         );
         let since = at_risk.seconds;

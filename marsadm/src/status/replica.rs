@@ -1,6 +1,7 @@
 //! One replica, as the keys show it.
 
 use super::{Replica, Seconds};
+use crate::keys::{parse_replay, parse_version_end};
 use crate::macros::facts::{Facts, Series, truth};
 
 /// A host and a resource, with the questions that judging needs.
@@ -100,7 +101,10 @@ impl Look<'_, '_> {
         }
         let mut risk = self.told_risk(host);
         let primary = self.facts.primary(self.res);
-        if let Some(past) = primary.as_deref().and_then(|p| self.past_the_log(p)) {
+        let past = primary
+            .as_deref()
+            .and_then(|p| self.past_the_log(p).or_else(|| self.behind_a_hole(host, p)));
+        if let Some(past) = past {
             // What the primary writes past its log reaches nobody, and nobody counts it as missing.
             risk = Seconds {
                 seconds: risk.seconds.max(past.seconds),
@@ -121,7 +125,7 @@ impl Look<'_, '_> {
     }
 
     /// Since when the primary has written past its log, if it has.
-    fn past_the_log(&self, primary: &str) -> Option<Seconds> {
+    pub(crate) fn past_the_log(&self, primary: &str) -> Option<Seconds> {
         if !self.is(primary, "is-emergency") && !self.is(primary, "has-emergency") {
             return None;
         }
@@ -130,6 +134,25 @@ impl Look<'_, '_> {
             .and_then(|told| told.0);
         let age = told.or_else(|| self.key_age(&format!("actual-{primary}/has-emergency")));
         Some(age.map_or_else(Seconds::unknown, Seconds::at_least))
+    }
+
+    /// Since when the log of the primary has ended at which `host` stands, if the next one does not follow it: what was
+    /// written between them did not go to any log.
+    fn behind_a_hole(&self, host: &str, primary: &str) -> Option<Seconds> {
+        let (facts, res) = (self.facts, self.res);
+        self.number(host, "replay-code").filter(|code| *code < 0)?;
+        let key = |leaf: String| format!("resource-{res}/{leaf}");
+        let replay = |host: &str| parse_replay(&facts.get(&key(format!("replay-{host}")))?);
+        let (own, now) = (replay(host)?.at, replay(primary)?.at);
+        let version = |nr: u64| key(format!("version-{nr:09}-{primary}"));
+        let end = parse_version_end(&facts.get(&version(own.nr))?)?;
+        if end != own || now.nr <= own.nr + 1 || facts.get(&version(own.nr + 1)).is_some() {
+            return None;
+        }
+        let stamp = facts.stamp(&version(own.nr))?;
+        Some(Seconds::at_least(positive(
+            facts.now().saturating_sub(stamp),
+        )))
     }
 
     /// What the host itself tells, or what its positions show.
@@ -165,7 +188,7 @@ impl Look<'_, '_> {
             host: host.to_owned(),
             role,
             state,
-            good: within && matches!(state, "Active" | "UpToDate" | "Replaying"),
+            good: within && matches!(state, "Active" | "LogFull" | "UpToDate" | "Replaying"),
             age: self.age(host),
             at_risk,
             to_fetch: if primary {
@@ -258,8 +281,12 @@ impl Look<'_, '_> {
         if !facts.is_almost_consistent(res, host) {
             return "CatchingUp";
         }
+        let primary = facts.primary(res);
         if rest(Series::Work) > 0 {
             "Replaying"
+        } else if primary.is_some_and(|primary| self.past_the_log(&primary).is_some()) {
+            // It has all of the log, but not what goes past it.
+            "Bypassed"
         } else {
             "UpToDate"
         }

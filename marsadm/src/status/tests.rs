@@ -51,15 +51,115 @@ fn states_of_the_original_are_judged() {
 fn what_is_written_past_the_log_is_at_risk() {
     let status = judge(&golden("emergency.hosta"), &Wanted::default());
     let res = &status.resources[0];
-    let others = res
-        .replicas
-        .iter()
-        .filter(|replica| replica.role == "secondary");
-    let risks: Vec<Seconds> = others.filter_map(|replica| replica.at_risk).collect();
+    let risks: Vec<Seconds> = others_of(res)
+        .filter_map(|replica| replica.at_risk)
+        .collect();
     assert!(!risks.is_empty());
+    assert_eq!(res.log_full_in, None);
     for risk in risks {
         assert!(risk.seconds != Some(0) && risk.at_least, "{risk:?}");
     }
+}
+
+fn others_of(res: &Resource) -> impl Iterator<Item = &Replica> {
+    (res.replicas.iter()).filter(|replica| replica.role == "secondary")
+}
+
+#[test]
+fn who_lacks_what_goes_past_the_log_is_not_up_to_date() {
+    let mut snapshot = golden("healthy.hosta");
+    let key = "resource-mydata/actual-hosta/has-emergency";
+    let state = |snapshot: &Snapshot| {
+        let status = judge(snapshot, &Wanted::default());
+        others_of(&status.resources[0]).next().map(|one| one.state)
+    };
+    assert_eq!(state(&snapshot), Some("UpToDate"));
+    snapshot.items.get_mut(key).unwrap().body = Body::Key(b"1".to_vec());
+    assert_eq!(state(&snapshot), Some("Bypassed"));
+}
+
+#[test]
+fn what_went_past_the_log_stays_at_risk_after_the_emergency() {
+    let mut snapshot = native();
+    let now = snapshot.header.wall.secs();
+    let template = snapshot.items.values().next().unwrap().clone();
+    let mut put = |key: &str, value: Option<&str>, age: u64| {
+        let key = format!("resource-mydata/{key}");
+        let Some(value) = value else {
+            snapshot.items.remove(&key);
+            return;
+        };
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = Timestamp::from_parts(now - age, 0);
+        snapshot.items.insert(key, item);
+    };
+    let zero = "0".repeat(32);
+    put("replay-hosta", Some("log-000000013-hosta,0,0"), 1);
+    put("replay-hostb", Some("log-000000002-hosta,128,0"), 500);
+    put(
+        "version-000000002-hosta",
+        Some(&format!("{zero},log-000000002-hosta,128:")),
+        500,
+    );
+    put(
+        "version-000000013-hosta",
+        Some(&format!("{zero},log-000000013-hosta,0:")),
+        1,
+    );
+    put("actual-hostb/missing-since", Some("0"), 1);
+    put("actual-hostb/replay-code", Some("-2"), 1);
+    for nr in 3..13 {
+        put(&format!("version-{nr:09}-hosta"), None, 0);
+    }
+    let risk = |snapshot: &Snapshot| {
+        let status = judge(snapshot, &Wanted::default());
+        others_of(&status.resources[0])
+            .next()
+            .unwrap()
+            .at_risk
+            .unwrap()
+    };
+    let told = risk(&snapshot);
+    assert!(told.at_least && told.seconds >= Some(500), "{told:?}");
+    // Where the next log follows, there is no hole.
+    let mut item = snapshot.items["resource-mydata/version-000000002-hosta"].clone();
+    item.body = Body::Key(format!("{zero},log-000000003-hosta,128:").into_bytes());
+    let next = "resource-mydata/version-000000003-hosta".to_owned();
+    snapshot.items.insert(next, item);
+    assert!(risk(&snapshot).seconds < Some(500));
+}
+
+#[test]
+fn an_emergency_says_its_cause_and_foretells_nothing() {
+    let mut snapshot = native();
+    let now = snapshot.header.wall.secs();
+    let limit = format!(
+        "{now}.0 {now}.0 less than 20 percent (set-emergency-limit) of the log's filesystem are free: writes go past \
+         the log, secondaries get outdated; free space"
+    );
+    let template = snapshot.items.values().next().unwrap().clone();
+    let mut put = |key: &str, value: &str| {
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = Timestamp::from_parts(now, 0);
+        snapshot
+            .items
+            .insert(format!("resource-mydata/{key}"), item);
+    };
+    put("actual-hosta/has-emergency", "1");
+    put("actual-hosta/is-emergency", "1");
+    put("actual-hosta/msg-err-emergency", &limit);
+    put("todo-hosta/emergency-limit", "20");
+    put("actual-hosta/amount-log_rate", "1");
+    let status = judge(&snapshot, &Wanted::default());
+    let res = &status.resources[0];
+    assert_eq!(res.log_full_in, None);
+    let full = res.problems.iter().find(|p| p.code.as_str() == "LOG_FULL");
+    let full = full.unwrap();
+    assert!(full.reason.starts_with("less than 20 percent"), "{full:?}");
+    assert!(full.next.contains("set-emergency-limit mydata"), "{full:?}");
+    assert!(!res.problems.iter().any(|p| p.reason.contains("(0 B)")));
 }
 
 #[test]

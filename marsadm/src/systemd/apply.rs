@@ -218,6 +218,8 @@ fn hold_back(settings: &Settings, generated: &mut Generated) {
         });
         false
     });
+    // What is named by a value must be there, also after this.
+    generated.hold_strays();
 }
 
 /// Whether somebody said that a unit is not wanted any more: silence is not enough.

@@ -1,7 +1,7 @@
 //! From templates to units. Pure: templates and the units that resources want come in as values, variables and macros
 //! over [`Lookup`].
 
-use super::guard::Text;
+use super::guard::{Chosen, Text};
 use super::name::{UnitName, escape, escape_path};
 use super::template::{Flaw, Piece, parse};
 use crate::limits::{MACRO_REGEX_MAX, UNIT_TEMPLATE_MAX, UNITS_MAX};
@@ -44,6 +44,8 @@ pub struct Unit {
     pub resource: Option<String>,
     /// Words of the template's lines `# WORD`.
     pub markers: BTreeSet<String>,
+    /// Names of other units in it that values have a part in.
+    pub chosen: Vec<Chosen>,
 }
 
 /// A unit that cannot be made.
@@ -91,8 +93,68 @@ pub struct Generated {
     pub faults: Vec<Fault>,
 }
 
+impl Generated {
+    /// Takes out each unit that names, by a value, a unit which is not in the set: values choose among the templates of
+    /// this machine, and bring no unit of others to life or to its end.
+    pub fn hold_strays(&mut self) {
+        loop {
+            let stray = self.units.iter().find_map(|(name, unit)| {
+                let stray = unit.chosen.iter().find(|c| !self.has(c))?;
+                Some((name.clone(), stray.clone()))
+            });
+            let Some((name, stray)) = stray else {
+                return;
+            };
+            // Others may name this one.
+            let Some(unit) = self.units.remove(&name) else {
+                return;
+            };
+            self.faults.push(Fault {
+                template: Some(unit.template),
+                line: stray.line,
+                unit: Some(name.to_string()),
+                resource: unit.resource,
+                why: format!(
+                    "by a value, {}= would name '{}', which no template here makes",
+                    stray.directive,
+                    stray.word.escape_debug()
+                ),
+                next: "install a template for it, mend the key that the value comes from, or write the name out in \
+                       the template; see docs/systemd.md"
+                    .to_owned(),
+            });
+        }
+    }
+
+    /// Whether what a value has a part in may be named: a unit of the set, or a device, which can only be waited for.
+    fn has(&self, chosen: &Chosen) -> bool {
+        let known =
+            |name: &str| UnitName::parse(name).is_ok_and(|name| self.units.contains_key(&name));
+        let word = chosen.word.as_str();
+        if !DEPENDENCIES.contains(&chosen.directive.as_str()) {
+            return true;
+        }
+        if word.starts_with('/') {
+            let mut path = word.trim_end_matches('/');
+            while !path.is_empty() {
+                if escape_path(path).is_ok_and(|name| known(&format!("{name}.mount"))) {
+                    return true;
+                }
+                path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            }
+            return word.starts_with("/dev/") && chosen.directive != "RequiresMountsFor";
+        }
+        // An instance of one of systemd's own templates.
+        let template = word.split_once('@').and_then(|(stem, rest)| {
+            let (_, suffix) = rest.rsplit_once('.')?;
+            Some(format!("{stem}@.{suffix}"))
+        });
+        known(word) || word.ends_with(".device") || template.is_some_and(|name| known(&name))
+    }
+}
+
 /// Directives and remarks whose words name other units.
-const DEPENDENCIES: [&str; 22] = [
+const DEPENDENCIES: [&str; 27] = [
     "Unit",
     "Service",
     "Sockets",
@@ -114,6 +176,11 @@ const DEPENDENCIES: [&str; 22] = [
     "RequiredBy",
     "Also",
     "RequiresMountsFor",
+    "WantsMountsFor",
+    "UpheldBy",
+    "Alias",
+    "PropagatesReloadTo",
+    "ReloadPropagatedFrom",
     "ALSO",
 ];
 
@@ -166,6 +233,7 @@ pub fn generate(
     for (resource, (start, stop)) in wanted {
         engine.resource(Some(resource), &[start, stop]);
     }
+    engine.out.hold_strays();
     engine.out
 }
 
@@ -341,16 +409,22 @@ impl<'a> Engine<'a> {
                 continue;
             }
             match self.instance(template, &name, owner, &bound) {
-                Ok(text) => {
+                Ok((text, chosen)) => {
                     queue.extend(dependencies(&text).into_iter().map(|name| (name, false)));
-                    self.add(unit, template, owner, text);
+                    self.add(unit, template, owner, (text, chosen));
                 }
                 Err(flaw) => self.flaw(template, resource, Some(&name), flaw),
             }
         }
     }
 
-    fn add(&mut self, name: UnitName, template: &Template, owner: Option<&str>, text: String) {
+    fn add(
+        &mut self,
+        name: UnitName,
+        template: &Template,
+        owner: Option<&str>,
+        (text, chosen): (String, Vec<Chosen>),
+    ) {
         if self.out.units.len() >= UNITS_MAX {
             let why = format!("there are more than {UNITS_MAX} units");
             self.fault(owner, Some(name.as_str()), why, "use fewer templates");
@@ -370,6 +444,7 @@ impl<'a> Engine<'a> {
             template: template.name.clone(),
             resource: owner.map(str::to_owned),
             markers: markers(&template.text),
+            chosen,
         });
     }
 
@@ -398,7 +473,7 @@ impl<'a> Engine<'a> {
         name: &str,
         resource: Option<&str>,
         bound: &[(String, String)],
-    ) -> Result<String, Flaw> {
+    ) -> Result<(String, Vec<Chosen>), Flaw> {
         if template.text.len() > UNIT_TEMPLATE_MAX {
             let why = format!("it has more than {UNIT_TEMPLATE_MAX} bytes");
             return Err(Flaw { line: 0, why });
@@ -411,6 +486,7 @@ impl<'a> Engine<'a> {
         let mut text = Text::default();
         for (line, piece) in parse(&template.text, false)? {
             let flaw = |why: String| Flaw { line, why };
+            text.at(line);
             match piece {
                 Piece::Text(plain) => text.literal(&plain).map_err(flaw)?,
                 Piece::EscapedVar(_) | Piece::Escaped(_) => {

@@ -82,6 +82,7 @@ fn units_come_with_all_that_they_depend_on() {
             "# APP_STOP\n[Mount]\nWhat=/dev/mars/@{res}\nWhere=/mnt/@{res}\n# @{what}\n",
         ),
         ("watch-^{x}.timer", "[Timer]\nUnit=watch-@{x}.service\n"),
+        ("watch-^{x}.service", "[Service]\nExecStart=/bin/watch\n"),
         ("^{x}.target", "[Unit]\n"),
         ("always.target", "# ALWAYS_START\n[Unit]\n"),
         ("unused-@{res}.service", "[Unit]\n"),
@@ -98,6 +99,7 @@ fn units_come_with_all_that_they_depend_on() {
             "always.target",
             "app-my\\x2ddata.service",
             "mnt-my\\x2ddata.mount",
+            "watch-my\\x2ddata.service",
             "watch-my\\x2ddata.timer"
         ]
     );
@@ -242,6 +244,61 @@ fn limits_hold() {
     assert!(made.units.len() <= crate::limits::UNIT_NAME_MAX);
 }
 
+#[test]
+fn values_name_no_unit_of_others() {
+    let t = templates(&[
+        (
+            "app-@{res}.service",
+            "[Unit]\nRequires=@{v}\nAfter=network.target sshd.service\n[Service]\nExecStart=/bin/app\n",
+        ),
+        ("mnt-^{what}.mount", "[Mount]\nWhat=/dev/mars/r\n"),
+        ("^{any}.target", "[Unit]\n"),
+        ("inst@.service", "[Service]\nExecStart=/bin/i\n"),
+        (
+            "plain-@{res}.service",
+            "[Unit]\nWants=inst@.service\nRequiresMountsFor=@{v}\n",
+        ),
+    ]);
+    for (value, good) in [
+        ("mnt-a.mount", true),
+        ("mine.target", true),
+        ("x.device", true),
+        ("", true),
+        ("sshd.service", false),
+        ("poweroff.target", false),
+        ("mnt-a", false),
+        ("mnt-a.mount,sshd.service", false),
+        ("app-other.service", false),
+        ("/mnt/a", true),
+        ("/srv/x", false),
+        ("/", false),
+        ("-.mount", false),
+        ("user.slice", false),
+    ] {
+        let made = generate(
+            &t,
+            &wanted(&[("r", "app-r.service")]),
+            &mut Vars::of(&[("v", value)]),
+        );
+        assert_eq!(names(&made).contains(&"app-r.service"), good, "{value}");
+        if !good {
+            let why = made.faults[0].to_string();
+            assert!(
+                why.contains("Requires= would name") && why.contains("line 2"),
+                "{why}"
+            );
+        }
+    }
+    // What another unit would have been is taken out with it.
+    let t = templates(&[
+        ("a-@{res}.service", "[Unit]\nWants=b-@{res}.service\n"),
+        ("b-@{res}.service", "[Unit]\nConflicts=@{v}\n"),
+    ]);
+    let mut vars = Vars::of(&[("v", "sshd.service")]);
+    let made = generate(&t, &wanted(&[("r", "a-r.service")]), &mut vars);
+    assert_eq!((made.units.len(), made.faults.len()), (0, 2), "{made:?}");
+}
+
 proptest! {
     /// Keys of others never bring more to life than the installed templates, whatever they hold.
     #[test]
@@ -252,11 +309,15 @@ proptest! {
         let t = templates(&[
             ("app-@{res}.service", "[Service]\nExecStart=/bin/app @{evil}\n"),
             ("mnt-@{res}.mount", "[Mount]\nWhat=/dev/mars/@{evil}\n"),
+            ("dep-@{res}.service", "[Unit]\nRequires=@{evil}\n"),
         ]);
         let mut vars = Vars::of(&[("evil", &evil)]);
         let Ok(unit) = UnitName::parse(&value) else { return Ok(()) };
         let made = generate(&t, &[("r".to_owned(), (unit.clone(), unit))].into(), &mut vars);
-        prop_assert!(names(&made).iter().all(|n| ["app-r.service", "mnt-r.mount"].contains(n)));
+        let all = ["app-r.service", "mnt-r.mount", "dep-r.service"];
+        prop_assert!(names(&made).iter().all(|n| all.contains(n)));
+        let named = made.units.values().filter_map(|unit| unit.text.split_once("Requires=")?.1.lines().next());
+        prop_assert!(named.into_iter().all(|n| n.trim().is_empty() || all.contains(&n) || n.ends_with(".device")));
         let both = generate(&t, &wanted(&[("r", "app-r.service"), ("s", "mnt-s.mount")]), &mut vars);
         for unit in both.units.values() {
             prop_assert_eq!(unit.text.lines().count(), 2, "{}", &unit.text);

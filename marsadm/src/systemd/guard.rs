@@ -2,9 +2,21 @@
 //! by which no value can become a line, a section, a directive, a command or an option.
 
 use crate::limits::UNIT_TEXT_MAX;
+use std::ops::Range;
 
 /// Directives whose value is free text: blanks are allowed in what is inserted.
 const FREE_TEXT: [&str; 1] = ["Description"];
+
+/// A word of a unit's text into which a value went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The directive that it belongs to.
+    pub(crate) directive: String,
+    /// The whole word.
+    pub(crate) word: String,
+    /// The line of the template where the directive begins, counted from 1.
+    pub(crate) line: usize,
+}
 
 /// A unit's text so far.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +24,12 @@ pub(crate) struct Text {
     text: String,
     /// The line that is being written, with those that it continues.
     logical: String,
+    /// What of it values have brought.
+    inserted: Vec<Range<usize>>,
+    /// Words of earlier lines.
+    chosen: Vec<Chosen>,
+    /// The template's line that is at hand.
+    line: usize,
 }
 
 impl Text {
@@ -24,7 +42,7 @@ impl Text {
                     self.logical.pop();
                     self.logical.push(' ');
                 } else {
-                    self.logical.clear();
+                    self.end_line();
                 }
             } else {
                 self.logical.push(c);
@@ -37,24 +55,64 @@ impl Text {
     pub(crate) fn insert(&mut self, value: &str) -> Result<(), String> {
         check_value(value)?;
         self.place(value)?;
-        let value = value.replace('%', "%%");
-        self.text.push_str(&value);
-        self.logical.push_str(&value);
-        self.check_size()
+        self.put(&value.replace('%', "%%"))
     }
 
     /// A value that was escaped for names of units.
     pub(crate) fn insert_escaped(&mut self, value: &str) -> Result<(), String> {
         // As the name of a unit: systemd undoes the escapes in commands, and nowhere else.
         self.place(value)?;
+        self.put(value)
+    }
+
+    fn put(&mut self, value: &str) -> Result<(), String> {
+        let begin = self.logical.len();
         self.text.push_str(value);
         self.logical.push_str(value);
+        if !value.is_empty() {
+            self.inserted.push(begin..self.logical.len());
+        }
         self.check_size()
     }
 
-    /// The whole text.
-    pub(crate) fn finish(self) -> String {
-        self.text
+    /// Says from which line of the template the next piece is.
+    pub(crate) fn at(&mut self, line: usize) {
+        self.line = line;
+    }
+
+    /// The whole text, and the words of directives that values have a part in.
+    pub(crate) fn finish(mut self) -> (String, Vec<Chosen>) {
+        self.end_line();
+        (self.text, self.chosen)
+    }
+
+    fn end_line(&mut self) {
+        let inserted = std::mem::take(&mut self.inserted);
+        let logical = std::mem::take(&mut self.logical);
+        let is_comment = logical.trim_start().starts_with(['#', ';']);
+        let Some((directive, value)) = logical.split_once('=').filter(|_| !is_comment) else {
+            return;
+        };
+        let mut from = logical.len() - value.len();
+        for word in value.split(char::is_whitespace) {
+            let to = from + word.len();
+            if inserted
+                .iter()
+                .any(|part| part.start < to && from < part.end)
+            {
+                self.chosen.push(Chosen {
+                    directive: directive.trim().to_owned(),
+                    word: word.to_owned(),
+                    line: self.line,
+                });
+            }
+            // Blanks of any kind have one byte each here, or more in a value, which has none outside of free text.
+            from = to
+                + value[to - (logical.len() - value.len())..]
+                    .chars()
+                    .next()
+                    .map_or(0, char::len_utf8);
+        }
     }
 
     fn is_comment(&self) -> bool {
@@ -169,7 +227,7 @@ mod tests {
         let mut text = Text::default();
         text.literal(before)?;
         text.insert(value)?;
-        Ok(text.finish())
+        Ok(text.finish().0)
     }
 
     #[test]
@@ -220,6 +278,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn words_that_values_have_a_part_in_are_known() {
+        let mut text = Text::default();
+        for (line, literal, value) in [
+            (1, "[Unit]\n# Wants=", "a"),
+            (2, "\nRequires = x.service \\\n y-", "b"),
+            (3, ".service z.service ", "c.mount"),
+            (4, "\nAfter=d.service\nWants=", ""),
+            (5, "e.service\nDescription=f ", "g h"),
+        ] {
+            text.at(line);
+            text.literal(literal).unwrap();
+            text.insert(value).unwrap();
+        }
+        let (_, chosen) = text.finish();
+        let words: Vec<(&str, &str)> = chosen
+            .iter()
+            .map(|c| (c.directive.as_str(), c.word.as_str()))
+            .collect();
+        let wanted = [
+            ("Requires", "y-b.service"),
+            ("Requires", "c.mount"),
+            ("Description", "g"),
+            ("Description", "h"),
+        ];
+        assert_eq!(words, wanted);
+    }
+
     const TEMPLATE: [&str; 6] = [
         "[Unit]\nDescription=of ",
         "\n# note ",
@@ -244,7 +330,7 @@ mod tests {
                     text.insert("a").unwrap();
                 }
             }
-            let unit = text.finish();
+            let (unit, _) = text.finish();
             let lines: Vec<&str> = unit.lines().collect();
             let begin = [
                 "[Unit]", "Description=of ", "# note ", "After=x-", "[Service]",

@@ -184,6 +184,7 @@ mod tests {
 
     fn unit(text: &str) -> Unit {
         Unit {
+            chosen: Vec::new(),
             text: text.to_owned(),
             template: "x-@{res}.service".to_owned(),
             resource: Some("r".to_owned()),

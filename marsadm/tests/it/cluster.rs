@@ -115,8 +115,13 @@ async fn a_legacy_tree_is_taken_over_with_its_stamps() {
     let line = format!("import-tree {}", tree.display());
     let out = w.ok(&format!("--dry-run {line}")).await.stdout();
     assert!(out.contains("found 2 links"), "{out}");
+    assert!(out.contains("would take 2 (2 values"), "{out}");
+    assert!(out.contains(": 2 new, 0 newer than"), "{out}");
     assert_eq!(w.double.get("userspace/note"), None);
     w.ok(&line).await;
+    let out = w.ok(&format!("--dry-run {line}")).await.stdout();
+    assert!(out.contains("would take 0"), "{out}");
+    assert!(out.contains("2 there already"), "{out}");
     assert_eq!(w.double.get("userspace/note").as_deref(), Some("hello"));
     let json = w.ok(&format!("{line} --json")).await.stdout();
     assert!(json.contains("\"known\": 2"), "{json}");

@@ -201,6 +201,99 @@ async fn writing_commands_say_what_they_changed() {
 }
 
 #[tokio::test]
+async fn reports_about_trees_have_documents() {
+    let w = World::new(&["hosta"]);
+    let [one, two] = ["one", "two"].map(|name| w.dir.path().join(name));
+    let data = include_str!("../../../migrations/tests/data/tree3-three-nodes-splitbrain.tsv");
+    mars_migrations::testing::materialize(data, &one).unwrap();
+    mars_migrations::testing::materialize(data, &two).unwrap();
+    std::os::unix::fs::symlink("2", one.join("userspace-note")).unwrap();
+    std::os::unix::fs::symlink("3", two.join("userspace-note")).unwrap();
+    let line = format!("import-tree {} {}", one.display(), two.display());
+    let (_, told) = document(&w, &format!("--dry-run {line}")).await;
+    assert_eq!(told["data"]["preview"]["against"], "store");
+    assert_eq!(told["data"]["counts"]["known"], 0);
+    assert_eq!(told["data"]["differences"].as_array().unwrap().len(), 1);
+    let (_, told) = document(&w, &line).await;
+    let taken = told["data"]["counts"]["taken"].as_u64().unwrap();
+    assert!(taken > 100 && told["data"]["preview"].is_null(), "{taken}");
+    let (_, told) = document(&w, &format!("--dry-run {line}")).await;
+    let counts = &told["data"]["counts"];
+    assert_eq!((&counts["taken"], &counts["newer"]), (&0.into(), &0.into()));
+    let out = w.dir.path().join("out").display().to_string();
+    for more in ["--dry-run", "--hand-back --force", "--force"] {
+        let (_, told) = document(&w, &format!("export-tree {out} {more}")).await;
+        assert!(told["data"]["counts"]["links"].as_u64().unwrap() > 100);
+    }
+    let (_, told) = document(&w, &format!("import-tree {out}")).await;
+    assert_eq!(told["data"]["counts"]["older"], 0);
+    std::fs::remove_file(&w.double.socket).unwrap();
+    let (_, told) = document(&w, &format!("--dry-run {line}")).await;
+    assert_eq!(told["data"]["preview"]["against"], "nothing");
+}
+
+#[tokio::test]
+async fn an_alarm_is_what_needs_attention_where_no_resource_does() {
+    let w = World::new(&["hosta", "hostb"]);
+    let value =
+        "5.0 5.0 the store was set aside: it does not open: set it aside and let the node refill";
+    w.double.put(&[("actual-hosta/msg-store-set-aside", value)]);
+    let (code, captured) = execute(&w, &["status"]).await;
+    let (out, err) = (captured.stdout(), captured.stderr());
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        out.contains("hosta: the store was set aside: it does not open\n"),
+        "{out}"
+    );
+    assert!(!err.contains("0 of"), "{err}");
+    assert!(err.contains("node hosta reports an alarm"), "{err}");
+    assert!(
+        err.contains("delete-file --force actual-hosta/msg-store-set-aside"),
+        "{err}"
+    );
+    let (code, one) = document(&w, "status").await;
+    assert_eq!((code, &one["error"]["code"]), (1, &"NEGATIVE".into()));
+}
+
+#[tokio::test]
+async fn errors_of_the_command_line_name_sub_command_and_way_out() {
+    let w = World::new(&["hosta"]);
+    for (line, why, hint) in [
+        (
+            "log convert /a /b",
+            "log convert: '/b' is too much",
+            "log convert FILE --to PATH",
+        ),
+        (
+            "log convrt x",
+            "log: there is no command 'convrt'",
+            "did you mean convert? See marsadm log --help",
+        ),
+        (
+            "set-link -rf userspace/x",
+            "option -r is not known",
+            "set-link -- VALUE PATH",
+        ),
+        (
+            "set-link userspace/x",
+            "a value without a key",
+            "set-link -- VALUE PATH",
+        ),
+        (
+            "meta fsk x",
+            "meta: there is no command 'fsk'",
+            "did you mean fsck? See marsadm meta --help",
+        ),
+    ] {
+        let (_, captured) = execute(&w, &line.split(' ').collect::<Vec<_>>()).await;
+        let text = captured.stderr();
+        assert!(text.contains(why) && text.contains(hint), "{line}: {text}");
+    }
+    w.ok("set-link -- -rf userspace/x").await;
+    assert_eq!(w.double.get("userspace/x").as_deref(), Some("-rf"));
+}
+
+#[tokio::test]
 async fn the_log_commands_have_documents() {
     let w = World::new(&[]);
     let path = crate::logs::log(&w, "multi-5.bin");

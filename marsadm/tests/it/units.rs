@@ -299,6 +299,20 @@ async fn wrong_names_and_hosts_are_refused_before_anything_is_written() {
         6,
         "to start on hosta",
     );
+    // The wish stays; the message says so, and how to take it back. Off a terminal it says what it waits for.
+    let output = units.run(&["set-systemd-want", "r", "hosta", "--timeout=2"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    for part in [
+        "waiting for the units of r to start on hosta, at most",
+        "systemd-want of r is hosta now",
+        "to take that back: marsadm set-systemd-want r ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(
+        w.double.get("resource-r/systemd-want").as_deref(),
+        Some("hosta")
+    );
     units.ok(&["set-systemd-want", "r", "hostb"]);
     w.double.put(&[("resource-r/actual-hosta/open-count", "1")]);
     units.ok(&["set-systemd-want", "r", "hosta"]);

@@ -1,6 +1,7 @@
 //! Three complete trees: a fresh node, two healthy ones, three with residue and a split brain.
 
 use super::*;
+use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_model::{Membership, NodeId, members};
 use mars_migrations::{CellKind, Source};
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ fn import(tsv: &str, links: usize, skipped: &[&str]) -> (Plan, Table) {
     let mut again = tree.plan_at(NOW + 1_000_000_000);
     again.settle(&table);
     let entries = again.entries.len();
+    let seen = again.compare(&table, DEFAULT_MAX_AHEAD);
+    assert!(seen.iter().all(|one| *one == Outcome::Known));
     apply(&mut again, &mut table);
     let counts = &again.report.counts;
     assert_eq!((counts.taken, counts.derived, counts.older), (0, 0, 0));

@@ -1,9 +1,10 @@
 //! Several trees of one cluster as one.
 
 use crate::{NOW, Tree};
-use mars_meta_model::{Merge, Table, View as _};
+use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::{Cell, Entry, Key, Merge, NodeId, Table, Value, View as _};
 use mars_migrations::{
-    ImportOptions, ScanOptions, WarningKind, merge_trees, plan_import, scan_tree,
+    ImportOptions, KeyRow, Outcome, ScanOptions, WarningKind, merge_trees, plan_import, scan_tree,
 };
 
 const S: i128 = 1_000_000_000;
@@ -189,4 +190,76 @@ fn keys_of_a_tree_that_is_long_out_of_date_are_suspected() {
         "{}",
         found[0].text
     );
+}
+
+#[test]
+fn a_dry_run_says_what_an_import_would_come_to() {
+    let tree = Tree::new();
+    for (key, at) in [
+        ("userspace/new", T),
+        ("userspace/newer", T + S),
+        ("userspace/older", T - S),
+        ("userspace/same", T),
+        ("userspace/other", T),
+        ("userspace/anew", T),
+        ("actual-h/time", T),
+        ("actual-h/alive", T),
+        ("uuid", T + S),
+    ] {
+        tree.link(key, "v", at);
+    }
+    let now = u64::try_from(T).unwrap();
+    let held = |key: &str, value: &str, origin: u128| Entry {
+        key: Key::parse(key).unwrap(),
+        cell: Cell::Live(Value::text(value).unwrap()),
+        epoch: 0,
+        stamp: Timestamp::from_nanos(now),
+        origin: NodeId(origin),
+        boot: 0,
+        forced: false,
+        ext: Box::default(),
+    };
+    let mut table = Table::new();
+    for key in ["userspace/newer", "userspace/older"] {
+        table.merge(held(key, "w", 7));
+    }
+    table.merge(held("uuid", "w", 7));
+    // The same from an export, and another value of the same moment.
+    table.merge(held("userspace/same", "v", 7));
+    table.merge(held("userspace/other", "w", 7));
+    // An import of another time, whose stamp was too old.
+    let anew = held("userspace/anew", "v", 0);
+    table.merge(anew.stamped_anew(0, Timestamp::from_nanos(NOW)));
+    // One that nobody wrote, and one that an import has brought.
+    let mut alive = held("actual-h/alive", "0", 0);
+    table.merge(held("actual-h/time", "9", 0));
+    alive.forced = true;
+    table.merge(alive);
+    let mut plan = tree.plan_at(NOW);
+    plan.settle(&table);
+    let outcomes = plan.compare(&table, DEFAULT_MAX_AHEAD);
+    plan.report.apply_outcomes(&outcomes).unwrap();
+    let names = |rows: &[KeyRow]| -> Vec<String> {
+        let one = |row: &KeyRow| {
+            let newer = if row.newer_than.is_some() { "+" } else { "" };
+            format!("{}{newer}", row.key.as_str().rsplit('/').next().unwrap())
+        };
+        rows.iter().map(one).collect()
+    };
+    let report = &plan.report;
+    assert_eq!(
+        names(&report.taken),
+        ["alive+", "time", "new", "newer+", "uuid+"]
+    );
+    assert_eq!(names(&report.known), ["anew", "same"]);
+    assert_eq!(names(&report.older), ["older", "other"]);
+    assert_eq!((report.counts.newer, report.counts.known), (3, 2));
+    let warned = report.warnings.iter();
+    let warned = warned.filter(|w| w.kind == WarningKind::UuidReplaced);
+    assert_eq!(warned.count(), 1);
+    // A store whose clock is far behind refuses.
+    let mut late = tree.plan_at(now);
+    let outcomes = late.compare(&Table::new(), 2);
+    let refused = outcomes.iter().filter(|one| **one == Outcome::Refused);
+    assert_eq!(refused.count(), 2);
 }

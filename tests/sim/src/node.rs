@@ -291,6 +291,19 @@ impl SimNode {
         self.try_write(changes, false).expect("a disk that works")
     }
 
+    /// Whether a write is to be flagged, as the command line does: something of it belongs to others.
+    pub(crate) fn is_override(&self, changes: &[Change]) -> bool {
+        let foreign = |store: &SimStore| {
+            store.with_table(|table| {
+                changes.iter().any(|(key, _)| {
+                    let member = |res: &str| members(table, res).contains_key(&self.host);
+                    trespass(key, &self.host, member).is_some()
+                })
+            })
+        };
+        self.mutation != Mutation::WritesForeignKeys && self.store().is_some_and(foreign)
+    }
+
     /// A local write on a disk that may fail; `forced`: in another owner's name.
     ///
     /// # Errors
@@ -303,16 +316,8 @@ impl SimNode {
         changes: Vec<Change>,
         forced: bool,
     ) -> Result<Vec<Entry>, WriteError> {
+        let foreign = self.is_override(&changes);
         let store = self.store().expect("a node that writes must run");
-        // As the command line does: what belongs to others is written as an override.
-        let honest = self.mutation != Mutation::WritesForeignKeys;
-        let foreign = honest
-            && store.with_table(|table| {
-                changes.iter().any(|(key, _)| {
-                    let member = |res: &str| members(table, res).contains_key(&self.host);
-                    trespass(key, &self.host, member).is_some()
-                })
-            });
         let entries = store.try_apply(changes, forced || foreign)?;
         self.journal.record(|| Event::Wrote {
             node: self.index,

@@ -200,9 +200,10 @@ impl Player<'_> {
             Action::Crash => self.crash(node),
             Action::CrashInCommit => {
                 let write = self.some_change(node);
+                let forced = self.world.nodes[node].is_override(&write);
                 if let Some(store) = self.world.nodes[node].store() {
                     // Nobody hears the answer.
-                    let _ = store.try_apply(write, false);
+                    let _ = store.try_apply(write, forced);
                 }
                 let net = self.world.net.clone();
                 self.world.nodes[node].crash_after_commit(&net);

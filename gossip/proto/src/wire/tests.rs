@@ -21,6 +21,7 @@ fn resource() -> Scope {
     Scope::Resource("r".into())
 }
 
+#[expect(clippy::too_many_lines, reason = "one example of each message")]
 fn samples() -> Vec<Body> {
     vec![
         Body::Hello(Hello {
