@@ -95,7 +95,7 @@ async fn forget_addresses(daemon: &Daemon) -> Result<(), mars_meta::WriteError> 
         let held = keys.filter_map(|key| table.entry(&key).map(|entry| (key.clone(), entry.stamp)));
         held.collect()
     });
-    daemon.meta.forget(addresses).await.map(drop)
+    daemon.meta.forget(addresses).await.map(|_| ())
 }
 
 /// What is in the way. A node that has moved over before is the same node under the same name, and a resource that it is a
