@@ -9,18 +9,23 @@ const HANGUP: u32 = 1;
 
 /// Ends with the error of an interrupted command at the first SIGINT (Ctrl-C), SIGTERM, or SIGHUP (the terminal or the
 /// connection it runs in is gone). A SIGHUP that the caller has switched off, as `nohup` does, stays so.
-pub async fn interrupted() -> Error {
+/// They are caught from the call on, not only from the first poll.
+pub fn interrupted() -> impl Future<Output = Error> {
+    let interrupt = signal(SignalKind::interrupt()).ok();
+    let terminate = signal(SignalKind::terminate()).ok();
     let hangup = if ignores(HANGUP) {
         None
     } else {
         signal(SignalKind::hangup()).ok()
     };
-    let name = tokio::select! {
-        () = first(signal(SignalKind::interrupt()).ok()) => "SIGINT",
-        () = first(signal(SignalKind::terminate()).ok()) => "SIGTERM",
-        () = first(hangup) => "SIGHUP",
-    };
-    Error::of(Code::Interrupted, format!("interrupted by {name}"))
+    async {
+        let name = tokio::select! {
+            () = first(interrupt) => "SIGINT",
+            () = first(terminate) => "SIGTERM",
+            () = first(hangup) => "SIGHUP",
+        };
+        Error::of(Code::Interrupted, format!("interrupted by {name}"))
+    }
 }
 
 /// Never ends where the signal cannot be waited for.

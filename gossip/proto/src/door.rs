@@ -165,7 +165,7 @@ fn is_outdated(view: &dyn View, entry: &Entry) -> bool {
         is_removed(view, &new.key_hash),
         is_removed(view, &held.key_hash),
     );
-    let throws_out = !(active(&new) && !new_removed)
+    let throws_out = (new_removed || !active(&new))
         && active(&held)
         && !held_removed
         && new.key_hash != held.key_hash;

@@ -33,6 +33,8 @@ pub(super) async fn handover(
     }
     // Who was primary last is told once the role has moved: until then its log is fetched.
     changes.push(set(&format!("resource-{res}/primary"), host)?);
+    // From here on a signal must not end the command before the wish is taken back.
+    let interrupted = interrupted();
     ctx.apply(changes).await?;
     let phases = async {
         if managed {
@@ -44,7 +46,7 @@ pub(super) async fn handover(
     };
     let result = tokio::select! {
         result = phases => result,
-        error = interrupted() => Err(error),
+        error = interrupted => Err(error),
     };
     match result {
         Ok(()) => Ok(()),

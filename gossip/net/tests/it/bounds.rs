@@ -86,9 +86,8 @@ async fn a_client_that_wants_to_resume_or_to_send_early_gets_neither() {
     let config = quinn::ClientConfig::new(Arc::new(crypto));
     for _ in 0..2 {
         let connecting = client.connect_with(config.clone(), to, "x").unwrap();
-        let connecting = match connecting.into_0rtt() {
-            Ok(_) => panic!("early data would be sent"),
-            Err(connecting) => connecting,
+        let Err(connecting) = connecting.into_0rtt() else {
+            panic!("early data would be sent");
         };
         let connection = soon(connecting).await.unwrap();
         let accepted = soon(server.accept()).await.unwrap();

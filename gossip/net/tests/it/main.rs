@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod bounds;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod frames;
