@@ -18,7 +18,7 @@ pub fn interrupted() -> impl Future<Output = Error> {
     } else {
         signal(SignalKind::hangup()).ok()
     };
-    async {
+    async move {
         let name = tokio::select! {
             () = first(interrupt) => "SIGINT",
             () = first(terminate) => "SIGTERM",
