@@ -5,7 +5,7 @@ use crate::daemon::Daemon;
 use crate::roster::{CA_HOST, set};
 use mars_gossip_net::ClusterCa;
 use mars_meta_api::{ApiError, ErrorCode, Secret};
-use mars_meta_model::View as _;
+use mars_meta_model::{Key, View};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The authority, if it lies on this node. Shared with those who admit nodes.
@@ -25,13 +25,33 @@ impl Authority {
     }
 }
 
+/// Whether `host` admits nodes: another one that the cluster names as the holder of the authority has taken that over, also if
+/// the key still lies here.
+pub(crate) fn is_holder(view: &dyn View, host: &str) -> bool {
+    let named = Key::parse(CA_HOST).ok();
+    let named = named.and_then(|key| view.entry(&key)?.text());
+    named.is_none_or(|named| named == host)
+}
+
+/// The authority, to admit nodes with it.
+pub(crate) fn to_admit(daemon: &Daemon) -> Result<Arc<ClusterCa>, ApiError> {
+    let host = daemon.config.host.as_str();
+    let holder = daemon.meta.with_table(|table| is_holder(table, host));
+    let ca = daemon.authority.get().filter(|_| holder);
+    ca.ok_or_else(|| not_here(daemon))
+}
+
 /// The refusal of what only the holder of the authority can do.
 pub(crate) fn not_here(daemon: &Daemon) -> ApiError {
     let holder = daemon
         .meta
         .with_table(|t| t.text(CA_HOST).map(str::to_owned));
     let holder = holder.unwrap_or_else(|| "the node that created the cluster".to_owned());
-    let message = "this node does not hold the authority of the cluster";
+    let message = if daemon.authority.get().is_some() {
+        "another node has taken over the authority of the cluster"
+    } else {
+        "this node does not hold the authority of the cluster"
+    };
     ApiError::new(ErrorCode::Refused, message).with_hint(format!(
         "do it on {holder}; if that node is lost, restore the authority here: marsadm ca import FILE"
     ))

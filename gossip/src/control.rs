@@ -6,7 +6,9 @@ use crate::{authority, collection, create, guard, join, leave, merge};
 use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Change, Control, Follow};
-use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, Secret};
+use mars_meta_api::{
+    ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, RemovedInfo, Secret,
+};
 use mars_meta_model::{FEATURE_LEVEL, NodeState, cluster_level, current_epoch, members, roster};
 use std::sync::Arc;
 
@@ -42,6 +44,10 @@ impl DaemonControl {
             clock: daemon.status.clock().name().to_owned(),
             clock_offset_ns: daemon.status.clock().offset_ns(),
             epoch: daemon.meta.with_table(current_epoch),
+            removed: daemon.exclusion().map(|out| RemovedInfo {
+                since_ns: out.since_ns,
+                reason: out.reason,
+            }),
             feature_level: level.level,
             feature_level_own: FEATURE_LEVEL,
             held_back_by: level.held_back_by,
@@ -104,10 +110,7 @@ impl DaemonControl {
             let message = format!("a join token admits 1 to {TOKEN_USES_MAX} nodes");
             return Err(ApiError::new(ErrorCode::BadRequest, message));
         }
-        let ca = daemon
-            .authority
-            .get()
-            .ok_or_else(|| authority::not_here(daemon))?;
+        let ca = authority::to_admit(daemon)?;
         let internal =
             |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
         let now = daemon.meta.clock().0 / 1_000_000_000;

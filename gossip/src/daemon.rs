@@ -5,6 +5,7 @@ use crate::control::DaemonControl;
 use crate::issue::Issuer;
 use crate::roster::publish_self;
 use crate::state::StateDir;
+use crate::status::Exclusion;
 use crate::tokens::Tokens;
 use crate::witness::{self, Witness};
 use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status};
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Gossip that is running.
 struct Session {
@@ -311,6 +313,12 @@ impl Daemon {
         addr
     }
 
+    /// Whether this node is out of its cluster.
+    pub(crate) fn exclusion(&self) -> Option<Exclusion> {
+        self.identity()?;
+        self.status.exclusion((Instant::now(), self.meta.clock().0))
+    }
+
     /// Whether the authority of the cluster lies on this node.
     pub(crate) fn holds_authority(&self) -> bool {
         self.state.identity().join(ClusterCa::KEY_FILE).exists()
@@ -337,6 +345,7 @@ impl Daemon {
         publish_self(self, &identity, addr, first).await?;
         refill::show_alarm(self).await?;
         let joins: Arc<dyn crate::JoinHandler> = Arc::new(Issuer {
+            host: self.config.host.clone(),
             authority: self.authority.clone(),
             turn: Arc::default(),
             meta: self.meta.clone(),
@@ -348,6 +357,7 @@ impl Daemon {
             boot: self.meta.boot(),
             max_ahead_ns: self.config.max_ahead_ns,
             collect: self.config.collect,
+            owner_rules: true,
             dialect: Dialect::Present,
             seed: self.meta.boot(),
             spawner: Arc::new(|task| {

@@ -44,6 +44,8 @@ pub struct DriverConfig {
     pub dialect: Dialect,
     /// Varies waiting times between nodes.
     pub seed: u64,
+    /// As in the protocol's [`Config::owner_rules`]: `true` but in simulations of a fault.
+    pub owner_rules: bool,
     /// Starts tasks.
     pub spawner: Spawner,
     /// Serves joiners; `None`: they are refused.
@@ -108,6 +110,10 @@ pub struct Driver<B: Backend> {
     observed: BTreeMap<String, Timestamp>,
     /// Keys of which forged entries were seen, with the greatest stamp.
     pub(crate) forged: BTreeMap<Key, Timestamp>,
+    /// The active nodes of the roster, as last looked at.
+    pub(crate) members: BTreeMap<String, NodeId>,
+    /// It was said that this node is out of the cluster.
+    pub(crate) told_out: bool,
     max_ahead_ns: u64,
     to_store: mpsc::Sender<ToStore>,
     to_driver: mpsc::Sender<Fresh>,
@@ -145,6 +151,7 @@ impl<B: Backend> Driver<B> {
         let mut proto = Config::new(&config.host, config.node);
         proto.max_ahead_ns = config.max_ahead_ns;
         proto.collect = config.collect;
+        proto.owner_rules = config.owner_rules;
         proto.features = config.dialect.features();
         (proto.boot, proto.born_ns) = (config.boot, stamp.as_nanos());
         let core = backend.with_view(|view| {
@@ -199,6 +206,8 @@ impl<B: Backend> Driver<B> {
             lives_seen: None,
             observed: BTreeMap::new(),
             forged: BTreeMap::new(),
+            members: BTreeMap::new(),
+            told_out: false,
             max_ahead_ns: config.max_ahead_ns,
             to_store,
             to_driver,
@@ -344,6 +353,7 @@ impl<B: Backend> Driver<B> {
             self.status.foreign().take(news);
         }
         self.look_up_lives();
+        self.tell_standing();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
                 self.endpoint.clone(),

@@ -4,7 +4,7 @@ use crate::ClockVerdict;
 use crate::daemon::Daemon;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode};
-use mars_meta_model::{classify, member_key, members, trespass};
+use mars_meta_model::{Key, classify, member_key, members, trespass};
 
 /// Refuses what breaks the owner rule, and shared keys while the clock is insane; not if an administrator insists.
 pub(crate) fn check_write(
@@ -31,17 +31,36 @@ pub(crate) fn check_write(
                 .with_hint("write it on the host that it belongs to, or insist with --force"))
         })
     })?;
+    check_standing(daemon, changes)?;
     check_clock(daemon.status.clock(), host, changes)
+}
+
+/// What a node writes that is out of the cluster reaches nobody.
+fn check_standing(daemon: &Daemon, changes: &[Change]) -> Result<(), ApiError> {
+    let host = daemon.config.host.as_str();
+    let (Some(out), Some(key)) = (daemon.exclusion(), shared(changes, host)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{host} is no longer in the cluster ({}): a shared key such as {key} would reach nobody",
+        out.reason
+    );
+    Err(ApiError::new(ErrorCode::Refused, message).with_hint(
+        "marsadm leave-cluster --force here, then join again with a new token; --force writes it here only",
+    ))
+}
+
+/// A key that is not the host's own.
+fn shared<'c>(changes: &'c [Change], host: &str) -> Option<&'c Key> {
+    let all = changes.iter().map(|(key, _)| key);
+    all.into_iter().find(|key| classify(key).1 != Some(host))
 }
 
 fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<(), ApiError> {
     let ClockVerdict::Insane { offset_ns, peers } = verdict else {
         return Ok(());
     };
-    let shared = changes
-        .iter()
-        .find(|(key, _)| classify(key).1 != Some(host));
-    let Some((key, _)) = shared else {
+    let Some(key) = shared(changes, host) else {
         return Ok(());
     };
     let secs = offset_ns / 1_000_000_000;
@@ -59,7 +78,6 @@ fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::Key;
 
     #[test]
     fn a_wrong_clock_forbids_shared_keys_only() {

@@ -1,15 +1,15 @@
 //! Admitting nodes: the issuer's side of joining.
 
 use crate::JoinHandler;
-use crate::authority::Authority;
+use crate::authority::{Authority, is_holder};
 use crate::roster::{pack_payload, pack_survey};
 use crate::tokens::Tokens;
 use mars_gossip_net::join::{Grant, JoinRequest, Refusal, serve_join};
 use mars_gossip_net::{CloseCode, Connection};
 use mars_meta::{Change, Meta};
 use mars_meta_model::{
-    NodeId, NodeRecord, NodeState, Table, Value, check_host_name, member_key, resources_of, roster,
-    roster_key,
+    NodeId, NodeRecord, NodeState, Table, Value, check_host_name, is_removed, member_key,
+    removed_mark, resources_of, roster, roster_key,
 };
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 /// Signs for those who know a token.
 #[derive(Clone)]
 pub(crate) struct Issuer {
+    /// Name of this node.
+    pub(crate) host: String,
     pub(crate) authority: Authority,
     /// One at a time: two joiners under one name do not both find it free.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
@@ -28,7 +30,9 @@ impl JoinHandler for Issuer {
     fn serve(&self, connection: Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let issuer = self.clone();
         Box::pin(async move {
-            let Some(ca) = issuer.authority.get() else {
+            let host = issuer.host.as_str();
+            let holder = issuer.meta.with_table(|table| is_holder(table, host));
+            let Some(ca) = issuer.authority.get().filter(|_| holder) else {
                 connection.close(
                     CloseCode::NotAllowed,
                     "this node does not hold the authority of the cluster",
@@ -71,6 +75,16 @@ impl Issuer {
         {
             return Err(Refusal::NameTaken);
         }
+        let ended = |held: &NodeRecord| held.key_hash == key && held.state == NodeState::Left;
+        if self.meta.with_table(|table| is_removed(table, &key))
+            || known.get(host).is_some_and(ended)
+        {
+            return Err(Refusal::BadRequest(
+                "the key of this node was removed from the cluster, which is final: remove the folder 'identity' in its \
+                 state folder, and join with a new key"
+                    .to_owned(),
+            ));
+        }
         let others = known.iter().filter(|(name, _)| *name != host);
         if others.into_iter().any(|(_, held)| held.id == id) {
             return Err(Refusal::NodeTaken);
@@ -97,12 +111,19 @@ impl Issuer {
             let (key, value) =
                 line.ok_or_else(|| Refusal::BadRequest("no roster line can be made".to_owned()))?;
             let mut changes = vec![(key, Some(value))];
-            if known.get(host).is_some_and(|held| held.id != id) {
+            if let Some(held) = known
+                .get(host)
+                .filter(|held| held.key_hash != record.key_hash)
+            {
+                // Together with the new line, and before it: whoever has that knows that the former bearer is out.
+                changes.splice(0..0, removed_mark(host, held));
+            }
+            let inherits = known.get(host).is_some_and(|held| held.id != id);
+            if inherits {
                 // Another machine under a name that was used before: it is no member of what that one was.
                 changes.extend(self.meta.with_table(|table| memberships(table, host)));
             }
-            let forced = changes.len() > 1;
-            let written = self.meta.apply(changes, forced).await;
+            let written = self.meta.apply(changes, inherits).await;
             written.map_err(|error| Refusal::Unavailable(error.to_string()))?;
         }
         let payload = self.meta.with_table(|table| pack_payload(table));

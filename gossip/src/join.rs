@@ -11,7 +11,7 @@ use mars_gossip_net::{CloseCode, Endpoint, EndpointConfig, JoinToken};
 use mars_lamport::Timestamp;
 use mars_meta::WriteError;
 use mars_meta_api::{ApiError, ErrorCode, Secret};
-use mars_meta_model::{Entry, Key, View as _};
+use mars_meta_model::{Entry, Key, REMOVED_PREFIX, View as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::time::timeout;
@@ -171,7 +171,8 @@ pub(crate) async fn adopt(daemon: &Daemon, entries: Vec<Entry>) -> Result<(), Wr
     let old: Vec<(Key, Timestamp)> = daemon.meta.with_table(|table| {
         let single = ["uuid", CA_HOST].into_iter();
         let single = single.filter_map(|key| table.entry(&Key::parse(key).ok()?));
-        let all = single.chain(table.scan("roster/"));
+        let roster = table.scan("roster/").chain(table.scan(REMOVED_PREFIX));
+        let all = single.chain(roster);
         all.map(|entry| (entry.key.clone(), entry.stamp)).collect()
     });
     daemon.meta.forget(old).await?;

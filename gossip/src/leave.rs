@@ -1,17 +1,17 @@
 //! Leaving a cluster.
 
+use crate::authority::to_admit;
 use crate::collection::ago;
 use crate::control::no_cluster;
 use crate::daemon::Daemon;
 use crate::limits::LEAVE_SPREAD_TIMEOUT;
-use crate::roster::{CA_HOST, set};
+use crate::roster::CA_HOST;
 use mars_gossip_net::{ClusterCa, Identity, NodeKey};
 use mars_lamport::Timestamp;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode};
 use mars_meta_model::{
-    Key, NodeRecord, NodeState, View as _, check_host_name, classify, resources_of, roster,
-    roster_key,
+    Key, NodeRecord, NodeState, View as _, classify, removal, resources_of, roster, roster_key,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,10 @@ pub(crate) async fn leave_cluster(daemon: &Arc<Daemon>, force: bool) -> Result<(
         .any(|(name, record)| name != host && active(record));
     daemon
         .meta
-        .apply(farewell(daemon, host), true)
+        .apply(
+            farewell(daemon, host, *identity.key_hash().as_bytes()),
+            true,
+        )
         .await
         .map_err(|error| failed(&error))?;
     if others {
@@ -101,7 +104,7 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
             "marsadm leave-resource first, or --force",
         );
     }
-    if daemon.authority.get().is_some() {
+    if to_admit(daemon).is_ok() {
         let since = told(CA_HOST).map_or(String::new(), |ago| format!(", since {ago}"));
         return refuse(
             format!(
@@ -143,23 +146,26 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
 }
 
 /// The line in the roster, and the deletion of what is known of this host outside of resources.
-fn farewell(daemon: &Daemon, host: &str) -> Vec<Change> {
+fn farewell(daemon: &Daemon, host: &str, key_hash: [u8; 32]) -> Vec<Change> {
+    // Of the directory, what it says of its replicas; whether it is a member is not its daemon's to say.
+    let is_member = |key: &str| key.contains("/member-");
     daemon.meta.with_table(|table| {
         let mut changes: Vec<Change> = table
             .iter()
             .filter(|entry| !entry.is_tombstone())
             .filter(|entry| {
                 let (_, owner, res) = classify(&entry.key);
-                owner == Some(host) && res.is_none() && !entry.key.as_str().starts_with("roster/")
+                let key = entry.key.as_str();
+                let outside = res.is_none() || key.starts_with("directory/");
+                owner == Some(host) && outside && !key.starts_with("roster/") && !is_member(key)
             })
             .map(|entry| (entry.key.clone(), None))
             .collect();
-        let line = roster(table).remove(host);
-        if let Some(mut record) = line {
-            record.state = NodeState::Left;
-            changes.extend(set(&format!("roster/{host}"), &record.to_string()));
-        } else if check_host_name(host).is_ok() {
-            changes.extend(roster_key(host).map(|key| (key, None)));
+        match roster(table).remove(host) {
+            Some(record) if record.key_hash == key_hash => changes.extend(removal(host, &record)),
+            // The name belongs to another node now.
+            Some(_) => {}
+            None => changes.extend(roster_key(host).map(|key| (key, None))),
         }
         changes
     })

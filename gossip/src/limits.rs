@@ -78,3 +78,9 @@ mod tests {
         assert!(all <= 32 << 20, "{all}");
     }
 }
+
+/// Marks of removal that a joiner is given along, the latest first: about 200 bytes each of a payload of 1 MiB.
+pub(crate) const REMOVED_IN_PAYLOAD_MAX: usize = 1000;
+
+/// How long neighbours refuse a node, or the roster speaks against it, before it counts as out of the cluster.
+pub(crate) const EXCLUDED_AFTER: Duration = Duration::from_secs(5);

@@ -48,6 +48,12 @@ fn ending(connection: &Connection) -> Ending {
     }
 }
 
+/// Whether the peer closed since its roster does not name this node.
+pub(crate) fn is_refused(connection: &Connection) -> bool {
+    let error = connection.close_reason();
+    error.and_then(|error| CloseCode::of_peer(&error)) == Some(CloseCode::NotAllowed)
+}
+
 /// Sends a message that may get lost.
 pub(crate) fn send_datagram(connection: &Connection, dialect: Dialect, message: &Message) {
     let Some((kind, body)) = dialect.encode_datagram(message) else {
@@ -66,14 +72,15 @@ fn limit() -> u32 {
     u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX)
 }
 
-/// Exchanges greetings; the one who dialled opens the stream.
+/// Exchanges greetings; the one who dialled opens the stream. An error is a text, and whether the peer closed since its
+/// roster does not name this node.
 pub(crate) async fn greet(
     connection: Connection,
     (ours, dialect): (&Hello, Dialect),
     stamp: Timestamp,
-) -> Result<Greeted, String> {
+) -> Result<Greeted, (String, bool)> {
     let certified = connection.peer().map(|peer| (peer.name.clone(), peer.node));
-    let (name, node) = certified.ok_or("the peer showed no certificate")?;
+    let (name, node) = certified.ok_or(("the peer showed no certificate".to_owned(), false))?;
     let exchange = async {
         let (mut sender, mut receiver) = if connection.is_outgoing() {
             connection.open_bi(limit()).await
@@ -114,8 +121,9 @@ pub(crate) async fn greet(
             receiver,
         }),
         Err(reason) => {
+            let refused = is_refused(&connection);
             connection.close(CloseCode::Protocol, &reason);
-            Err(reason)
+            Err((reason, refused))
         }
     }
 }

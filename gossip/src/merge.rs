@@ -8,7 +8,7 @@ use crate::roster::unpack_payload;
 use mars_gossip_net::JoinToken;
 use mars_meta_api::{ApiError, ErrorCode, MergeInfo, Secret};
 use mars_meta_model::{
-    Entry, NodeId, NodeState, Table, View as _, current_epoch, members, resources, roster,
+    Entry, Key, NodeId, NodeState, Table, View as _, current_epoch, members, resources, roster,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,6 +66,7 @@ async fn move_over(daemon: &Arc<Daemon>, token: &JoinToken, old: &str) -> Result
         ApiError::new(ErrorCode::Internal, message)
     })?;
     daemon.stop().await;
+    forget_addresses(daemon).await.map_err(|e| storage(&e))?;
     // From here on a crash is mended by running the command again: the token recognises this node.
     adopt(daemon, entries).await.map_err(|e| storage(&e))?;
     let bound = crate::refill::bind(&daemon.meta, None).await;
@@ -82,6 +83,19 @@ async fn move_over(daemon: &Arc<Daemon>, token: &JoinToken, old: &str) -> Result
     wait_first_sync(daemon).await?;
     tracing::warn!(host = daemon.config.host, old, new = %token.cluster, "moved to another cluster");
     Ok(())
+}
+
+/// Addresses of the other hosts of the old cluster stay behind: who moves brings its own, and who is dead would be a node
+/// that nobody ever hears of.
+async fn forget_addresses(daemon: &Daemon) -> Result<(), mars_meta::WriteError> {
+    let own = daemon.config.host.as_str();
+    let addresses = daemon.meta.with_table(|table| {
+        let others = roster(table).into_keys().filter(|host| host != own);
+        let keys = others.filter_map(|host| Key::parse(&format!("ips/ip-{host}")).ok());
+        let held = keys.filter_map(|key| table.entry(&key).map(|entry| (key.clone(), entry.stamp)));
+        held.collect()
+    });
+    daemon.meta.forget(addresses).await.map(|_| ())
 }
 
 /// What is in the way. A node that has moved over before is the same node under the same name, and a resource that it is a

@@ -2,11 +2,16 @@
 
 use crate::driver::Link;
 use crate::limits::{FORGED_MAX, LIVES_SOON};
-use crate::link::{Greeted, LinkIo, LinkReport, start};
+use crate::link::{Greeted, LinkIo, LinkReport, is_refused, start};
 use crate::session::Fresh;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection};
 use mars_gossip_proto::{Ending, Event};
+use mars_lamport::Timestamp;
+use mars_meta_model::{
+    Key, NodeId, NodeRecord, NodeState, is_removed, node_record, roster, roster_key,
+};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 impl<B: Backend> Driver<B> {
@@ -51,15 +56,28 @@ impl<B: Backend> Driver<B> {
             }
             Event::Forged { peer, key, stamp } => {
                 tracing::error!(%peer, %key, %stamp, "a foreign entry for what is this node's own: it is overwritten");
-                if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
-                    let held = self.forged.entry(key).or_default();
-                    *held = (*held).max(stamp);
-                }
+                self.overwrite(key, stamp);
             }
-            Event::Forced { peer, keys, count } => {
+            Event::Outdated { peer, key, stamp } => {
+                tracing::warn!(%peer, %key, %stamp,
+                    "the peer passes on a line of the roster that a removal has overtaken: the present one is written again");
+                self.overwrite(key, stamp);
+            }
+            Event::Forced {
+                peer,
+                relayed,
+                keys,
+                count,
+            } => {
                 self.status.update(&peer, |status| status.forced += count);
-                let keys: Vec<&str> = keys.iter().map(mars_meta_model::Key::as_str).collect();
-                tracing::info!(%peer, ?keys, count, "an administrator wrote in another owner's name");
+                let more = count.saturating_sub(u64::try_from(keys.len()).unwrap_or(count));
+                let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
+                if relayed {
+                    tracing::warn!(%peer, ?keys, more, count,
+                        "the peer passes on what an administrator wrote in another owner's name: nothing proves who it was");
+                } else {
+                    tracing::info!(%peer, ?keys, more, count, "an administrator wrote in another owner's name");
+                }
             }
             Event::Skipped { peer, count } => {
                 tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
@@ -78,8 +96,84 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Whether the roster as this node has it names this node.
+    fn look_at_own_line(&mut self) {
+        let Some(identity) = self.endpoint.identity() else {
+            return;
+        };
+        let (own, key) = (identity.key_hash(), &self.hello.host);
+        let lost = self.backend.with_view(|view| {
+            let line = node_record(view, key);
+            if is_removed(view, own.as_bytes()) {
+                return Some("the roster says so".to_owned());
+            }
+            let line = line?;
+            if line.key_hash != *own.as_bytes() {
+                return Some(format!("its name belongs to node {} now", line.id));
+            }
+            (line.state == NodeState::Left).then(|| "the roster says so".to_owned())
+        });
+        self.status.set_lost(lost);
+    }
+
+    /// Says once that this node is out of the cluster, and once that it is in it again.
+    pub(crate) fn tell_standing(&mut self) {
+        let (now, wall) = (Instant::now(), self.backend.clock().0);
+        let out = self.status.exclusion((now, wall));
+        if out.is_some() == self.told_out {
+            return;
+        }
+        self.told_out = out.is_some();
+        match out {
+            Some(out) => tracing::error!(
+                host = self.hello.host,
+                reason = out.reason,
+                "this node is no longer in the cluster: shared keys are not written here; marsadm leave-cluster --force, \
+                 then join again with a new token"
+            ),
+            None => tracing::warn!(
+                host = self.hello.host,
+                "this node is in the cluster after all"
+            ),
+        }
+    }
+
+    /// Says who came to an end, of all that the roster named as active before.
+    fn tell_removed(&mut self) {
+        let known = self.backend.with_view(|view| roster(view));
+        let active = |record: &NodeRecord| record.state == NodeState::Active;
+        let now: BTreeMap<String, NodeId> = known
+            .iter()
+            .filter(|(_, record)| active(record))
+            .map(|(host, record)| (host.clone(), record.id))
+            .collect();
+        for (host, id) in &self.members {
+            if now.get(host) == Some(id) {
+                continue;
+            }
+            let since = self.backend.with_view(|view| {
+                let key = roster_key(host)?;
+                Some(view.entry(&key)?.stamp)
+            });
+            let since = since.map_or_else(String::new, |stamp| stamp.to_string());
+            let bearer = now.get(host).map(ToString::to_string);
+            tracing::warn!(host, %id, since, bearer, "a node is no longer in the cluster");
+        }
+        self.members = now;
+    }
+
+    /// What is held of the key is to be written anew.
+    fn overwrite(&mut self, key: Key, stamp: Timestamp) {
+        if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
+            let held = self.forged.entry(key).or_default();
+            *held = (*held).max(stamp);
+        }
+    }
+
     /// Reads from the core whom to be connected with, and drops who left.
     pub(crate) fn refresh_targets(&mut self) {
+        self.look_at_own_line();
+        self.tell_removed();
         let mut neighbours = self.core.neighbours();
         let own: Vec<String> = neighbours.iter().map(|n| n.host.clone()).collect();
         let watched = self.core.watch_sources().into_iter();
@@ -175,6 +269,9 @@ impl<B: Backend> Driver<B> {
             LinkReport::Sent => self.core.handle_sent(host),
             LinkReport::Down(reason, ending) => {
                 tracing::info!(peer = host, reason, "connection lost");
+                let link = self.links.get(host);
+                let refuses = link.is_some_and(|link| is_refused(&link.connection));
+                self.status.update(host, |status| status.refuses = refuses);
                 self.drop_link(host, CloseCode::Done, &reason, ending);
                 self.dials.ended(host);
             }
@@ -184,8 +281,16 @@ impl<B: Backend> Driver<B> {
     pub(crate) fn fresh(&mut self, fresh: Fresh) {
         match fresh {
             Fresh::Greeted(greeted) => self.up(*greeted),
-            Fresh::DialFailed { host, reason } => {
+            Fresh::DialFailed {
+                host,
+                reason,
+                refused,
+            } => {
                 self.dials.ended(&host);
+                // Of a peer that does not answer nothing is known that is newer.
+                if refused {
+                    self.status.update(&host, |status| status.refuses = true);
+                }
                 if !self.links.contains_key(&host) {
                     tracing::debug!(peer = host, reason, "no connection");
                     self.status
@@ -230,6 +335,7 @@ impl<B: Backend> Driver<B> {
         let wall = self.backend.clock().0;
         self.status.update(&host, |status| {
             status.connected = true;
+            status.refuses = false;
             status.synced = false;
             status.error = None;
             status.heard_ns = Some(wall);

@@ -1,13 +1,15 @@
 //! This node's own entries, and what a joiner is given.
 
 use crate::daemon::Daemon;
+use crate::limits::REMOVED_IN_PAYLOAD_MAX;
 use crate::refill;
 use mars_gossip_net::Identity;
 use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, FEATURE_LEVEL, Key, LEVEL_PREFIX, NodeId, NodeLevel, NodeRecord,
-    NodeState, Value, View, decode_entry, encode_entry, roster_key,
+    NodeState, REMOVED_PREFIX, Table, Value, View, decode_entry, encode_entry, is_removed,
+    node_record, removed_mark, roster,
 };
 use std::net::SocketAddr;
 
@@ -36,9 +38,9 @@ pub(crate) async fn publish_self(
     first: Vec<Change>,
 ) -> Result<(), WriteError> {
     let host = &daemon.config.host;
-    let held = daemon.meta.with_table(|table| {
-        let key = roster_key(host)?;
-        table.entry(&key)?.text()?.parse::<NodeRecord>().ok()
+    let (held, removed) = daemon.meta.with_table(|table| {
+        let removed = is_removed(table, identity.key_hash().as_bytes());
+        (node_record(table, host), removed)
     });
     let meta_addr = own_addr(daemon.config.advertise, bound, held.as_ref());
     let data = Some(daemon.config.data_advertise).filter(|addr| addr.port() != 0);
@@ -51,6 +53,13 @@ pub(crate) async fn publish_self(
     };
     let founder = !first.is_empty() || daemon.holds_authority();
     let write_line = match &held {
+        _ if removed => {
+            tracing::error!(
+                host,
+                "this node was removed from the cluster: leave it (marsadm leave-cluster --force) and join again"
+            );
+            false
+        }
         None => {
             if !founder {
                 tracing::error!(
@@ -110,10 +119,21 @@ pub(crate) async fn publish_self(
         wanted.extend(set(&limit, "0"));
     }
     wanted.extend(ended_data_plane(daemon));
+    wanted.extend(daemon.meta.with_table(|table| unmarked(table)));
     if wanted.is_empty() {
         return Ok(());
     }
     daemon.meta.apply(wanted, false).await.map(|_| ())
+}
+
+/// Marks of removal for lines that say that a node left and were written by a version that knew no such marks.
+fn unmarked(table: &Table) -> Vec<Change> {
+    let left = roster(table)
+        .into_iter()
+        .filter(|(_, record)| record.state == NodeState::Left)
+        .filter(|(_, record)| !is_removed(table, &record.key_hash));
+    left.filter_map(|(host, record)| removed_mark(&host, &record))
+        .collect()
 }
 
 /// After a crash of the whole host others still hold that its data plane runs: as long as it has not said so again to this
@@ -150,7 +170,12 @@ pub(crate) fn pack_payload(view: &dyn View) -> Vec<u8> {
     let keys = ["uuid", CA_HOST].into_iter();
     let single = keys.filter_map(|key| view.entry(&Key::parse(key).ok()?));
     let announced = view.scan(EPOCH_PREFIX);
-    for entry in announced.chain(single).chain(view.scan("roster/")) {
+    // The latest removals: the joiner gets the others by itself.
+    let mut removed: Vec<&Entry> = view.scan(REMOVED_PREFIX).collect();
+    removed.sort_by_key(|entry| std::cmp::Reverse((entry.epoch, entry.stamp)));
+    removed.truncate(REMOVED_IN_PAYLOAD_MAX);
+    let lines = removed.into_iter().chain(view.scan("roster/"));
+    for entry in announced.chain(single).chain(lines) {
         encode_entry(entry, &mut payload);
     }
     payload
@@ -182,7 +207,7 @@ pub(crate) fn unpack_payload(payload: &[u8]) -> Result<Vec<Entry>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{Table, testing::entry};
+    use mars_meta_model::testing::entry;
 
     #[test]
     fn a_payload_reads_back_and_holds_name_and_roster_only() {

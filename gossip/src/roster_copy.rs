@@ -7,7 +7,7 @@ use crate::refill;
 use crate::roster::{pack_payload, unpack_payload};
 use crate::state::{StateDir, replace_private};
 use mars_meta::{FeedEvent, Meta, WriteError};
-use mars_meta_model::{EPOCH_PREFIX, Entry, NodeState, Table, roster};
+use mars_meta_model::{EPOCH_PREFIX, Entry, NodeState, REMOVED_PREFIX, Table, roster};
 use std::path::PathBuf;
 use tokio::sync::watch;
 
@@ -96,7 +96,9 @@ pub(crate) async fn follow(path: PathBuf, meta: Meta, mut stopped: watch::Receiv
                 Some(FeedEvent::Lagged) => break,
                 Some(FeedEvent::Applied(batch)) => {
                     let concerns = |key: &str| {
-                        key.starts_with("roster/") || key.starts_with(EPOCH_PREFIX) || key == "uuid"
+                        ["roster/", REMOVED_PREFIX, EPOCH_PREFIX, "uuid"]
+                            .iter()
+                            .any(|prefix| key.starts_with(prefix))
                     };
                     if batch
                         .entries

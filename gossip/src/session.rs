@@ -2,7 +2,7 @@
 
 use crate::link::{Greeted, Spawner, greet};
 use crate::{Backend, JoinHandler};
-use mars_gossip_net::{Alpn, CloseCode, Endpoint, KeyHash};
+use mars_gossip_net::{Alpn, CloseCode, ConnectError, Endpoint, KeyHash};
 use mars_gossip_proto::{Dialect, Hello};
 use mars_lamport::Timestamp;
 use std::net::SocketAddr;
@@ -20,6 +20,8 @@ pub(crate) enum Fresh {
         host: String,
         /// Why.
         reason: String,
+        /// The peer's roster does not name this node.
+        refused: bool,
     },
 }
 
@@ -53,7 +55,7 @@ pub(crate) async fn accept_all<B: Backend>(
                         Ok(greeted) => {
                             let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;
                         }
-                        Err(reason) => tracing::debug!(%from, reason, "no greeting"),
+                        Err((reason, _)) => tracing::debug!(%from, reason, "no greeting"),
                     }
                 }));
             }
@@ -88,6 +90,7 @@ pub(crate) async fn dial(
     to_driver: mpsc::Sender<Fresh>,
 ) {
     let mut reason = "the roster names no address of it".to_owned();
+    let mut refused = false;
     for addr in &target.addrs {
         let expected = Some(KeyHash::from_bytes(target.key));
         match endpoint.connect(*addr, Alpn::Gossip, expected).await {
@@ -97,11 +100,24 @@ pub(crate) async fn dial(
                     let _ = to_driver.send(Fresh::Greeted(Box::new(greeted))).await;
                     return;
                 }
-                Err(error) => reason = format!("{addr}: {error}"),
+                Err((error, not_allowed)) => {
+                    reason = format!("{addr}: {error}");
+                    refused |= not_allowed;
+                }
             },
-            Err(error) => reason = error.to_string(),
+            Err(error) => {
+                let not_allowed = CloseCode::NotAllowed;
+                refused |=
+                    matches!(error, ConnectError::Refused { code, .. } if code == not_allowed);
+                reason = error.to_string();
+            }
         }
     }
     let host = target.host;
-    let _ = to_driver.send(Fresh::DialFailed { host, reason }).await;
+    let failed = Fresh::DialFailed {
+        host,
+        reason,
+        refused,
+    };
+    let _ = to_driver.send(failed).await;
 }

@@ -2,6 +2,7 @@
 
 use crate::ClockVerdict;
 use crate::foreign::{Follower, Foreign};
+use crate::limits::EXCLUDED_AFTER;
 use mars_gossip_proto::{Lives, Load, NodeLife};
 use mars_lamport::Timestamp;
 use mars_meta_api::ApiError;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// What is known of one peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct PeerStatus {
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// It closed the last connection since its roster does not name this node.
+    pub refuses: bool,
     /// How many of its entries were refused, because their stamps lie too far ahead or their epoch was not announced.
     pub refused: u64,
     /// The greatest stamp (of an entry, or its clock's reading) that was refused for that reason.
@@ -51,6 +55,18 @@ impl PeerStatus {
     }
 }
 
+/// This node is out of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exclusion {
+    /// System clock (ns) when it was noticed.
+    pub(crate) since_ns: u64,
+    /// How it is known.
+    pub(crate) reason: String,
+}
+
+/// When it was noticed that this node may be out.
+type Noticed = Option<(Instant, u64)>;
+
 /// Shared between the driver, which writes, and everybody else. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -60,6 +76,9 @@ pub struct Status {
     load: Arc<Mutex<Load>>,
     turns: Arc<AtomicU64>,
     lives: Arc<Mutex<Option<Lives>>>,
+    /// What the own roster says against this node.
+    lost: Arc<Mutex<Option<String>>>,
+    noticed: Arc<Mutex<Noticed>>,
     foreign: Foreign,
 }
 
@@ -72,6 +91,8 @@ impl Default for Status {
             load: Arc::default(),
             turns: Arc::default(),
             lives: Arc::default(),
+            lost: Arc::default(),
+            noticed: Arc::default(),
             foreign: Foreign::default(),
         }
     }
@@ -163,6 +184,43 @@ impl Status {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this node is out of the cluster: its own roster says so, or nobody is connected and more than half of its
+    /// neighbours closed the last connection since they do not have it in theirs. Fewer than that disable nobody. It counts
+    /// after a while: who has just joined is not known to all at once. `now` is read from both clocks.
+    pub(crate) fn exclusion(&self, now: (Instant, u64)) -> Option<Exclusion> {
+        let own = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = own.clone();
+        drop(own);
+        let reason = reason.or_else(|| {
+            let peers = self.lock();
+            let wanted = peers.values().filter(|peer| peer.neighbour).count();
+            let refusing = peers
+                .iter()
+                .filter(|(_, peer)| peer.neighbour && peer.refuses && !peer.connected);
+            let names: Vec<&str> = refusing.map(|(host, _)| host.as_str()).collect();
+            let alone = !peers.values().any(|peer| peer.connected);
+            let out = alone && names.len() * 2 > wanted;
+            out.then(|| {
+                format!(
+                    "refused by {} of {wanted} neighbours: {}",
+                    names.len(),
+                    names.join(" ")
+                )
+            })
+        });
+        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reason) = reason else {
+            *noticed = None;
+            return None;
+        };
+        let (at, since_ns) = *noticed.get_or_insert(now);
+        (now.0.duration_since(at) >= EXCLUDED_AFTER).then_some(Exclusion { since_ns, reason })
+    }
+
+    pub(crate) fn set_lost(&self, lost: Option<String>) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+    }
+
     /// How often the driver has gone round; `None` while there is none.
     pub(crate) fn turns(&self) -> Option<u64> {
         Some(self.turns.load(Ordering::Relaxed)).filter(|turns| *turns > 0)
@@ -170,6 +228,8 @@ impl Status {
 
     /// There is no driver any more.
     pub(crate) fn forget_turns(&self) {
+        self.set_lost(None);
+        *self.noticed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.turns.store(0, Ordering::Relaxed);
     }
 
@@ -219,5 +279,57 @@ impl Status {
     /// Forgets nodes that left.
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.lock().retain(|host, _| keep(host));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(peers: &[(&str, bool, bool)]) -> Status {
+        let status = Status::default();
+        for (host, connected, refuses) in peers {
+            status.know(host);
+            status.update(host, |peer| {
+                peer.neighbour = true;
+                (peer.connected, peer.refuses) = (*connected, *refuses);
+            });
+        }
+        status
+    }
+
+    fn is_out(status: &Status) -> Option<String> {
+        let now = Instant::now();
+        assert_eq!(status.exclusion((now, 7)), None, "not at once");
+        let found = status.exclusion((now + EXCLUDED_AFTER, 8))?;
+        assert_eq!(found.since_ns, 7);
+        Some(found.reason)
+    }
+
+    #[test]
+    fn one_peer_alone_puts_nobody_out() {
+        assert_eq!(
+            is_out(&status(&[("a", false, true), ("b", true, false)])),
+            None
+        );
+        assert_eq!(
+            is_out(&status(&[("a", false, true), ("b", false, false)])),
+            None
+        );
+        let three = [("a", false, true), ("b", false, true), ("c", true, false)];
+        assert_eq!(is_out(&status(&three)), None, "one still connects");
+    }
+
+    #[test]
+    fn most_of_them_do_and_so_does_the_own_roster() {
+        let three = [("a", false, true), ("b", false, true), ("c", false, false)];
+        let reason = is_out(&status(&three)).unwrap();
+        assert_eq!(reason, "refused by 2 of 3 neighbours: a b");
+        assert!(is_out(&status(&[("a", false, true)])).is_some());
+        let own = status(&[("a", true, false)]);
+        own.set_lost(Some("the roster says so".to_owned()));
+        assert!(is_out(&own).is_some());
+        own.set_lost(None);
+        assert_eq!(own.exclusion((Instant::now(), 9)), None);
     }
 }

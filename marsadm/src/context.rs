@@ -9,7 +9,9 @@ use crate::systemd::Settings;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
 use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
-use mars_meta_model::{Entry, Key, NodeState, Owner, Table, Value, classify, roster};
+use mars_meta_model::{
+    Entry, Key, NodeState, Owner, REMOVED_PREFIX, Table, Value, classify, roster,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -227,7 +229,9 @@ impl Ctx {
     pub async fn table(&self, prefixes: &[&str]) -> Result<Table> {
         let client = self.client().await?;
         let mut table = Table::new();
-        for prefix in prefixes {
+        // Whether a line of the roster counts is said elsewhere.
+        let marks = prefixes.contains(&"roster/").then_some(&REMOVED_PREFIX);
+        for prefix in prefixes.iter().chain(marks) {
             let list = self.bounded(NO_ANSWER, client.list(prefix, true)).await?;
             for entry in list? {
                 table.merge(entry);

@@ -3,7 +3,7 @@
 use crate::limits::CONNECT_TIMEOUT;
 use crate::mirror::Mirror;
 use mars_gossip_net::{Alpn, CloseCode, Connection, Endpoint, KeyHash, PeerIdentity, PeerPolicy};
-use mars_meta_model::{Membership, NodeRecord, NodeState, members, roster_key};
+use mars_meta_model::{Membership, NodeRecord, NodeState, members, node_record};
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -81,11 +81,7 @@ impl Peers {
     }
 
     fn record(&self, host: &str) -> Option<NodeRecord> {
-        let key = roster_key(host)?;
-        self.mirror.read(|table| {
-            use mars_meta_model::View as _;
-            table.entry(&key)?.text()?.parse().ok()
-        })
+        self.mirror.read(|table| node_record(table, host))
     }
 
     /// A live connection to `host`, dialled if needed.
@@ -160,18 +156,9 @@ pub(crate) struct RosterPolicy(pub(crate) Arc<Mirror>);
 
 impl PeerPolicy for RosterPolicy {
     fn allows(&self, peer: &PeerIdentity) -> bool {
-        let Some(key) = roster_key(&peer.name) else {
-            return false;
-        };
-        self.0.read(|table| {
-            use mars_meta_model::View as _;
-            let record: Option<NodeRecord> = table
-                .entry(&key)
-                .and_then(|entry| entry.text())
-                .and_then(|text| text.parse().ok());
-            record.is_some_and(|record| {
-                record.state == NodeState::Active && key_hash(&record) == Some(peer.key)
-            })
+        let record = self.0.read(|table| node_record(table, &peer.name));
+        record.is_some_and(|record| {
+            record.state == NodeState::Active && key_hash(&record) == Some(peer.key)
         })
     }
 }

@@ -131,6 +131,25 @@ impl Drop for Pending {
     }
 }
 
+/// What is done with a new attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reception {
+    Refuse,
+    ProveAddress,
+    ShakeHands,
+}
+
+/// By how many handshakes are unfinished, and whether the address can still be asked to prove itself.
+const fn reception(unfinished: usize, may_retry: bool) -> Reception {
+    if unfinished >= MAX_HANDSHAKES {
+        Reception::Refuse
+    } else if unfinished >= RETRY_ABOVE && may_retry {
+        Reception::ProveAddress
+    } else {
+        Reception::ShakeHands
+    }
+}
+
 /// Accepts until the endpoint is closed. Each handshake is a task of its own, so that a slow one
 /// holds up nobody.
 pub(crate) async fn accept_all(
@@ -141,19 +160,20 @@ pub(crate) async fn accept_all(
 ) {
     let pending = Arc::new(AtomicUsize::new(0));
     while let Some(incoming) = endpoint.accept().await {
-        let busy = pending.load(Ordering::Relaxed);
-        if busy >= MAX_HANDSHAKES {
-            incoming.refuse();
-        } else if busy >= RETRY_ABOVE && incoming.may_retry() {
-            // Refused only when the address is proven already, which `may_retry` excludes.
-            let _proven = incoming.retry();
-        } else {
-            let (gate, accepted) = (gate.clone(), accepted.clone());
-            let pending = Pending::begin(&pending);
-            runtime.spawn(Box::pin(async move {
-                shake_hands(gate, incoming, accepted).await;
-                drop(pending);
-            }));
+        match reception(pending.load(Ordering::Relaxed), incoming.may_retry()) {
+            Reception::Refuse => incoming.refuse(),
+            Reception::ProveAddress => {
+                // Refused only when the address is proven already, which `may_retry` excludes.
+                let _proven = incoming.retry();
+            }
+            Reception::ShakeHands => {
+                let (gate, accepted) = (gate.clone(), accepted.clone());
+                let pending = Pending::begin(&pending);
+                runtime.spawn(Box::pin(async move {
+                    shake_hands(gate, incoming, accepted).await;
+                    drop(pending);
+                }));
+            }
         }
     }
 }
@@ -182,5 +202,30 @@ async fn shake_hands(gate: Gate, incoming: Incoming, accepted: mpsc::Sender<Conn
             let peer = no.peer.as_ref().map(ToString::to_string);
             tracing::info!(%from, peer, code = %no.code, reason = no.reason, "peer refused");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_are_counted_until_they_end_and_bounded() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut all = Vec::new();
+        let mut asked = 0;
+        loop {
+            let unfinished = count.load(Ordering::Relaxed);
+            match reception(unfinished, false) {
+                Reception::Refuse => break,
+                Reception::ProveAddress => panic!("it has proven its address"),
+                Reception::ShakeHands => all.push(Pending::begin(&count)),
+            }
+            asked += usize::from(reception(unfinished, true) == Reception::ProveAddress);
+        }
+        assert_eq!((all.len(), asked), (256, 256 - 50));
+        all.pop();
+        let unfinished = count.load(Ordering::Relaxed);
+        assert_eq!(reception(unfinished, false), Reception::ShakeHands);
     }
 }

@@ -141,6 +141,23 @@ impl NodeKey {
             .map_err(KeyError::Generate)
     }
 
+    /// The key that follows from 32 bytes (RFC 8032, 5.1.5), for simulations that are to repeat: a real key is
+    /// [`NodeKey::generate`]d.
+    ///
+    /// # Errors
+    /// If the crypto library refuses.
+    pub fn from_seed(seed: [u8; 32]) -> Result<Self, KeyError> {
+        // PKCS #8 (RFC 8410, section 7) up to the 32 bytes.
+        let mut der = vec![
+            0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+        ];
+        der.extend_from_slice(&seed);
+        let der = PrivatePkcs8KeyDer::from(der);
+        KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519)
+            .map(|pair| Self::from_pair(&pair))
+            .map_err(KeyError::Generate)
+    }
+
     fn from_pair(pair: &KeyPair) -> Self {
         Self {
             pkcs8: Zeroizing::new(pair.serialized_der().to_vec()),

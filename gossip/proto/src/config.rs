@@ -27,6 +27,8 @@ pub struct Config {
     /// Reading of the Lamport clock when this core was made, in ns: what this node writes is stamped later. An earlier
     /// entry of its own that is not in the store was lost there, or was forgotten when the node changed clusters.
     pub born_ns: u64,
+    /// Whether it is asked who may write what and who passes it on. Simulations switch it off to show that it is missed.
+    pub owner_rules: bool,
     /// Abilities of this node, those of its greeting: what it does not have, it does not use with others.
     pub features: u64,
 }
@@ -44,6 +46,7 @@ impl Config {
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: Some(Paces::default()),
             born_ns: u64::MAX,
+            owner_rules: true,
             features: FEATURES,
         }
     }
@@ -165,10 +168,22 @@ pub enum Event {
         /// Its stamp: the new one must be above.
         stamp: Timestamp,
     },
-    /// A peer's administrator wrote in another owner's name; the entries were taken.
+    /// A line of the roster was refused that would bring a removed node back, or throw out who bears its name now. The line
+    /// that is held is to be written anew.
+    Outdated {
+        /// Who sent it.
+        peer: String,
+        /// Its key.
+        key: Key,
+        /// Its stamp: the new one must be above.
+        stamp: Timestamp,
+    },
+    /// An administrator wrote in another owner's name; the entries were taken.
     Forced {
         /// Who sent them.
         peer: String,
+        /// Whether the peer passed them on, so that nothing proves in whose name they are.
+        relayed: bool,
         /// Their keys, at most [`crate::limits::FORCED_KEYS_MAX`].
         keys: Vec<Key>,
         /// How many.

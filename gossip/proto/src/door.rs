@@ -2,14 +2,18 @@
 //!
 //! The owner rule is enforced at the first hop, where the peer is the writer. What a peer relays is trusted, with three
 //! exceptions: it must be a member of the resource, it must not speak in the receiver's own name, and nobody but the
-//! receiver writes the receiver's own keys.
+//! receiver writes the receiver's own keys. The third does not hold for an administrator's override, which is reported
+//! instead.
+//!
+//! Lines of the roster are looked at whoever sends them: none of them undoes a removal.
 
 use crate::limits::FORMER_LIFE_LEAD_NS;
 use crate::topology::Topology;
 use crate::{Config, Ctx};
 use mars_meta_model::{
-    Entry, Key, NodeId, NodeRecord, Owner, Scope, Trespass, classify, current_epoch,
-    entry_trespass, member_key, scope_includes, scope_of, trespass, was_member,
+    Entry, Key, NodeId, NodeRecord, NodeState, Owner, REMOVED_PREFIX, Scope, Trespass, View,
+    classify, current_epoch, entry_trespass, is_removed, member_key, removed_hash, scope_includes,
+    scope_of, trespass, was_member,
 };
 use std::collections::BTreeMap;
 
@@ -28,6 +32,9 @@ pub enum Denial {
     /// A line of the roster that cannot be read: nobody could know the node any more.
     #[error("the line of the roster cannot be read")]
     Roster,
+    /// A removal is final: its key is neither deleted nor written with another meaning.
+    #[error("the removal of a node is final, and its key names a key hash")]
+    Removal,
     /// The key belongs to this host, and another node wrote it.
     #[error("the key belongs to this host, and node {0} wrote it")]
     Foreign(NodeId),
@@ -37,11 +44,15 @@ pub enum Denial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Take,
-    /// Taken, and reported: an administrator's override.
+    /// Taken, and reported: an administrator's override that this peer wrote, or that was imported.
     TakeForced,
+    /// The same, but whether it was written by whom it names has to be taken on trust: the peer passes it on.
+    TakeRelayed,
     Refuse(Denial),
     /// Refused, and what is held is to be written anew.
     Overwrite(Denial),
+    /// The same with a line of the roster that a node wrote which did not know better: nobody is to blame.
+    Outdated,
 }
 
 /// Judges an entry received from `host`; `incoming` are the keys received from it that the view does not show yet.
@@ -55,17 +66,24 @@ pub(crate) fn judge<T>(
     if entry.key.as_str().starts_with("roster/") && !is_readable_line(entry) {
         return Verdict::Refuse(Denial::Roster);
     }
+    if entry.key.as_str().starts_with(REMOVED_PREFIX)
+        && (entry.is_tombstone() || removed_hash(&entry.key).is_none())
+    {
+        return Verdict::Refuse(Denial::Removal);
+    }
+    if is_outdated(ctx.view, entry) {
+        return Verdict::Outdated;
+    }
     if entry.origin == config.node {
         return judge_own(config, ctx, entry);
     }
     let first_hop = topology.id_of(host) == Some(entry.origin);
-    if entry.forced {
-        let report = first_hop || entry.origin == NodeId::IMPORTED;
-        return if report {
-            Verdict::TakeForced
-        } else {
-            Verdict::Take
-        };
+    // What the owner rule says of a peer is not asked of an administrator's override: it is taken, and seen.
+    if entry.forced && (first_hop || entry.origin == NodeId::IMPORTED) {
+        return Verdict::TakeForced;
+    }
+    if !config.owner_rules {
+        return Verdict::Take;
     }
     // Its membership may have come in the same message, or in the one before.
     let entering = |res: &str| member_key(res, host).is_some_and(|key| incoming.contains_key(&key));
@@ -81,6 +99,17 @@ pub(crate) fn judge<T>(
         if !was_member(ctx.view, &res, host, at) && !entering(&res) {
             return Verdict::Refuse(Denial::Outsider(res.into()));
         }
+    }
+    if entry.forced {
+        // An override of a third node is passed on like anything else, also to the owner of the key: it cannot be told
+        // from one that was made up, but whoever makes one up is seen here. What the peer owns it has taken itself.
+        let proven =
+            topology.is_active(entry.origin) && entry_trespass(ctx.view, entry, host).is_none();
+        return if proven {
+            Verdict::Take
+        } else {
+            Verdict::TakeRelayed
+        };
     }
     let (family, owner, _) = classify(&entry.key);
     let mine = family.owner == Owner::Host && owner == Some(config.host.as_str());
@@ -119,6 +148,28 @@ fn judge_own(config: &Config, ctx: &Ctx<'_>, entry: &Entry) -> Verdict {
 
 fn scope_includes_host(ctx: &Ctx<'_>, res: &str, host: &str) -> bool {
     scope_includes(ctx.view, &Scope::Resource(res.into()), host)
+}
+
+/// Whether a line of the roster would undo a removal, or throw out who bears the name now. The last writer would win,
+/// also one that was cut off and did not know; so it is this node's to say again what is right.
+fn is_outdated(view: &dyn View, entry: &Entry) -> bool {
+    let line = |entry: &Entry| -> Option<NodeRecord> { entry.text()?.parse().ok() };
+    if !entry.key.as_str().starts_with("roster/") {
+        return false;
+    }
+    let (Some(new), Some(held)) = (line(entry), view.entry(&entry.key).and_then(line)) else {
+        return false;
+    };
+    let active = |record: &NodeRecord| record.state == NodeState::Active;
+    let (new_removed, held_removed) = (
+        is_removed(view, &new.key_hash),
+        is_removed(view, &held.key_hash),
+    );
+    let throws_out = (new_removed || !active(&new))
+        && active(&held)
+        && !held_removed
+        && new.key_hash != held.key_hash;
+    throws_out || (active(&new) && new_removed && !active(&held))
 }
 
 fn is_readable_line(entry: &Entry) -> bool {

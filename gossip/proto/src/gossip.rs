@@ -235,7 +235,9 @@ impl Gossip {
         };
         let mut fresh = Vec::new();
         let mut below = Vec::new();
-        let (mut events, mut forced, mut forced_count) = (Vec::new(), Vec::new(), 0);
+        let mut events = Vec::new();
+        // Overrides of the peer itself, and those that it passed on: keys and number.
+        let mut forced: [(Vec<Key>, u64); 2] = Default::default();
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
@@ -252,12 +254,8 @@ impl Gossip {
                     let rules = (&self.config, &*self.topology);
                     match door::judge(rules, ctx, host, &peer.incoming, &entry) {
                         Verdict::Take => {}
-                        Verdict::TakeForced => {
-                            forced_count += 1;
-                            if forced.len() < FORCED_KEYS_MAX {
-                                forced.push(entry.key.clone());
-                            }
-                        }
+                        Verdict::TakeForced => note_forced(&mut forced[0], &entry.key),
+                        Verdict::TakeRelayed => note_forced(&mut forced[1], &entry.key),
                         verdict => {
                             deny(peer, host, &entry, verdict, &mut events);
                             continue;
@@ -284,12 +282,16 @@ impl Gossip {
             self.merges.push_back((host.to_owned(), fresh));
         }
         self.below_floor(ctx, host, &below);
-        if forced_count > 0 {
-            self.event(Event::Forced {
-                peer: host.to_owned(),
-                keys: forced,
-                count: forced_count,
-            });
+        for (relayed, (keys, count)) in [false, true].into_iter().zip(forced) {
+            if count > 0 {
+                let peer = host.to_owned();
+                events.push(Event::Forced {
+                    peer,
+                    relayed,
+                    keys,
+                    count,
+                });
+            }
         }
         for event in events {
             self.event(event);
@@ -551,12 +553,28 @@ impl Gossip {
     }
 }
 
+fn note_forced((keys, count): &mut (Vec<Key>, u64), key: &Key) {
+    *count += 1;
+    if keys.len() < FORCED_KEYS_MAX {
+        keys.push(key.clone());
+    }
+}
+
 /// Leaves an entry at its sender, and reports it.
 fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
     let (why, overwrite) = match verdict {
         Verdict::Refuse(why) => (why, false),
         Verdict::Overwrite(why) => (why, true),
-        Verdict::Take | Verdict::TakeForced => return,
+        Verdict::Outdated => {
+            peer.refuse(entry, Why::Rule);
+            events.push(Event::Outdated {
+                peer: host.to_owned(),
+                key: entry.key.clone(),
+                stamp: entry.stamp,
+            });
+            return;
+        }
+        Verdict::Take | Verdict::TakeForced | Verdict::TakeRelayed => return,
     };
     peer.denied_count += 1;
     if !is_volatile(entry) {

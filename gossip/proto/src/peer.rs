@@ -397,6 +397,20 @@ mod tests {
     use mars_meta_model::testing::entry;
 
     #[test]
+    fn a_queue_holds_so_many_keys_and_then_a_comparison_is_due() {
+        let mut peer = Peer::default();
+        let key = |number: usize| Key::parse(&format!("userspace/k{number}")).unwrap();
+        for number in 0..QUEUE_KEYS_MAX {
+            peer.push(&key(number));
+        }
+        peer.push(&key(0));
+        assert!(!peer.dirty, "a key waits once");
+        peer.push(&key(QUEUE_KEYS_MAX));
+        assert!(peer.dirty);
+        assert_eq!(peer.queued(), QUEUE_KEYS_MAX);
+    }
+
+    #[test]
     fn what_no_comparison_finds_is_asked_for_once_it_may_be_taken() {
         let res = Scope::Resource("r".into());
         for (shared, asks) in [(false, true), (true, false)] {

@@ -1,7 +1,9 @@
 //! Who takes part in what, as read from the roster and the directory.
 
 use crate::Rings;
-use mars_meta_model::{NodeId, NodeRecord, NodeState, Scope, View, members, resources, roster};
+use mars_meta_model::{
+    NodeId, NodeRecord, NodeState, REMOVED_PREFIX, Scope, View, members, resources, roster,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node that this one should be connected with.
@@ -67,7 +69,9 @@ impl Topology {
 
     /// Whether keys of this text can change what was read.
     pub(crate) fn concerns(key: &str) -> bool {
-        key.starts_with("roster/") || key.starts_with("directory/")
+        ["roster/", REMOVED_PREFIX, "directory/"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
     }
 
     /// Whether `host` is to have the keys of `scope`.

@@ -4,3 +4,4 @@ mod cluster;
 mod membership;
 mod node;
 mod outside;
+mod removal;

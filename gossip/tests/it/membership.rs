@@ -229,6 +229,13 @@ async fn a_cluster_moves_into_another_node_by_node() {
     x.create_cluster().await;
     let y = Node::start("hosty").await;
     assert_eq!(y.join(&x.token(1).await).await, Ok(Response::Done));
+    // This one will be dead when the others move.
+    let z = Node::start("hostz").await;
+    assert_eq!(z.join(&x.token(1).await).await, Ok(Response::Done));
+    for node in [&x, &y] {
+        node.sees("ips/ip-hostz", Some("127.0.0.1")).await;
+    }
+    z.stop().await;
     x.set("directory/s/member-hostx", "storage").await;
     y.set("directory/s/member-hosty", "storage").await;
     x.set("resource-s/size", "100").await;
@@ -257,6 +264,13 @@ async fn a_cluster_moves_into_another_node_by_node() {
                 .await;
         }
         assert_eq!(node.text("uuid").await, a.text("uuid").await);
+    }
+    for node in [&a, &x, &y] {
+        assert_eq!(
+            node.text("ips/ip-hostz").await,
+            None,
+            "a node nobody hears of"
+        );
     }
     x.connected("hosty").await;
     y.set("resource-s/size", "200").await;

@@ -4,6 +4,7 @@
 use mars_gossip::{Config, RunError, run};
 use mars_meta_api::{CallError, Client, ErrorCode, PeerInfo, Request, Response, Secret};
 use mars_meta_model::{Key, Value};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -31,6 +32,12 @@ pub(crate) fn config(host: &str, dir: &Path) -> Config {
     config
 }
 
+/// An address of this machine with a port that was free just now.
+pub(crate) fn free_addr(last: u8) -> SocketAddr {
+    let any = SocketAddr::from(([127, 0, 77, last], 0));
+    UdpSocket::bind(any).unwrap().local_addr().unwrap()
+}
+
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut look: impl FnMut() -> F,
@@ -51,8 +58,20 @@ impl Node {
     }
 
     pub(crate) async fn start_in(host: &str, dir: TempDir) -> Self {
-        let (stop, stopped) = oneshot::channel();
         let config = config(host, dir.path());
+        Self::start_with(config, dir).await
+    }
+
+    /// At an address that stays the same over restarts.
+    pub(crate) async fn start_at(host: &str, dir: TempDir, addr: SocketAddr) -> Self {
+        let mut config = config(host, dir.path());
+        (config.listen, config.advertise) = (addr, addr);
+        Self::start_with(config, dir).await
+    }
+
+    async fn start_with(config: Config, dir: TempDir) -> Self {
+        let host = config.host.clone();
+        let (stop, stopped) = oneshot::channel();
         let socket = config.socket.clone();
         let task = tokio::spawn(run(config, async {
             let _ = stopped.await;
@@ -63,7 +82,7 @@ impl Node {
         })
         .await;
         Self {
-            host: host.to_owned(),
+            host,
             dir,
             client,
             stop,

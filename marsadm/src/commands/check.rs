@@ -11,7 +11,8 @@ use crate::ui::Ui;
 /// 1 warning, 2 critical, 3 unknown.
 ///
 /// Seconds at risk beyond --warning-seconds are a warning, beyond --critical-seconds critical; so is what status calls
-/// WARNING or CRITICAL, and a node whose metadata store was set aside, until that is acknowledged. What could not be
+/// WARNING or CRITICAL, and a node whose metadata store was set aside, until that is acknowledged; that the cluster has
+/// removed this node is critical. What could not be
 /// asked is unknown.
 ///
 /// Example: marsadm check --warning-seconds 30 --critical-seconds 300
@@ -102,7 +103,14 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
         .resources
         .iter()
         .map(|res| grade(res, args))
-        .chain(alarmed.map(|_| 1))
+        .chain(
+            alarmed
+                .and_then(|node| node.alarm_severity())
+                .map(|bad| match bad {
+                    Severity::Critical => 2,
+                    _ => 1,
+                }),
+        )
         .max()
         .unwrap_or(0);
     let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");

@@ -3,16 +3,19 @@
 use super::autoclean::leftovers;
 use super::leave_resource::own_keys;
 use super::since::since_key;
-use crate::context::{Changes, Ctx, key, set};
+use crate::context::{Changes, Ctx, key};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::wall::now;
-use mars_meta_model::{Key, NodeState, Table, check_host_name, member_key, resources_of, roster};
+use mars_meta_model::{
+    Key, NodeState, Table, check_host_name, member_key, removal, resources_of, roster,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Take a dead host out of the cluster: its key is no longer accepted, and every node cuts it off as soon as it hears of
-/// it. Its name may be used again by another machine. A host that lives leaves by itself: marsadm leave-cluster there.
+/// it, for ever. Its name may be used again by another machine, or by the same one when it joins anew (first marsadm
+/// leave-cluster --force there). A host that lives leaves by itself: marsadm leave-cluster there.
 ///
 /// Refused while the host is heard of, or is a member of resources. With --force it is removed all the same, and its
 /// memberships with it; what only its disk has is not asked about. Its keys go too, but for those of its logs, which
@@ -84,9 +87,8 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
     let line = roster(table).remove(dead);
     let line = line.filter(|record| record.state == NodeState::Active || force);
     let mut changes = Changes::new();
-    if let Some(mut record) = line {
-        record.state = NodeState::Left;
-        changes.push(set(&format!("roster/{dead}"), &record.to_string())?);
+    if let Some(record) = line {
+        changes.extend(removal(dead, &record));
     } else if force {
         // As much as there is of it: perhaps a host that left long ago, or one of an imported tree.
         check_host_name(dead)
@@ -160,7 +162,8 @@ mod tests {
         let unknown: Vec<&str> = unknown.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(unknown, ["ips/ip-b", "defaults-b/sync-limit"]);
         let plain = changes(&table, "a", false).unwrap();
-        assert_eq!(plain.len(), 2);
+        // The mark that lasts, the line, and the address.
+        assert_eq!(plain.len(), 3);
         table.merge(entry("directory/r/member-a", Some("storage"), 1, 1));
         table.merge(entry("actual-a/features", Some("x"), 1, 1));
         table.merge(entry("resource-r/version-000000001-a", Some("x"), 1, 1));

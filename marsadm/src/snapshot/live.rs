@@ -3,12 +3,14 @@
 use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
+use crate::limits::FOLLOW_WAIT_MAX;
 use mars_lamport::Timestamp;
-use mars_meta_api::{NodeInfo, PeerInfo, PeerState, Request, Response};
-use mars_meta_model::{Key, NodeState, Table, View as _, members, resources, roster};
+use mars_meta_api::{CallError, NodeInfo, PeerInfo, PeerState, Request, Response, WatchEvent};
+use mars_meta_model::{Entry, Key, NodeState, Table, View as _, members, resources, roster};
 use serde_json::Map;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
+use tokio::time::{Instant, timeout};
 
 /// Both clocks of the node.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +35,43 @@ impl Clocks {
 /// # Errors
 /// If the daemon does not answer.
 pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
+    take_following(ctx, &[]).await
+}
+
+/// [`take`], with all of the named resources that this node is no member of, as one of their members tells. If none does in
+/// time, a note says so, and the snapshot has the summaries only. Names that are no resources are left out.
+///
+/// # Errors
+/// As [`take`].
+pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
     let node = ctx.node().await?;
     let peers = ctx.peers().await?;
-    let table = ctx.table(&[""]).await?;
+    let mut table = ctx.table(&[""]).await?;
+    let mut followed = Vec::new();
+    for res in names {
+        let hosts = members(&table, res);
+        if hosts.is_empty() || hosts.contains_key(&node.host) {
+            continue;
+        }
+        match follow(ctx, res).await {
+            Ok(entries) => {
+                // What is here of it is the past, from when this node was a member.
+                let prefix = format!("resource-{res}/");
+                let here = table
+                    .scan("")
+                    .filter(|e| !e.key.as_str().starts_with(&prefix));
+                let here: Vec<Entry> = here.cloned().collect();
+                table = Table::new();
+                for entry in here.into_iter().chain(entries) {
+                    table.merge(entry);
+                }
+                followed.push(res.clone());
+            }
+            Err(reason) => ctx
+                .ui
+                .note(&format!("{res}: {reason}; only summaries are shown of it")),
+        }
+    }
     let clocks = match ctx.call(Request::Clock).await? {
         Response::Clock { wall, lamport } => Clocks {
             wall: Timestamp::from_nanos(wall),
@@ -43,7 +79,37 @@ pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
         },
         other => return Err(unexpected(&other)),
     };
-    Ok(build(node, &peers, &table, clocks))
+    let mut snapshot = build(node, &peers, &table, clocks);
+    if !followed.is_empty() {
+        let extra = &mut snapshot.header.extra;
+        extra.insert("followed".to_owned(), followed.into());
+    }
+    Ok(snapshot)
+}
+
+/// All that a member tells of a resource now.
+async fn follow(ctx: &Ctx, res: &str) -> std::result::Result<Vec<Entry>, String> {
+    let client = ctx.client().await.map_err(|error| error.to_string())?;
+    let left = ctx.deadline.saturating_duration_since(Instant::now());
+    let wait = (left / 2).min(FOLLOW_WAIT_MAX);
+    let all = async {
+        let mut news = client.follow(res).await?;
+        let mut entries = Vec::new();
+        loop {
+            match news.next().await? {
+                WatchEvent::Entries(more) => entries.extend(more),
+                WatchEvent::Lagged => entries.clear(),
+                WatchEvent::Synced => return Ok::<_, CallError>(entries),
+            }
+        }
+    };
+    match timeout(wait, all).await {
+        Ok(told) => told.map_err(|error| error.to_string()),
+        Err(_) => Err(format!(
+            "none of its members told of it within {} s",
+            wait.as_secs()
+        )),
+    }
 }
 
 fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> Snapshot {
@@ -93,6 +159,11 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
     if let Some(cluster) = &node.cluster {
         out.insert("cluster".to_owned(), cluster.clone().into());
     }
+    if let Some(removed) = &node.removed {
+        let since = removed.since_ns / 1_000_000_000;
+        let told = serde_json::json!({ "since": since, "reason": removed.reason });
+        out.insert("removed".to_owned(), told);
+    }
     let mut links = Map::new();
     for peer in peers.iter().filter(|peer| peer.host != node.host) {
         links.insert(
@@ -105,6 +176,14 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
         );
     }
     out.insert("links".to_owned(), links.into());
+    if node.feature_level > 0 {
+        let level = serde_json::json!({
+            "cluster": node.feature_level,
+            "own": node.feature_level_own,
+            "held_back_by": node.held_back_by,
+        });
+        out.insert("feature_level".to_owned(), level);
+    }
     out
 }
 
@@ -271,6 +350,29 @@ mod tests {
             data_addr: String::new(),
             ..NodeInfo::default()
         }
+    }
+
+    #[test]
+    fn that_the_node_was_removed_is_told_with_it() {
+        let mut removed = node();
+        removed.removed = Some(mars_meta_api::RemovedInfo {
+            since_ns: 990_000_000_000,
+            reason: "refused by 1 of 1 neighbours: b".to_owned(),
+        });
+        let snapshot = build(&removed, &[], &Table::new(), clocks());
+        let status = crate::status::judge(&snapshot, &crate::status::Wanted::default());
+        assert_eq!(status.severity, crate::status::Severity::Critical);
+        let alarm = status.nodes[0].alarm.as_deref();
+        let text = "REMOVED since 10 s: this node is no longer in the cluster (refused by 1 of 1 neighbours: b)";
+        assert_eq!(alarm, Some(text));
+        assert!(
+            status.nodes[0]
+                .acknowledgement()
+                .contains("leave-cluster --force")
+        );
+        let snapshot = build(&node(), &[], &Table::new(), clocks());
+        let status = crate::status::judge(&snapshot, &crate::status::Wanted::default());
+        assert_eq!(status.nodes[0].alarm, None);
     }
 
     fn peer(host: &str, heard_secs: Option<u64>) -> PeerInfo {

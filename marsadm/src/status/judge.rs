@@ -2,7 +2,7 @@
 
 use super::problems::problems;
 use super::replica::{Look, age_of, positive};
-use super::{Node, Resource, Seconds, Severity, Status, Summary};
+use super::{Elsewhere, Node, REMOVED, Resource, Seconds, Severity, Status, Summary, elsewhere};
 use crate::limits::{LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
@@ -52,12 +52,27 @@ pub fn judge(snapshot: &Snapshot, wanted: &Wanted) -> Status {
     with_facts(snapshot, wanted, |facts| status(facts, wanted))
 }
 
+/// The resources of others of which there are summaries only.
+#[must_use]
+pub fn outside_names(snapshot: &Snapshot) -> Vec<String> {
+    with_facts(snapshot, &Wanted::default(), |facts| {
+        let mut names = elsewhere::names(facts);
+        names.retain(|name| !elsewhere::is_told(facts, name));
+        names
+    })
+}
+
 fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     let header = &facts.snap.header;
     let names = if wanted.resources.is_empty() {
         facts.all_here()
     } else {
-        wanted.resources.clone()
+        // Of others there are summaries only.
+        let named = wanted.resources.iter();
+        named
+            .filter(|name| elsewhere::is_told(facts, name))
+            .cloned()
+            .collect()
     };
     let mut resources: Vec<Resource> = names
         .iter()
@@ -68,7 +83,7 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         (Reverse(res.severity), risk, natural(&res.name))
     });
     let nodes = nodes(facts);
-    let alarm = nodes.iter().any(|node| node.alarm.is_some());
+    let alarm = nodes.iter().filter_map(Node::alarm_severity).max();
     let cluster = header.extra.get("cluster").and_then(|value| value.as_str());
     Status {
         host: header.host.clone(),
@@ -78,13 +93,25 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         severity: resources
             .iter()
             .map(|res| res.severity)
-            .chain(alarm.then_some(Severity::Warning))
+            .chain(alarm)
             .max()
             .unwrap_or(Severity::Ok),
         summary: summary(&resources),
         nodes,
+        elsewhere: outside(facts, wanted, &resources),
+        feature_level: elsewhere::feature_level(facts),
         resources,
     }
+}
+
+/// The resources of others that are asked for, without those that a member has told all about.
+fn outside(facts: &Facts<'_>, wanted: &Wanted, told: &[Resource]) -> Vec<Elsewhere> {
+    let mut list = elsewhere::elsewhere(facts, fresh_secs(facts));
+    list.retain(|res| {
+        let named = wanted.resources.is_empty() || wanted.resources.contains(&res.name);
+        named && !told.iter().any(|told| told.name == res.name)
+    });
+    list
 }
 
 fn summary(resources: &[Resource]) -> Summary {
@@ -103,6 +130,18 @@ fn summary(resources: &[Resource]) -> Summary {
         critical: count(Severity::Critical),
         worst_ok: ok.filter_map(|res| res.at_risk.seconds).max(),
     }
+}
+
+/// That the cluster has removed this node, as its metadata daemon knows it.
+fn removed(facts: &Facts<'_>, host: &str) -> Option<String> {
+    let told = facts.snap.header.extra.get("removed")?;
+    let reason = told.get("reason")?.as_str()?;
+    let since = told.get("since").and_then(serde_json::Value::as_u64);
+    let age = since.map_or(0, |since| {
+        facts.snap.header.wall.secs().saturating_sub(since)
+    });
+    let text = format!("{REMOVED} since {age} s: this node is no longer in the cluster ({reason})");
+    facts.is_real(host).then_some(text)
 }
 
 /// The text of the alarm about the store of `host`, without its stamps.
@@ -137,7 +176,7 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
             age,
             rtt_us: link(&host, "rtt_us").and_then(|value| value.as_u64()),
             error: link(&host, "error").and_then(|value| value.as_str().map(str::to_owned)),
-            alarm: alarm(facts, &host),
+            alarm: removed(facts, &host).or_else(|| alarm(facts, &host)),
             host,
         }
     };
@@ -186,6 +225,8 @@ fn resource(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> Resource {
         primary: facts.primary(name),
         role: if hosts.contains(me) {
             look.role(me)
+        } else if elsewhere::is_outside(facts, name) {
+            "outside"
         } else {
             "guest"
         },

@@ -1,5 +1,6 @@
 //! The text form of a status. ASCII only; colour only adds.
 
+use super::elsewhere::{level_line, lines as elsewhere_lines};
 use super::{Node, Problem, Replica, Resource, Seconds, Severity, Status};
 use crate::shown::shown;
 use crate::size::human;
@@ -99,12 +100,15 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
     {
         out.push(node_line(node));
         if let Some(alarm) = &node.alarm {
-            let why = format!("  {} {}: {alarm}", sign(Severity::Warning), node.host);
-            out.push(paint(style, Severity::Warning, &shown(&why)));
+            let bad = node.alarm_severity().unwrap_or(Severity::Warning);
+            let why = format!("  {} {}: {alarm}", sign(bad), node.host);
+            out.push(paint(style, bad, &shown(&why)));
             out.push(shown(&format!("    next  {}", node.acknowledgement())).into_owned());
         }
     }
+    out.extend(status.feature_level.as_ref().and_then(level_line));
     out.push(verdict(status, style));
+    out.extend(elsewhere_lines(&status.elsewhere, style.all));
     let listed: Vec<&Resource> = status
         .resources
         .iter()

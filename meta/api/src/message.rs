@@ -261,6 +261,18 @@ pub struct NodeInfo {
     /// Nodes that this one tells of resources which they are no members of.
     #[serde(default)]
     pub watchers: u32,
+    /// The cluster has removed this node, or its name belongs to another one now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<RemovedInfo>,
+}
+
+/// That a node is out of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedInfo {
+    /// System clock (ns since the epoch) when it was noticed.
+    pub since_ns: u64,
+    /// How it is known.
+    pub reason: String,
 }
 
 /// What is known of another node (and of this one).

@@ -39,7 +39,10 @@ pub use level::{
     cluster_level, level_key, node_level, version_key,
 };
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
-pub use roster::{NodeRecord, NodeState, ParseNodeRecordError, roster, roster_key};
+pub use roster::{
+    NodeRecord, NodeState, ParseNodeRecordError, REMOVED_PREFIX, is_removed, node_record, removal,
+    removed_hash, removed_key, removed_mark, roster, roster_key,
+};
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
 pub use store::{Durable, Store, View, Write};
 pub use summary::{

@@ -1,8 +1,12 @@
 //! The roster: who belongs to the cluster, as data in the global scope (`roster/HOST`).
+//!
+//! A line is written by whoever writes last, so it cannot say for ever that a node is out: a node that has not heard of
+//! its removal may write its line anew. What lasts is a key of its own, `removed/KEYHASH`, which is written once and never
+//! deleted. A line with a key hash that was removed counts as *left*, whatever it says.
 
-use crate::{Key, NodeId, View, check_host_name};
+use crate::{Key, NodeId, Value, View, check_host_name};
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -130,14 +134,82 @@ pub fn roster_key(host: &str) -> Option<Key> {
     Key::parse(&format!("roster/{host}")).ok()
 }
 
-/// All understood lines of the roster by host name, also of nodes that have left.
+/// What the keys of removals begin with.
+pub const REMOVED_PREFIX: &str = "removed/";
+
+/// The key that says that whoever bears this key hash was removed for ever.
+#[must_use]
+pub fn removed_key(key_hash: &[u8; 32]) -> Option<Key> {
+    let mut text = REMOVED_PREFIX.to_owned();
+    for byte in key_hash {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Key::parse(&text).ok()
+}
+
+/// The key hash that a key of a removal names; `None` if it is none.
+#[must_use]
+pub fn removed_hash(key: &Key) -> Option<[u8; 32]> {
+    let hex = key.as_str().strip_prefix(REMOVED_PREFIX)?;
+    parse_hash(hex).filter(|hash| removed_key(hash).as_ref() == Some(key))
+}
+
+/// Whether whoever bears this key hash was removed.
+#[must_use]
+pub fn is_removed(view: &(impl View + ?Sized), key_hash: &[u8; 32]) -> bool {
+    let entry = removed_key(key_hash).and_then(|key| view.entry(&key));
+    entry.is_some_and(|entry| !entry.is_tombstone())
+}
+
+/// What says that a node was removed for ever: key and value. The text form of the value is `v1 id=UUID host=HOST`, for the
+/// human reader; that there is one is enough.
+#[must_use]
+pub fn removed_mark(host: &str, record: &NodeRecord) -> Option<(Key, Option<Value>)> {
+    let text = format!("v1 id={} host={host}", record.id);
+    Some((
+        removed_key(&record.key_hash)?,
+        Some(Value::text(&text).ok()?),
+    ))
+}
+
+/// The changes that remove a node for ever: to be written as one batch.
+#[must_use]
+pub fn removal(host: &str, record: &NodeRecord) -> Vec<(Key, Option<Value>)> {
+    let mut left = record.clone();
+    left.state = NodeState::Left;
+    let line = roster_key(host).zip(Value::text(&left.to_string()).ok());
+    let line = line.map(|(key, value)| (key, Some(value)));
+    let both = [removed_mark(host, record), line];
+    both.into_iter().flatten().collect()
+}
+
+/// The line as it counts: one of a node that was removed says *left*.
+fn effective(view: &(impl View + ?Sized), mut record: NodeRecord) -> NodeRecord {
+    if is_removed(view, &record.key_hash) {
+        record.state = NodeState::Left;
+    }
+    record
+}
+
+/// The line of a host as it counts; `None` if there is none that can be read.
+#[must_use]
+pub fn node_record(view: &(impl View + ?Sized), host: &str) -> Option<NodeRecord> {
+    let record = view.entry(&roster_key(host)?)?.text()?.parse().ok()?;
+    Some(effective(view, record))
+}
+
+/// All understood lines of the roster by host name, as they count, also of nodes that have left.
 #[must_use]
 pub fn roster(view: &(impl View + ?Sized)) -> BTreeMap<String, NodeRecord> {
     view.scan("roster/")
         .filter_map(|entry| {
             let host = entry.key.as_str().strip_prefix("roster/")?;
             check_host_name(host).ok()?;
-            Some((host.to_owned(), entry.text()?.parse().ok()?))
+            Some((
+                host.to_owned(),
+                effective(view, entry.text()?.parse().ok()?),
+            ))
         })
         .collect()
 }
@@ -145,6 +217,7 @@ pub fn roster(view: &(impl View + ?Sized)) -> BTreeMap<String, NodeRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Table, testing::entry};
 
     #[test]
     fn a_line_reads_back() {
@@ -160,5 +233,41 @@ mod tests {
         assert_eq!(with_more.parse(), Ok(record));
         assert!("v2 id=1".parse::<NodeRecord>().is_err());
         assert!("v1 id=1".parse::<NodeRecord>().is_err());
+    }
+
+    #[test]
+    fn a_removal_outlasts_every_later_line_of_the_same_key() {
+        let record = NodeRecord {
+            id: NodeId(7),
+            key_hash: [0xab; 32],
+            meta: vec![],
+            data: vec![],
+            state: NodeState::Active,
+        };
+        let mut table = Table::new();
+        for (at, (key, value)) in removal("a", &record).into_iter().enumerate() {
+            let text = value.as_ref().and_then(Value::as_str);
+            table.merge(entry(key.as_str(), text, 5 + at as u64, 1));
+        }
+        let later = entry("roster/a", Some(&record.to_string()), 9, 7);
+        table.merge(later);
+        assert_eq!(roster(&table)["a"].state, NodeState::Left);
+        assert_eq!(node_record(&table, "a").unwrap().state, NodeState::Left);
+        // Another key under the same name and number is another membership.
+        let mut new = record;
+        new.key_hash = [1; 32];
+        table.merge(entry("roster/a", Some(&new.to_string()), 10, 7));
+        assert_eq!(node_record(&table, "a"), Some(new));
+    }
+
+    #[test]
+    fn the_key_of_a_removal_reads_back_and_has_one_form() {
+        let key = removed_key(&[0xab; 32]).unwrap();
+        assert_eq!(removed_hash(&key), Some([0xab; 32]));
+        let upper = "AB".repeat(32);
+        for bad in [&*upper, "ab", "x"] {
+            let key = Key::parse(&format!("removed/{bad}")).unwrap();
+            assert_eq!(removed_hash(&key), None);
+        }
     }
 }

@@ -76,6 +76,12 @@ pub static SCHEMA: &[Family] = &[
         "identity, key hash, addresses and state of a node",
     ),
     row(
+        "removed/{any}",
+        Admin,
+        Durable,
+        "a node's key hash that is never accepted again",
+    ),
+    row(
         "clock-epoch/{nr}",
         Admin,
         Durable,

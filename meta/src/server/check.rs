@@ -3,7 +3,8 @@
 use mars_meta_api::{ApiError, EntryBytes, ErrorCode, Op};
 use mars_meta_model::limits::{BATCH_LEN_MAX, KEY_LEN_MAX};
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, NodeRecord, Value, check_host_name, check_name, classify,
+    EPOCH_PREFIX, Entry, Key, NodeRecord, REMOVED_PREFIX, Value, check_host_name, check_name,
+    classify, removed_hash,
 };
 
 use crate::job::{Change, WriteError};
@@ -64,6 +65,13 @@ fn reserved(key: &Key, value: Option<&Value>) -> Result<(), ApiError> {
         let message = format!("key '{key}' announces an epoch of the clock and cannot be written");
         return Err(ApiError::new(ErrorCode::Refused, message)
             .with_hint("marsadm clock epoch begins a new one; read docs/clock.md first"));
+    }
+    if key.as_str().starts_with(REMOVED_PREFIX) && (value.is_none() || removed_hash(key).is_none())
+    {
+        let message = format!("key '{key}' is to say that a node was removed, which is final");
+        return Err(ApiError::new(ErrorCode::Refused, message).with_hint(
+            "the machine joins again with a new key: marsadm leave-cluster --force there, then join-cluster",
+        ));
     }
     if let Some(value) = value
         && let Some(host) = key.as_str().strip_prefix("roster/")

@@ -11,6 +11,7 @@ mod idle_traffic;
 mod no_loss;
 mod no_resurrection;
 mod owners;
+mod removed_stays_out;
 mod scopes;
 mod stamps;
 
@@ -89,6 +90,7 @@ impl Rules {
             Box::<no_loss::NoLoss>::default(),
             Box::<drift_bound::DriftBound>::default(),
             Box::<owners::Owners>::default(),
+            Box::<removed_stays_out::RemovedStaysOut>::default(),
             Box::<scopes::Scopes>::default(),
             Box::<bounded_queues::BoundedQueues>::default(),
             Box::<equal_maps::EqualMaps>::default(),

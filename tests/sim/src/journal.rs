@@ -20,6 +20,13 @@ pub enum Event {
         /// What was written.
         entries: Vec<Entry>,
     },
+    /// What a node held was written anew by itself, over what it refused.
+    Reasserted {
+        /// The node.
+        node: usize,
+        /// What was written.
+        entries: Vec<Entry>,
+    },
     /// Received entries were applied.
     Merged {
         /// The node.

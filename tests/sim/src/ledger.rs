@@ -28,6 +28,12 @@ impl Ledger {
         versions.insert(version(entry));
     }
 
+    /// Number of different keys.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.known.len()
+    }
+
     /// Whether somebody deleted the key later. A deletion may outlive the promise of it: it was on its way when the
     /// disk was lost that held it.
     #[must_use]

@@ -18,6 +18,12 @@ pub enum Mutation {
     TakesAnyStamp,
     /// Others' keys are written as if they were own ones.
     WritesForeignKeys,
+    /// The same on all nodes, and none of them refuses it.
+    TakesForeignKeys,
+    /// Each change of a key is queued as if it were one of another key.
+    NoCoalescing,
+    /// That a node was removed is stored, and not looked at.
+    ForgetsRemovals,
     /// The queue of changes for gossip has no end.
     UnboundedFeed,
     /// Received entries are said to be applied, and dropped.
@@ -28,4 +34,11 @@ pub enum Mutation {
     KeepsEverything,
     /// A task of the process panics after some merges.
     Panics,
+}
+
+impl Mutation {
+    /// Whether the node writes in others' names without saying so.
+    pub(crate) const fn writes_foreign_keys(self) -> bool {
+        matches!(self, Self::WritesForeignKeys | Self::TakesForeignKeys)
+    }
 }

@@ -36,7 +36,8 @@ pub struct SimNode {
     pub collect: Option<Paces>,
     /// The wire version that it speaks; takes effect with the next start.
     pub dialect: Dialect,
-    /// It left the cluster for good: it is not started again, and nothing is asked of it.
+    /// It left the cluster for good, or was removed: nothing is asked of it. It is not started again by itself, but may
+    /// still run.
     pub gone: bool,
     pub(crate) disk: Disk,
     pub(crate) wall: Wall,
@@ -212,6 +213,7 @@ impl SimNode {
             boot,
             max_ahead_ns: DEFAULT_MAX_AHEAD,
             collect: self.collect,
+            owner_rules: self.mutation != Mutation::TakesForeignKeys,
             dialect: self.dialect,
             seed: boot,
             spawner: runtime.spawner(),
@@ -301,7 +303,7 @@ impl SimNode {
                 })
             })
         };
-        self.mutation != Mutation::WritesForeignKeys && self.store().is_some_and(foreign)
+        !self.mutation.writes_foreign_keys() && self.store().is_some_and(foreign)
     }
 
     /// A local write on a disk that may fail; `forced`: in another owner's name.

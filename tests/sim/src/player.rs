@@ -3,7 +3,6 @@
 
 use crate::disk::DiskFailure;
 use crate::invariants::{Broken, Quiet, Rules};
-use crate::mutation::Mutation;
 use crate::net::{LinkFaults, LinkQuality, NetStats};
 use crate::scenario::{Action, Collection, Scenario};
 use crate::store::SimStore;
@@ -13,13 +12,14 @@ use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::Change;
 use mars_meta_model::collect::Pace;
 use mars_meta_model::{
-    Entry, FEATURE_LEVEL, LEVEL_OLDEST, NodeState, Scope, View as _, cluster_level, is_volatile,
-    scope_includes,
+    Entry, FEATURE_LEVEL, Key, LEVEL_OLDEST, NodeState, Scope, View as _, cluster_level,
+    encode_entry, is_volatile, scope_includes,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,6 +28,8 @@ use tokio::time::Instant;
 pub struct Outcome {
     /// Hash over all packets delivered.
     pub trace: u64,
+    /// Hash over all that the nodes held in the end.
+    pub maps: u64,
     /// Counters of the network.
     pub stats: NetStats,
     /// How long it took until all agreed, after everything was mended.
@@ -132,6 +134,20 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
     player.finish().await
 }
 
+/// A hash over all entries of all nodes, with their stamps.
+fn maps(world: &World) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for node in world.nodes.iter().filter(|node| !node.gone) {
+        let entries = node.store().map(SimStore::entries);
+        for entry in entries.unwrap_or_default() {
+            let mut bytes = Vec::new();
+            encode_entry(&entry, &mut bytes);
+            bytes.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
 fn member(host: &str, kind: Option<&str>) -> Change {
     change(&format!("directory/{RES}/member-{host}"), kind)
 }
@@ -230,6 +246,8 @@ impl Player<'_> {
             }
             Action::Join => self.join(node),
             Action::Leave => self.leave(node),
+            Action::Expel => self.expel(node),
+            Action::MoveRemoved => self.move_removed(),
             Action::Upgrade => self.upgrade(node),
             Action::Watch => {
                 let status = self.world.nodes[node].status();
@@ -261,7 +279,7 @@ impl Player<'_> {
         if matches!(self.scenario.collect, Collection::Early(_)) && !self.is_member(node) {
             kind %= 4;
         }
-        if self.world.nodes[node].mutation == Mutation::WritesForeignKeys {
+        if self.world.nodes[node].mutation.writes_foreign_keys() {
             host.clone_from(&self.world.nodes[(node + 1) % self.world.nodes.len()].host);
         }
         match kind {
@@ -376,6 +394,39 @@ impl Player<'_> {
         {
             // If the administrator's disk fails, nobody leaves.
             let _ = self.world.leave(admin, node);
+        }
+    }
+
+    /// Often the administrator and the one who is removed are on different sides.
+    fn expel(&mut self, admin: usize) {
+        let stay = |node: &&usize| **node > 1 && **node != admin;
+        let may: Vec<usize> = self.world.running().iter().filter(stay).copied().collect();
+        let (Some(node), true) = (self.some(&may), may.len() > 1) else {
+            return;
+        };
+        if self.rng.random_bool(0.7) {
+            self.split();
+        }
+        // If the administrator's disk fails, nobody is removed.
+        if self.world.expel(admin, node).is_err() {
+            return;
+        }
+        let moves = self.rng.random_bool(0.5);
+        if self.rng.random_bool(0.5) {
+            let ahead = self.rng.random_range(0..1_000_000_000);
+            let _ = self.world.replace(admin, node, ahead);
+        }
+        if moves {
+            self.world.move_removed(node);
+        }
+    }
+
+    fn move_removed(&mut self) {
+        let all = self.world.nodes.iter().enumerate();
+        let removed = all.filter(|(_, node)| node.gone && node.is_up());
+        let removed: Vec<usize> = removed.map(|(index, _)| index).collect();
+        if let Some(node) = self.some(&removed) {
+            self.world.move_removed(node);
         }
     }
 
@@ -522,15 +573,26 @@ impl Player<'_> {
         }
         self.world.start_all();
         let mut lines = Vec::new();
+        let table = self.world.nodes[0].store().map(SimStore::entries);
+        let text = |key: &Key| {
+            let held = table.iter().flatten().find(|entry| entry.key == *key);
+            held.and_then(|entry| entry.text().map(str::to_owned))
+        };
         for (index, node) in self.world.nodes.iter().enumerate() {
-            let state = if node.gone {
-                NodeState::Left
+            let wanted = if !node.gone {
+                let (key, line) = self.world.roster_line(index, NodeState::Active);
+                vec![change(key.as_str(), Some(&line))]
+            } else if self.world.is_succeeded(index) {
+                self.world.removal_of(index)[..1].to_vec()
             } else {
-                NodeState::Active
+                self.world.removal_of(index)
             };
-            let (key, text) = self.world.roster_line(index, state);
-            if self.world.promised.text(key.as_str()) != Some(&text) {
-                lines.push(change(key.as_str(), Some(&text)));
+            for (key, value) in wanted {
+                let value = value.as_ref().and_then(|value| value.as_str());
+                let promised = self.world.promised.text(key.as_str());
+                if promised != value || text(&key).as_deref() != value {
+                    lines.push(change(key.as_str(), value));
+                }
             }
         }
         for node in [0, 1] {
@@ -591,6 +653,11 @@ impl Player<'_> {
             }
         }
         let settled_after = mended.elapsed();
+        // Who was removed would ask for ever whether it may come back.
+        let net = self.world.net.clone();
+        for node in self.world.nodes.iter_mut().filter(|node| node.gone) {
+            node.crash(&net);
+        }
         if self.scenario.mixed {
             self.upgrade_all().await?;
             self.watched().await?;
@@ -615,6 +682,7 @@ impl Player<'_> {
         self.rules.quiet(&self.world, &quiet)?;
         Ok(Outcome {
             trace: self.world.net.trace(),
+            maps: maps(&self.world),
             stats: self.world.net.stats(),
             settled_after,
             idle_rate: quiet.sent.iter().max().unwrap_or(&0) / QUIET.as_secs(),

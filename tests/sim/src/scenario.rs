@@ -44,6 +44,10 @@ pub enum Action {
     Join,
     /// A node leaves the cluster for good.
     Leave,
+    /// A node is removed that goes on running, perhaps in the other half of a partition; another one may get its name.
+    Expel,
+    /// A removed node starts anew at another address.
+    MoveRemoved,
     /// A node is stopped and comes back with the next version of the program, in histories of mixed versions.
     Upgrade,
     /// A node begins to watch the resource, or ends it, in histories of mixed versions.
@@ -187,9 +191,21 @@ impl Scenario {
                 weights.push((fault, rng.random_range(1..10)));
             }
         }
+        // Drawn apart, so that the other seeds go on meaning what they meant.
+        if seed % 5 == 2 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe4_9e1);
+            weights.push((Action::Expel, rng.random_range(2..8)));
+            weights.push((Action::MoveRemoved, rng.random_range(2..12)));
+        }
         let collect = Collection::draw(seed);
         if matches!(collect, Collection::Early(_)) {
-            let apart = [Action::Membership, Action::Join, Action::Leave];
+            let apart = [
+                Action::Membership,
+                Action::Join,
+                Action::Leave,
+                Action::Expel,
+                Action::MoveRemoved,
+            ];
             weights.retain(|(action, _)| !apart.contains(action));
         }
         let far = rng.random_bool(0.2);

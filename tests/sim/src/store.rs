@@ -9,8 +9,10 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
-use mars_meta_model::collect::{Collected, Task};
-use mars_meta_model::{Entry, Key, NodeId, Table, View, member_key, resources, roster, testing};
+use mars_meta_model::collect::{Collected, Ledger, Task};
+use mars_meta_model::{
+    Entry, Key, NodeId, REMOVED_PREFIX, Table, View, member_key, resources, roster, testing,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -211,6 +213,36 @@ fn everybody_is_member(entries: &[Entry]) -> Table {
     table
 }
 
+/// The fault of [`Mutation::NoCoalescing`]: what was queued under the name of a change is found all the same.
+struct Uncoalesced<'t>(&'t Table);
+
+impl View for Uncoalesced<'_> {
+    fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.0.entry(key).or_else(|| {
+            let (key, _) = key.as_str().rsplit_once('-')?;
+            self.0.entry(&Key::parse(key).ok()?)
+        })
+    }
+
+    fn scan<'a>(&'a self, prefix: &str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
+        self.0.scan(prefix)
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        self.0.ledger()
+    }
+}
+
+/// The fault of [`Mutation::ForgetsRemovals`].
+fn nobody_was_removed(entries: Vec<Entry>) -> Table {
+    let mut table = Table::new();
+    let mark = |entry: &Entry| entry.key.as_str().starts_with(REMOVED_PREFIX);
+    for entry in entries.into_iter().filter(|entry| !mark(entry)) {
+        table.merge(entry);
+    }
+    table
+}
+
 fn refused(received: Vec<Entry>, merged: &Merged) -> Vec<Entry> {
     let results = received.into_iter().zip(&merged.results);
     let far = results.filter(|(_, result)| **result == MergeResult::TooFarAhead);
@@ -229,9 +261,15 @@ impl Inner {
         }
     }
 
-    fn publish(&mut self, entries: Vec<Entry>, source: Source) {
+    fn publish(&mut self, mut entries: Vec<Entry>, source: Source) {
         if entries.is_empty() {
             return;
+        }
+        if self.whose.mutation == Mutation::NoCoalescing {
+            for entry in entries.iter_mut() {
+                let once = format!("{}-{}", entry.key, entry.stamp.as_nanos());
+                entry.key = Key::parse(&once).unwrap();
+            }
         }
         let batch = Arc::new(Applied { entries, source });
         self.listeners.retain(|listener| {
@@ -303,6 +341,9 @@ impl Backend for SimStore {
         let job = Job::Reassert { key, above };
         for done in inner.core.commit_group(wall, vec![job], |_| {})? {
             if let Done::Applied(committed) = done {
+                let (node, entries) = (inner.whose.index, committed.entries.clone());
+                let event = || Event::Reasserted { node, entries };
+                inner.whose.journal.record(event);
                 inner.publish(committed.entries, Source::Local);
             }
         }
@@ -310,8 +351,14 @@ impl Backend for SimStore {
     }
 
     fn with_view<T>(&self, look: impl FnOnce(&dyn View) -> T) -> T {
-        if self.lock().whose.mutation == Mutation::KeepsEverything {
-            return look(&everybody_is_member(&self.entries()));
+        let mutation = self.lock().whose.mutation;
+        match mutation {
+            Mutation::KeepsEverything => return look(&everybody_is_member(&self.entries())),
+            Mutation::ForgetsRemovals => return look(&nobody_was_removed(self.entries())),
+            Mutation::NoCoalescing => {
+                return self.with_table(|table| look(&Uncoalesced(table)));
+            }
+            _ => {}
         }
         self.with_table(|table| look(table))
     }

@@ -5,18 +5,22 @@ use crate::journal::Journal;
 use crate::ledger::{Ledger, forgive};
 use crate::net::{LinkQuality, Net};
 use crate::node::SimNode;
-use mars_gossip_net::{ClusterCa, Identity};
+use mars_gossip_net::{ClusterCa, Identity, NodeKey};
 use mars_meta::{Change, WriteError};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{
-    Entry, Key, Merge, NodeLevel, NodeRecord, NodeState, Scope, Table, Value, View as _,
-    is_volatile, level_key, roster_key, scope_includes, scope_of, version_key,
+    Entry, Key, Merge, NodeLevel, NodeRecord, NodeState, REMOVED_PREFIX, Scope, Table, Value,
+    View as _, is_volatile, level_key, node_record, removal, roster_key, scope_includes, scope_of,
+    version_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+/// What is added to the port of a node that moves.
+const MOVED_PORTS: u16 = 1000;
 
 /// Nodes on a network.
 #[derive(Debug)]
@@ -66,7 +70,10 @@ pub fn change(key: &str, value: Option<&str>) -> Change {
 
 /// Whether nodes or members of resources are named by this key.
 fn decides_who(key: &Key) -> bool {
-    key.as_str().starts_with("roster/") || key.as_str().starts_with("directory/")
+    let text = key.as_str();
+    ["roster/", REMOVED_PREFIX, "directory/"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
 }
 
 /// `hosta` to `hostz`, then `host0027` and so on.
@@ -104,10 +111,17 @@ impl World {
     }
 
     fn add_node(&mut self, ahead_ns: i64) -> usize {
+        let number = u16::try_from(self.nodes.len() + 1).unwrap();
+        self.add_node_named(host_name(number), ahead_ns)
+    }
+
+    fn add_node_named(&mut self, host: String, ahead_ns: i64) -> usize {
         let index = self.nodes.len();
         let number = u16::try_from(index + 1).unwrap();
-        let host = host_name(number);
-        let key = Identity::generate_key().unwrap();
+        let mut bytes = [0x5e; 32];
+        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
+        bytes[8..10].copy_from_slice(&number.to_le_bytes());
+        let key = NodeKey::from_seed(bytes).unwrap();
         let uuid = Uuid::from_u128(u128::from(number));
         let request = key.csr(uuid, &host).unwrap();
         let cert = self.authority.sign_csr(&request, uuid, &host).unwrap();
@@ -123,18 +137,39 @@ impl World {
         index
     }
 
-    /// The line of a node in the roster.
-    #[must_use]
-    pub fn roster_line(&self, node: usize, state: NodeState) -> (Key, String) {
+    fn record(&self, node: usize, state: NodeState) -> NodeRecord {
         let node = &self.nodes[node];
-        let record = NodeRecord {
+        NodeRecord {
             id: node.id(),
             key_hash: *node.identity().key_hash().as_bytes(),
             meta: vec![node.addr],
             data: vec![],
             state,
-        };
-        (roster_key(&node.host).unwrap(), record.to_string())
+        }
+    }
+
+    /// The line of a node in the roster.
+    #[must_use]
+    pub fn roster_line(&self, node: usize, state: NodeState) -> (Key, String) {
+        let line = self.record(node, state).to_string();
+        (roster_key(&self.nodes[node].host).unwrap(), line)
+    }
+
+    /// What an administrator writes who removes a node.
+    #[must_use]
+    pub fn removal_of(&self, node: usize) -> Vec<Change> {
+        removal(
+            &self.nodes[node].host,
+            &self.record(node, NodeState::Active),
+        )
+    }
+
+    /// Whether another node bears the name of this one now.
+    #[must_use]
+    pub fn is_succeeded(&self, node: usize) -> bool {
+        let host = &self.nodes[node].host;
+        let mut others = self.nodes.iter();
+        others.any(|other| !other.gone && other.host == *host)
     }
 
     fn write_roster(&mut self) {
@@ -241,21 +276,89 @@ impl World {
     /// If the administrator's disk failed; there is no new node then.
     pub fn join(&mut self, admin: usize, ahead_ns: i64) -> Result<usize, WriteError> {
         let index = self.add_node(ahead_ns);
+        self.admit(admin, index, Vec::new()).map(|()| index)
+    }
+
+    /// A new node under the name of one that was removed, as far as the administrator knows. Returns its place.
+    ///
+    /// # Errors
+    /// If the administrator's disk failed; there is no new node then.
+    pub fn replace(
+        &mut self,
+        admin: usize,
+        former: usize,
+        ahead_ns: i64,
+    ) -> Result<usize, WriteError> {
+        let index = self.add_node_named(self.nodes[former].host.clone(), ahead_ns);
+        let mark = self.removal_of(former).remove(0);
+        self.admit(admin, index, vec![mark]).map(|()| index)
+    }
+
+    fn admit(
+        &mut self,
+        admin: usize,
+        index: usize,
+        mut first: Vec<Change>,
+    ) -> Result<(), WriteError> {
         self.nodes[index].collect = Some(self.collect);
+        self.nodes[index].mutation = self.nodes[admin].mutation;
         let (key, text) = self.roster_line(index, NodeState::Active);
-        let line = vec![(key, Some(Value::text(&text).unwrap()))];
-        if let Err(error) = self.try_write(admin, line, true) {
+        first.push((key, Some(Value::text(&text).unwrap())));
+        if let Err(error) = self.try_write(admin, first, true) {
             self.nodes[index].gone = true;
             return Err(error);
         }
         let store = self.nodes[admin].store().unwrap();
         let roster: Vec<Entry> = store.with_table(|table| {
-            let lines = table.scan("roster/");
+            let lines = table.scan("roster/").chain(table.scan(REMOVED_PREFIX));
             lines.cloned().collect()
         });
         self.nodes[index].prepare(&roster);
         self.start(index);
-        Ok(index)
+        Ok(())
+    }
+
+    /// An administrator on `admin` removes a node, which goes on running and may not hear of it.
+    ///
+    /// # Errors
+    /// If the administrator's disk failed; the node stays.
+    pub fn expel(&mut self, admin: usize, node: usize) -> Result<(), WriteError> {
+        let changes = self.removal_of(node);
+        let keys: Vec<Key> = changes.iter().map(|(key, _)| key.clone()).collect();
+        if let Err(error) = self.try_write(admin, changes, true) {
+            // One batch: all of it is on the disk, or nothing.
+            let stored = self.nodes[admin].stored();
+            if !stored.iter().any(|entry| entry.key == keys[0]) {
+                return Err(error);
+            }
+        }
+        self.nodes[node].gone = true;
+        self.forgive();
+        Ok(())
+    }
+
+    /// A removed node starts anew at another address. If it has not heard of its removal, it tells the others the address,
+    /// as the daemon does; whether it told.
+    pub fn move_removed(&mut self, node: usize) -> bool {
+        let net = self.net.clone();
+        self.nodes[node].crash(&net);
+        let moved = self.nodes[node].addr.port() + MOVED_PORTS;
+        self.nodes[node].addr.set_port(moved);
+        self.nodes[node].start(&net);
+        let host = &self.nodes[node].host;
+        let (key, text) = self.roster_line(node, NodeState::Active);
+        let record = self.record(node, NodeState::Active);
+        let store = self.nodes[node].store().unwrap();
+        let knows_not = store.with_table(|table| {
+            let held = node_record(table, host);
+            held.is_some_and(|held| {
+                held.state == NodeState::Active && held.key_hash == record.key_hash
+            })
+        });
+        knows_not
+            && self
+                .try_write(node, vec![(key, Some(Value::text(&text).unwrap()))], false)
+                .is_ok()
     }
 
     /// Removes a node for good: an administrator on `admin` says so in the roster, and the node is switched off. What
@@ -264,19 +367,9 @@ impl World {
     /// # Errors
     /// If the administrator's disk failed and does not hold the line; the node stays.
     pub fn leave(&mut self, admin: usize, node: usize) -> Result<(), WriteError> {
-        let (key, text) = self.roster_line(node, NodeState::Left);
-        let line = vec![(key.clone(), Some(Value::text(&text).unwrap()))];
-        if let Err(error) = self.try_write(admin, line, true) {
-            let stored = self.nodes[admin].stored();
-            let is_line = |entry: &Entry| entry.key == key && entry.text() == Some(&text);
-            if !stored.iter().any(is_line) {
-                return Err(error);
-            }
-        }
+        self.expel(admin, node)?;
         let net = self.net.clone();
         self.nodes[node].crash(&net);
-        self.nodes[node].gone = true;
-        self.forgive();
         Ok(())
     }
 
@@ -350,11 +443,11 @@ impl World {
         lines.join("\n")
     }
 
-    /// Nodes that run.
+    /// Nodes of the cluster that run.
     #[must_use]
     pub fn running(&self) -> Vec<usize> {
         let all = self.nodes.iter().enumerate();
-        let up = all.filter(|(_, node)| node.is_up());
+        let up = all.filter(|(_, node)| node.is_up() && !node.gone);
         up.map(|(index, _)| index).collect()
     }
 

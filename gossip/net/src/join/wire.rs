@@ -98,7 +98,9 @@ pub(super) struct RefusedBody {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Unknown token, or the joiner does not know its secret: the joiner cannot tell which.
-    #[error("the issuer does not accept this token; it may have been withdrawn: make a new one")]
+    #[error(
+        "the issuer does not accept this token; make a new one, on the node that holds the authority now"
+    )]
     Token,
     /// By the issuer's clock.
     #[error("the token expired at {at} (seconds since 1970) by the issuer's clock; make a new one")]

@@ -3,6 +3,8 @@
 // `cfg(test)` says to the linter that helpers outside of a test function are test code too.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod frames;

@@ -65,15 +65,8 @@ fn stolen_files(identity: &Identity) -> Shown {
     ))
 }
 
-/// Dials with raw QUIC; what happens then is the test.
-pub(crate) async fn dial(
-    to: SocketAddr,
-    alpn: Option<&[u8]>,
-    shown: Shown,
-) -> (
-    quinn::Endpoint,
-    Result<quinn::Connection, quinn::ConnectionError>,
-) {
+/// Settings of a client that believes everybody.
+pub(crate) fn trusting(alpn: Option<&[u8]>, shown: Shown) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -85,7 +78,19 @@ pub(crate) async fn dial(
         None => builder.with_no_client_auth(),
     };
     tls.alpn_protocols = alpn.iter().map(|a| a.to_vec()).collect();
-    let crypto = QuicClientConfig::try_from(tls).unwrap();
+    tls
+}
+
+/// Dials with raw QUIC; what happens then is the test.
+pub(crate) async fn dial(
+    to: SocketAddr,
+    alpn: Option<&[u8]>,
+    shown: Shown,
+) -> (
+    quinn::Endpoint,
+    Result<quinn::Connection, quinn::ConnectionError>,
+) {
+    let crypto = QuicClientConfig::try_from(trusting(alpn, shown)).unwrap();
     let endpoint = quinn::Endpoint::client(loopback()).unwrap();
     let config = quinn::ClientConfig::new(Arc::new(crypto));
     let connected = soon(endpoint.connect_with(config, to, "x").unwrap()).await;

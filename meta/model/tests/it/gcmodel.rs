@@ -27,6 +27,24 @@ pub(crate) enum Rules {
     Ttl,
     /// Tombstones go when all voters were met since.
     Acked,
+    /// Who is silent is parked by whoever is left, and those that are left cut.
+    ParksFromStaleRoster,
+    /// A context is learnt from though the contents differ, as after a session that was cut half-way.
+    LearnsHalf,
+    /// Whoever has made no claim yet is not waited for, and it is not asked since when the members are known.
+    CutsWithoutJoiner,
+}
+
+impl Rules {
+    /// Whether tombstones go by claims, votes and cuts.
+    const fn cuts(self) -> bool {
+        !matches!(self, Self::Ttl | Self::Acked)
+    }
+
+    /// Whether the door and the comparison keep to the floors.
+    const fn floors(self) -> bool {
+        self.cuts() && !matches!(self, Self::NoFloorRule)
+    }
 }
 
 /// What may happen in a history.
@@ -49,6 +67,10 @@ pub(crate) struct Found {
     pub(crate) refused: u32,
     pub(crate) cuts: u32,
     pub(crate) parked: u32,
+    /// Nodes that joined the cluster while the history went on.
+    pub(crate) joined: u32,
+    /// Sessions that were cut half-way.
+    pub(crate) half_way: u32,
 }
 
 pub(crate) struct Rng(u64);

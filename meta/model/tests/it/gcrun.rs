@@ -57,6 +57,8 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
         sum.refused += found.refused;
         sum.cuts += found.cuts;
         sum.parked += found.parked;
+        sum.joined += found.joined;
+        sum.half_way += found.half_way;
     }
     say(&format!(
         "{rules:?} {dangers:?}\n   seeds {from}..{}: {sum:?}, first bad: {bad:?}",
@@ -75,6 +77,10 @@ fn slice(dangers: Dangers) {
         sum.purged > 300 && sum.cuts > 300,
         "nothing was tried: {sum:?}"
     );
+    // Nor is any of it there in name only.
+    assert!(sum.half_way > 1000, "no session was cut half-way: {sum:?}");
+    assert_eq!(sum.parked > 20, dangers.park, "parked: {sum:?}");
+    assert_eq!(sum.joined > 100, dangers.members, "joined: {sum:?}");
 }
 
 #[test]
@@ -103,6 +109,22 @@ fn wrong_rules_are_found_out() {
     }
 }
 
+/// Each guard of the right rules is missed when it is taken away, and by these histories with the guard nothing is wrong.
+#[test]
+fn each_guard_is_needed() {
+    for (rules, from, count, dangers) in [
+        (Rules::ParksFromStaleRoster, 0, 100, ALL[2]),
+        (Rules::LearnsHalf, 0, 100, ALL[3]),
+        (Rules::CutsWithoutJoiner, 0, 300, ALL[3]),
+    ] {
+        let (sum, bad) = campaign(from, count, rules, dangers);
+        assert!(bad.is_some(), "{rules:?} went undetected: {sum:?}");
+        assert!(sum.cuts > 0, "{rules:?} cut nothing");
+        let (_, bad) = campaign(from, count, Rules::Right, dangers);
+        assert_eq!(bad, None, "{dangers:?}");
+    }
+}
+
 /// `cargo xtask gcmodel --seeds FROM COUNT`; with `GC_TRACE=SEED,DANGERS` one history is told.
 #[test]
 #[ignore = "long; run by cargo xtask gcmodel"]
@@ -118,8 +140,18 @@ fn long_campaign() {
     let seeds = variable("GC_SEEDS").unwrap_or_else(|| "0,10000".to_owned());
     let (from, count) = seeds.split_once(',').expect("FROM,COUNT");
     let (from, count) = (from.parse().expect("FROM"), count.parse().expect("COUNT"));
+    // With a guard taken away: until it is missed.
+    let all = [
+        Rules::Right,
+        Rules::ParksFromStaleRoster,
+        Rules::LearnsHalf,
+        Rules::CutsWithoutJoiner,
+    ];
+    let asked = variable("GC_RULES");
+    let named = |rules: &&Rules| asked.as_deref() == Some(&*format!("{rules:?}"));
+    let rules = all.iter().find(named).copied().unwrap_or(Rules::Right);
     for dangers in ALL {
-        let (_, bad) = campaign(from, count, Rules::Right, dangers);
+        let (_, bad) = campaign(from, count, rules, dangers);
         assert!(
             std::env::var("GC_GO").is_ok() || bad.is_none(),
             "{dangers:?}"

@@ -4,7 +4,7 @@ use super::{Broken, Invariant};
 use crate::store::FEED_LEN;
 use crate::world::World;
 use mars_gossip_proto::limits::{
-    BATCH_ENTRIES_MAX, CONTROL_MAX, PENDING_MERGE_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX,
+    BATCH_ENTRIES_MAX, CONTROL_MAX, PENDING_MERGE_MAX, QUARANTINE_MAX,
 };
 
 /// Packets that wait in a socket: a node reads them as soon as they arrive.
@@ -19,6 +19,7 @@ impl Invariant for BoundedQueues {
     }
 
     fn always(&mut self, world: &World) -> Result<(), Broken> {
+        let keys = world.ledger.keys();
         for node in &world.nodes {
             let (Some(store), Some(status)) = (node.store(), node.status()) else {
                 continue;
@@ -26,11 +27,8 @@ impl Invariant for BoundedQueues {
             let load = status.load();
             let rows = [
                 ("changes for gossip", store.longest_feed(), FEED_LEN),
-                (
-                    "keys for a peer",
-                    load.queued,
-                    3 * QUEUE_KEYS_MAX + CONTROL_MAX,
-                ),
+                // A key waits once, however often it was changed: as a change, as a repair, or as an observation.
+                ("keys for a peer", load.queued, 3 * keys + CONTROL_MAX),
                 (
                     "entries to merge",
                     load.merging,

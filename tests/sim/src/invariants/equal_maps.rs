@@ -4,6 +4,7 @@
 
 use super::{Broken, Invariant, concerns, show};
 use crate::journal::Event;
+use crate::ledger::Ledger;
 use crate::world::World;
 use mars_gossip_proto::{Summary, fingerprint};
 use mars_lamport::Timestamp;
@@ -17,6 +18,8 @@ type Refused = BTreeSet<(Key, Timestamp)>;
 #[derive(Debug, Default)]
 pub(super) struct EqualMaps {
     refused: Refused,
+    /// What nodes wrote again by themselves.
+    reasserted: Ledger,
 }
 
 /// The greatest version of every key that a running node holds which is to have it.
@@ -80,17 +83,24 @@ impl Invariant for EqualMaps {
     }
 
     fn event(&mut self, _: &World, event: &Event) -> Result<(), Broken> {
-        if let Event::Merged { refused, .. } = event {
-            let observed = refused.iter().filter(|entry| is_volatile(entry));
-            let places = observed.map(|entry| (entry.key.clone(), entry.stamp));
-            self.refused.extend(places);
+        match event {
+            Event::Merged { refused, .. } => {
+                let observed = refused.iter().filter(|entry| is_volatile(entry));
+                let places = observed.map(|entry| (entry.key.clone(), entry.stamp));
+                self.refused.extend(places);
+            }
+            Event::Reasserted { entries, .. } => {
+                entries.iter().for_each(|entry| self.reasserted.note(entry));
+            }
+            _ => {}
         }
         Ok(())
     }
 
     fn settled(&mut self, world: &World) -> Result<(), Broken> {
         let union = union(world);
-        if let Some(forged) = union.iter().find(|entry| !world.ledger.knows(entry)) {
+        let known = |entry: &Entry| world.ledger.knows(entry) || self.reasserted.knows(entry);
+        if let Some(forged) = union.iter().find(|entry| !known(entry)) {
             return Err(format!(
                 "nobody wrote {} = {}",
                 forged.key,
@@ -118,7 +128,7 @@ impl Invariant for EqualMaps {
                     node.host, held.count, held.print, reckoned.count, reckoned.print
                 ));
             }
-            let gone = |host: &str| world.nodes.iter().any(|n| n.gone && n.host == host);
+            let gone = |host: &str| !world.nodes.iter().any(|n| !n.gone && n.host == host);
             if let Some(peer) = status.open(gone) {
                 let state = status.peers().remove(&peer);
                 return Err(format!(

@@ -57,7 +57,7 @@ impl Invariant for NoLoss {
                     }
                 }
             }
-            Event::Crashed(_) | Event::Merged { .. } => {}
+            Event::Crashed(_) | Event::Merged { .. } | Event::Reasserted { .. } => {}
         }
         Ok(())
     }

@@ -48,7 +48,9 @@ impl Invariant for NoResurrection {
                 self.seen.remove(node);
                 Ok(())
             }
-            Event::Wrote { node, entries } => self.see(world, *node, entries),
+            Event::Wrote { node, entries } | Event::Reasserted { node, entries } => {
+                self.see(world, *node, entries)
+            }
             Event::Merged { node, applied, .. } => self.see(world, *node, applied),
             Event::Started(_) | Event::Crashed(_) => Ok(()),
         }

@@ -4,26 +4,27 @@ use super::{Broken, Invariant};
 use crate::journal::Event;
 use crate::world::World;
 use mars_meta_model::{Entry, NodeId, Owner, classify};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    ids: BTreeMap<String, NodeId>,
+    /// Who ever bore a name.
+    ids: BTreeMap<String, BTreeSet<NodeId>>,
+    nodes: usize,
 }
 
 impl Owners {
     fn check(&mut self, world: &World, node: usize, entries: &[Entry]) -> Result<(), Broken> {
-        if self.ids.len() != world.nodes.len() {
-            let ids = world
-                .nodes
-                .iter()
-                .map(|node| (node.host.clone(), node.id()));
-            self.ids = ids.collect();
+        for node in &world.nodes[self.nodes..] {
+            let ids = self.ids.entry(node.host.clone()).or_default();
+            ids.insert(node.id());
         }
+        self.nodes = world.nodes.len();
         for entry in entries.iter().filter(|entry| !entry.forced) {
             let (family, host, _) = classify(&entry.key);
             let owner = host.and_then(|host| self.ids.get(host));
-            if family.owner == Owner::Host && owner.is_some_and(|id| *id != entry.origin) {
+            if family.owner == Owner::Host && owner.is_some_and(|ids| !ids.contains(&entry.origin))
+            {
                 return Err(format!(
                     "{} took {}, written by node {}",
                     world.nodes[node].host, entry.key, entry.origin.0

@@ -47,7 +47,7 @@ impl Invariant for Scopes {
                     }
                 }
             }
-            Event::Crashed(_) | Event::Restored(_) => {}
+            Event::Crashed(_) | Event::Restored(_) | Event::Reasserted { .. } => {}
         }
         Ok(())
     }

@@ -58,6 +58,7 @@ fn all_rules_have_a_test() {
         "no_loss",
         "drift_bound",
         "owners",
+        "removed_stays_out",
         "scopes",
         "bounded_queues",
         "equal_maps",
@@ -152,6 +153,53 @@ fn what_is_written_in_the_name_of_others_is_taken_by_nobody_and_would_be_found()
         let broken = rules.step(&world).unwrap_err();
         assert!(broken.contains("owners: hosta took"), "{broken}");
     });
+}
+
+#[test]
+fn a_door_that_takes_foreign_keys_is_found() {
+    caught("owners", Mutation::TakesForeignKeys, None, &[]);
+}
+
+#[test]
+fn removed_nodes_that_come_back_are_found() {
+    let actions = [(Action::Expel, 10), (Action::MoveRemoved, 10)];
+    caught(
+        "removed_stays_out",
+        Mutation::ForgetsRemovals,
+        None,
+        &actions,
+    );
+}
+
+/// Eight keys are written four hundred times, faster than the link carries them.
+fn changes_for_a_slow_link(mutation: Mutation) -> Result<(), String> {
+    in_virtual_time(async {
+        let rule = Rules::new(Some("bounded_queues"));
+        let (mut world, mut rules) = (World::new(1, 2, NETWORK, 0), rule);
+        let narrow = LinkFaults {
+            bandwidth: Some(100_000),
+            ..LinkFaults::default()
+        };
+        world.net.set_quality(NETWORK, narrow);
+        world.nodes[0].mutation = mutation;
+        world.start_all();
+        world.pass(Duration::from_secs(20)).await;
+        let value = "x".repeat(3000);
+        for round in 0..400 {
+            let key = format!("userspace/k{}", round % 8);
+            world.write(0, vec![change(&key, Some(&value))]);
+            world.pass(Duration::from_millis(2)).await;
+            rules.step(&world)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn queues_that_hold_a_key_more_than_once_are_found() {
+    assert_eq!(changes_for_a_slow_link(Mutation::None), Ok(()));
+    let broken = changes_for_a_slow_link(Mutation::NoCoalescing).unwrap_err();
+    assert!(broken.contains("keys for a peer"), "{broken}");
 }
 
 #[test]

@@ -84,12 +84,13 @@ fn histories_that_once_broke_a_rule_hold_all() {
 
 #[test]
 fn the_same_seed_gives_the_same_history_packet_by_packet() {
-    for seed in [3, 4, 5, 11, 12] {
-        let first = run(&Scenario::with_nodes(seed, 4)).unwrap();
-        let again = run(&Scenario::with_nodes(seed, 4));
+    for (seed, nodes) in [(2, 4), (4, 4), (5, 4), (11, 4), (12, 20)] {
+        let first = run(&Scenario::with_nodes(seed, nodes)).unwrap();
+        let again = run(&Scenario::with_nodes(seed, nodes));
         assert_eq!(again, Ok(first.clone()), "seed {seed}");
-        let other = run(&Scenario::with_nodes(seed + 100, 4)).unwrap();
+        let other = run(&Scenario::with_nodes(seed + 100, nodes)).unwrap();
         assert_ne!(first.trace, other.trace, "the trace tells histories apart");
+        assert_ne!(first.maps, other.maps, "and so do the contents");
     }
 }
 

@@ -1,10 +1,10 @@
 //! A node with a valid certificate that does not keep to the rules: what it may not write reaches nobody's store.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use mars_gossip::Backend as _;
+use mars_gossip::{Backend as _, PeerStatus};
 use mars_lamport::Timestamp;
 use mars_meta_model::{
-    Durability, Entry, Key, NodeId, Owner, SCHEMA, View as _, epoch_key, testing::entry,
+    Cell, Durability, Entry, Key, NodeId, Owner, SCHEMA, View as _, epoch_key, testing::entry,
 };
 use mars_sim::{LinkQuality, World, change, in_virtual_time};
 use std::time::Duration;
@@ -104,7 +104,8 @@ fn no_family_of_the_schema_can_be_written_against_its_owner() {
         let world = world(21).await;
         let mut refused = 0;
         for (family, key) in samples() {
-            if key.starts_with("roster/") {
+            // These have tests of their own.
+            if key.starts_with("roster/") || key.starts_with("removed/") {
                 continue;
             }
             let before: Vec<_> = [A, B].map(|node| text(&world, node, &key)).into();
@@ -152,6 +153,72 @@ fn an_override_is_taken_and_counted() {
             let peers = world.nodes[node].status().unwrap().peers();
             assert_eq!((peers["hostc"].forced, peers["hostc"].denied), (1, 0));
         }
+    });
+}
+
+/// All refusals and all reports of overrides at a node, whoever handed the entry over.
+fn counts(world: &World, node: usize) -> (u64, u64) {
+    let peers = world.nodes[node].status().unwrap().peers();
+    let (denied, forced) = (|p: &PeerStatus| p.denied, |p: &PeerStatus| p.forced);
+    (
+        peers.values().map(denied).sum(),
+        peers.values().map(forced).sum(),
+    )
+}
+
+#[test]
+fn no_override_is_made_up_unseen_in_the_name_of_another() {
+    in_virtual_time(async {
+        let world = world(27).await;
+        let (mut refused, mut reported) = (0, 0);
+        let samples = samples().into_iter().filter(|(_, key)| {
+            let own_rules = ["roster/", "removed/", "clock-epoch/"];
+            !own_rules.iter().any(|prefix| key.starts_with(prefix))
+        });
+        for (family, key) in samples {
+            // Nobody, a third node, and the receiver itself.
+            for origin in [NodeId(77), id(B), id(A)] {
+                let before = [A, B].map(|node| (text(&world, node, &key), counts(&world, node)));
+                let mut forced = match origin {
+                    NodeId(77) => made_up(&world, &key, origin),
+                    NodeId(number) => forged(&world, &key, usize::try_from(number).unwrap() - 1),
+                };
+                forced.forced = true;
+                send(&world, vec![forced]).await;
+                for (node, (held, (denied, seen))) in [A, B].into_iter().zip(before) {
+                    let what = format!("{key} of {} at {node}", origin.0);
+                    let (now_denied, now_seen) = counts(&world, node);
+                    if key.starts_with("resource-") || origin == id(node) {
+                        assert_eq!(text(&world, node, &key), held, "{what}");
+                        assert!(now_denied > denied, "{what}");
+                        refused += 1;
+                    } else if family.owner != Owner::Admin || origin == NodeId(77) {
+                        assert!(now_seen > seen, "{what}");
+                        reported += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 50 && reported > 20, "{refused} {reported}");
+    });
+}
+
+#[test]
+fn a_removal_is_not_deleted_and_names_a_key() {
+    in_virtual_time(async {
+        let world = world(28).await;
+        let key = format!("removed/{}", "ab".repeat(32));
+        send(&world, vec![made_up(&world, &key, id(EVIL))]).await;
+        let mut deletion = made_up(&world, &key, id(EVIL));
+        deletion.cell = Cell::Tombstone;
+        send(&world, vec![deletion]).await;
+        send(&world, vec![made_up(&world, "removed/x", id(EVIL))]).await;
+        for node in [A, B] {
+            assert_eq!(text(&world, node, &key).as_deref(), Some("evil"));
+            assert_eq!(text(&world, node, "removed/x"), None);
+            assert_eq!(denied(&world, node), 2);
+        }
+        stays_quiet(&world).await;
     });
 }
 

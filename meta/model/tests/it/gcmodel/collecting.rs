@@ -12,7 +12,7 @@ impl World {
         let now = self.now;
         let table = self.table(node);
         let gone: Vec<Key> = match self.rules {
-            Rules::Right | Rules::NoFloorRule => {
+            rules if rules.cuts() => {
                 self.collect_right(node);
                 return;
             }
@@ -20,7 +20,7 @@ impl World {
                 let old = |e: &&Entry| e.is_tombstone() && e.stamp.as_nanos() + TTL < now;
                 table.iter().filter(old).map(|e| e.key.clone()).collect()
             }
-            Rules::Acked => {
+            _ => {
                 let met = |e: &&Entry| {
                     let voting = self.voters(node, &scope_of(&e.key)).voting;
                     e.is_tombstone()
@@ -49,7 +49,19 @@ impl World {
             let reach = self
                 .mark(node, &Scope::Global)
                 .reach(Self::id(node), &global);
-            let voters = self.voters(node, &scope);
+            let mut voters = self.voters(node, &scope);
+            let mut reach = reach;
+            match self.rules {
+                Rules::ParksFromStaleRoster => voters.members = voters.voting.clone(),
+                Rules::CutsWithoutJoiner => {
+                    reach = Timestamp::from_nanos(u64::MAX);
+                    let known = self.mark(node, &scope).slots;
+                    let asked = |id: &NodeId| *id == Self::id(node) || known.contains_key(id);
+                    voters.voting.retain(asked);
+                    voters.members.retain(asked);
+                }
+                _ => {}
+            }
             if !voters.voting.contains(&Self::id(node)) {
                 continue;
             }
@@ -81,7 +93,14 @@ impl World {
 
     pub(super) fn park(&mut self, node: usize) {
         // The wrong rules have no claims to see silence by; they are told.
-        let host = if matches!(self.rules, Rules::Right | Rules::NoFloorRule) {
+        let host = if self.rules == Rules::ParksFromStaleRoster {
+            // Whoever does not answer, however many that are.
+            let silent = |id: &NodeId| !self.linked(node, usize::try_from(id.0 - 1).unwrap());
+            let voters = self.voters(node, &Scope::Global);
+            let others = voters.voting.iter().filter(|id| **id != Self::id(node));
+            let silent = others.copied().find(silent);
+            silent.and_then(|id| voters.names.get(&id).cloned())
+        } else if self.rules.cuts() {
             let mark = self.mark(node, &Scope::Global);
             self.wanted(node).waiting.and_then(|waiting| {
                 park_due(
@@ -139,6 +158,7 @@ impl World {
                     table.merge(entry.clone());
                 }
                 self.add_node(new, table);
+                self.found.joined += 1;
             }
             _ => {
                 let who = self.rng.index(self.nodes.len());

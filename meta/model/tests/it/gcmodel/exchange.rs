@@ -12,7 +12,7 @@ impl World {
         let mut mark = self.mark(node, &scope);
         let held = self.table(node).entry(&entry.key);
         let outcome = match self.rules {
-            Rules::Right => door(entry, held, mark.floor),
+            rules if rules.floors() => door(entry, held, mark.floor),
             _ => Door::Merged(entry.merge_over(held)),
         };
         self.say(|| format!("  {node} {entry:?}: {outcome:?}"));
@@ -24,7 +24,7 @@ impl World {
             Door::Merged(Merge::Apply) => {
                 let own = self.own(node);
                 self.nodes[node].state.table.merge(entry.clone());
-                if self.rules == Rules::Right && buried(entry, mark.floor) {
+                if self.rules.floors() && buried(entry, mark.floor) {
                     self.nodes[node].state.table.remove(&entry.key);
                 }
                 if mark.accepted(&own, entry.stamp) {
@@ -43,7 +43,7 @@ impl World {
     /// Sends what the comparison shows to be missing, each piece with this chance.
     pub(super) fn repair(&mut self, from: usize, to: usize, scope: &Scope, percent: u64) {
         let (mine, theirs) = (self.mark(from, scope).floor, self.mark(to, scope).floor);
-        let right = self.rules == Rules::Right;
+        let right = self.rules.floors();
         for entry in self.entries(from, scope).into_values() {
             let held = self.table(to).entry(&entry.key);
             if entry.merge_over(held) != Merge::Apply {
@@ -101,14 +101,15 @@ impl World {
                 flying.mark.floor,
             ) {
                 Sight::Collected if other.is_none() => {}
-                Sight::Doubtful if other.is_none() && self.rules == Rules::Right => {
+                Sight::Doubtful if other.is_none() && self.rules.floors() => {
                     doomed.push(key);
                 }
                 _ if other.is_some_and(|o| o.cmp_version(&entry).is_eq()) => count += 1,
+                _ if self.rules == Rules::LearnsHalf => {}
                 _ => return,
             }
         }
-        if count != flying.entries.len() {
+        if count != flying.entries.len() && self.rules != Rules::LearnsHalf {
             return;
         }
         let own = self.own(node);
@@ -142,6 +143,7 @@ impl World {
             return;
         }
         self.say(|| format!("session {a} {b} {scope:?} whole {whole}"));
+        self.found.half_way += u32::from(!whole);
         let percent = if whole { 100 } else { self.rng.below(100) };
         self.repair(a, b, scope, percent);
         self.repair(b, a, scope, percent);
