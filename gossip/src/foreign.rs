@@ -6,7 +6,7 @@ use mars_meta::{Follow, FollowEvent, Following};
 use mars_meta_api::{ApiError, ErrorCode};
 use mars_meta_model::{Entry, Key};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 struct Followed {
     readers: usize,
+    /// The number of the wish for it.
+    wish: u64,
     /// All that was told, with the number of the change.
     entries: BTreeMap<Key, (u64, Entry)>,
     /// A copy that is not complete yet.
@@ -82,8 +84,12 @@ impl Foreign {
     }
 
     /// The resources that somebody follows.
-    pub(crate) fn wanted(&self) -> BTreeSet<String> {
-        self.lock().followed.keys().cloned().collect()
+    pub(crate) fn wanted(&self) -> BTreeMap<String, u64> {
+        let inner = self.lock();
+        let wishes = inner.followed.iter();
+        wishes
+            .map(|(res, followed)| (res.clone(), followed.wish))
+            .collect()
     }
 
     /// Wakes up whenever [`Foreign::wanted`] has changed.
@@ -102,7 +108,14 @@ impl Foreign {
             return Err(ApiError::new(ErrorCode::Limit, message)
                 .with_hint("ask again later, or on a member of the resource"));
         }
-        inner.followed.entry(res.to_owned()).or_default().readers += 1;
+        inner.number += 1;
+        let wish = inner.number;
+        let followed = inner.followed.entry(res.to_owned());
+        let begun = || Followed {
+            wish,
+            ..Followed::default()
+        };
+        followed.or_insert_with(begun).readers += 1;
         drop(inner);
         self.wanted.send_replace(());
         Ok(Follower {
@@ -151,6 +164,8 @@ impl Foreign {
                         let keyed = entries.into_iter().take(room);
                         staging.extend(keyed.map(|entry| (entry.key.clone(), entry)));
                     }
+                    // What comes before the first copy belongs to a former wish.
+                    None if followed.generation == 0 => {}
                     None => {
                         for entry in entries {
                             followed.put(number, entry);

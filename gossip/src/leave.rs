@@ -147,13 +147,17 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
 
 /// The line in the roster, and the deletion of what is known of this host outside of resources.
 fn farewell(daemon: &Daemon, host: &str, key_hash: [u8; 32]) -> Vec<Change> {
+    // Of the directory, what it says of its replicas; whether it is a member is not its daemon's to say.
+    let is_member = |key: &str| key.contains("/member-");
     daemon.meta.with_table(|table| {
         let mut changes: Vec<Change> = table
             .iter()
             .filter(|entry| !entry.is_tombstone())
             .filter(|entry| {
                 let (_, owner, res) = classify(&entry.key);
-                owner == Some(host) && res.is_none() && !entry.key.as_str().starts_with("roster/")
+                let key = entry.key.as_str();
+                let outside = res.is_none() || key.starts_with("directory/");
+                owner == Some(host) && outside && !key.starts_with("roster/") && !is_member(key)
             })
             .map(|entry| (entry.key.clone(), None))
             .collect();

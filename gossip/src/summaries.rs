@@ -2,8 +2,7 @@
 
 use mars_meta::{Change, FeedEvent, Meta};
 use mars_meta_model::{
-    LEVEL_PREFIX, LEVEL_SUMMARIES, Membership, Value, View, cluster_level, resources_of, summarize,
-    summary_key,
+    LEVEL_PREFIX, LEVEL_SUMMARIES, Membership, Value, View, cluster_level, summarize, summary_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,11 +51,20 @@ impl Written {
         if cluster_level(view).level < LEVEL_SUMMARIES {
             return (changes, next);
         }
-        let own: BTreeSet<String> = resources_of(view, host)
-            .into_iter()
-            .filter(|(_, kind)| *kind == Membership::Storage)
-            .map(|(res, _)| res)
-            .collect();
+        let (member, summary) = (format!("member-{host}"), format!("summary-{host}"));
+        let (mut own, mut told) = (BTreeSet::new(), Vec::new());
+        for entry in view.scan("directory/") {
+            let mut parts = entry.key.parts().skip(1);
+            let (Some(res), leaf) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let kind = Membership::Storage.as_str();
+            if leaf == Some(&member) && entry.text() == Some(kind) {
+                own.insert(res.to_owned());
+            } else if leaf == Some(&summary) && !entry.is_tombstone() {
+                told.push((res.to_owned(), entry.key.clone()));
+            }
+        }
         self.0.retain(|res, _| own.contains(res));
         for res in &own {
             let Some(key) = summary_key(res, host) else {
@@ -76,17 +84,8 @@ impl Written {
                 }
             }
         }
-        let leaf = format!("summary-{host}");
-        for entry in view
-            .scan("directory/")
-            .filter(|entry| !entry.is_tombstone())
-        {
-            let mut parts = entry.key.parts().skip(1);
-            let (res, last) = (parts.next(), parts.next());
-            if last == Some(&leaf) && res.is_some_and(|res| !own.contains(res)) {
-                changes.push((entry.key.clone(), None));
-            }
-        }
+        told.retain(|(res, _)| !own.contains(res));
+        changes.extend(told.into_iter().map(|(_, key)| (key, None)));
         (changes, next)
     }
 }
@@ -94,7 +93,7 @@ impl Written {
 /// Whether a key may say something about a replica of `host`, or about whether summaries are written.
 fn concerns(key: &str, host: &str) -> bool {
     key.starts_with("resource-")
-        || key.starts_with("directory/")
+        || (key.starts_with("directory/") && key.ends_with(host))
         || key.starts_with("roster/")
         || key.starts_with(LEVEL_PREFIX)
         || key.ends_with("/marsadm-version")

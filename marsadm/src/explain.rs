@@ -179,12 +179,14 @@ impl Walk<'_, '_, '_> {
         ];
         let evidence: Vec<Evidence> = evidence.into_iter().filter(|e| e.value.is_some()).collect();
         let age = self.look.age(host);
+        let ended = self.look.has_ended(host);
         let ok = if here {
             facts.is_module_loaded()
         } else {
-            !age.at_least
+            !age.at_least && !ended
         };
         let finding = match (here, ok, age.seconds) {
+            _ if ended => format!("{program} has ended on {host}: all below is what it told then"),
             (true, true, _) => format!("{program} runs here"),
             (true, false, _) => format!("{program} does not run here"),
             (false, true, Some(secs)) => format!("{host} gave a sign of life {} ago", ago(secs)),
@@ -198,6 +200,8 @@ impl Walk<'_, '_, '_> {
         };
         let next = if here {
             format!("start {program}, then look at its log")
+        } else if ended {
+            format!("start {program} on {host}, then look at its log")
         } else {
             format!("check {host} and the network between")
         };

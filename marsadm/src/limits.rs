@@ -8,6 +8,8 @@ pub const TIMEOUT_SECS: u64 = 600;
 pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Longest `--timeout`: about 31 years, so that deadlines can be computed.
 pub const TIMEOUT_SECS_MAX: u64 = 1_000_000_000;
+/// Longest wait for a member of a resource that this node is no member of; also at most half of `--timeout`.
+pub const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Default of `--window`, as in the original.
 pub const WINDOW_SECS: u64 = 60;
 /// Smallest size of a resource in bytes.

@@ -1,7 +1,7 @@
 //! How a store is opened: configuration, the node's identity, and what can go wrong.
 
 use crate::core::CoreOpenError;
-use crate::sled_store::SledError;
+use crate::store_error::SledError;
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_model::{NodeId, Store, Write};
 use std::fmt;

@@ -5,19 +5,18 @@ use crate::ledger::{self, Grave, Places};
 use crate::limits::{
     CEILING_AHEAD_NS, CEILING_STEP_NS, GRAVE_AGE_NS, LOCAL_NAME_LEN_MAX, LOCAL_VALUE_LEN_MAX,
 };
+use crate::record::{FIRST_GROUP, FORMAT_NAME};
 use mars_lamport::{Clock, Timestamp};
 use mars_meta_model::collect::Mark;
 use mars_meta_model::{
-    Cell, Entry, Key, NodeId, Scope, Store, Table, Value, View as _, Write, announced_epoch,
-    epoch_key, epoch_may_follow, is_volatile,
+    Cell, Durable, Entry, Key, NodeId, Scope, Store, Table, Value, View as _, Write,
+    announced_epoch, encoded_len, epoch_key, epoch_may_follow, is_volatile,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the local record that holds the clock's ceiling.
 pub(crate) const CEILING: &str = "ceiling";
-/// Name of the local record that backends hold their format in.
-const FORMAT: &str = "format";
 /// Why a local record may not be written.
 pub(crate) const OWN_NAME: &str = "the name belongs to the store itself";
 
@@ -68,6 +67,8 @@ pub struct Core<S> {
     pub(crate) boot: u64,
     poisoned: Option<Arc<str>>,
     places: Places,
+    /// Length of the durable entries, encoded.
+    durable_bytes: u64,
     /// A peer's global scope was found equal in this life.
     pub(crate) learnt_global: bool,
     /// System clock (ns) at the first look of this life at what can be collected.
@@ -107,9 +108,10 @@ impl<S: Store> Core<S> {
         boot: u64,
         max_ahead_ns: u64,
     ) -> Result<Self, CoreOpenError<S::Error>> {
-        let mut table = Table::new();
+        let mut entries = Vec::new();
         let mut outdated = Vec::new();
         let (mut last, mut epoch) = (Timestamp::ZERO, 0);
+        let mut durable_bytes = 0;
         store
             .load(&mut |entry| {
                 // Stamps of earlier epochs are below every stamp of the present one.
@@ -118,10 +120,13 @@ impl<S: Store> Core<S> {
                     // Stored by a version whose schema called the key durable.
                     outdated.push(entry.key);
                 } else {
-                    table.merge(entry);
+                    durable_bytes += bytes_of(&entry);
+                    entries.push(entry);
                 }
             })
             .map_err(CoreOpenError::Store)?;
+        entries.shrink_to_fit();
+        let mut table = Table::from_sorted(entries);
         let ceiling = match store.local(CEILING).map_err(CoreOpenError::Store)? {
             None => Timestamp::ZERO,
             Some(bytes) => {
@@ -152,6 +157,7 @@ impl<S: Store> Core<S> {
             boot,
             poisoned: None,
             places,
+            durable_bytes,
             learnt_global: false,
             first_tick: None,
         })
@@ -393,12 +399,17 @@ impl<S: Store> Core<S> {
             staged.local.insert(CEILING.to_owned(), bytes);
         }
         let table = read(&self.table);
-        let mut writes = Vec::new();
+        let mut writes = Vec::with_capacity(staged.entries.len() + staged.local.len());
+        let mut durable_bytes = self.durable_bytes;
         for (key, entry) in &staged.entries {
-            let stored = table.entry(key).is_some_and(|held| !is_volatile(held));
+            let stored = table.entry(key).filter(|held| !is_volatile(held));
+            durable_bytes = durable_bytes.saturating_sub(stored.map_or(0, bytes_of));
             match entry {
-                Some(entry) if !is_volatile(entry) => writes.push(Write::Put(entry)),
-                _ if stored => writes.push(Write::Remove(key)),
+                Some(entry) if !is_volatile(entry) => {
+                    durable_bytes += bytes_of(entry);
+                    writes.push(Write::Put(entry));
+                }
+                _ if stored.is_some() => writes.push(Write::Remove(key)),
                 _ => {}
             }
         }
@@ -415,7 +426,28 @@ impl<S: Store> Core<S> {
             return Err(WriteError::Store(reason));
         }
         self.ceiling = ceiling;
+        self.durable_bytes = durable_bytes;
         Ok(overwritten)
+    }
+
+    /// One step of what the backend has to do beside its commits ([`Store::tidy`]); whether there is more.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing is written from now on.
+    pub fn tidy(&mut self) -> Result<bool, WriteError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(WriteError::Poisoned(Arc::clone(reason)));
+        }
+        let table = read(&self.table);
+        let held = DurableEntries {
+            table: &table,
+            bytes: self.durable_bytes,
+        };
+        self.store.tidy(&held).map_err(|error| {
+            let reason: Arc<str> = error.to_string().into();
+            self.poisoned = Some(Arc::clone(&reason));
+            WriteError::Store(reason)
+        })
     }
 
     /// Lowers the ceiling to the last stamp: the clock of a node that is stopped in order does not jump ahead.
@@ -509,6 +541,27 @@ impl<S: Store> Core<S> {
     }
 }
 
+/// What of a table is in the store.
+struct DurableEntries<'t> {
+    table: &'t Table,
+    bytes: u64,
+}
+
+impl Durable for DurableEntries<'_> {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn behind<'a>(&'a self, after: Option<&Key>) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
+        let entries = self.table.scan_after("", after);
+        Box::new(entries.filter(|entry| !is_volatile(entry)))
+    }
+}
+
+fn bytes_of(entry: &Entry) -> u64 {
+    u64::try_from(encoded_len(entry)).unwrap_or(u64::MAX)
+}
+
 /// The ceiling that covers `last` and the time to come.
 fn next_ceiling(wall_ns: u64, last: Timestamp) -> Timestamp {
     let ahead = Timestamp::from_nanos(wall_ns.saturating_add(CEILING_AHEAD_NS));
@@ -519,7 +572,9 @@ pub(crate) fn check_local(job: &Job) -> Result<(), WriteError> {
     let Job::PutLocal { name, value } = job else {
         return Ok(());
     };
-    let reason = if name == CEILING || name == FORMAT || ledger::is_own_name(name) {
+    let reason = if [CEILING, FORMAT_NAME, FIRST_GROUP].contains(&name.as_str())
+        || ledger::is_own_name(name)
+    {
         OWN_NAME
     } else if name.is_empty() || name.len() > LOCAL_NAME_LEN_MAX {
         "its name must have 1 to 64 bytes"

@@ -2,9 +2,17 @@
 
 use crate::config::NODE_ID;
 use crate::core::CEILING;
-use crate::limits::DAMAGED_NAMED_MAX;
-use crate::record::{FORMAT, local_key};
-use crate::sled_store::{SledError, SledStore};
+use crate::group::{GroupChange, group_key, group_sequence, keys_of, open_group};
+use crate::limits::{DAMAGED_NAMED_MAX, KEYS_NAMED_MAX};
+use crate::packed::{first_group, local};
+use crate::record::{
+    BodyError, ENTRIES, FIRST_GROUP, FORMAT, FORMAT_1, FORMAT_NAME, LOCALS, RecordError, local_key,
+    open_entry, open_record,
+};
+use crate::sled_records::{Records, SledRecords};
+use crate::store_error::{SledError, other_format};
+use mars_meta_model::{Entry, Key};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A record that cannot be used.
@@ -19,9 +27,9 @@ pub struct Damaged {
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fsck {
-    /// Good records of live entries.
+    /// Keys with a live entry, as far as their records are good.
     pub live: u64,
-    /// Good records of tombstones.
+    /// Keys with a tombstone, as far as their records are good.
     pub tombstones: u64,
     /// Good records of the node's own.
     pub local: u64,
@@ -79,7 +87,7 @@ pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
             return Ok(found);
         }
     }
-    let checked = SledStore::open_existing(path).and_then(|store| check(&store, &mut found));
+    let checked = SledRecords::open(path).and_then(|records| check(&records, &mut found));
     match checked {
         Ok(()) => Ok(found),
         Err(error) if error.is_damage() => {
@@ -93,37 +101,129 @@ pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
     }
 }
 
-fn check(store: &SledStore, found: &mut Fsck) -> Result<(), SledError> {
-    store.each_record(&mut |key, record| {
-        match record {
-            Ok(Some(entry)) if entry.is_tombstone() => found.tombstones += 1,
-            Ok(Some(_)) => found.live += 1,
-            Ok(None) => found.local += 1,
-            Err(error) => found.add(key, error.to_string()),
+/// What a pass over all records has seen.
+struct Pass<'f> {
+    found: &'f mut Fsck,
+    /// Format 2: entries lie in groups.
+    packed: bool,
+    /// Groups below do not count.
+    first: u64,
+    /// The group that has to come next, if that is known.
+    next: Option<u64>,
+    /// Whether each key has a live entry.
+    keys: BTreeMap<Key, bool>,
+}
+
+impl Pass<'_> {
+    fn hold(&mut self, entry: &Entry) {
+        self.keys.insert(entry.key.clone(), !entry.is_tombstone());
+    }
+
+    fn look(&mut self, key: &[u8], record: &[u8]) {
+        if key.starts_with(LOCALS) {
+            match open_record(key, record) {
+                Ok(_) => self.found.local += 1,
+                Err(error) => self.found.add(key, error.to_string()),
+            }
+        } else if key.starts_with(ENTRIES) {
+            // Beside groups, what was converted counts no more.
+            if !self.packed {
+                match open_entry(key, record) {
+                    Ok(entry) => self.hold(&entry),
+                    Err(error) => self.found.add(key, error.to_string()),
+                }
+            }
+        } else if let Some(sequence) = group_sequence(key) {
+            if self.packed && sequence >= self.first {
+                self.group(sequence, key, record);
+            }
+        } else {
+            self.found.add(key, BodyError::table().to_string());
         }
-        Ok(())
+    }
+
+    fn group(&mut self, sequence: u64, key: &[u8], record: &[u8]) {
+        for missing in self.next.unwrap_or(sequence)..sequence {
+            let named = self.found.named.len() < DAMAGED_NAMED_MAX;
+            if !named {
+                self.found.damaged += sequence - missing;
+                break;
+            }
+            let missing = group_key(missing);
+            self.found.add(&missing, RecordError::Missing.to_string());
+        }
+        self.next = Some(sequence.saturating_add(1));
+        let mut changes = Vec::new();
+        if let Err(error) = open_group(key, record, &mut |change| changes.push(change)) {
+            let hint = hint(record);
+            self.found.add(key, format!("{error}{hint}"));
+            return;
+        }
+        for change in changes {
+            match change {
+                GroupChange::Put(entry) => self.hold(&entry),
+                GroupChange::Remove(key) => {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// What a damaged group seems to be about.
+fn hint(record: &[u8]) -> String {
+    let keys = keys_of(record);
+    let named: Vec<&str> = keys.iter().take(KEYS_NAMED_MAX).map(Key::as_str).collect();
+    match (named.is_empty(), keys.len().saturating_sub(named.len())) {
+        (true, _) => String::new(),
+        (false, 0) => format!("; it seems to hold {}", named.join(", ")),
+        (false, more) => format!("; it seems to hold {} and {more} more", named.join(", ")),
+    }
+}
+
+/// A damaged record is no error: it is named when all are read.
+fn damaged_later<T>(error: SledError) -> Result<Option<T>, SledError> {
+    match error {
+        SledError::Record { .. } => Ok(None),
+        error => Err(error),
+    }
+}
+
+fn check<R: Records>(records: &R, found: &mut Fsck) -> Result<(), SledError> {
+    let format = local(records, FORMAT_NAME).or_else(damaged_later)?;
+    if let Some(other) = &format
+        && ![FORMAT.as_bytes(), FORMAT_1.as_bytes()].contains(&other.as_slice())
+    {
+        return Err(other_format(records.path(), other));
+    }
+    let first = first_group(records).map(Some).or_else(damaged_later)?;
+    let mut pass = Pass {
+        found,
+        packed: format.as_deref() != Some(FORMAT_1.as_bytes()),
+        first: first.unwrap_or(0),
+        next: first,
+        keys: BTreeMap::new(),
+    };
+    records.scan(b"", &mut |key, record| {
+        pass.look(key, record);
+        Ok(true)
     })?;
-    for (name, len) in [("format", None), (CEILING, Some(8)), (NODE_ID, Some(16))] {
-        let key = local_key(name);
-        let body = match store.read(&key) {
-            Ok(body) => body,
-            // Counted above.
-            Err(SledError::Record { .. }) => continue,
-            Err(error) => return Err(error),
+    let (keys, live) = (pass.keys.len(), pass.keys.values().filter(|live| **live));
+    found.live = u64::try_from(live.count()).unwrap_or(u64::MAX);
+    found.tombstones = u64::try_from(keys).unwrap_or(u64::MAX) - found.live;
+    if format.is_none() && records.get(&local_key(FORMAT_NAME))?.is_none() {
+        let reason = "it is missing: this is no store, or it has lost its contents";
+        found.add(&local_key(FORMAT_NAME), reason.to_owned());
+    }
+    for (name, len) in [(CEILING, 8), (NODE_ID, 16), (FIRST_GROUP, 8)] {
+        let Some(body) = local(records, name).or_else(damaged_later)? else {
+            continue;
         };
-        match (body, len) {
-            (None, None) => found.add(
-                &key,
-                "it is missing: this is no store, or it has lost its contents".to_owned(),
-            ),
-            (Some(body), None) if body != FORMAT.as_bytes() => {
-                return Err(store.other_format(&body));
-            }
-            (Some(body), Some(len)) if body.len() != len => {
-                found.local -= 1;
-                found.add(&key, format!("it has {} bytes, not {len}", body.len()));
-            }
-            _ => {}
+        if body.len() != len {
+            found.local -= 1;
+            let (len, wanted) = (body.len(), len);
+            let reason = RecordError::Length { len, wanted }.to_string();
+            found.add(&local_key(name), reason);
         }
     }
     Ok(())
@@ -132,6 +232,7 @@ fn check(store: &SledStore, found: &mut Fsck) -> Result<(), SledError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SledStore;
     use mars_meta_model::testing::entry;
     use mars_meta_model::{Store as _, Write};
 
@@ -160,32 +261,43 @@ mod tests {
             fsck(&path),
             Err(FsckError::Store(SledError::InUse(_)))
         ));
-        let mut record = held.raw(b"e|userspace/a");
         drop(held);
         let good = fsck(&path).unwrap();
         assert_eq!((good.live, good.tombstones, good.local), (1, 1, 2));
         assert!(good.is_good());
         assert_eq!(fsck(&path).unwrap(), good, "a check changes nothing");
 
-        let at = record.len() - 1;
-        record[at] ^= 4;
         let mut held = SledStore::open(&path).unwrap();
-        held.put_raw(b"e|userspace/a", &record);
+        let [three, four] = ["c", "d"].map(|name| entry(&format!("userspace/{name}"), None, 3, 1));
+        held.commit(&[Write::Put(&three)]).unwrap();
+        held.commit(&[Write::Put(&four)]).unwrap();
         held.commit(&[Write::Local {
             name: "ceiling",
             value: b"short",
         }])
         .unwrap();
         drop(held);
+        let mut records = SledRecords::open(&path).unwrap();
+        let mut record = records.get(&group_key(1)).unwrap().unwrap();
+        let at = record.len() - 1;
+        record[at] ^= 4;
+        let batch = vec![(group_key(1), Some(record)), (group_key(2), None)];
+        records.write(batch).unwrap();
+        records.sync().unwrap();
+        drop(records);
         let bad = fsck(&path).unwrap();
         assert!(!bad.is_good() && bad.unreadable.is_none());
         assert_eq!(
             (bad.live, bad.tombstones, bad.local, bad.damaged),
-            (0, 1, 2, 2)
+            (0, 1, 2, 3)
         );
-        assert_eq!(bad.named[0].record, "e|userspace/a");
-        assert!(bad.named[0].reason.contains("checksum"), "{bad:?}");
-        assert_eq!(bad.named[1].record, "l|ceiling");
+        assert_eq!(bad.named[0].record, "p|0000000000000001");
+        let reason = &bad.named[0].reason;
+        assert!(reason.contains("checksum"), "{bad:?}");
+        assert!(reason.contains("seems to hold userspace/a, "), "{bad:?}");
+        assert_eq!(bad.named[1].record, "p|0000000000000002");
+        assert!(bad.named[1].reason.contains("missing"), "{bad:?}");
+        assert_eq!(bad.named[2].record, "l|ceiling");
     }
 
     #[test]

@@ -9,16 +9,23 @@
 
 mod collect;
 mod config;
+mod convert;
 mod core;
+#[cfg(test)]
+mod crash;
 mod fsck;
+pub mod group;
 mod hub;
 mod job;
 mod ledger;
 pub mod limits;
 mod node;
+mod packed;
 pub mod record;
 mod server;
+mod sled_records;
 mod sled_store;
+mod store_error;
 mod writer;
 
 pub use crate::core::{Core, CoreOpenError, SharedTable};
@@ -32,4 +39,5 @@ pub use server::{
     Access, Answer, ApiListener, BindError, Control, Follow, FollowEvent, Following, ServerConfig,
     allow_uids, serve,
 };
-pub use sled_store::{SledError, SledStore, aside_name, set_aside};
+pub use sled_store::{SledStore, aside_name, set_aside};
+pub use store_error::SledError;

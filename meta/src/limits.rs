@@ -26,6 +26,9 @@ pub const IMPORT_PART_LEN: usize = 4000;
 /// Parts of a bulk import that wait behind the one being committed; they share a commit.
 pub const IMPORT_PARTS_AHEAD: usize = 4;
 
+/// Parts after which the memory that a bulk import was handed over in is made shorter.
+pub const IMPORT_PARTS_SHRINK: usize = 32;
+
 /// Entries of one watch event.
 pub const EVENT_LEN_MAX: usize = 512;
 /// Changes queued for a watch by default, before it is told that it lagged.
@@ -33,8 +36,34 @@ pub const WATCH_QUEUE_LEN: usize = 8192;
 /// Batches queued for a feed, before it is told that it lagged.
 pub const FEED_QUEUE_LEN: usize = 1024;
 
-/// Page cache of sled in bytes.
-pub const SLED_CACHE_BYTES: u64 = 64 << 20;
+/// Longest record of a commit that needs several, in bytes; an entry of the greatest length fits. In a store that was of
+/// format 1, the longest of all (see [`SEGMENT_BYTES`]).
+pub const GROUP_BYTES: usize = 6400;
+/// Segment of sled's log in a new store, in bytes. A page of more than a fourth of it is put into a file beside the log,
+/// which sled never syncs; a page holds up to [`PAGE_RECORDS`] records. sled's own default is 512 KiB.
+pub const SEGMENT_BYTES: usize = 2 << 20;
+/// Most records in a page of sled: 16, and 3 more while pages are merged.
+pub const PAGE_RECORDS: usize = 20;
+/// What a group costs beside its bytes, for the decision to rewrite: so that many short ones are packed together.
+pub const GROUP_COST_BYTES: u64 = 256;
+/// A store is rewritten when its groups cost as much as twice the entries in it, and this many bytes more. What was
+/// rewritten costs less than that: two groups next to each other of one step hold more than [`GROUP_BYTES`].
+pub const GARBAGE_MIN_BYTES: u64 = 8 << 20;
+/// Bytes of entries that are rewritten in one step, beside a commit or while there is nothing else to do ...
+pub const TIDY_BYTES_MIN: usize = 64 << 10;
+/// ... and at most, if the commit before was long: twice what it wrote, so that rewriting keeps pace.
+pub const TIDY_BYTES_MAX: usize = 1 << 20;
+/// Void groups that are removed in one step.
+pub const TIDY_GROUPS: u64 = 64;
+/// Entries of format 1 that are removed in one step.
+pub const TIDY_ENTRIES: usize = 256;
+/// Bytes of entries that a conversion writes at a time.
+pub const CONVERT_BYTES: usize = 1 << 20;
+
+/// If loading reads more than this, in bytes, sled is closed and opened again, because it lets go of no page in time.
+pub const RELEASE_BYTES: usize = 8 << 20;
+/// Page cache of sled in bytes: nothing is read after opening.
+pub const SLED_CACHE_BYTES: u64 = 1 << 20;
 /// How often sled writes out in the background, in ms; every commit is made durable at once anyway.
 pub const SLED_FLUSH_EVERY_MS: u64 = 250;
 /// How long opening waits for another process to release the store, in ms.
@@ -42,6 +71,8 @@ pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
 
 /// Damaged records that a check names; more are counted.
 pub const DAMAGED_NAMED_MAX: usize = 100;
+/// Keys that a check names of a damaged group.
+pub const KEYS_NAMED_MAX: usize = 8;
 
 /// How long a new connection may take for its greeting, in ms.
 pub const GREETING_TIMEOUT_MS: u64 = 5000;

@@ -4,8 +4,11 @@ use crate::config::{MetaConfig, NODE_ID, OpenError, WallClock, identity};
 use crate::core::{Core, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
 use crate::job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
-use crate::limits::{FEED_QUEUE_LEN, IMPORT_PART_LEN, IMPORT_PARTS_AHEAD, REQUEST_QUEUE_LEN};
-use crate::sled_store::{SledError, SledStore};
+use crate::limits::{
+    FEED_QUEUE_LEN, IMPORT_PART_LEN, IMPORT_PARTS_AHEAD, IMPORT_PARTS_SHRINK, REQUEST_QUEUE_LEN,
+};
+use crate::sled_store::SledStore;
+use crate::store_error::SledError;
 use crate::writer::{Pace, Request, Writer};
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{Collected, Task};
@@ -86,6 +89,19 @@ fn as_forced(mut entries: Vec<Entry>) -> Job {
         entry.forced = true;
     }
     Job::Import { entries }
+}
+
+/// Parts of a bulk import, the first one last: each is given back when it is done, not all at the end.
+fn in_parts(mut entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut parts = Vec::new();
+    while !entries.is_empty() {
+        let rest = (entries.len() - 1) % IMPORT_PART_LEN + 1;
+        parts.push(entries.split_off(entries.len() - rest));
+        if parts.len() % IMPORT_PARTS_SHRINK == 0 {
+            entries.shrink_to_fit();
+        }
+    }
+    parts
 }
 
 fn local_job(name: &str, value: &[u8]) -> Result<Job, WriteError> {
@@ -259,11 +275,11 @@ impl Meta {
     ) -> Result<Vec<MergeResult>, WriteError> {
         let mut results = Vec::with_capacity(entries.len());
         let mut under_way = VecDeque::new();
-        let mut entries = entries.into_iter();
+        let mut parts = in_parts(entries);
         loop {
-            let part: Vec<Entry> = entries.by_ref().take(IMPORT_PART_LEN).collect();
-            let last = part.is_empty();
-            if !last {
+            let part = parts.pop();
+            let last = part.is_none();
+            if let Some(part) = part {
                 under_way.push_back(self.blocking_submit(as_forced(part), Source::Import)?);
             }
             while under_way.len() > if last { 0 } else { IMPORT_PARTS_AHEAD } {

@@ -1,12 +1,23 @@
-//! Keys and records of the store on disk, format 1: `docs/spec/store.md`.
+//! Keys and records of the store on disk: `docs/spec/store.md`.
 
 use mars_meta_model::{DecodeEntryError, Entry, Key, decode_entry};
 
+/// Name of the local record that holds the format.
+pub(crate) const FORMAT_NAME: &str = "format";
 /// Content of the format record.
-pub(crate) const FORMAT: &str = "mars-meta 1";
+pub(crate) const FORMAT: &str = "mars-meta 2";
+/// The same of the format before, which is converted when it is opened.
+pub(crate) const FORMAT_1: &str = "mars-meta 1";
+/// Name of the local record with the number of the first group that counts.
+pub(crate) const FIRST_GROUP: &str = "first-group";
+/// Beginning of the keys of entries in format 1.
+pub(crate) const ENTRIES: &[u8] = b"e|";
+/// Beginning of the keys of local records.
+pub(crate) const LOCALS: &[u8] = b"l|";
 /// Version of a record.
 const RECORD_VERSION: u8 = 1;
-const HEADER_LEN: usize = 5;
+/// Bytes before the body: version and checksum.
+pub(crate) const HEADER_LEN: usize = 5;
 
 /// Why a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +45,23 @@ pub enum RecordError {
     /// Not of this format.
     #[error("it belongs to no known table")]
     Table,
+    /// A local record of a wrong length.
+    #[error("it has {len} bytes, not {wanted}")]
+    Length {
+        /// Bytes found.
+        len: usize,
+        /// Bytes that it should have.
+        wanted: usize,
+    },
+    /// A group that is not there, though one behind it is.
+    #[error("it is missing, and there are later ones")]
+    Missing,
+    /// A change of a group of a kind that later versions know.
+    #[error("a change in it has kind {0}, which this program does not know: upgrade it")]
+    Kind(u8),
+    /// A group forgets what is no key, or ends within it.
+    #[error("a removed key in it cannot be read")]
+    RemovedKey,
 }
 
 /// Why a record, or the entry in it, cannot be used.
@@ -57,22 +85,22 @@ impl BodyError {
     pub(crate) const fn is_later(&self) -> bool {
         matches!(
             self,
-            Self::Record(RecordError::Version(_))
+            Self::Record(RecordError::Version(_) | RecordError::Kind(_))
                 | Self::Entry(DecodeEntryError::Version(_) | DecodeEntryError::Flags(_))
         )
     }
 }
 
-/// Key of an entry's record.
+/// Key of an entry's record in format 1.
 #[must_use]
 pub fn entry_key(key: &Key) -> Vec<u8> {
-    [b"e|", key.as_str().as_bytes()].concat()
+    [ENTRIES, key.as_str().as_bytes()].concat()
 }
 
 /// Key of a local record.
 #[must_use]
 pub fn local_key(name: &str) -> Vec<u8> {
-    [b"l|", name.as_bytes()].concat()
+    [LOCALS, name.as_bytes()].concat()
 }
 
 fn checksum(key: &[u8], body: &[u8]) -> u32 {
@@ -107,7 +135,7 @@ pub fn open_record<'a>(key: &[u8], record: &'a [u8]) -> Result<&'a [u8], RecordE
     Ok(body)
 }
 
-/// The entry in a record.
+/// The entry in a record of format 1.
 ///
 /// # Errors
 /// [`BodyError`].
@@ -136,8 +164,12 @@ mod tests {
     fn golden_bytes() {
         let key = local_key("format");
         assert_eq!(
-            hex(&seal_record(&key, FORMAT.as_bytes())),
+            hex(&seal_record(&key, FORMAT_1.as_bytes())),
             "012b675baf6d6172732d6d6574612031"
+        );
+        assert_eq!(
+            hex(&seal_record(&key, FORMAT.as_bytes())),
+            "01df940bbc6d6172732d6d6574612032"
         );
         let held = entry("uuid", Some("x"), 1, 2);
         let mut body = Vec::new();

@@ -9,6 +9,7 @@ use mars_meta_model::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 /// A request of the queue.
@@ -81,11 +82,22 @@ impl<S: Store> Writer<S> {
     pub(crate) fn run(mut self) {
         let _close = CloseHub(Arc::clone(&self.hub));
         let mut closing = None;
+        // What an earlier life left, or its end.
+        let mut untidy = true;
         while closing.is_none() {
-            let Some(request) = self.queue.blocking_recv() else {
-                break;
+            let request = match self.queue.try_recv() {
+                Ok(request) => request,
+                Err(TryRecvError::Empty) if untidy => {
+                    untidy = self.tidy();
+                    continue;
+                }
+                Err(_) => match self.queue.blocking_recv() {
+                    Some(request) => request,
+                    None => break,
+                },
             };
             closing = self.group(request);
+            untidy = self.tidy();
         }
         self.queue.close();
         if let Err(error) = self.core.settle() {
@@ -97,6 +109,18 @@ impl<S: Store> Writer<S> {
         drop(core.into_store());
         if let Some(reply) = closing {
             let _ = reply.send(());
+        }
+    }
+
+    /// A step of the backend's own work; whether there is more of it.
+    fn tidy(&mut self) -> bool {
+        match self.core.tidy() {
+            Ok(more) => more,
+            Err(WriteError::Store(error)) => {
+                tracing::error!(%error, "metadata writes stop");
+                false
+            }
+            Err(_) => false,
         }
     }
 

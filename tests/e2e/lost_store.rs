@@ -77,11 +77,12 @@ fn roles_and_switches_survive_a_damaged_store() {
     assert_eq!(w.pid("hosta", "mars-datapath").unwrap(), data_plane);
     assert!(device.read(0, 4096).unwrap() == [7; 4096]);
 
-    // A secondary, as a whole. sled drops what is damaged, with all that follows: it opens, and is nearly empty.
+    // A secondary, as a whole. sled refuses what is damaged, or drops it with all that follows, opens and is nearly
+    // empty: which of them depends on what was hit.
     w.must(&["kill", "hostb"]);
     flip(&w.store_of("hostb"));
     w.must(&["start", "hostb"]);
-    w.alarm("hostb", "hostc", "older than it was");
+    w.alarm("hostb", "hostc", "the metadata store");
     w.has("hostb", "primary", "hosta");
     w.has("hostb", "todo-hostb/allow-replay", "0");
     w.has("hosta", "actual-hostb/is-replaying", "0");

@@ -20,6 +20,7 @@ mod migrate;
 mod mirror;
 mod nbd;
 mod oracle;
+mod outside;
 mod partition;
 mod replicas;
 mod resource;

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     until: u64,
+    number: u32,
     /// Keys whose present entries are to be told.
     queue: BTreeSet<Key>,
     /// Observations that changed since they were last told.
@@ -94,9 +95,12 @@ impl Gossip {
             return;
         };
         let served = &mut peer.served.0;
-        served.retain(|scope, _| watch.scopes.contains(scope));
+        served.retain(|scope, held| {
+            let mut wanted = watch.scopes.iter();
+            wanted.any(|(other, number)| other == scope && *number == held.number)
+        });
         let mut refused = Vec::new();
-        for scope in watch.scopes.iter().take(WATCH_SCOPES_MAX) {
+        for (scope, number) in watch.scopes.iter().take(WATCH_SCOPES_MAX) {
             if *scope == Scope::Global || !topology.includes(scope, own) {
                 served.remove(scope);
                 refused.push((scope.clone(), Unserved::NoMember));
@@ -114,6 +118,7 @@ impl Gossip {
                 }
                 let mut new = Served {
                     until: ctx.now.saturating_add(lease),
+                    number: *number,
                     volatile_next: ctx.now,
                     ..Served::default()
                 };
@@ -204,6 +209,7 @@ pub(crate) fn next_news(ctx: &Ctx<'_>, served: &mut ServedAll) -> Option<Body> {
     served.copying &= !complete;
     Some(Body::News(News {
         scope: scope.clone(),
+        number: served.number,
         first: std::mem::replace(&mut served.first, false),
         complete,
         entries,

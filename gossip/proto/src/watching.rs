@@ -61,6 +61,10 @@ pub enum Lost {
 struct Target {
     /// The member that is asked.
     source: Option<String>,
+    /// The number of the watch there.
+    number: u32,
+    /// Which of the shell's wishes it fulfils.
+    wish: u64,
     /// By when it has to tell something.
     deadline: Option<u64>,
     /// Whether it is telling all entries.
@@ -76,6 +80,8 @@ pub(crate) struct Watching {
     /// When the watches at a member are to be renewed.
     renew: BTreeMap<String, u64>,
     news: VecDeque<WatchNews>,
+    /// The number of the last watch.
+    last: u32,
 }
 
 impl Watching {
@@ -108,20 +114,21 @@ impl Watching {
 }
 
 impl Gossip {
-    /// The resources that somebody on this node wants to see, though it is no member of them; at most
-    /// [`WATCH_SCOPES_MAX`], further ones are left out. Replaces those of the last call.
-    pub fn handle_watches(&mut self, ctx: &Ctx<'_>, wanted: &BTreeSet<String>) {
-        let scopes: BTreeSet<Scope> = wanted
+    /// The resources that somebody on this node wants to see, though it is no member of them, each with the number of the
+    /// wish: another one than before asks for all of it again. At most [`WATCH_SCOPES_MAX`], further ones are left out.
+    /// Replaces those of the last call.
+    pub fn handle_watches(&mut self, ctx: &Ctx<'_>, wanted: &BTreeMap<String, u64>) {
+        let scopes: BTreeMap<Scope, u64> = wanted
             .iter()
             .take(WATCH_SCOPES_MAX)
-            .map(|res| Scope::Resource(res.as_str().into()))
+            .map(|(res, wish)| (Scope::Resource(res.as_str().into()), *wish))
             .collect();
         let before = self.watching.sources();
         self.watching
             .targets
-            .retain(|scope, _| scopes.contains(scope));
-        for scope in scopes {
-            self.watching.targets.entry(scope).or_default();
+            .retain(|scope, target| scopes.get(scope) == Some(&target.wish));
+        for (scope, wish) in scopes {
+            self.watching.targets.entry(scope).or_default().wish = wish;
         }
         self.choose_sources(ctx, &before);
         // Who has nothing more to tell hears of it.
@@ -196,6 +203,8 @@ impl Gossip {
                 continue;
             };
             target.source = Some(host.clone());
+            self.watching.last = self.watching.last.wrapping_add(1);
+            target.number = self.watching.last;
             target.deadline = Some(ctx.now.saturating_add(WATCH_PATIENCE_NS));
             ask.insert(host.clone());
         }
@@ -211,11 +220,11 @@ impl Gossip {
     fn ask(&mut self, ctx: &Ctx<'_>, host: &str) {
         let targets = self.watching.targets.iter_mut();
         let mine = targets.filter(|(_, target)| target.source.as_deref() == Some(host));
-        let scopes: Vec<Scope> = mine
+        let scopes: Vec<(Scope, u32)> = mine
             .map(|(scope, target)| {
                 let patience = ctx.now.saturating_add(WATCH_PATIENCE_NS);
                 target.deadline.get_or_insert(patience);
-                scope.clone()
+                (scope.clone(), target.number)
             })
             .collect();
         let Some(peer) = self.peers.get_mut(host) else {
@@ -224,7 +233,7 @@ impl Gossip {
         };
         if peer.features & FEATURE_WATCH == 0 {
             self.watching.renew.remove(host);
-            for scope in scopes {
+            for (scope, _) in scopes {
                 self.lose(ctx, &scope, Lost::Old);
             }
             return;
@@ -304,7 +313,7 @@ impl Gossip {
         let Some(target) = self.watching.targets.get_mut(&news.scope) else {
             return;
         };
-        if target.source.as_deref() != Some(host) {
+        if target.source.as_deref() != Some(host) || target.number != news.number {
             return;
         }
         target.copying = (target.copying || news.first) && !news.complete;

@@ -304,18 +304,9 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             compact::put_lists(&mut out, sets);
             compact::LISTS
         }
-        Body::Watch(watch) => {
-            watching::put_watch(&mut out, watch);
-            WATCH
-        }
-        Body::News(news) => {
-            watching::put_news(&mut out, news);
-            NEWS
-        }
-        Body::Unserved(lines) => {
-            watching::put_unserved(&mut out, lines);
-            UNSERVED
-        }
+        Body::Watch(watch) => watching::put_watch(&mut out, watch),
+        Body::News(news) => watching::put_news(&mut out, news),
+        Body::Unserved(lines) => watching::put_unserved(&mut out, lines),
     };
     (kind, out)
 }

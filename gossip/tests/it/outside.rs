@@ -1,5 +1,5 @@
 //! Whole daemons: what a node outside of a resource sees, and the feature level of the cluster.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::panic, reason = "helpers of tests")]
 
 use crate::node::{Node, eventually};
 use mars_meta_api::{CallError, ErrorCode, NodeInfo, Request, Response, WatchEvent};

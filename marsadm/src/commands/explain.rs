@@ -1,10 +1,11 @@
 //! `explain`: the chain of causes.
 
-use super::status::{snapshot_of, wanted_resources};
+use super::status::{snapshot_following, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explanation, explain, lines};
-use crate::status::{Wanted, judge};
+use crate::snapshot::Snapshot;
+use crate::status::{Wanted, in_one_line, judge, outside_names, with_facts};
 
 /// Walk the causes of the state of a replica, one after the other: each with the key that tells it, its value and age. The
 /// first one that is wrong stands with the next command. --of HOST asks about the replica of another host.
@@ -23,13 +24,28 @@ pub struct Args {
     pub of: Option<String>,
 }
 
+/// The first named resource of which there are summaries only.
+fn summarized_only(snapshot: &Snapshot, argument: &str) -> Option<String> {
+    let outside = outside_names(snapshot);
+    let mut names = argument.split(',').map(str::to_owned);
+    names.find(|name| outside.contains(name))
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// If the state cannot be read, the resource or host does not exist, or something is wrong.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
-        let snapshot = snapshot_of(ctx).await?;
+        let snapshot = snapshot_following(ctx, &args.resource).await?;
+        if let Some(name) = summarized_only(&snapshot, &args.resource) {
+            let told = with_facts(&snapshot, &Wanted::default(), |facts| {
+                in_one_line(facts, &name)
+            });
+            let text = format!("{name}: no member tells more than its summary now: {told}");
+            return Err(Error::new(Kind::Negative, text)
+                .hint(format!("run marsadm explain {name} on one of its members")));
+        }
         let mut names = wanted_resources(&snapshot, &args.resource)?;
         if names.is_empty() {
             // All that this host has part in, as everywhere.

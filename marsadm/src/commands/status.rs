@@ -4,12 +4,13 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::keys::natural;
 use crate::macros::facts::Sets;
-use crate::snapshot::{Origin, Snapshot, read};
-use crate::status::{Severity, Status, Style, Wanted, judge, lines};
+use crate::snapshot::{Origin, Snapshot, read, read_following};
+use crate::status::{Severity, Status, Style, Wanted, judge, lines, outside_names};
 use mars_meta_api::HELD_UP;
 
 /// Show what needs attention, worst first: seconds of data at risk against the target, why, since when, what to do.
-/// Healthy resources are a count. `>=` stands before what may be more, because it was told too long ago; `?` where
+/// Healthy resources are a count. Of resources elsewhere, which this node is no member of, their members' summaries are
+/// shown; one that is named is asked for at a member. `>=` stands before what may be more, because it was told too long ago; `?` where
 /// no bound is known.
 ///
 /// Exit code: 0 if all is well, 1 if not. Works with --snapshot and --tree too.
@@ -18,7 +19,7 @@ use mars_meta_api::HELD_UP;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Resource, a list with commas; left out or all: all of this host
+    /// Resource, a list with commas, also of other hosts; left out or all: all of this host
     #[arg(value_name = "RES", default_value = "all")]
     pub resource: String,
     /// Print nothing at all if all is well
@@ -38,9 +39,9 @@ pub struct Args {
 /// If the state cannot be read, a resource does not exist, or something needs attention.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
-        let snapshot = snapshot_of(ctx).await?;
+        let snapshot = snapshot_following(ctx, &args.resource).await?;
         let wanted = Wanted {
-            resources: wanted_resources(&snapshot, &args.resource)?,
+            resources: named_resources(&snapshot, &args.resource)?,
             target: args.target,
             window: Some(ctx.opts.window.as_secs()),
         };
@@ -62,6 +63,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 }
             }
         }
+        only_summaries(&status, args.resource != "all")?;
         verdict(&status)
     };
     work.await.map_err(|error| error.about("status"))
@@ -80,6 +82,57 @@ pub async fn snapshot_of(ctx: &Ctx) -> Result<Snapshot> {
         );
     }
     read(ctx).await
+}
+
+/// [`snapshot_of`], with the named resources that this node is no member of, as their members tell.
+///
+/// # Errors
+/// As [`snapshot_of`].
+pub async fn snapshot_following(ctx: &Ctx, argument: &str) -> Result<Snapshot> {
+    if argument == "all" || !matches!(ctx.opts.origin, Origin::Live) {
+        return snapshot_of(ctx).await;
+    }
+    if ctx.opts.acting.is_some() {
+        // Refused there.
+        return snapshot_of(ctx).await;
+    }
+    let names: Vec<String> = argument.split(',').map(str::to_owned).collect();
+    read_following(ctx, &names).await
+}
+
+/// [`wanted_resources`], also those that this node knows from summaries only.
+///
+/// # Errors
+/// As [`wanted_resources`].
+pub fn named_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<String>> {
+    let outside = outside_names(snapshot);
+    let names = argument.split(',');
+    let (other, known): (Vec<&str>, Vec<&str>) =
+        names.partition(|name| outside.iter().any(|other| other == name));
+    if other.is_empty() {
+        return wanted_resources(snapshot, argument);
+    }
+    let mut list = if known.is_empty() {
+        Vec::new()
+    } else {
+        wanted_resources(snapshot, &known.join(","))?
+    };
+    list.extend(other.into_iter().map(str::to_owned));
+    list.dedup();
+    Ok(list)
+}
+
+/// Nobody can say that all is well who has summaries only.
+fn only_summaries(status: &Status, named: bool) -> Result<()> {
+    let Some(first) = status.elsewhere.first().filter(|_| named) else {
+        return Ok(());
+    };
+    let text = format!("{}: no member tells more than its summary now", first.name);
+    let error = Error::new(Kind::Negative, text);
+    Err(match first.replicas.first() {
+        Some(replica) => error.hint(format!("marsadm status {} on {}", first.name, replica.host)),
+        None => error,
+    })
 }
 
 fn is_well(status: &Status) -> bool {

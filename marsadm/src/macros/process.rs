@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::output::Format;
 use crate::regular::open_regular;
-use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read};
+use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following};
 use crate::ui::Ui;
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -134,7 +134,13 @@ impl Reading {
 /// # Errors
 /// If the state cannot be read. That the command fails is no error but told in the answer.
 pub async fn answer_from(ctx: &Ctx, argv: &[String]) -> Result<Answer> {
-    let mut snapshot = read(ctx).await?;
+    let names: Vec<String> = argv
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .skip(1)
+        .flat_map(|word| word.split(',').map(str::to_owned))
+        .collect();
+    let mut snapshot = read_following(ctx, &names).await?;
     let words: Vec<&String> = argv.iter().filter(|word| !word.starts_with('-')).collect();
     if words.first().is_some_and(|word| *word == "cat")
         && !matches!(ctx.opts.origin, Origin::Snapshot(_))

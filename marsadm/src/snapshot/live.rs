@@ -3,12 +3,14 @@
 use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
+use crate::limits::FOLLOW_WAIT_MAX;
 use mars_lamport::Timestamp;
-use mars_meta_api::{NodeInfo, PeerInfo, PeerState, Request, Response};
-use mars_meta_model::{Key, NodeState, Table, View as _, members, resources, roster};
+use mars_meta_api::{CallError, NodeInfo, PeerInfo, PeerState, Request, Response, WatchEvent};
+use mars_meta_model::{Entry, Key, NodeState, Table, View as _, members, resources, roster};
 use serde_json::Map;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
+use tokio::time::{Instant, timeout};
 
 /// Both clocks of the node.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +35,43 @@ impl Clocks {
 /// # Errors
 /// If the daemon does not answer.
 pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
+    take_following(ctx, &[]).await
+}
+
+/// [`take`], with all of the named resources that this node is no member of, as one of their members tells. If none does in
+/// time, a note says so, and the snapshot has the summaries only. Names that are no resources are left out.
+///
+/// # Errors
+/// As [`take`].
+pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
     let node = ctx.node().await?;
     let peers = ctx.peers().await?;
-    let table = ctx.table(&[""]).await?;
+    let mut table = ctx.table(&[""]).await?;
+    let mut followed = Vec::new();
+    for res in names {
+        let hosts = members(&table, res);
+        if hosts.is_empty() || hosts.contains_key(&node.host) {
+            continue;
+        }
+        match follow(ctx, res).await {
+            Ok(entries) => {
+                // What is here of it is the past, from when this node was a member.
+                let prefix = format!("resource-{res}/");
+                let here = table
+                    .scan("")
+                    .filter(|e| !e.key.as_str().starts_with(&prefix));
+                let here: Vec<Entry> = here.cloned().collect();
+                table = Table::new();
+                for entry in here.into_iter().chain(entries) {
+                    table.merge(entry);
+                }
+                followed.push(res.clone());
+            }
+            Err(reason) => ctx
+                .ui
+                .note(&format!("{res}: {reason}; only summaries are shown of it")),
+        }
+    }
     let clocks = match ctx.call(Request::Clock).await? {
         Response::Clock { wall, lamport } => Clocks {
             wall: Timestamp::from_nanos(wall),
@@ -43,7 +79,37 @@ pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
         },
         other => return Err(unexpected(&other)),
     };
-    Ok(build(node, &peers, &table, clocks))
+    let mut snapshot = build(node, &peers, &table, clocks);
+    if !followed.is_empty() {
+        let extra = &mut snapshot.header.extra;
+        extra.insert("followed".to_owned(), followed.into());
+    }
+    Ok(snapshot)
+}
+
+/// All that a member tells of a resource now.
+async fn follow(ctx: &Ctx, res: &str) -> std::result::Result<Vec<Entry>, String> {
+    let client = ctx.client().await.map_err(|error| error.to_string())?;
+    let left = ctx.deadline.saturating_duration_since(Instant::now());
+    let wait = (left / 2).min(FOLLOW_WAIT_MAX);
+    let all = async {
+        let mut news = client.follow(res).await?;
+        let mut entries = Vec::new();
+        loop {
+            match news.next().await? {
+                WatchEvent::Entries(more) => entries.extend(more),
+                WatchEvent::Lagged => entries.clear(),
+                WatchEvent::Synced => return Ok::<_, CallError>(entries),
+            }
+        }
+    };
+    match timeout(wait, all).await {
+        Ok(told) => told.map_err(|error| error.to_string()),
+        Err(_) => Err(format!(
+            "none of its members told of it within {} s",
+            wait.as_secs()
+        )),
+    }
 }
 
 fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> Snapshot {
@@ -110,6 +176,14 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
         );
     }
     out.insert("links".to_owned(), links.into());
+    if node.feature_level > 0 {
+        let level = serde_json::json!({
+            "cluster": node.feature_level,
+            "own": node.feature_level_own,
+            "held_back_by": node.held_back_by,
+        });
+        out.insert("feature_level".to_owned(), level);
+    }
     out
 }
 

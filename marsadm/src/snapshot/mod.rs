@@ -7,9 +7,9 @@ mod parse;
 mod tree;
 mod write;
 
-pub use live::take;
+pub use live::{take, take_following};
 pub use model::{Body, Device, Disk, FORMAT, Header, Item, Snapshot};
-pub use origin::{Origin, read, read_offline};
+pub use origin::{Origin, read, read_following, read_offline};
 pub use parse::{ParseError, parse};
 pub(crate) use tree::scan_error;
 pub use tree::{TreeHeader, at_newest, read_tree, tree_host};

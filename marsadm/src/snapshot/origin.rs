@@ -1,6 +1,6 @@
 //! Where the state that reading commands show comes from.
 
-use super::{Item, Snapshot, TreeHeader, at_newest, read_tree, take, tree_host};
+use super::{Item, Snapshot, TreeHeader, at_newest, read_tree, take_following, tree_host};
 use crate::context::Ctx;
 use crate::error::{Error, Result};
 use crate::limits::BEAT_STALE_SECS;
@@ -36,8 +36,16 @@ const LAMPORT_FILE: &str = "/proc/sys/mars/lamport_clock";
 /// # Errors
 /// That of the origin: the daemon does not answer, or the file or tree cannot be read.
 pub async fn read(ctx: &Ctx) -> Result<Snapshot> {
+    read_following(ctx, &[]).await
+}
+
+/// [`read`], with all of the named resources that the running node is no member of: [`take_following`].
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
     match &ctx.opts.origin {
-        Origin::Live => take(ctx).await,
+        Origin::Live => take_following(ctx, names).await,
         origin => read_offline(origin),
     }
 }

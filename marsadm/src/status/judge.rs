@@ -2,7 +2,7 @@
 
 use super::problems::problems;
 use super::replica::{Look, age_of, positive};
-use super::{Node, REMOVED, Resource, Seconds, Severity, Status, Summary};
+use super::{Elsewhere, Node, REMOVED, Resource, Seconds, Severity, Status, Summary, elsewhere};
 use crate::limits::{LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
@@ -52,12 +52,27 @@ pub fn judge(snapshot: &Snapshot, wanted: &Wanted) -> Status {
     with_facts(snapshot, wanted, |facts| status(facts, wanted))
 }
 
+/// The resources of others of which there are summaries only.
+#[must_use]
+pub fn outside_names(snapshot: &Snapshot) -> Vec<String> {
+    with_facts(snapshot, &Wanted::default(), |facts| {
+        let mut names = elsewhere::names(facts);
+        names.retain(|name| !elsewhere::is_told(facts, name));
+        names
+    })
+}
+
 fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     let header = &facts.snap.header;
     let names = if wanted.resources.is_empty() {
         facts.all_here()
     } else {
-        wanted.resources.clone()
+        // Of others there are summaries only.
+        let named = wanted.resources.iter();
+        named
+            .filter(|name| elsewhere::is_told(facts, name))
+            .cloned()
+            .collect()
     };
     let mut resources: Vec<Resource> = names
         .iter()
@@ -83,8 +98,20 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
             .unwrap_or(Severity::Ok),
         summary: summary(&resources),
         nodes,
+        elsewhere: outside(facts, wanted, &resources),
+        feature_level: elsewhere::feature_level(facts),
         resources,
     }
+}
+
+/// The resources of others that are asked for, without those that a member has told all about.
+fn outside(facts: &Facts<'_>, wanted: &Wanted, told: &[Resource]) -> Vec<Elsewhere> {
+    let mut list = elsewhere::elsewhere(facts, fresh_secs(facts));
+    list.retain(|res| {
+        let named = wanted.resources.is_empty() || wanted.resources.contains(&res.name);
+        named && !told.iter().any(|told| told.name == res.name)
+    });
+    list
 }
 
 fn summary(resources: &[Resource]) -> Summary {
@@ -198,6 +225,8 @@ fn resource(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> Resource {
         primary: facts.primary(name),
         role: if hosts.contains(me) {
             look.role(me)
+        } else if elsewhere::is_outside(facts, name) {
+            "outside"
         } else {
             "guest"
         },

@@ -1,13 +1,15 @@
 //! What `status`, `explain`, `check` and `top` say: one pure function from a snapshot to a [`Status`].
 
 mod codes;
+mod elsewhere;
 mod judge;
 mod problems;
 mod replica;
 mod text;
 
 pub use codes::{CODES, Code};
-pub use judge::{Wanted, judge};
+pub(crate) use elsewhere::in_one_line;
+pub use judge::{Wanted, judge, outside_names};
 pub(crate) use judge::{fresh_secs, with_facts};
 pub(crate) use replica::Look;
 pub use text::{Style, ago, lines, problem_lines, replica_line, risk};
@@ -89,8 +91,53 @@ pub struct Status {
     pub summary: Summary,
     /// The nodes by name.
     pub nodes: Vec<Node>,
-    /// The resources of this node, worst first.
+    /// The resources of this node, worst first; also others that were named.
     pub resources: Vec<Resource>,
+    /// Resources of other nodes, as their members summarize them.
+    pub elsewhere: Vec<Elsewhere>,
+    /// What all nodes of the cluster understand; nothing if the daemon does not say.
+    pub feature_level: Option<FeatureLevel>,
+}
+
+/// What all nodes of the cluster understand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FeatureLevel {
+    /// The least level of all nodes.
+    pub cluster: u64,
+    /// That of this node.
+    pub own: u64,
+    /// The nodes that keep the cluster at its level, while others have a greater one.
+    pub held_back_by: Vec<String>,
+}
+
+/// A resource that this node is no member of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// Name.
+    pub name: String,
+    /// Whether no summary tells of something that stands still or is broken.
+    pub well: bool,
+    /// Its storage members.
+    pub replicas: Vec<Summarized>,
+}
+
+/// A replica as its host summarizes it. Nothing stands for what is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summarized {
+    /// Where it is.
+    pub host: String,
+    /// Whether the host's data plane runs.
+    pub data_plane: Option<bool>,
+    /// As [`Resource::role`].
+    pub role: Option<&'static str>,
+    /// `detached`, `failed`, `inconsistent`, `consistent`, `other`.
+    pub disk: Option<&'static str>,
+    /// `logging`, `emergency`, `following`, `behind`, `syncing`, `paused`, `stopped`, `split-brain`, `other`.
+    pub replay: Option<&'static str>,
+    /// Seconds since this was told. A summary is written when it changes, and at most once a minute.
+    pub since: Option<u64>,
+    /// Seconds since the last sign of life of the host.
+    pub age: Seconds,
 }
 
 /// Counts of resources.
@@ -172,7 +219,7 @@ pub struct Resource {
     pub severity: Severity,
     /// Designated primary.
     pub primary: Option<String>,
-    /// What this node is: `primary`, `becoming-primary`, `remains-primary`, `secondary`, `guest`.
+    /// What this node is: `primary`, `becoming-primary`, `remains-primary`, `secondary`, `guest`, or `outside`.
     pub role: &'static str,
     /// Replicas, the primary's among them, that are complete up to the target.
     pub good: usize,

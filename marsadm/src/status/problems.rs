@@ -180,7 +180,7 @@ impl Found<'_, '_, '_> {
             self.down(host, designated);
             return;
         }
-        if !here && self.is_down(host) {
+        if self.look.has_ended(host) {
             self.down(host, designated);
             return;
         }
@@ -193,13 +193,6 @@ impl Found<'_, '_, '_> {
         if self.list.len() == before && replica.role != "primary" {
             self.secondary(replica, designated);
         }
-    }
-
-    /// A host whose data plane, or the metadata daemon beside it, told that it ended. A host that is only silent may well
-    /// run: a connection is taken for good for a while after the last sign of life.
-    fn is_down(&self, host: &str) -> bool {
-        let key = format!("actual-{host}/datapath");
-        self.look.facts.get(&key).as_deref() == Some("0")
     }
 
     fn connection(&self, host: &str, field: &str) -> Option<serde_json::Value> {

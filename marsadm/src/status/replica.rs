@@ -26,6 +26,13 @@ impl Look<'_, '_> {
         !self.age(host).at_least
     }
 
+    /// Whether the data plane of another host, or the metadata daemon beside it, told that it ended. A host that is only
+    /// silent may well run: a connection is taken for good for a while after the last sign of life.
+    pub(crate) fn has_ended(&self, host: &str) -> bool {
+        let key = format!("actual-{host}/datapath");
+        !self.facts.is_real(host) && self.facts.get(&key).as_deref() == Some("0")
+    }
+
     /// A flag that `host` reports.
     pub(crate) fn is(&self, host: &str, name: &str) -> bool {
         self.facts
@@ -114,7 +121,8 @@ impl Look<'_, '_> {
         let others = [Some(host.to_owned()), primary];
         for other in others.into_iter().flatten() {
             let age = self.age(&other);
-            if age.at_least {
+            // Where the primary's data plane has ended, nothing is written.
+            if age.at_least || (other == host && self.has_ended(host)) {
                 risk = Seconds {
                     seconds: risk.seconds.zip(age.seconds).map(|(a, b)| a.max(b)),
                     at_least: true,
@@ -222,7 +230,7 @@ impl Look<'_, '_> {
         let rest = |series| facts.rest(res, host, series);
         let bad = |name| self.number(host, name).is_some_and(|code| code < 0);
         let role = self.role(host);
-        if me && !facts.is_module_loaded() {
+        if (me && !facts.is_module_loaded()) || self.has_ended(host) {
             return "DataPlaneDown";
         }
         if !self.is_fresh(host) {

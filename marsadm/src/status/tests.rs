@@ -79,6 +79,49 @@ fn who_lacks_what_goes_past_the_log_is_not_up_to_date() {
 }
 
 #[test]
+fn a_host_whose_data_plane_ended_is_told_from_one_that_is_silent() {
+    let mut snapshot = native();
+    let now = snapshot.header.wall.secs();
+    let template = snapshot.items.values().next().unwrap().clone();
+    let mut put = |key: &str, value: &str| {
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = Timestamp::from_parts(now, 0);
+        snapshot.items.insert(key.to_owned(), item);
+    };
+    // As the daemon has it for some time after a cut: nothing heard, but no end of the connection either.
+    put("actual-hosta/time", &format!("{}.0", now - 20));
+    put("actual-hosta/datapath", "1699990000.0");
+    let links = serde_json::json!({ "hosta": { "up": true, "error": null } });
+    snapshot.header.extra.insert("links".to_owned(), links);
+    let found = |snapshot: &Snapshot| {
+        let status = judge(snapshot, &Wanted::default());
+        let res = &status.resources[0];
+        let codes: Vec<_> = res.problems.iter().map(|p| p.code.as_str()).collect();
+        let hosta = res.replicas.iter().find(|r| r.host == "hosta").unwrap();
+        (codes.join(" "), hosta.state, hosta.good)
+    };
+    let (codes, state, good) = found(&snapshot);
+    assert!(codes.contains("NO_CONTACT"), "{codes}");
+    assert!(!codes.contains("DATA_PLANE_DOWN"), "{codes}");
+    assert_eq!((state, good), ("Silent", false));
+    let mut ended = snapshot.items["actual-hosta/datapath"].clone();
+    ended.body = Body::Key(b"0".to_vec());
+    let mut time = snapshot.items["actual-hosta/time"].clone();
+    time.body = Body::Key(format!("{now}.0").into_bytes());
+    snapshot
+        .items
+        .insert("actual-hosta/datapath".to_owned(), ended);
+    snapshot.items.insert("actual-hosta/time".to_owned(), time);
+    let (codes, state, good) = found(&snapshot);
+    assert!(codes.contains("DATA_PLANE_DOWN"), "{codes}");
+    assert_eq!((state, good), ("DataPlaneDown", false));
+    let told =
+        crate::explain::explain(&snapshot, &Wanted::default(), "mydata", Some("hosta")).unwrap();
+    assert!(!told.steps[0].ok, "{:?}", told.steps[0]);
+}
+
+#[test]
 fn what_went_past_the_log_stays_at_risk_after_the_emergency() {
     let mut snapshot = native();
     let now = snapshot.header.wall.secs();

@@ -1,5 +1,6 @@
 //! The text form of a status. ASCII only; colour only adds.
 
+use super::elsewhere::{level_line, lines as elsewhere_lines};
 use super::{Node, Problem, Replica, Resource, Seconds, Severity, Status};
 use crate::shown::shown;
 use crate::size::human;
@@ -105,7 +106,9 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
             out.push(shown(&format!("    next  {}", node.acknowledgement())).into_owned());
         }
     }
+    out.extend(status.feature_level.as_ref().and_then(level_line));
     out.push(verdict(status, style));
+    out.extend(elsewhere_lines(&status.elsewhere, style.all));
     let listed: Vec<&Resource> = status
         .resources
         .iter()

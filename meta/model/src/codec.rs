@@ -3,6 +3,7 @@
 use crate::limits::{ENTRY_EXT_LEN_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
 use crate::{Cell, Entry, Key, NodeId, ParseKeyError, ParseValueError, Value};
 use mars_lamport::Timestamp;
+use std::ops::Range;
 
 const VERSION: u8 = 1;
 const FLAG_TOMBSTONE: u8 = 1;
@@ -71,6 +72,31 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
 pub fn encoded_len(entry: &Entry) -> usize {
     let value = entry.value().map_or(0, |v| v.as_bytes().len());
     HEADER_LEN + entry.key.as_str().len() + value + entry.ext.len().min(ENTRY_EXT_LEN_MAX)
+}
+
+/// Where the key of the entry at the front of `bytes` lies, and the entry's length, without a look at its key's and its value's rules: for who looks
+/// for the last one of many.
+///
+/// # Errors
+/// [`DecodeEntryError`], as [`decode_entry`], if the entry is of a later version or does not end.
+pub fn peek_entry(bytes: &[u8]) -> Result<(Range<usize>, usize), DecodeEntryError> {
+    let mut reader = Reader { bytes, at: 0 };
+    let [version, flags] = reader.array()?;
+    if version != VERSION {
+        return Err(DecodeEntryError::Version(version));
+    }
+    if flags & !FLAGS_KNOWN != 0 {
+        return Err(DecodeEntryError::Flags(flags));
+    }
+    // Epoch, stamp, origin, boot.
+    reader.take(2 + 8 + 16 + 8)?;
+    let key_len = usize::from(u16::from_le_bytes(reader.array()?));
+    let value_len = usize::from(u16::from_le_bytes(reader.array()?));
+    let ext_len = usize::from(u16::from_le_bytes(reader.array()?));
+    let key = reader.at..reader.at + key_len;
+    reader.take(key_len)?;
+    reader.take(value_len + ext_len)?;
+    Ok((key, reader.at))
 }
 
 /// Reads one entry from the front of `bytes`; returns it and the number of bytes it took.
@@ -224,9 +250,12 @@ mod tests {
             prop_assert_eq!(bytes.len(), encoded_len(&entry));
             for cut in 0..bytes.len() {
                 prop_assert!(decode_entry(&bytes[..cut]).is_err());
+                prop_assert!(peek_entry(&bytes[..cut]).is_err());
             }
             let len = bytes.len();
             bytes.push(0xaa);
+            let (key, peeked) = peek_entry(&bytes).unwrap();
+            prop_assert_eq!((&bytes[key], peeked), (entry.key.as_str().as_bytes(), len));
             prop_assert_eq!(decode_entry(&bytes), Ok((entry, len)));
         }
 

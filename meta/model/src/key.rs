@@ -53,6 +53,9 @@ impl Key {
                 .strip_prefix("mars/")
                 .ok_or_else(|| ParseKeyError::Outside(shown()))?,
         };
+        if is_plain(path) {
+            return Ok(Self(path.into()));
+        }
         if path.is_empty() {
             return Err(ParseKeyError::Empty);
         }
@@ -91,6 +94,23 @@ impl Key {
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
+}
+
+/// Whether a path follows all rules, in one pass. Parts that begin with a dot are left to a closer look.
+fn is_plain(path: &str) -> bool {
+    let (mut depth, mut part) = (1, 0);
+    for byte in path.bytes() {
+        match byte {
+            b'/' if part > 0 => (depth, part) = (depth + 1, 0),
+            b'.' if part == 0 => return false,
+            0 | b'/' => return false,
+            _ => part += 1,
+        }
+        if part > KEY_PART_LEN_MAX {
+            return false;
+        }
+    }
+    part > 0 && depth <= KEY_DEPTH_MAX && path.len() <= KEY_LEN_MAX
 }
 
 impl fmt::Display for Key {

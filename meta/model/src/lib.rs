@@ -25,7 +25,7 @@ mod table;
 pub mod testing;
 mod value;
 
-pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len};
+pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len, peek_entry};
 pub use directory::{
     Membership, member_key, members, resource_key, resources, resources_of, scope_includes,
 };
@@ -44,7 +44,7 @@ pub use roster::{
     removed_hash, removed_key, removed_mark, roster, roster_key,
 };
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
-pub use store::{Store, View, Write};
+pub use store::{Durable, Store, View, Write};
 pub use summary::{
     BEHIND_SECS, DiskClass, ParseSummaryError, ReplayClass, ReplicaRole, ReplicaSummary, summaries,
     summarize, summary_key,

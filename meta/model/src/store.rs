@@ -38,6 +38,15 @@ pub enum Write<'a> {
     },
 }
 
+/// What the holder of the table shows a backend: all entries that are to be found in it, in their present state.
+pub trait Durable {
+    /// Length of all of them, encoded, in bytes.
+    fn bytes(&self) -> u64;
+
+    /// Those whose key lies behind `after` (`None`: all), in key order.
+    fn behind<'a>(&'a self, after: Option<&Key>) -> Box<dyn Iterator<Item = &'a Entry> + 'a>;
+}
+
 /// A durable backend: journal and checkpoint behind the [`crate::Table`] that all reads come from.
 ///
 /// Every implementation passes [`crate::testing::store_conformance`].
@@ -63,4 +72,16 @@ pub trait Store: Send {
     /// # Errors
     /// If the backend cannot be read.
     fn local(&mut self, name: &str) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// One step of what the backend has to do beside its commits, for example to rewrite what is live so that what is
+    /// superseded can be dropped. Bounded in time; changes nothing of what [`Store::load`] gives, and need not be
+    /// durable. Returns whether there is more to do. The owner calls it behind each commit, and while it has nothing
+    /// else to do.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]: the backend must not be used further.
+    fn tidy(&mut self, durable: &dyn Durable) -> Result<bool, Self::Error> {
+        let _ = durable;
+        Ok(false)
+    }
 }

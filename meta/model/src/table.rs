@@ -46,6 +46,39 @@ impl Table {
         Self::default()
     }
 
+    /// A table of entries in the order of their keys, each of which occurs once. Anything else is put in one by one.
+    ///
+    /// # Panics
+    /// With more than 2^32 keys.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "2^32 entries need some hundred gigabytes of memory"
+    )]
+    pub fn from_sorted(entries: Vec<Entry>) -> Self {
+        let mut table = Self::new();
+        if !entries.is_sorted_by(|a, b| a.key < b.key) {
+            for entry in entries {
+                table.put(entry);
+            }
+            return table;
+        }
+        let hashes = |slot: &u32| {
+            let held = entries.get(index(*slot));
+            held.map_or(0, |entry| hash_of(entry.key.as_str()))
+        };
+        table.places.reserve(entries.len(), hashes);
+        for (slot, entry) in (0..).zip(&entries) {
+            let hash = hash_of(entry.key.as_str());
+            table.places.insert_unique(hash, slot, hashes);
+        }
+        u32::try_from(entries.len()).expect("fewer than 2^32 keys");
+        let keys = entries.iter().map(|entry| entry.key.clone());
+        table.order = keys.zip(0..).collect();
+        table.slots = entries.into_iter().map(Some).collect();
+        table
+    }
+
     fn slot_of(&self, key: &str) -> Option<u32> {
         let same = |slot: &u32| {
             let held = self.slots.get(index(*slot)).and_then(Option::as_ref);
@@ -181,6 +214,32 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn what_is_built_at_once_is_as_what_is_put_in_turn(
+            entries in proptest::collection::vec(arb_entry(), 0..20), sorted in any::<bool>()
+        ) {
+            let mut entries = entries;
+            if sorted {
+                entries.sort_by(|a, b| a.key.cmp(&b.key));
+                entries.dedup_by(|a, b| a.key == b.key);
+            }
+            let mut turn = Table::new();
+            for entry in &entries {
+                turn.put(entry.clone());
+            }
+            let mut once = Table::from_sorted(entries.clone());
+            prop_assert!(once.iter().eq(turn.iter()));
+            for entry in &entries {
+                prop_assert_eq!(once.entry(&entry.key), turn.entry(&entry.key));
+            }
+            for entry in &entries {
+                prop_assert_eq!(once.remove(&entry.key), turn.remove(&entry.key));
+                once.put(entry.clone());
+                turn.put(entry.clone());
+            }
+            prop_assert!(once.iter().eq(turn.iter()));
+        }
+
         #[test]
         fn any_order_of_arrival_gives_the_same_table(
             entries in proptest::collection::vec(arb_entry(), 0..40), seed in any::<u64>()

@@ -1,5 +1,7 @@
 //! Entries, records of the store, and files of `meta export`.
 
+use mars_meta::group::{GroupChange, Packer, group_key, open_group};
+use mars_meta::limits::GROUP_BYTES;
 use mars_meta::record::{
     BodyError, RecordError, entry_key, local_key, open_entry, open_record, seal_record,
 };
@@ -19,12 +21,15 @@ pub fn store_entry(data: &[u8]) -> bool {
     true
 }
 
-/// A record of the store. The first byte says what the rest is: a whole record (even), or its body (odd), which is sealed
-/// first so that the entry behind the checksum is reached.
+/// A record of the store. The first byte, modulo 4, says what the rest is: a whole record (0, 2), the body of an entry's
+/// record of format 1 (1), or that of a group (3), which are sealed first so that what is behind the checksum is reached.
 pub fn store_record(data: &[u8]) -> bool {
     let Some((how, rest)) = data.split_first() else {
         return false;
     };
+    if how % 4 == 3 {
+        return group(rest);
+    }
     if how % 2 == 0 {
         let key = local_key("format");
         let Ok(body) = open_record(&key, rest) else {
@@ -58,6 +63,44 @@ pub fn store_record(data: &[u8]) -> bool {
             "an entry in the place of another"
         );
     }
+    true
+}
+
+fn group(body: &[u8]) -> bool {
+    let key = group_key(7);
+    let record = seal_record(&key, body);
+    assert!(open_group(&group_key(8), &record, &mut |_| {}).is_err());
+    let mut changes = Vec::new();
+    if open_group(&key, &record, &mut |change| changes.push(change)).is_err() {
+        return false;
+    }
+    let mut packer = Packer::new(7, usize::MAX);
+    for change in &changes {
+        match change {
+            GroupChange::Put(entry) => packer.put(entry),
+            GroupChange::Remove(key) => packer.remove(key),
+        }
+    }
+    let again = packer.finish();
+    if changes.is_empty() {
+        assert!(again.is_empty() && body.is_empty());
+    } else {
+        assert_eq!(again, [(key, record)], "a group has one encoding");
+    }
+    // Cut into several, it holds the same.
+    let (mut packer, mut found) = (Packer::new(7, GROUP_BYTES), Vec::new());
+    for change in &changes {
+        match change {
+            GroupChange::Put(entry) => packer.put(entry),
+            GroupChange::Remove(key) => packer.remove(key),
+        }
+    }
+    for (key, record) in packer.finish() {
+        assert!(record.len() <= GROUP_BYTES);
+        let opened = open_group(&key, &record, &mut |change| found.push(change));
+        assert!(opened.is_ok());
+    }
+    assert!(found == changes);
     true
 }
 

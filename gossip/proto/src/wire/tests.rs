@@ -21,6 +21,7 @@ fn resource() -> Scope {
     Scope::Resource("r".into())
 }
 
+#[expect(clippy::too_many_lines, reason = "one example of each message")]
 fn samples() -> Vec<Body> {
     vec![
         Body::Hello(Hello {
@@ -109,10 +110,11 @@ fn samples() -> Vec<Body> {
         Body::Clock(0x1122_3344_5566_7788),
         Body::Watch(WatchRequest {
             lease_s: 30,
-            scopes: vec![resource()],
+            scopes: vec![(resource(), 4)],
         }),
         Body::News(News {
             scope: resource(),
+            number: 4,
             first: true,
             complete: true,
             entries: vec![entry("resource-r/size", Some("1"), 2, 3)],

@@ -19,8 +19,9 @@ const NEWS_COMPLETE: u8 = 2;
 pub struct WatchRequest {
     /// For how many seconds, unless asked again.
     pub lease_s: u16,
-    /// The resources; none: nothing any more.
-    pub scopes: Vec<Scope>,
+    /// The resources, each with the number of the watch; none: nothing any more. Another number than before asks for a new
+    /// copy.
+    pub scopes: Vec<(Scope, u32)>,
 }
 
 /// Entries of a watched resource.
@@ -28,6 +29,8 @@ pub struct WatchRequest {
 pub struct News {
     /// The resource.
     pub scope: Scope,
+    /// The number of the watch.
+    pub number: u32,
     /// Whether a copy of all entries begins here.
     pub first: bool,
     /// Whether the copy ends here.
@@ -53,32 +56,43 @@ pub enum Unserved {
 
 const REASONS: [Unserved; 3] = [Unserved::NoMember, Unserved::Busy, Unserved::TooLarge];
 
-pub(super) fn put_watch(out: &mut Vec<u8>, watch: &WatchRequest) {
+/// Appends the body of a message; returns its type, as all of this file.
+pub(super) fn put_watch(out: &mut Vec<u8>, watch: &WatchRequest) -> u8 {
     out.extend_from_slice(&watch.lease_s.to_le_bytes());
-    put_list(out, &watch.scopes, put_scope);
+    put_list(out, &watch.scopes, |out, (scope, number)| {
+        put_scope(out, scope);
+        out.extend_from_slice(&number.to_le_bytes());
+    });
+    WATCH
 }
 
 pub(super) fn get_watch(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
     Ok(Body::Watch(WatchRequest {
         lease_s: reader.u16()?,
-        scopes: get_list(reader, WATCH_SCOPES_MAX, "watched resources", get_scope)?,
+        scopes: get_list(reader, WATCH_SCOPES_MAX, "watched resources", |r| {
+            Ok((get_scope(r)?, r.u32()?))
+        })?,
     }))
 }
 
-pub(super) fn put_news(out: &mut Vec<u8>, news: &News) {
+pub(super) fn put_news(out: &mut Vec<u8>, news: &News) -> u8 {
     put_scope(out, &news.scope);
+    out.extend_from_slice(&news.number.to_le_bytes());
     let first = if news.first { NEWS_FIRST } else { 0 };
     let complete = if news.complete { NEWS_COMPLETE } else { 0 };
     out.push(first | complete);
     put_entries(out, &news.entries);
+    NEWS
 }
 
 pub(super) fn get_news(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
     let scope = get_scope(reader)?;
+    let number = reader.u32()?;
     let flags = reader.u8()?;
     let (entries, skipped) = get_entries(reader)?;
     Ok(Body::News(News {
         scope,
+        number,
         first: flags & NEWS_FIRST != 0,
         complete: flags & NEWS_COMPLETE != 0,
         entries,
@@ -86,12 +100,13 @@ pub(super) fn get_news(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
     }))
 }
 
-pub(super) fn put_unserved(out: &mut Vec<u8>, lines: &[(Scope, Unserved)]) {
+pub(super) fn put_unserved(out: &mut Vec<u8>, lines: &[(Scope, Unserved)]) -> u8 {
     put_list(out, lines, |out, (scope, reason)| {
         put_scope(out, scope);
         let place = (0u8..).zip(REASONS).find(|(_, other)| other == reason);
         out.push(place.map_or(u8::MAX, |(number, _)| number));
     });
+    UNSERVED
 }
 
 pub(super) fn get_unserved(reader: &mut Reader<'_>) -> Result<Body, DecodeError> {

@@ -18,7 +18,12 @@ fn three() -> Net {
 }
 
 fn watch(net: &mut Net, host: &str, names: &[&str]) {
-    let wanted: BTreeSet<String> = names.iter().map(|res| (*res).to_owned()).collect();
+    wish(net, host, names, 1);
+}
+
+fn wish(net: &mut Net, host: &str, names: &[&str], number: u64) {
+    let names = names.iter().map(|res| ((*res).to_owned(), number));
+    let wanted: BTreeMap<String, u64> = names.collect();
     let now = net.now;
     let node = net.nodes.get_mut(host).unwrap();
     node.with(now, |core, ctx| core.handle_watches(ctx, &wanted));
@@ -245,6 +250,20 @@ fn a_member_serves_a_bounded_number() {
     net.pass(20 * SEC);
     let last = hosts[hosts.len() - 1];
     assert_eq!(told(&mut net, last).0.len(), 1);
+}
+
+/// Who ends a watch and begins another one before anybody has noticed is told all again.
+#[test]
+fn another_wish_gets_another_copy() {
+    let mut net = three();
+    for number in 1..4 {
+        wish(&mut net, "c", &["r"], number);
+        let (held, _) = told(&mut net, "c");
+        assert_eq!(held["resource-r/size"].as_deref(), Some("100"));
+    }
+    wish(&mut net, "c", &["r"], 3);
+    assert!(told(&mut net, "c").0.is_empty(), "the same wish");
+    assert_eq!(watchers(&net), 1);
 }
 
 /// What is due must not stay due when nothing can be done about it: the shell would go round and round.

@@ -171,13 +171,14 @@ fn bodies() -> Vec<(&'static str, Body)> {
             "25-watch",
             Body::Watch(WatchRequest {
                 lease_s: 30,
-                scopes: vec![res()],
+                scopes: vec![(res(), 4)],
             }),
         ),
         (
             "26-news",
             Body::News(News {
                 scope: res(),
+                number: 4,
                 first: true,
                 complete: false,
                 entries: entries(),

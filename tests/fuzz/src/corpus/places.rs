@@ -10,6 +10,7 @@ use mars_datapath_core::superblock::{Flags, Superblock, SyncState, encode_slot};
 use mars_datapath_core::version::{LogEnd, LogName, SyncPos};
 use mars_datapath_core::{LogPos, Name};
 use mars_lamport::Timestamp;
+use mars_meta::group::Packer;
 use mars_meta::record::{local_key, seal_record};
 use mars_meta_model::testing::entry;
 use mars_meta_model::{Entry, encode_entry};
@@ -54,11 +55,23 @@ pub(super) fn records() -> Named {
     named(vec![
         (
             "format",
-            at(0, &seal_record(&local_key("format"), b"mars-meta 1")),
+            at(0, &seal_record(&local_key("format"), b"mars-meta 2")),
         ),
         ("live", at(1, &bytes_of(&live()))),
         ("tombstone", at(1, &bytes_of(&gone()))),
+        ("group", at(3, &group())),
     ])
+}
+
+fn group() -> Vec<u8> {
+    let mut packer = Packer::new(7, usize::MAX);
+    packer.put(&live());
+    packer.remove(&live().key);
+    packer.put(&gone());
+    let mut groups = packer.finish();
+    let (_, record) = groups.pop().unwrap_or_default();
+    // Without its header: it is sealed again.
+    record.get(5..).unwrap_or_default().to_vec()
 }
 
 pub(super) fn export() -> Named {
