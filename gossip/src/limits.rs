@@ -57,6 +57,11 @@ pub const SIGN_RETRY: Duration = Duration::from_millis(50);
 /// How long the driver may take for a turn before it counts as hanging. An idle one turns every [`IDLE_MAX`].
 pub const SIGN_TURN_MAX: Duration = Duration::from_secs(30);
 
+/// Marks of removal that a joiner is given along, the latest first: about 200 bytes each of a payload of 1 MiB.
+pub(crate) const REMOVED_IN_PAYLOAD_MAX: usize = 1000;
+/// How long neighbours refuse a node, or the roster speaks against it, before it counts as out of the cluster.
+pub(crate) const EXCLUDED_AFTER: Duration = Duration::from_secs(5);
+
 // Else an idle daemon would be taken for a hanging one.
 const _: () = assert!(2 * IDLE_MAX.as_secs() < SIGN_TURN_MAX.as_secs());
 
@@ -78,9 +83,3 @@ mod tests {
         assert!(all <= 32 << 20, "{all}");
     }
 }
-
-/// Marks of removal that a joiner is given along, the latest first: about 200 bytes each of a payload of 1 MiB.
-pub(crate) const REMOVED_IN_PAYLOAD_MAX: usize = 1000;
-
-/// How long neighbours refuse a node, or the roster speaks against it, before it counts as out of the cluster.
-pub(crate) const EXCLUDED_AFTER: Duration = Duration::from_secs(5);

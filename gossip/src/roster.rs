@@ -119,7 +119,7 @@ pub(crate) async fn publish_self(
         wanted.extend(set(&limit, "0"));
     }
     wanted.extend(ended_data_plane(daemon));
-    wanted.extend(daemon.meta.with_table(|table| unmarked(table)));
+    wanted.extend(daemon.meta.with_table(unmarked));
     if wanted.is_empty() {
         return Ok(());
     }
