@@ -35,7 +35,7 @@ async fn first(signal: Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether this process was started with a signal ignored.
