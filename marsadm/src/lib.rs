@@ -14,6 +14,7 @@ pub mod error_code;
 pub mod events;
 pub mod explain;
 pub mod gone;
+pub mod hooks;
 pub mod keys;
 pub mod legacy_options;
 pub mod limits;

@@ -3,10 +3,12 @@
 use crate::cli::{Cli, Command, definition, legacy_args, verb_of};
 use crate::commands as c;
 use crate::context::{Ctx, Options};
-use crate::contract::exit_code;
+use crate::contract::{exit_code, is_original};
 use crate::error::{Error, Kind, Result};
 use crate::gone;
+use crate::hooks::{unheeded, warning};
 use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
+use crate::macros::template_dirs;
 use crate::output::Format;
 use crate::parse_error;
 use crate::ui::Ui;
@@ -87,6 +89,9 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         .with_format(cli.global.output);
     cli.global.legacy.report(&ui);
     let dry_run = cli.global.dry_run;
+    if !dry_run && is_original(&verb) {
+        warn_of_hooks(&ui, &verb);
+    }
     if watchdog && cli.command.is_bounded(cli.global.timeout) {
         watch_over(&ui, &verb, cli.global.timeout, dry_run);
     }
@@ -99,6 +104,19 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         .map_or(0, |error| exit_code(&verb, ui.format(), error));
     ui.finish(&result, dry_run, code);
     code
+}
+
+/// Says which hooks of the original lie there and are not run.
+fn warn_of_hooks(ui: &Ui, verb: &str) {
+    let dirs = template_dirs(
+        std::env::var_os("MARS_PATH").as_deref(),
+        std::env::var_os("HOME").as_deref(),
+        rustix::process::geteuid().is_root(),
+    );
+    let found = unheeded(verb, &dirs, std::path::Path::exists);
+    if let Some(text) = warning(verb, &found) {
+        ui.note(&text);
+    }
 }
 
 /// Prints a text for people.

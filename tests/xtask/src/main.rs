@@ -1,9 +1,10 @@
 //! Developer commands: `cargo xtask verify` (reads only), `cargo xtask fix` (writes), `cargo xtask demo` (shows all at work),
-//! `cargo xtask man` (writes the manual pages), `cargo xtask sim` and `bench-gossip` (many nodes in virtual time).
+//! `cargo xtask man` (writes the manual pages), `cargo xtask install` (puts all into its places), `cargo xtask sim` and `bench-gossip` (many nodes in virtual time).
 
 #![forbid(unsafe_code)]
 
 mod imports;
+mod install;
 mod licences;
 mod tidy;
 
@@ -27,12 +28,13 @@ fn main() -> ExitCode {
         Some("fix") => fix(),
         Some("demo") => demo(&args[1..]),
         Some("man") => man(&args[1..]),
+        Some("install") => install::install(&args[1..]),
         Some("gcmodel") => gcmodel(&args[1..]),
         Some("fuzz") => fuzz(&args[1..]),
         Some("sim") => simulate("sim", &args[1..]),
         Some("bench-gossip") => simulate("bench", &args[1..]),
         _ => vec![
-            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | man DIR \
+            "usage: cargo xtask verify | fix | demo [OPTIONS OF marsadm sandbox demo] | man DIR | install [--debug] DESTDIR \
              | sim [--nodes N] [--seed S] [--count C] | bench-gossip WHAT [OPTIONS] \
              | gcmodel [--seeds FROM COUNT] | fuzz --target NAME|all [--seconds S] [--seed N]"
                 .to_owned(),
@@ -195,6 +197,13 @@ fn simulate(program: &str, args: &[String]) -> Findings {
     )
 }
 
+/// Where cargo builds.
+fn target_directory() -> Result<PathBuf, String> {
+    let metadata = metadata(&["--no-deps"])?;
+    let target = metadata["target_directory"].as_str().map(PathBuf::from);
+    target.ok_or_else(|| "cargo metadata names no target directory".to_owned())
+}
+
 fn demo(args: &[String]) -> Findings {
     let findings = run(
         "cargo build",
@@ -203,12 +212,9 @@ fn demo(args: &[String]) -> Findings {
     if !findings.is_empty() {
         return findings;
     }
-    let target = match metadata(&["--no-deps"]) {
-        Ok(metadata) => metadata["target_directory"].as_str().map(PathBuf::from),
+    let target = match target_directory() {
+        Ok(target) => target,
         Err(error) => return vec![error],
-    };
-    let Some(target) = target else {
-        return vec!["cargo metadata names no target directory".to_owned()];
     };
     let program = target.join("debug/marsadm");
     let mut command = Command::new(&program);
