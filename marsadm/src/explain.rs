@@ -6,7 +6,7 @@ use crate::macros::facts::{Facts, Part, Series};
 use crate::shown::shown;
 use crate::size::human;
 use crate::snapshot::Snapshot;
-use crate::status::{Look, Seconds, Wanted, ago, fresh_secs, risk, with_facts};
+use crate::status::{Look, Seconds, Wanted, ago, clock_trouble, fresh_secs, risk, with_facts};
 use serde::Serialize;
 
 /// The causes of the state of one replica; its JSON form is `docs/schemas/Explanation.json`.
@@ -150,6 +150,7 @@ impl Walk<'_, '_, '_> {
     }
 
     fn all(&mut self) {
+        self.clock();
         self.life();
         self.disk();
         self.history();
@@ -163,6 +164,21 @@ impl Walk<'_, '_, '_> {
         self.fetch();
         self.replay();
         self.result();
+    }
+
+    /// Asked only where it is the cause.
+    fn clock(&mut self) {
+        let facts = self.facts();
+        let own = clock_trouble(facts, &facts.opts.host);
+        if let Some(found) = clock_trouble(facts, self.host).or(own) {
+            self.add(
+                "do the clocks agree?",
+                false,
+                found.reason,
+                Vec::new(),
+                found.next,
+            );
+        }
     }
 
     fn life(&mut self) {

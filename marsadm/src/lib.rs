@@ -24,6 +24,7 @@ pub mod regular;
 pub mod run;
 pub mod sandbox;
 pub mod shown;
+pub mod signals;
 pub mod size;
 pub mod snapshot;
 pub mod status;

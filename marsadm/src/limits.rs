@@ -62,7 +62,7 @@ pub const SMALL_FILE_MAX: u64 = 1 << 20;
 /// Most nodes of a sandbox.
 pub const SANDBOX_NODES_MAX: usize = 26;
 /// How long a primary may be silent, and without a connection, for a replica to be thrown away for a sync from it; `status`
-/// says after as long that there is no contact.
+/// says after as long that there is no contact. Also how long it may take to answer before its role is taken as planned.
 pub const PRIMARY_SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// Longest path of a Unix socket that the sandbox uses, in bytes (the system's limit is 107).
@@ -112,6 +112,9 @@ pub const RISK_TARGET_SECS: u64 = 10;
 pub const STALE_NATIVE_SECS: u64 = 15;
 /// The same in a tree of the original, whose hosts hear of each other every few seconds, or every 30 s when idle.
 pub const STALE_TREE_SECS: u64 = 60;
+/// By how much the sign of life of a node that is heard of by way of others may be older than what came over the way: its
+/// neighbours miss it after 30 s, and tell all within a few seconds.
+pub const HEARD_BY_OTHERS_SECS: u64 = 40;
 /// Below so many hundredths and so many bytes of free room for logs, it is low.
 pub const LOG_SPACE_LOW_PERCENT: u64 = 10;
 /// See [`LOG_SPACE_LOW_PERCENT`]: 10 GiB.

@@ -13,6 +13,17 @@ use mars_meta_model::{
 };
 use std::cmp::Ordering;
 
+/// Who brings entries from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bringer {
+    /// Another node.
+    Peer,
+    /// An administrator, from a tree of the original or by name: what lies below the floor is written anew.
+    Tree,
+    /// An administrator, from a backup of the store: what lies below the floor may have been deleted, and stays away.
+    Backup,
+}
+
 /// What a piece of collection looks at.
 struct Scene<'a> {
     wall_ns: u64,
@@ -61,7 +72,7 @@ impl<S: Store> Core<S> {
         &mut self,
         wall_ns: u64,
         entries: Vec<Entry>,
-        admin: bool,
+        by: Bringer,
         staged: &mut Staged,
     ) -> Merged {
         let shared = self.shared_table();
@@ -80,9 +91,9 @@ impl<S: Store> Core<S> {
         });
         let mut applied = Vec::new();
         for (index, mut entry) in order {
-            let result = self.stage_merge_one(wall_ns, &mut entry, admin, &table, staged);
+            let result = self.stage_merge_one(wall_ns, &mut entry, by, &table, staged);
             if matches!(result, MergeResult::Applied | MergeResult::AppliedAnew) {
-                self.end_claim(wall_ns, &table, &entry, admin, staged);
+                self.end_claim(wall_ns, &table, &entry, by, staged);
                 let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
                 let held = stays.then(|| entry.clone());
                 staged.entries.insert(entry.key.clone(), held);
@@ -101,7 +112,7 @@ impl<S: Store> Core<S> {
         &mut self,
         wall_ns: u64,
         entry: &mut Entry,
-        admin: bool,
+        by: Bringer,
         table: &Table,
         staged: &mut Staged,
     ) -> MergeResult {
@@ -130,7 +141,9 @@ impl<S: Store> Core<S> {
         }
         let held = staged.held(table, &entry.key);
         let outcome = door(entry, held, staged.floor(table, &scope_of(&entry.key)));
-        if admin && let Some(outcome) = imported(entry, held, outcome) {
+        if by == Bringer::Tree
+            && let Some(outcome) = imported(entry, held, outcome)
+        {
             if outcome == MergeResult::AppliedAnew {
                 // An administrator brings it today: that is a new write.
                 let stamp = self.clock.tick(wall_ns);
@@ -153,13 +166,13 @@ impl<S: Store> Core<S> {
         wall_ns: u64,
         table: &Table,
         entry: &Entry,
-        admin: bool,
+        by: Bringer,
         staged: &mut Staged,
     ) {
         let scope = scope_of(&entry.key);
         let mut mark = staged.mark(table, &scope);
         if mark.accepted_ends(self.node, entry.stamp) && !is_volatile(entry) {
-            if admin {
+            if by != Bringer::Peer {
                 mark.disclaim(self.node);
             } else {
                 mark.accepted(&self.own(wall_ns), entry.stamp);

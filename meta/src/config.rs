@@ -15,14 +15,32 @@ pub(crate) const NODE_ID: &str = "node-id";
 /// The system clock in ns since the epoch, as a function.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// By how many seconds a daemon of a debug build takes the system clock to be ahead, for tests of wrong clocks.
+#[cfg(debug_assertions)]
+const SKEW_VARIABLE: &str = "MARS_TEST_CLOCK_SKEW_SECS";
+
+#[cfg(debug_assertions)]
+fn skew_ns() -> i64 {
+    let secs = std::env::var(SKEW_VARIABLE).ok();
+    let secs: Option<i64> = secs.and_then(|secs| secs.parse().ok());
+    secs.unwrap_or(0).saturating_mul(1_000_000_000)
+}
+
+#[cfg(not(debug_assertions))]
+const fn skew_ns() -> i64 {
+    0
+}
+
 /// The system clock of this machine.
 #[must_use]
 pub fn system_clock() -> WallClock {
-    Arc::new(|| {
+    let skew = skew_ns();
+    Arc::new(move || {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        let ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        ns.saturating_add_signed(skew)
     })
 }
 

@@ -1,5 +1,6 @@
 //! The single owner of a store: clock, merge, commit, table. Synchronous, without threads of its own.
 
+use crate::collect::Bringer;
 use crate::job::{Change, Committed, Done, EpochRefusal, Job, Merged, WriteError};
 use crate::ledger::{self, Grave, Places};
 use crate::limits::{
@@ -249,10 +250,13 @@ impl<S: Store> Core<S> {
                 Done::Applied(self.stage_apply(wall_ns, changes, forced, staged))
             }
             Job::Merge { entries } => {
-                Done::Merged(self.stage_merge(wall_ns, entries, false, staged))
+                Done::Merged(self.stage_merge(wall_ns, entries, Bringer::Peer, staged))
             }
             Job::Import { entries } => {
-                Done::Merged(self.stage_merge(wall_ns, entries, true, staged))
+                Done::Merged(self.stage_merge(wall_ns, entries, Bringer::Tree, staged))
+            }
+            Job::Restore { entries } => {
+                Done::Merged(self.stage_merge(wall_ns, entries, Bringer::Backup, staged))
             }
             Job::Collect(task) => Done::Collected(self.stage_collect(wall_ns, task, staged)),
             Job::Forget { keys } => {

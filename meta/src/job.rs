@@ -29,6 +29,11 @@ pub enum Job {
         /// The entries.
         entries: Vec<Entry>,
     },
+    /// Merge entries of a backup that an administrator brings. What lies below the floor and is not there stays away.
+    Restore {
+        /// The entries.
+        entries: Vec<Entry>,
+    },
     /// Collection of tombstones.
     Collect(Task),
     /// Forget keys altogether, each only if the held entry has exactly this stamp.
@@ -68,7 +73,9 @@ impl Job {
     pub fn len(&self) -> usize {
         match self {
             Self::Apply { changes, .. } => changes.len(),
-            Self::Merge { entries } | Self::Import { entries } => entries.len(),
+            Self::Merge { entries } | Self::Import { entries } | Self::Restore { entries } => {
+                entries.len()
+            }
             Self::Collect(_) => 1,
             Self::Forget { keys } => keys.len(),
             Self::Observe { .. }
@@ -146,7 +153,7 @@ pub struct Merged {
 pub enum Done {
     /// To `Apply`.
     Applied(Committed),
-    /// To `Merge` and `Import`.
+    /// To `Merge`, `Import` and `Restore`.
     Merged(Merged),
     /// To `Collect`.
     Collected(Collected),

@@ -97,7 +97,7 @@ fn in_parts(mut entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     while !entries.is_empty() {
         let rest = (entries.len() - 1) % IMPORT_PART_LEN + 1;
         parts.push(entries.split_off(entries.len() - rest));
-        if parts.len() % IMPORT_PARTS_SHRINK == 0 {
+        if parts.len().is_multiple_of(IMPORT_PARTS_SHRINK) {
             entries.shrink_to_fit();
         }
     }

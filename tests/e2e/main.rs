@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod clients;
+mod clocks;
 mod crash;
 mod housekeeping;
 mod join;

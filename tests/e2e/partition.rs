@@ -1,8 +1,11 @@
 //! Both sides of a network that is cut, and hosts that leave.
 
 use crate::nbd::Client;
-use crate::replicas::wait;
-use crate::world::{Said, World};
+use crate::replicas::{RES, wait};
+use crate::world::{LIMIT, Said, World, marsadm};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 
 /// Bytes per write.
 const LEN: usize = 4096;
@@ -64,6 +67,134 @@ fn a_secondary_that_is_cut_off_takes_over_by_force_only_and_the_old_primary_lear
         |said| said.out.contains("invalidate"),
     );
     assert_eq!(new.read(8192, LEN).unwrap(), vec![4; LEN]);
+}
+
+/// A command on a node that goes on until it is signalled; returns when it has said `text` on stderr.
+fn begun(w: &World, node: &str, line: &str, text: &str) -> Child {
+    let mut child = marsadm()
+        .args(["sandbox", "exec", "--dir"])
+        .arg(w.dir())
+        .args([node, "--"])
+        .args(line.split(' '))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (lines, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            // Nobody listens any more once the text was said.
+            let _ = lines.send(line);
+        }
+    });
+    let mut all = Vec::new();
+    while !all.last().is_some_and(|line: &String| line.contains(text)) {
+        let line = said.recv_timeout(LIMIT);
+        all.push(line.unwrap_or_else(|error| panic!("{error} before '{text}': {all:?}")));
+    }
+    child
+}
+
+fn signal(name: &str, pid: &str) {
+    let sent = Command::new("kill").args([name, pid]).status().unwrap();
+    assert!(sent.success(), "kill {name} {pid}");
+}
+
+fn question(w: &World, node: &str) -> String {
+    let key = format!("get-link resource-{RES}/userspace/flush-request");
+    w.exec(node, &key).out.trim().to_owned()
+}
+
+#[test]
+fn a_handover_from_a_primary_that_cannot_hear_of_it_is_refused_and_leaves_nothing_behind() {
+    let w = World::replicated(2, "16M");
+    // Nobody has the device open.
+    w.has("hostb", "actual-hosta/is-primary", "1");
+    w.has("hostb", "actual-hosta/open-count", "0");
+    w.must(&["cut", "hostb"]);
+
+    // The connection still seems to be there.
+    let said = w.exec("hostb", "primary mydata --timeout 5");
+    refused(&said, "hosta is primary of mydata as far as hostb knows");
+    assert!(
+        said.err.contains("next: ") && said.err.contains("primary --force"),
+        "{said:?}"
+    );
+    w.has("hostb", "primary", "hosta");
+    // One that is killed while it asks.
+    let before = question(&w, "hostb");
+    let mut killed = begun(
+        &w,
+        "hostb",
+        "primary mydata --timeout 60 -v",
+        "flush-request",
+    );
+    wait("it has asked", || question(&w, "hostb") != before);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    w.has("hostb", "primary", "hosta");
+    // The connection is known to be gone.
+    w.until("hostb", "primary mydata --timeout 5", |said| {
+        assert_eq!(said.code, Some(2), "{said:?}");
+        said.err.contains("there is no connection") && said.err.contains("last heard of")
+    });
+    w.has("hostb", "primary", "hosta");
+
+    // All that the commands have left behind arrives, and the primary stays what it is.
+    let asked = question(&w, "hostb");
+    w.must(&["heal", "hostb"]);
+    w.until(
+        "hosta",
+        &format!("get-link resource-{RES}/actual-hosta/flush-done"),
+        |said| said.out.starts_with(&asked),
+    );
+    w.has("hosta", "primary", "hosta");
+    w.has("hosta", "actual-hosta/is-primary", "1");
+    let mut device = w.open("hosta");
+    write(&mut device, 0, 9);
+    drop(device);
+    // Now that it hears of it, it gives the role away.
+    w.has("hostb", "actual-hosta/open-count", "0");
+    w.ok("hostb", "primary mydata --timeout 60");
+    assert_eq!(w.open("hostb").read(0, LEN).unwrap(), vec![9; LEN]);
+}
+
+#[test]
+fn a_handover_whose_command_dies_ends_with_one_primary() {
+    let w = World::replicated(2, "16M");
+    for (salt, sent, primary) in [
+        // While the old primary still closes its log, and when it has done so.
+        (1, "-TERM", "hosta"),
+        (2, "-TERM", "hosta"),
+        (3, "-HUP", "hosta"),
+        (4, "-KILL", "hostb"),
+    ] {
+        // The successor's data plane stands still, so that the handover cannot end.
+        let pid = w.pid("hostb", "mars-datapath").unwrap();
+        signal("-STOP", &pid);
+        let mut device = w.open("hosta");
+        write(&mut device, 0, salt);
+        drop(device);
+        w.has("hostb", "actual-hosta/open-count", "0");
+        let line = "primary mydata --timeout 90 -v";
+        let mut command = begun(&w, "hostb", line, "resource-mydata/primary -> hostb");
+        if salt > 1 {
+            w.has("hosta", "actual-hosta/is-primary", "0");
+        }
+        signal(sent, &command.id().to_string());
+        let ended = command.wait().unwrap();
+        assert!(!ended.success(), "{sent}: {ended}");
+        signal("-CONT", &pid);
+        w.has("hosta", "primary", primary);
+        w.has("hosta", &format!("actual-{primary}/is-primary"), "1");
+        assert_eq!(
+            w.open(primary).read(0, LEN).unwrap(),
+            vec![salt; LEN],
+            "{sent}"
+        );
+        w.has("hostb", "actual-hosta/open-count", "0");
+    }
 }
 
 #[test]

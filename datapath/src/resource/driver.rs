@@ -284,6 +284,11 @@ impl Driver {
 
     fn move_to(&mut self, target: &Target, intent: &Intent) {
         match (target, &mut self.mode) {
+            // What was begun is ended: a log that is being closed takes no more, and its device is hidden. Who is
+            // designated again meanwhile takes the role anew.
+            (Target::Keep | Target::Primary, Mode::Primary(primary)) if primary.is_leaving() => {
+                self.demote();
+            }
             (Target::Keep, _)
             | (Target::Primary, Mode::Primary(_))
             | (Target::Detached, Mode::Detached) => {}

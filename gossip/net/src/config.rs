@@ -43,9 +43,9 @@ impl Windows {
     /// For metadata: one stream of small messages, and datagrams of some ten bytes. A node has some ten to thirty such
     /// connections, whatever the size of the cluster.
     pub const METADATA: Self = Self {
-        stream_receive: 512 << 10,
-        receive: 640 << 10,
-        send: 640 << 10,
+        stream_receive: 256 << 10,
+        receive: 312 << 10,
+        send: 312 << 10,
         uni_streams: 4,
         bidi_streams: 4,
         datagram_receive: 4 << 10,

@@ -240,13 +240,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             3
         }
         Body::Ranges(ranges) => {
-            put_list(&mut out, ranges, |out, range| {
-                put_scope(out, &range.scope);
-                out.extend_from_slice(&range.lo.to_le_bytes());
-                out.extend_from_slice(&range.hi.to_le_bytes());
-                out.extend_from_slice(&range.count.to_le_bytes());
-                out.extend_from_slice(&range.print.to_le_bytes());
-            });
+            put_list(&mut out, ranges, put_range);
             4
         }
         Body::Items(sets) => {
@@ -254,12 +248,7 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             5
         }
         Body::Want(wants) => {
-            put_list(&mut out, wants, |out, want| {
-                put_scope(out, &want.scope);
-                put_list(out, &want.hashes, |out, hash| {
-                    out.extend_from_slice(&hash.to_le_bytes());
-                });
-            });
+            put_list(&mut out, wants, put_want);
             6
         }
         Body::Entries(entries, _) => {
@@ -309,6 +298,21 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
         Body::Unserved(lines) => watching::put_unserved(&mut out, lines),
     };
     (kind, out)
+}
+
+fn put_range(out: &mut Vec<u8>, range: &RangeSum) {
+    put_scope(out, &range.scope);
+    out.extend_from_slice(&range.lo.to_le_bytes());
+    out.extend_from_slice(&range.hi.to_le_bytes());
+    out.extend_from_slice(&range.count.to_le_bytes());
+    out.extend_from_slice(&range.print.to_le_bytes());
+}
+
+fn put_want(out: &mut Vec<u8>, want: &Want) {
+    put_scope(out, &want.scope);
+    put_list(out, &want.hashes, |out, hash| {
+        out.extend_from_slice(&hash.to_le_bytes());
+    });
 }
 
 /// Decodes the body of a frame; `None` for a type that this program does not know, which is to be skipped.

@@ -4,16 +4,15 @@ use super::status::{snapshot_of, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::shown::shown;
-use crate::status::{Resource, Severity, Status, Wanted, judge, risk};
+use crate::status::{Node, Resource, Severity, Status, Wanted, judge, risk};
 use crate::ui::Ui;
 
 /// Print one line for monitoring: the state, what is worst, and performance data. Exit codes are those of Nagios: 0 ok,
 /// 1 warning, 2 critical, 3 unknown.
 ///
 /// Seconds at risk beyond --warning-seconds are a warning, beyond --critical-seconds critical; so is what status calls
-/// WARNING or CRITICAL, and a node whose metadata store was set aside, until that is acknowledged; that the cluster has
-/// removed this node is critical. What could not be
-/// asked is unknown.
+/// WARNING or CRITICAL, a node whose metadata store was set aside, until that is acknowledged, and a system clock that is
+/// far off; that the cluster has removed this node is critical. What could not be asked is unknown.
 ///
 /// Example: marsadm check --warning-seconds 30 --critical-seconds 300
 #[derive(Debug, clap::Args)]
@@ -96,21 +95,25 @@ fn grade(res: &Resource, args: &Args) -> u8 {
     told.max(risk)
 }
 
+/// What monitoring calls something that is wrong.
+fn weight(severity: Severity) -> u8 {
+    match severity {
+        Severity::Critical => 2,
+        _ => 1,
+    }
+}
+
 /// Exit code and line.
 fn report(status: &Status, args: &Args) -> (u8, String) {
     let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
+    let clocks = status.nodes.iter().filter_map(|node| node.clock.as_ref());
+    let clock = clocks.max_by_key(|clock| clock.severity);
     let code = status
         .resources
         .iter()
         .map(|res| grade(res, args))
-        .chain(
-            alarmed
-                .and_then(|node| node.alarm_severity())
-                .map(|bad| match bad {
-                    Severity::Critical => 2,
-                    _ => 1,
-                }),
-        )
+        .chain(alarmed.and_then(Node::alarm_severity).map(weight))
+        .chain(clock.map(|clock| weight(clock.severity)))
         .max()
         .unwrap_or(0);
     let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");
@@ -148,6 +151,11 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
             .iter()
             .filter(|res| grade(res, args) > 0)
             .count();
+        if let Some(clock) = clock.filter(|_| bad == 0) {
+            let host = clock.host.as_deref().unwrap_or_default();
+            let text = format!("node {host} {}: {}", clock.code.as_str(), clock.reason);
+            return (code, line(word, &text, status, args));
+        }
         match alarmed.and_then(|node| Some((&node.host, node.alarm.as_ref()?))) {
             Some((host, alarm)) if bad == 0 => format!("node {host}: {alarm}"),
             Some((host, _)) => {
@@ -159,6 +167,12 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
             None => format!("{bad} of {} resources{worst}", summary.resources),
         }
     };
+    (code, line(word, &text, status, args))
+}
+
+/// The text with its performance data.
+fn line(word: &str, text: &str, status: &Status, args: &Args) -> String {
+    let summary = status.summary;
     let limits = format!("{};{};0", args.warning_seconds, args.critical_seconds);
     let mut perf = vec![
         format!("resources={};;;0", summary.resources),
@@ -179,5 +193,36 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
     // The bar divides the text from the data.
     let text = text.replace('|', "/");
     let line = format!("MARS {word} - {text} | {}", perf.join(" "));
-    (code, shown(&line).into_owned())
+    shown(&line).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::parse;
+
+    #[test]
+    fn a_wrong_clock_is_no_good_state_even_without_resources() {
+        let line = |state: &str| {
+            let header = format!(
+                r#"{{"format":"mars-snapshot/1","host":"a","wall":"5.000000000","daemon":true,"program":"marsd 1","clock":{{"state":"{state}","neighbours_ahead_ns":-120000000000}}}}"#
+            );
+            let status = judge(&parse(&header).unwrap(), &Wanted::default());
+            let args = Args {
+                resource: "all".to_owned(),
+                warning_seconds: 30,
+                critical_seconds: 300,
+            };
+            report(&status, &args)
+        };
+        assert_eq!(line("good").0, 0);
+        assert_eq!(line("warn").0, 1);
+        let (code, text) = line("insane");
+        assert_eq!(code, 2);
+        assert!(
+            text.starts_with("MARS CRITICAL - node a CLOCK_INSANE: "),
+            "{text}"
+        );
+        assert!(text.contains("120 s ahead"), "{text}");
+    }
 }

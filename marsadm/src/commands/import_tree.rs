@@ -178,7 +178,7 @@ pub(super) fn outcomes_of(response: Response) -> Result<Vec<Outcome>> {
                 ImportOutcome::Taken => Outcome::Taken,
                 ImportOutcome::TakenAnew => Outcome::TakenAnew,
                 ImportOutcome::Known => Outcome::Known,
-                ImportOutcome::Older => Outcome::Older,
+                ImportOutcome::Older | ImportOutcome::Collected => Outcome::Older,
                 ImportOutcome::TooFarAhead => Outcome::Refused,
             })
             .collect()),

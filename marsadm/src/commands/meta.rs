@@ -1,14 +1,13 @@
 //! `meta`: backup, restore and check of this node's metadata store.
 
-use super::import_tree::{batches, outcomes_of};
-use crate::context::Ctx;
+use super::import_tree::batches;
+use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
 use crate::store_export::{StoreExport, decode_export, encode_export};
 use mars_gossip::{FsckError, replace_private};
-use mars_meta_api::{EntryBytes, Request};
+use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
-use mars_migrations::Outcome;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -42,9 +41,13 @@ pub struct ExportArgs {
 }
 
 /// Merge what a file of marsadm meta export holds into the store of this node, with the stamps that it has. What is newer
-/// here, deletions too, stays: an old file does no harm. Only of what is as old as deletions that the cluster has forgotten
-/// it cannot be told whether it was deleted: it comes back with a new stamp, and is counted. Observed state and epochs of the clock are left out: they are
-/// told anew. May be repeated. With --dry-run: only check the file.
+/// here, deletions too, stays. The cluster forgets old deletions after some weeks: of what is not here and as old as those
+/// it cannot be told whether it was deleted since the export. It is left out, and each such key is named. Where all stores
+/// were lost, the deletions are too: then all is taken. Observed state and epochs of the clock are left out: they are told
+/// anew. May be repeated. With --dry-run: only check the file.
+///
+/// With --bring-back: take also what may have been deleted, with a new stamp: it is a wish of today then, in the whole
+/// cluster, old memberships and primaries too.
 ///
 /// Example: marsadm meta import /var/backups/mars-meta.exp
 #[derive(Debug, clap::Args)]
@@ -52,6 +55,9 @@ pub struct ExportArgs {
 pub struct ImportArgs {
     /// The file
     pub file: PathBuf,
+    /// Take also keys that may have been deleted since the export
+    #[arg(long)]
+    pub bring_back: bool,
 }
 
 /// Read every record of a store that no daemon uses (stop marsd first), and name those that are damaged. Nothing is
@@ -66,6 +72,75 @@ pub struct FsckArgs {
     pub dir: PathBuf,
 }
 
+/// What became of the entries of an import.
+#[derive(Debug, Default)]
+struct Counts {
+    taken: u64,
+    anew: u64,
+    known: u64,
+    older: u64,
+    refused: u64,
+    /// The keys that may have been deleted since the export.
+    collected: Vec<String>,
+}
+
+impl Counts {
+    fn add(&mut self, batch: &[Entry], outcomes: &[ImportOutcome]) {
+        for (outcome, entry) in outcomes.iter().zip(batch) {
+            match outcome {
+                ImportOutcome::Taken => self.taken += 1,
+                ImportOutcome::TakenAnew => self.anew += 1,
+                ImportOutcome::Known => self.known += 1,
+                ImportOutcome::Older => self.older += 1,
+                ImportOutcome::TooFarAhead => self.refused += 1,
+                ImportOutcome::Collected => self.collected.push(entry.key.as_str().to_owned()),
+            }
+        }
+    }
+
+    fn report(&self, ctx: &Ctx, total: usize, left_out: usize, path: &Path) -> Result<()> {
+        let Self {
+            taken,
+            anew,
+            known,
+            older,
+            refused,
+            collected,
+        } = self;
+        ctx.ui.document(
+            "StoreImport",
+            &json!({
+                "entries": total, "taken": taken, "taken_anew": anew, "known": known, "older": older, "refused": refused,
+                "maybe_deleted": collected, "left_out": left_out,
+            }),
+        )?;
+        ctx.ui.line(&format!(
+            "{total} keys: {taken} taken, {anew} taken with a new stamp, {known} known, {older} older than here, {refused} \
+             refused, {} maybe deleted, {left_out} left out",
+            collected.len()
+        ));
+        for key in collected {
+            ctx.ui.line(&format!("maybe deleted: {key}"));
+        }
+        if !collected.is_empty() {
+            ctx.ui.note(&format!(
+                "{} keys are not here, and as old as deletions that the cluster has forgotten: they may have been deleted \
+                 since the export, and were left out. Write again what is missed, or take all of them: marsadm meta import \
+                 --bring-back {}",
+                collected.len(),
+                path.display()
+            ));
+        }
+        if *anew > 0 {
+            ctx.ui.note(&format!(
+                "{anew} keys were not here and are as old as deletions that the cluster has forgotten: they may have been \
+                 deleted since the export, and are back now, in the whole cluster"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -73,7 +148,11 @@ pub struct FsckArgs {
 pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
     let (verb, path, result) = match command {
         Command::Export(args) => ("export", &args.file, export(ctx, &args.file).await),
-        Command::Import(args) => ("import", &args.file, import(ctx, &args.file).await),
+        Command::Import(args) => (
+            "import",
+            &args.file,
+            import(ctx, &args.file, args.bring_back).await,
+        ),
         Command::Fsck(args) => ("fsck", &args.dir, fsck(ctx, &args.dir).await),
     };
     result.map_err(|error| error.about(&format!("meta {verb} {}", path.display())))
@@ -138,7 +217,7 @@ async fn listing(ctx: &Ctx) -> Result<Vec<Entry>> {
     .hint("run it again"))
 }
 
-async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
+async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| failed(&error))?;
     file.take(EXPORT_LEN_MAX)
@@ -151,41 +230,24 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
         .into_iter()
         .filter(|entry| !is_volatile(entry) && !entry.key.as_str().starts_with(EPOCH_PREFIX))
         .collect();
-    let (mut taken, mut anew, mut known, mut older, mut refused) =
-        (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    let mut counts = Counts::default();
     for batch in batches(&entries) {
         if ctx.opts.dry_run {
             break;
         }
-        let request = Request::Import {
-            entries: EntryBytes::pack(batch),
+        let packed = EntryBytes::pack(batch);
+        let request = if bring_back {
+            Request::Import { entries: packed }
+        } else {
+            Request::Restore { entries: packed }
         };
-        for outcome in outcomes_of(ctx.call(request).await?)? {
-            match outcome {
-                Outcome::Taken => taken += 1,
-                Outcome::TakenAnew => anew += 1,
-                Outcome::Known => known += 1,
-                Outcome::Older => older += 1,
-                Outcome::Refused => refused += 1,
-            }
+        match ctx.call(request).await? {
+            Response::Imported(outcomes) => counts.add(batch, &outcomes),
+            other => return Err(unexpected(&other)),
         }
     }
-    let left_out = total - entries.len();
-    ctx.ui.document(
-        "StoreImport",
-        &json!({
-            "entries": total, "taken": taken, "taken_anew": anew, "known": known, "older": older, "refused": refused, "left_out": left_out,
-        }),
-    )?;
-    ctx.ui.line(&format!(
-        "{total} keys: {taken} taken, {anew} taken with a new stamp, {known} known, {older} older than here, {refused} refused, {left_out} left out"
-    ));
-    if anew > 0 {
-        ctx.ui.note(&format!(
-            "{anew} keys were not here and are as old as deletions that the cluster has forgotten: they may have been \
-             deleted since the export, and are back now"
-        ));
-    }
+    counts.report(ctx, total, total - entries.len(), path)?;
+    let refused = counts.refused;
     if refused == 0 {
         return Ok(());
     }

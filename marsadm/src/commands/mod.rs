@@ -41,6 +41,8 @@ pub mod mirror_tree;
 pub mod more;
 pub mod parameters;
 pub mod primary;
+mod primary_handover;
+mod primary_reach;
 pub mod purge;
 pub mod reading_help;
 pub mod repair;

@@ -2,11 +2,13 @@
 
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
-use super::roles::{designate, old_primary};
+use super::primary_handover::handover;
+use super::primary_reach::{check_reach, holder};
+use super::roles::designate;
 use super::since::since;
-use super::systemd::{is_managed, wait_closed, wait_opened, want_back, wanting};
+use super::systemd::{is_managed, wait_opened, want_back, wanting};
 use super::up::{switch_on, up};
-use crate::context::{Ctx, set};
+use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
@@ -15,8 +17,9 @@ use mars_meta_model::Table;
 
 /// Make this host the primary of a resource.
 ///
-/// Planned: the old primary must be reachable and its device closed. It stops first; this host replays all that it
-/// wrote and then takes over. Nothing is lost. If that does not come about in time, the old primary is designated again.
+/// Planned: the old primary must answer, and its device be closed. It stops first; this host replays all that it wrote
+/// and then takes over. Nothing is lost. Refused, with nothing changed, if the old primary does not answer within 10 s. If
+/// the handover does not come about in time, or the command is interrupted, the old primary is designated again.
 ///
 /// Where systemd units use the device (get-systemd-unit), they are stopped on the old primary and started here.
 ///
@@ -47,43 +50,33 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let managed = is_managed(ctx, &view);
         if !ctx.opts.force
             && !managed
-            && let Some(old) = old_primary(&view)
+            && let Some(old) = holder(&view, host)
         {
-            grace_for_closing(ctx, old, res).await?;
+            grace_for_closing(ctx, &old, res).await?;
         }
         let table = own_table(ctx, host, res).await?;
         let view = Res::new(&table, res);
-        let designated = view.primary() == Some(host);
-        if !designated {
+        if view.primary() != Some(host) {
             check_replica(&view, host)?;
             if !ctx.opts.force {
                 check_planned(&view, host, args.ignore_sync, managed)?;
             }
         }
-        if !managed {
-            return take_role(ctx, table, host, res).await;
+        if !ctx.opts.force {
+            check_reach(ctx, &view, host).await?;
         }
-        let old = old_primary(&view).map(str::to_owned);
+        if !managed {
+            return take_role(ctx, &table, host, res, Changes::new()).await;
+        }
+        let units = wanting(res, host, holder(&view, host).as_deref())?;
         let before = view.text("systemd-want").unwrap_or("(none)").to_owned();
-        ctx.apply(wanting(res, host, old.as_deref())?).await?;
-        let moved = match old.filter(|old| old != host && !ctx.opts.force && !ctx.opts.dry_run) {
-            None => Ok(()),
-            Some(old) => tokio::select! {
-                result = wait_closed(ctx, res, &old) => result,
-                _ = tokio::signal::ctrl_c() => Err(Error::of(Code::Interrupted, "interrupted")),
-            },
-        };
-        let moved = match moved {
-            Ok(()) => take_role(ctx, own_table(ctx, host, res).await?, host, res).await,
-            Err(error) => Err(error),
-        };
-        match moved {
+        match take_role(ctx, &table, host, res, units).await {
             Err(error) if ctx.opts.force || before == host => return Err(error),
             Err(error) => return Err(want_back(ctx, res, host, &before, error).await),
             Ok(()) if ctx.opts.dry_run => return Ok(()),
             Ok(()) => {}
         }
-        let old = old_primary(&view).unwrap_or("HOST");
+        let old = holder(&view, host).unwrap_or_else(|| "HOST".to_owned());
         let result = wait_opened(ctx, res, host).await;
         result.map_err(|error| {
             error.leaving(
@@ -95,26 +88,21 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     .await
 }
 
-/// The change of roles, once the device may be closed at the old primary.
-async fn take_role(ctx: &Ctx, table: Table, host: &str, res: &str) -> Result<()> {
-    let view = Res::new(&table, res);
-    let designated = view.primary() == Some(host);
-    let table = if ctx.opts.force && !view.actual(host, "is-primary") {
+/// The change of roles; `units` are the wishes for systemd that go with it, if units use the device.
+async fn take_role(ctx: &Ctx, table: &Table, host: &str, res: &str, units: Changes) -> Result<()> {
+    let view = Res::new(table, res);
+    if ctx.opts.force && !view.actual(host, "is-primary") {
         check_failover(&view, host)?;
         wait_not_copying(ctx, host, res).await?;
         let table = own_table(ctx, host, res).await?;
         accept_log_end(ctx, &Res::new(&table, res), host).await?;
-        table
-    } else {
-        table
-    };
-    let view = Res::new(&table, res);
-    match old_primary(&view).filter(|old| *old != host) {
-        Some(old) if !designated && !ctx.opts.force => {
-            handover(ctx, &table, res, host, old).await?;
-        }
-        _ => {
-            ctx.apply(designate(&view, host)?).await?;
+    }
+    match holder(&view, host).filter(|_| !ctx.opts.force) {
+        Some(old) => handover(ctx, table, (res, host), &old, units).await?,
+        None => {
+            let mut changes = units;
+            changes.extend(designate(&view, host)?);
+            ctx.apply(changes).await?;
         }
     }
     let before = view.text("primary").unwrap_or("(none)");
@@ -191,7 +179,8 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool, managed: bool) -
             "see the log of mars-datapath; marsadm invalidate {res} makes a new replica"
         )));
     }
-    let old = old_primary(view);
+    let old = holder(view, host);
+    let old = old.as_deref();
     if !ignore_sync {
         for other in view.storage_members() {
             if other == host || Some(other.as_str()) == old {
@@ -207,7 +196,6 @@ fn check_planned(view: &Res<'_>, host: &str, ignore_sync: bool, managed: bool) -
         }
     }
     if let Some(old) = old
-        && old != host
         && !managed
         && view
             .number(&format!("actual-{old}/open-count"))
@@ -268,103 +256,6 @@ fn in_use(view: &Res<'_>, old: &str) -> Error {
     Error::of(Code::DeviceInUse, why).hint(format!(
         "first umount or close the device (on host '{old}')"
     ))
-}
-
-/// The phases of a planned handover.
-async fn handover(ctx: &Ctx, table: &Table, res: &str, host: &str, old: &str) -> Result<()> {
-    let view = Res::new(table, res);
-    if view.primary().is_some() {
-        ctx.apply(vec![set(&format!("resource-{res}/primary"), "(none)")?])
-            .await?;
-    }
-    if ctx.opts.dry_run {
-        ctx.apply(designate(&view, host)?).await?;
-        return Ok(());
-    }
-    let phases = async {
-        wait_quiet(ctx, res, host, old).await?;
-        ctx.apply(designate(&view, host)?).await?;
-        Ok(())
-    };
-    let result = tokio::select! {
-        result = phases => result,
-        _ = tokio::signal::ctrl_c() => Err(Error::of(Code::Interrupted, "interrupted")),
-    };
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) => Err(undo(ctx, res, old, error).await),
-    }
-}
-
-/// Designates the old primary again, if nobody else was meanwhile.
-async fn undo(ctx: &Ctx, res: &str, old: &str, error: Error) -> Error {
-    let back = async {
-        let client = ctx.client().await?;
-        let key = crate::context::key(&format!("resource-{res}/primary"))?;
-        let now = client.get(&key).await?;
-        if now
-            .and_then(|entry| entry.text().map(str::to_owned))
-            .as_deref()
-            != Some("(none)")
-        {
-            return Ok(false);
-        }
-        client
-            .apply([(key, Some(crate::context::value(old)?))], false)
-            .await?;
-        Ok::<bool, Error>(true)
-    };
-    match back.await {
-        Ok(true) => error.hint(format!(
-            "{old} was designated primary again; see marsadm status, then repeat the command"
-        )),
-        Ok(false) => error,
-        Err(second) => error.hint(format!(
-            "{old} could not be designated again ({second}): resource {res} has no primary now"
-        )),
-    }
-}
-
-/// Waits until the old primary has stopped and this host has applied all that it wrote.
-async fn wait_quiet(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
-    let [directory, own] = prefixes(res);
-    ctx.wait_for(&[&directory, &own], |table| {
-        let view = Res::new(table, res);
-        if let Some(other) = view.primary() {
-            return Step::Failed(Error::of(
-                Code::Conflict,
-                format!("somebody else designated {other} as primary of {res} meanwhile"),
-            ));
-        }
-        if view.actual(old, "is-primary") {
-            let opened = view
-                .number(&format!("actual-{old}/open-count"))
-                .unwrap_or(0);
-            return Step::Waiting(if opened > 0 {
-                format!("for {old} to stop being primary of {res}; first umount or close the device there")
-            } else {
-                format!("for {old} to stop being primary of {res}")
-            });
-        }
-        let Some(end) = view.version_end(old) else {
-            return Step::Waiting(format!("for {old} to tell the end of its log of {res}"));
-        };
-        let Some(replay) = view.replay(host) else {
-            return Step::Waiting(format!("for {host} to tell its replay position of {res}"));
-        };
-        if replay.at == end && replay.dirty == 0 {
-            Step::Ready(())
-        } else if replay.at.has_reached(&end) && replay.at != end {
-            Step::Failed(Error::refused(format!(
-                "{host} is at {} of {res}, behind the end {end} that {old} tells: their histories differ (split brain)",
-                replay.at
-            ))
-            .hint(format!("marsadm explain {res}")))
-        } else {
-            Step::Waiting(format!("for {host} to replay {res} up to {end} (now at {})", replay.at))
-        }
-    })
-    .await
 }
 
 /// Waits until this host is actual primary and the device is there.

@@ -28,7 +28,7 @@ fn moment(stamp: Timestamp, now: Timestamp) -> String {
 }
 
 /// An age in the largest unit that makes sense.
-fn age(secs: u64) -> String {
+pub(super) fn age(secs: u64) -> String {
     match secs {
         0..120 => format!("{secs} s"),
         120..7_200 => format!("{} min", secs / 60),

@@ -150,6 +150,11 @@ fn verdict(status: &Status) -> Result<()> {
         let next = format!("when it was looked at: {}", node.acknowledgement());
         return Err(Error::new(Kind::Negative, text).hint(next));
     }
+    let clock = status.nodes.iter().find_map(|node| node.clock.as_ref());
+    if let (0, Some(clock)) = (bad, clock) {
+        let text = format!("{}: {}", clock.code.as_str(), clock.reason);
+        return Err(Error::new(Kind::Negative, text).hint(clock.next.clone()));
+    }
     let first = status.resources.first().map(|res| res.name.as_str());
     let (all, one) = (status.summary.resources, bad == 1);
     let text = format!(

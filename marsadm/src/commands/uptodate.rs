@@ -72,7 +72,7 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
 }
 
 /// The token of the request that the store holds, if it was written after `stamp`.
-fn later_request(view: &Res<'_>, stamp: Option<Timestamp>) -> Option<String> {
+pub(super) fn later_request(view: &Res<'_>, stamp: Option<Timestamp>) -> Option<String> {
     let key = Key::parse(&format!("resource-{}/userspace/flush-request", view.name)).ok()?;
     let entry = view.table.entry(&key)?;
     let text = entry.text()?;
@@ -81,7 +81,7 @@ fn later_request(view: &Res<'_>, stamp: Option<Timestamp>) -> Option<String> {
 
 /// The primary's end of log, once it has answered. The answer is the token, or `TOKEN,log-N-ORIGIN,POS`; the
 /// latter cannot be overtaken by the version key.
-fn answered(view: &Res<'_>, primary: &str, token: &str) -> Option<LogPos> {
+pub(super) fn answered(view: &Res<'_>, primary: &str, token: &str) -> Option<LogPos> {
     let done = view.text(&format!("actual-{primary}/flush-done"))?;
     let rest = done.strip_prefix(token)?;
     match rest.strip_prefix(',') {

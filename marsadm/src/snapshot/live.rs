@@ -7,7 +7,7 @@ use crate::limits::FOLLOW_WAIT_MAX;
 use mars_lamport::Timestamp;
 use mars_meta_api::{CallError, NodeInfo, PeerInfo, PeerState, Request, Response, WatchEvent};
 use mars_meta_model::{Entry, Key, NodeState, Table, View as _, members, resources, roster};
-use serde_json::Map;
+use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
 use tokio::time::{Instant, timeout};
@@ -137,7 +137,7 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
             program: Some(format!("marsd {}", node.version)),
             disks: disks(table, &node.host),
             devices: devices(table, &node.host),
-            extra: extra(node, peers),
+            extra: extra(node, peers, clocks.wall),
         },
         items,
         unknown: Vec::new(),
@@ -154,10 +154,17 @@ fn item(stamp: Timestamp, body: Body) -> Item {
 
 /// What only the daemon knows: the cluster's identity and the state of connections. For `status`; readers of other
 /// versions skip it.
-fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> {
+fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, serde_json::Value> {
     let mut out = Map::new();
     if let Some(cluster) = &node.cluster {
         out.insert("cluster".to_owned(), cluster.clone().into());
+    }
+    if node.cluster.is_some() && !node.clock.is_empty() {
+        let mut clock = json!({ "state": node.clock, "epoch": node.epoch });
+        if let Some(ns) = node.clock_offset_ns {
+            clock["neighbours_ahead_ns"] = ns.into();
+        }
+        out.insert("clock".to_owned(), clock);
     }
     if let Some(removed) = &node.removed {
         let since = removed.since_ns / 1_000_000_000;
@@ -166,14 +173,7 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
     }
     let mut links = Map::new();
     for peer in peers.iter().filter(|peer| peer.host != node.host) {
-        links.insert(
-            peer.host.clone(),
-            serde_json::json!({
-                "up": peer.connected || peer.state == Some(PeerState::Up),
-                "rtt_us": peer.rtt_us,
-                "error": peer.error,
-            }),
-        );
+        links.insert(peer.host.clone(), link(peer, wall));
     }
     out.insert("links".to_owned(), links.into());
     if node.feature_level > 0 {
@@ -185,6 +185,31 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo]) -> Map<String, serde_json::Value> 
         out.insert("feature_level".to_owned(), level);
     }
     out
+}
+
+fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
+    let told = matches!(peer.state, Some(PeerState::Up | PeerState::Suspect));
+    let mut link = json!({
+        "up": peer.connected || peer.state == Some(PeerState::Up),
+        "rtt_us": peer.rtt_us,
+        "error": peer.error,
+        // Of others, it is known from those over whom they are heard of.
+        "by_others": told && !peer.connected,
+    });
+    if let Some(heard) = peer.heard_ns {
+        link["heard_secs"] = (wall.as_nanos().saturating_sub(heard) / 1_000_000_000).into();
+    }
+    if let Some(ns) = peer.offset_ns {
+        link["ahead_ns"] = ns.into();
+    }
+    if peer.refused > 0 || peer.denied > 0 {
+        link["refused"] = peer.refused.into();
+        link["denied"] = peer.denied.into();
+    }
+    if let Some(stamp) = peer.refused_stamp {
+        link["refused_stamp"] = Timestamp::from_nanos(stamp).to_string().into();
+    }
+    link
 }
 
 /// What a data plane, or the daemon beside it, last told of whether it runs.

@@ -15,6 +15,8 @@ pub enum Code {
     DiskError,
     /// The designated primary is not active.
     PrimaryNotActive,
+    /// The system clock of a host is so far off that stamps are refused.
+    ClockInsane,
     /// The data plane of a host does not run.
     DataPlaneDown,
     /// The log is full: writes go past it.
@@ -47,6 +49,8 @@ pub enum Code {
     FetchTrouble,
     /// The file system of the logs is nearly full.
     LogSpaceLow,
+    /// The system clock of a host is far off.
+    ClockWarn,
     /// A host did not tell its state.
     NotReported,
     /// A replica is being copied.
@@ -59,11 +63,12 @@ use Code as C;
 use Severity::{Critical, Info, Warning};
 
 /// All codes with their severity.
-pub const CODES: [(Code, Severity); 23] = [
+pub const CODES: [(Code, Severity); 25] = [
     (C::SplitBrain, Critical),
     (C::TwoPrimaries, Critical),
     (C::DiskError, Critical),
     (C::PrimaryNotActive, Critical),
+    (C::ClockInsane, Critical),
     (C::DataPlaneDown, Critical),
     (C::LogFull, Warning),
     (C::ReplayStopped, Warning),
@@ -80,6 +85,7 @@ pub const CODES: [(Code, Severity); 23] = [
     (C::SyncPaused, Warning),
     (C::FetchTrouble, Warning),
     (C::LogSpaceLow, Warning),
+    (C::ClockWarn, Warning),
     (C::NotReported, Warning),
     (C::Syncing, Info),
     (C::CatchingUp, Info),
@@ -101,6 +107,7 @@ impl Code {
             C::TwoPrimaries => "TWO_PRIMARIES",
             C::DiskError => "DISK_ERROR",
             C::PrimaryNotActive => "PRIMARY_NOT_ACTIVE",
+            C::ClockInsane => "CLOCK_INSANE",
             C::DataPlaneDown => "DATA_PLANE_DOWN",
             C::LogFull => "LOG_FULL",
             C::ReplayStopped => "REPLAY_STOPPED",
@@ -117,6 +124,7 @@ impl Code {
             C::SyncPaused => "SYNC_PAUSED",
             C::FetchTrouble => "FETCH_TROUBLE",
             C::LogSpaceLow => "LOG_SPACE_LOW",
+            C::ClockWarn => "CLOCK_WARN",
             C::NotReported => "NOT_REPORTED",
             C::Syncing => "SYNCING",
             C::CatchingUp => "CATCHING_UP",

@@ -1,9 +1,12 @@
 //! From a snapshot to the status.
 
+use super::clocks::{clock_trouble, is_up};
 use super::problems::problems;
 use super::replica::{Look, age_of, positive};
 use super::{Elsewhere, Node, REMOVED, Resource, Seconds, Severity, Status, Summary, elsewhere};
-use crate::limits::{LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS};
+use crate::limits::{
+    HEARD_BY_OTHERS_SECS, LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS,
+};
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
 use std::cmp::Reverse;
@@ -94,6 +97,11 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
             .iter()
             .map(|res| res.severity)
             .chain(alarm)
+            .chain(
+                nodes
+                    .iter()
+                    .filter_map(|node| Some(node.clock.as_ref()?.severity)),
+            )
             .max()
             .unwrap_or(Severity::Ok),
         summary: summary(&resources),
@@ -168,11 +176,27 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     }
     let window = positive(facts.opts.window);
     let node = |host: String| {
-        let age = age_of(facts, &host, fresh);
+        let mut age = age_of(facts, &host, fresh);
+        let clock = clock_trouble(facts, &host);
+        // What it wrote of itself may be refused; that it is connected is seen all the same.
+        let heard = clock.is_some() && is_up(facts, &host);
+        if let Some(secs) = link(&host, "heard_secs")
+            .and_then(|value| value.as_u64())
+            .filter(|_| heard)
+        {
+            age = Seconds::exact(secs);
+        }
+        let alive = heard || age.seconds.is_some_and(|age| age <= window);
+        let by_others = link(&host, "by_others").and_then(|value| value.as_bool()) == Some(true);
+        if by_others {
+            age.seconds = age.seconds.map(|secs| secs + HEARD_BY_OTHERS_SECS);
+        }
         Node {
+            by_others,
+            clock,
             address: facts.get(&format!("ips/ip-{host}")),
             here: facts.is_real(&host),
-            alive: age.seconds.is_some_and(|age| age <= window),
+            alive,
             age,
             rtt_us: link(&host, "rtt_us").and_then(|value| value.as_u64()),
             error: link(&host, "error").and_then(|value| value.as_str().map(str::to_owned)),

@@ -1,5 +1,6 @@
 //! What `status`, `explain`, `check` and `top` say: one pure function from a snapshot to a [`Status`].
 
+mod clocks;
 mod codes;
 mod elsewhere;
 mod judge;
@@ -7,6 +8,7 @@ mod problems;
 mod replica;
 mod text;
 
+pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
 pub(crate) use elsewhere::in_one_line;
 pub use judge::{Wanted, judge, outside_names};
@@ -170,6 +172,9 @@ pub struct Node {
     pub alive: bool,
     /// Seconds since the last sign of life.
     pub age: Seconds,
+    /// It is heard of by way of other nodes: `age` is the most that it may be, since one that died shows so only when
+    /// its neighbours have missed it.
+    pub by_others: bool,
     /// Round trip in microseconds, where measured.
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
@@ -177,6 +182,8 @@ pub struct Node {
     /// What its metadata daemon reports until somebody acknowledges it: its store could not be used and was set aside.
     /// Or, of this node, that it is no longer in the cluster (`REMOVED ..`).
     pub alarm: Option<String>,
+    /// What is wrong with its system clock.
+    pub clock: Option<Problem>,
 }
 
 /// What the alarm of a node begins with that its cluster has removed.

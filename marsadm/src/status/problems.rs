@@ -1,5 +1,6 @@
 //! What is wrong with a resource, why, since when, and what to do.
 
+use super::clocks::{clock_trouble, is_up};
 use super::judge::log_space;
 use super::replica::Look;
 use super::{Code, Problem, Replica, Severity, risk};
@@ -176,6 +177,9 @@ impl Found<'_, '_, '_> {
         let host = replica.host.as_str();
         let here = self.look.facts.is_real(host);
         let designated = self.look.is_designated(host);
+        if self.clock(host, here, designated) {
+            return;
+        }
         if here && !self.look.facts.is_module_loaded() {
             self.down(host, designated);
             return;
@@ -193,6 +197,24 @@ impl Found<'_, '_, '_> {
         if self.list.len() == before && replica.role != "primary" {
             self.secondary(replica, designated);
         }
+    }
+
+    /// What is wrong with the clock of a host; true if nothing else is to be said of the host, because what is known of it
+    /// is not what it says.
+    fn clock(&mut self, host: &str, here: bool, designated: bool) -> bool {
+        let facts = self.look.facts;
+        let Some(mut problem) = clock_trouble(facts, host) else {
+            let own = clock_trouble(facts, &facts.snap.header.host);
+            return own.is_some_and(|own| own.code == Code::ClockInsane)
+                && is_up(facts, host)
+                && self.look.has_ended(host);
+        };
+        let insane = problem.code == Code::ClockInsane;
+        if insane && designated {
+            problem.severity = Severity::Critical;
+        }
+        self.list.push(problem);
+        insane && !here
     }
 
     fn connection(&self, host: &str, field: &str) -> Option<serde_json::Value> {

@@ -93,17 +93,26 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
         let text = "the data plane does not run here: what is told of this host is the past";
         out.push(paint(style, Severity::Warning, text));
     }
-    for node in status
-        .nodes
-        .iter()
-        .filter(|node| style.all || node.alarm.is_some() || !(node.alive || node.here))
-    {
+    for node in status.nodes.iter().filter(|node| {
+        style.all || node.alarm.is_some() || node.clock.is_some() || !(node.alive || node.here)
+    }) {
         out.push(node_line(node));
         if let Some(alarm) = &node.alarm {
             let bad = node.alarm_severity().unwrap_or(Severity::Warning);
             let why = format!("  {} {}: {alarm}", sign(bad), node.host);
             out.push(paint(style, bad, &shown(&why)));
             out.push(shown(&format!("    next  {}", node.acknowledgement())).into_owned());
+        }
+        if let Some(clock) = &node.clock {
+            let why = format!(
+                "  {} {} {}: {}",
+                sign(clock.severity),
+                clock.code.as_str(),
+                node.host,
+                clock.reason
+            );
+            out.push(paint(style, clock.severity, &shown(&why)));
+            out.push(shown(&format!("    next  {}", clock.next)).into_owned());
         }
     }
     out.extend(status.feature_level.as_ref().and_then(level_line));
@@ -156,10 +165,12 @@ fn verdict(status: &Status, style: Style) -> String {
     }
     let bad = summary.resources - summary.ok;
     if bad == 0 {
-        let text = format!(
-            "{}  a node reports an alarm; {ok}{worst}",
-            word(status.severity)
-        );
+        let what = if status.nodes.iter().any(|node| node.alarm.is_some()) {
+            "a node reports an alarm"
+        } else {
+            "a system clock is wrong"
+        };
+        let text = format!("{}  {what}; {ok}{worst}", word(status.severity));
         return paint(style, status.severity, &text);
     }
     let verb = if bad == 1 { "needs" } else { "need" };
@@ -175,6 +186,12 @@ fn node_line(node: &Node) -> String {
     let address = node.address.as_deref().unwrap_or("no address");
     let state = match (node.here, node.alive) {
         (true, _) => "this node".to_owned(),
+        (false, true) if node.by_others => {
+            format!(
+                "alive, heard at most {} ago, by way of others",
+                age(node.age)
+            )
+        }
         (false, true) => format!("alive, heard {} ago", age(node.age)),
         (false, false) if node.age.seconds.is_none() => "SILENT, never heard of here".to_owned(),
         (false, false) => format!("SILENT, heard {} ago", age(node.age)),

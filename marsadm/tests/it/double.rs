@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) peers: Vec<PeerInfo>,
     pub(crate) requests: Vec<String>,
     pub(crate) conflicts: Vec<String>,
+    /// Up to where deletions were collected.
+    pub(crate) floor: Timestamp,
     watches: Vec<(Vec<String>, mpsc::Sender<Entry>)>,
     script: Option<Script>,
 }
@@ -50,6 +52,7 @@ impl Double {
             peers: Vec::new(),
             requests: Vec::new(),
             conflicts: Vec::new(),
+            floor: Timestamp::ZERO,
             watches: Vec::new(),
             script: None,
         };
@@ -254,19 +257,33 @@ impl State {
                 lamport: self.stamp.max(6_000_000_002),
             },
             Request::Peers => Response::Peers(self.peers.clone()),
+            Request::Restore { entries } => {
+                let mut outcomes = Vec::new();
+                for entry in entries.unpack().unwrap() {
+                    let absent = self.table.entry(&entry.key).is_none();
+                    outcomes.push(if absent && entry.stamp <= self.floor {
+                        ImportOutcome::Collected
+                    } else {
+                        self.import(entry)
+                    });
+                }
+                Response::Imported(outcomes)
+            }
             Request::Import { entries } => {
                 let merged = entries.unpack().unwrap().into_iter();
-                Response::Imported(
-                    merged
-                        .map(|entry| match self.table.merge(entry) {
-                            Merge::Apply => ImportOutcome::Taken,
-                            Merge::Duplicate => ImportOutcome::Known,
-                            Merge::Stale => ImportOutcome::Older,
-                        })
-                        .collect(),
-                )
+                Response::Imported(merged.map(|entry| self.import(entry)).collect())
             }
             other => self.about_cluster(other),
+        }
+    }
+
+    fn import(&mut self, entry: Entry) -> ImportOutcome {
+        let anew = self.table.entry(&entry.key).is_none() && entry.stamp <= self.floor;
+        match self.table.merge(entry) {
+            Merge::Apply if anew => ImportOutcome::TakenAnew,
+            Merge::Apply => ImportOutcome::Taken,
+            Merge::Duplicate => ImportOutcome::Known,
+            Merge::Stale => ImportOutcome::Older,
         }
     }
 

@@ -60,6 +60,38 @@ async fn an_old_backup_does_no_harm_and_brings_back_what_was_lost() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_deleted_is_named_and_comes_back_by_name_only() {
+    let w = World::new(&["hosta"]);
+    let file = w.dir.path().join("old.exp");
+    let file = file.display();
+    w.double.put(&[
+        ("directory/r/member-hostx", "storage"),
+        ("userspace/k", "1"),
+    ]);
+    w.ok(&format!("meta export {file}")).await;
+    // Deleted since, and the deletion is forgotten.
+    let gone = mars_meta_model::Key::parse("directory/r/member-hostx").unwrap();
+    {
+        let mut state = w.double.state.lock().unwrap();
+        state.floor = mars_meta_model::View::entry(&state.table, &gone)
+            .unwrap()
+            .stamp;
+        state.table.remove(&gone);
+    }
+    let seen = w.ok(&format!("meta import {file}")).await;
+    let named = "maybe deleted: directory/r/member-hostx\n";
+    assert!(seen.stdout().contains(named), "{}", seen.stdout());
+    assert!(seen.stderr().contains("--bring-back"), "{}", seen.stderr());
+    assert_eq!(w.double.get(gone.as_str()), None);
+    let read = document(&w, &format!("-o json meta import {file}")).await;
+    assert_eq!(read["data"]["maybe_deleted"][0], gone.as_str());
+    assert_eq!(w.double.get(gone.as_str()), None);
+    let read = document(&w, &format!("-o json meta import {file} --bring-back")).await;
+    assert_eq!(read["data"]["taken_anew"], 1);
+    assert_eq!(w.double.get(gone.as_str()).as_deref(), Some("storage"));
+}
+
+#[tokio::test]
 async fn a_damaged_backup_is_refused_as_a_whole() {
     let w = World::new(&["hosta"]);
     let path = w.dir.path().join("bad.exp");

@@ -1,6 +1,7 @@
 //! Commands that change or wait for roles.
 
 use crate::World;
+use mars_meta_api::PeerInfo;
 use mars_meta_model::{Table, View as _};
 use marsadm::error::Kind;
 
@@ -28,16 +29,43 @@ fn two_replicas(w: &World) {
                 .put(&[(&format!("resource-r/todo-{host}/{name}"), "1")]);
         }
     }
+    reachable(w, true);
+    w.double.play(answers);
+}
+
+/// Whether hosta has a connection with hostb.
+fn reachable(w: &World, connected: bool) {
+    let peers = ["hosta", "hostb"].map(|host| PeerInfo {
+        host: host.to_owned(),
+        connected: connected || host == "hosta",
+        heard_ns: Some(1),
+        ..PeerInfo::default()
+    });
+    w.double.state.lock().unwrap().peers = peers.to_vec();
+}
+
+/// A primary's data plane answers questions.
+fn answers(table: &Table) -> Vec<(String, String)> {
+    let token = table.text("resource-r/userspace/flush-request");
+    let primary = table.text("resource-r/actual-hostb/is-primary") == Some("1");
+    let answer = |token: &str| {
+        (
+            "resource-r/actual-hostb/flush-done".to_owned(),
+            format!("{token},log-000000003-hostb,8192"),
+        )
+    };
+    token.filter(|_| primary).map(answer).into_iter().collect()
 }
 
 /// Both data planes: the old primary stops when it is not designated, hosta catches up then, and takes over.
 fn data_planes(table: &Table) -> Vec<(String, String)> {
     let primary = table.text("resource-r/primary").unwrap_or("(none)");
     let on = |b: bool| if b { "1" } else { "0" }.to_owned();
-    let mut news = vec![(
+    let mut news = answers(table);
+    news.push((
         "resource-r/actual-hostb/is-primary".to_owned(),
         on(primary == "hostb"),
-    )];
+    ));
     if primary != "hostb" {
         news.push((
             "resource-r/replay-hosta".to_owned(),
@@ -54,7 +82,7 @@ fn data_planes(table: &Table) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_planned_handover_goes_through_none() {
+async fn a_planned_handover_names_its_successor_from_the_first_write_on() {
     let w = World::new(&["hosta", "hostb"]);
     two_replicas(&w);
     w.double.play(data_planes);
@@ -69,10 +97,61 @@ async fn a_planned_handover_goes_through_none() {
         w.double.get("resource-r/userspace/prev-primary").as_deref(),
         Some("hostb")
     );
+    // Whoever reads halfway must not find that nobody shall be primary.
     let log = seen.stderr();
-    let none = log.find("resource-r/primary -> (none)").unwrap();
-    let mine = log.find("resource-r/primary -> hosta").unwrap();
-    assert!(none < mine, "{log}");
+    assert!(!log.contains("resource-r/primary -> (none)"), "{log}");
+    w.ok("primary r").await;
+}
+
+#[tokio::test]
+async fn a_primary_that_does_not_answer_keeps_its_role() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    // The connection is there as far as is known, but nobody answers.
+    w.double.play(|_| vec![]);
+    let error = w
+        .fails("primary r --timeout 1", Kind::Refused, "does not answer")
+        .await;
+    assert!(error.why.contains("hostb is primary of r"), "{error}");
+    assert!(error.why.contains("last heard of"), "{error}");
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("marsadm primary --force r"), "{hint}");
+    // There is none.
+    reachable(&w, false);
+    let error = w
+        .fails("primary r", Kind::Refused, "there is no connection")
+        .await;
+    assert_eq!(error.code().as_str(), "PRIMARY_SILENT");
+    w.fails("primary r --dry-run", Kind::Refused, "no connection")
+        .await;
+    // It is designated, and may have taken the role since.
+    w.double.put(&[("resource-r/actual-hostb/is-primary", "0")]);
+    w.fails("primary r", Kind::Refused, "is the designated primary")
+        .await;
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+    // Nobody has the role, nor shall have it.
+    w.double.put(&[("resource-r/primary", "(none)")]);
+    w.double.play(data_planes);
+    w.ok("primary r").await;
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
+}
+
+#[tokio::test]
+async fn a_primary_takes_its_role_back_while_its_successor_still_waits() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.double.put(&[
+        ("resource-r/actual-hostb/is-primary", "0"),
+        ("resource-r/actual-hosta/is-primary", "1"),
+        ("resource-r/actual-hosta/if-on", "1"),
+        ("resource-r/replay-hosta", "log-000000004-hosta,9000,0"),
+        ("resource-r/primary", "hostb"),
+    ]);
+    w.ok("primary r").await;
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
+    // Whoever has the role keeps it, also in a split brain with a host that is silent.
+    w.double.put(&[("resource-r/actual-hostb/is-primary", "1")]);
+    reachable(&w, false);
     w.ok("primary r").await;
 }
 
@@ -99,7 +178,7 @@ async fn the_role_is_not_taken_before_the_log_is_applied() {
     w.double.play(|table| {
         data_planes(table)
             .into_iter()
-            .filter(|(k, _)| !k.contains("replay-"))
+            .filter(|(k, _)| !k.contains("replay-") && !k.contains("actual-hosta"))
             .collect()
     });
     let error = w
@@ -217,6 +296,7 @@ async fn failover_fetches_nothing_until_the_role_is_taken() {
 async fn uptodate_asks_the_primary_first() {
     let w = World::new(&["hosta", "hostb", "hostc"]);
     two_replicas(&w);
+    w.double.play(|_| vec![]);
     // hostc is a member of the resource that left the roster: nobody waits for it... but hosta counts.
     w.double.put(&[("directory/r/member-hostz", "storage")]);
     let error = w

@@ -123,6 +123,12 @@ pub enum Request {
         /// The entries, at most `BATCH_LEN_MAX` of the model.
         entries: EntryBytes,
     },
+    /// As `Import`, for a backup of the store: what lies below the collection floor of its scope and is not there stays
+    /// away, because it may have been deleted since.
+    Restore {
+        /// The entries, at most `BATCH_LEN_MAX` of the model.
+        entries: EntryBytes,
+    },
     /// Entries whose key begins with `prefix`, in key order.
     List {
         /// Beginning of the keys' text.
@@ -344,6 +350,8 @@ pub enum ImportOutcome {
     /// As [`Self::Taken`], with a new stamp: its own is as old as deletions that the cluster has forgotten. The stamp of the
     /// tree is kept beside it.
     TakenAnew,
+    /// Only of `Restore`: it is not there, and as old as deletions that the cluster has forgotten; nothing was changed.
+    Collected,
 }
 
 /// Kinds of failure, for programs.

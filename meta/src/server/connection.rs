@@ -12,7 +12,7 @@ use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
     Response, decode_request, encode_frame, read_body,
 };
-use mars_meta_model::{Value, check_name};
+use mars_meta_model::{Entry, Value, check_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,7 +227,8 @@ impl Connection {
                 })
             }
             Request::Apply { ops, forced } => return self.apply(id, ops, forced).await,
-            Request::Import { entries } => return self.import(id, &entries).await,
+            Request::Import { entries } => return self.import(id, &entries, tree).await,
+            Request::Restore { entries } => return self.import(id, &entries, backup).await,
             Request::Watch { prefixes } => match self.watch(id, &prefixes) {
                 Ok(()) => return true,
                 Err(error) => Err(error),
@@ -350,7 +351,7 @@ impl Connection {
             .await
     }
 
-    async fn import(&mut self, id: u64, entries: &EntryBytes) -> bool {
+    async fn import(&mut self, id: u64, entries: &EntryBytes, job: fn(Vec<Entry>) -> Job) -> bool {
         let mut entries = match check::import(entries) {
             Ok(entries) => entries,
             Err(error) => return self.refuse(id, error).await,
@@ -359,8 +360,7 @@ impl Connection {
         for entry in &mut entries {
             entry.forced = true;
         }
-        self.write(id, Job::Import { entries }, Source::Import)
-            .await
+        self.write(id, job(entries), Source::Import).await
     }
 
     /// Queued here and now, so writes of one connection keep their order; awaited beside.
@@ -444,7 +444,8 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
                 MergeResult::Applied => ImportOutcome::Taken,
                 MergeResult::AppliedAnew => ImportOutcome::TakenAnew,
                 MergeResult::Duplicate => ImportOutcome::Known,
-                MergeResult::Stale | MergeResult::BelowFloor => ImportOutcome::Older,
+                MergeResult::Stale => ImportOutcome::Older,
+                MergeResult::BelowFloor => ImportOutcome::Collected,
                 MergeResult::TooFarAhead | MergeResult::EpochAhead => ImportOutcome::TooFarAhead,
             };
             Ok(Response::Imported(
@@ -457,6 +458,14 @@ async fn written(ticket: Ticket) -> Result<Response, ApiError> {
         | Done::Epoch(_)
         | Done::Local => Ok(Response::Done),
     }
+}
+
+const fn tree(entries: Vec<Entry>) -> Job {
+    Job::Import { entries }
+}
+
+const fn backup(entries: Vec<Entry>) -> Job {
+    Job::Restore { entries }
 }
 
 /// Keys only: values may be secrets.

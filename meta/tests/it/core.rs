@@ -320,14 +320,6 @@ fn imports_older_than_forgotten_deletions_are_stamped_anew_and_keep_their_order(
     };
     let table = core.shared_table();
     table.write().unwrap().ledger_mut().set(Scope::Global, mark);
-    let mut import = |text: Option<&str>, stamp| {
-        let one = entry("userspace/k", text, stamp, 0);
-        let done = core.commit_group(1000, vec![Job::Import { entries: vec![one] }], |_| {});
-        match done.unwrap().pop() {
-            Some(Done::Merged(merged)) => merged.results[0],
-            other => panic!("{other:?}"),
-        }
-    };
     let held = || {
         let table = table.read().unwrap();
         let held = table.entry(&key("userspace/k")).unwrap();
@@ -336,6 +328,23 @@ fn imports_older_than_forgotten_deletions_are_stamped_anew_and_keep_their_order(
             held.tree_stamp().as_nanos(),
             held.stamp >= at(1000),
         )
+    };
+    // A backup of the store must not bring back what may have been deleted.
+    let one = entry("userspace/k", Some("old"), 20, 0);
+    let job = Job::Restore { entries: vec![one] };
+    let Some(Done::Merged(merged)) = core.commit_group(1000, vec![job], |_| {}).unwrap().pop()
+    else {
+        panic!("a restore is a merge");
+    };
+    assert_eq!(merged.results, [MergeResult::BelowFloor]);
+    assert!(table.read().unwrap().entry(&key("userspace/k")).is_none());
+    let mut import = |text: Option<&str>, stamp| {
+        let one = entry("userspace/k", text, stamp, 0);
+        let done = core.commit_group(1000, vec![Job::Import { entries: vec![one] }], |_| {});
+        match done.unwrap().pop() {
+            Some(Done::Merged(merged)) => merged.results[0],
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(import(Some("old"), 20), MergeResult::AppliedAnew);
     assert_eq!(held(), (Some("old".to_owned()), 20, true));

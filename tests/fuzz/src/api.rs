@@ -7,7 +7,7 @@ pub fn local_api_request(data: &[u8]) -> bool {
     let Ok(request) = decode_request(data) else {
         return false;
     };
-    if let Request::Import { entries } = &request.request {
+    if let Request::Import { entries } | Request::Restore { entries } = &request.request {
         // Damaged entries are an error, which the daemon answers.
         let _ = entries.unpack();
     }

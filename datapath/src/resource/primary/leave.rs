@@ -42,6 +42,11 @@ impl Primary {
         }
     }
 
+    /// Whether the device is hidden already, and the log about to be closed.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// Becomes a secondary at the end of the closed log.
     pub(crate) fn into_secondary(mut self) -> Result<Secondary, OpenError> {
         let path = self.replica.context.shared.dir.superblock();

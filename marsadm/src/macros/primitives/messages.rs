@@ -2,6 +2,7 @@
 
 use super::Ask;
 use crate::macros::facts::Filter;
+use crate::status::clock_trouble;
 
 pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
     let facts = ask.facts;
@@ -12,6 +13,12 @@ pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
             let host = ask.host(1);
             let value = facts.actual(res, &host, &format!("msg-{name}"));
             return Some(value.unwrap_or_default());
+        }
+        "clocktrouble" => {
+            let hosts = facts.configured_peers().into_iter();
+            let found = hosts.filter_map(|host| clock_trouble(&facts, &host));
+            let lines = found.map(|one| format!("{} {}", one.code.as_str(), one.reason));
+            return Some(lines.collect::<Vec<_>>().join("\n"));
         }
         "getlogstatus" => {
             let host = ask.host(0);

@@ -2,4 +2,6 @@
 %let{text}{%if{%the-global-count{}}{%subst{%the-pretty-global-msg{}\n}{^.* CONNECTED .*\n}{}{mg}}}\
 %if{%{text}}{++++++++++++ Global / Communication Status ++++++++++++\n%{text}}\
 %let{slip}{%-{%time{}}{%real-time{}}}\
-%if{%>{%{slip}}{%{window}}}{++++++++++++ Lamport time slip: %human-seconds{%{slip}} ++++++++++++\n}
+%if{%>{%{slip}}{%{window}}}{++++++++++++ Lamport time slip: %human-seconds{%{slip}} ++++++++++++\n}\
+%let{clocks}{%clock-trouble{}}\
+%if{%{clocks}}{%subst{%{clocks}\n}{^(.+)$}{++++++++++++ $1 ++++++++++++}{mg}}

@@ -86,6 +86,37 @@ fn a_crash_is_seen_by_all_and_so_is_the_return() {
     });
 }
 
+/// What `marsadm status` adds to the age of a node that is heard of by way of others (`docs/spec/gossip.md`, "Last heard").
+const BY_OTHERS_SECS: u64 = 40;
+
+#[test]
+fn a_dead_node_looks_younger_than_it_is_by_no_more_than_what_is_told() {
+    in_virtual_time(async {
+        let mut world = world(7, 16, 0.02);
+        world.pass(Duration::from_secs(20)).await;
+        let net = world.net.clone();
+        let died = world.nodes[0].wall_ns();
+        world.nodes[3].crash(&net);
+        let rest: Vec<usize> = (0..16).filter(|node| *node != 3).collect();
+        let mut flattered = 0;
+        for _ in 0..80 {
+            world.pass(Duration::from_secs(1)).await;
+            for node in &rest {
+                let peer = seen(&world, *node, 3);
+                let after = peer.heard_ns.unwrap().saturating_sub(died) / 1_000_000_000;
+                let bound = if peer.connected { 0 } else { BY_OTHERS_SECS };
+                assert!(after <= bound, "{node}: heard of {after} s after its death");
+                flattered = flattered.max(after);
+            }
+        }
+        assert!(
+            flattered > 10,
+            "without others there is nothing to bound: {flattered} s"
+        );
+        assert_life(&world, &rest, &[3], NodeLife::Down);
+    });
+}
+
 #[test]
 fn both_halves_of_a_partition_are_honest_about_the_other() {
     in_virtual_time(async {

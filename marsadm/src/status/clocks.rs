@@ -1,0 +1,120 @@
+//! Clocks that disagree: whose, by how much, and who refuses whose stamps.
+
+use super::{Code, Problem, Severity};
+use crate::macros::facts::Facts;
+use mars_lamport::DEFAULT_MAX_AHEAD;
+
+/// What is wrong with the system clock of `host`, as far as the snapshot tells (`clock` and `links`, see
+/// `docs/spec/snapshot.md`). Nobody else is accused where this node's own clock is the odd one.
+pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
+    let own = own_clock(facts);
+    if facts.is_real(host) {
+        let (insane, ahead) = own?;
+        return Some(problem(host, insane, true, own_reason(insane, ahead)));
+    }
+    if own.is_some_and(|(insane, _)| insane) {
+        return None;
+    }
+    let link = facts.snap.header.extra.get("links")?.get(host)?;
+    let refused = link.get("refused").and_then(|count| count.as_u64());
+    let refused = refused.unwrap_or(0);
+    let Some(ahead) = link.get("ahead_ns").and_then(|ns| ns.as_i64()) else {
+        // Without a measurement, only what it sends now tells something of its clock.
+        return is_up(facts, host).then_some(refused).filter(|count| *count > 0).map(|count| {
+            let reason = format!(
+                "{count} stamps of {host} were refused here: too far ahead, or of an epoch that is not known"
+            );
+            problem(host, true, false, reason)
+        });
+    };
+    let (secs, insane) = (shown_secs(ahead), ahead.unsigned_abs() > DEFAULT_MAX_AHEAD);
+    if ahead.unsigned_abs() <= DEFAULT_MAX_AHEAD / 2 {
+        return None;
+    }
+    let bound = DEFAULT_MAX_AHEAD / 1_000_000_000;
+    let reason = match (insane, ahead > 0) {
+        (true, true) => {
+            let count = if refused > 0 {
+                format!(" ({refused} so far)")
+            } else {
+                String::new()
+            };
+            format!(
+                "stamps of {host} are refused{count}, its system clock is {secs} s ahead: what it tells is not heard"
+            )
+        }
+        (true, false) => {
+            format!(
+                "{host} refuses the stamps of others, its system clock is {secs} s behind: it does not hear what they tell"
+            )
+        }
+        (false, true) => format!(
+            "the system clock of {host} is {secs} s ahead; beyond {bound} s its stamps are refused"
+        ),
+        (false, false) => format!(
+            "the system clock of {host} is {secs} s behind; beyond {bound} s it refuses the stamps of others"
+        ),
+    };
+    Some(problem(host, insane, false, reason))
+}
+
+/// Whether this node's own clock is insane (else: a warning), and how far it is ahead in ns.
+fn own_clock(facts: &Facts<'_>) -> Option<(bool, i64)> {
+    let clock = facts.snap.header.extra.get("clock")?;
+    let insane = match clock.get("state")?.as_str()? {
+        "insane" => true,
+        "warn" => false,
+        _ => return None,
+    };
+    let others = clock.get("neighbours_ahead_ns");
+    let others = others.and_then(|ns| ns.as_i64()).unwrap_or(0);
+    Some((insane, others.saturating_neg()))
+}
+
+fn own_reason(insane: bool, ahead: i64) -> String {
+    let secs = shown_secs(ahead);
+    match (insane, ahead > 0) {
+        (true, true) => format!(
+            "this node's system clock is {secs} s ahead of its neighbours': they refuse its stamps, and it writes no shared keys"
+        ),
+        (true, false) => format!(
+            "this node's system clock is {secs} s behind its neighbours': it refuses their stamps, and writes no shared keys"
+        ),
+        (false, true) => format!("this node's system clock is {secs} s ahead of its neighbours'"),
+        (false, false) => format!("this node's system clock is {secs} s behind its neighbours'"),
+    }
+}
+
+/// Whether the snapshot's node hears of `host` now.
+pub(crate) fn is_up(facts: &Facts<'_>, host: &str) -> bool {
+    let links = facts.snap.header.extra.get("links");
+    let up = links.and_then(|links| links.get(host)?.get("up")?.as_bool());
+    up == Some(true)
+}
+
+const fn shown_secs(ns: i64) -> u64 {
+    (ns.unsigned_abs() + 500_000_000) / 1_000_000_000
+}
+
+fn problem(host: &str, insane: bool, here: bool, reason: String) -> Problem {
+    let code = if insane {
+        Code::ClockInsane
+    } else {
+        Code::ClockWarn
+    };
+    let place = if here { "here" } else { "there" };
+    Problem {
+        code,
+        severity: if here {
+            code.severity()
+        } else {
+            Severity::Warning
+        },
+        host: Some(host.to_owned()),
+        reason,
+        since: None,
+        next: format!(
+            "set the system clock of {host} right (chrony or ntpd), then look at marsadm clock {place}"
+        ),
+    }
+}
