@@ -56,7 +56,8 @@ impl Invariant for RemovedStaysOut {
                 if other.gone && own && active {
                     return Err(format!("{} has {} as active", node.host, other.host));
                 }
-                if !other.gone && !(own && active) {
+                let known = own && active;
+                if !other.gone && !known {
                     return Err(format!("{} does not know {}", node.host, other.host));
                 }
             }
