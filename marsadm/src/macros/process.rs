@@ -171,7 +171,8 @@ pub fn print(ui: &Ui, answer: &Answer) -> u8 {
             let lines = text.split('\n').filter(|line| !again(line));
             lines.for_each(|line| ui.note(line));
         } else {
-            ui.note(text);
+            // Each on its own: a newline inside a note is shown as an escape.
+            text.split('\n').for_each(|line| ui.note(line));
         }
     }
     if let Some(text) = answer.stdout.strip_suffix('\n') {

@@ -82,6 +82,44 @@ fn failures_of_reading_words_are_documents_with_reason_and_next_step() {
 }
 
 #[test]
+fn several_messages_are_several_lines() {
+    let tree = tempfile::tempdir().unwrap();
+    for dir in ["ips", "resource-mydata", "actual-hosta"] {
+        std::fs::create_dir(tree.path().join(dir)).unwrap();
+    }
+    let link = |value: &str, name: &str| {
+        std::os::unix::fs::symlink(value, tree.path().join(name)).unwrap();
+    };
+    link("u", "uuid");
+    link("127.0.0.1", "ips/ip-hosta");
+    link("4096", "resource-mydata/size");
+    let tree = tree.path().to_str().unwrap();
+    for words in [
+        &["view", "nosuch"][..],
+        &["get-emergency-limit", "mydata"],
+        &["view", "--host=nosuch"],
+    ] {
+        let mut from_tree = vec!["--tree", tree, "--host=hosta"];
+        from_tree.extend(words);
+        for output in [of_snapshot(words), marsadm(&from_tree)] {
+            let told = err(&output);
+            assert!(!told.contains("\\n"), "{words:?}: {told:?}");
+            let lines: Vec<&str> = told
+                .lines()
+                .filter(|line| !line.starts_with("WARNING: "))
+                .collect();
+            assert_eq!(lines.len(), 2, "{words:?}: {told:?}");
+            assert!(lines[0].starts_with("marsadm: "), "{words:?}: {told:?}");
+            assert!(lines[1].starts_with("  next: "), "{words:?}: {told:?}");
+        }
+    }
+    // What stands in a message still forges no line of its own.
+    let told = err(&of_snapshot(&["get-link", "no\nmarsadm: such\x1b[2J"]));
+    assert_eq!(told.lines().count(), 2, "{told:?}");
+    assert!(!told.contains('\x1b'), "{told:?}");
+}
+
+#[test]
 fn lines_of_text_are_one_item_each() {
     for words in [&["view", "all"][..], &["show"], &["merge-cluster-list"]] {
         for form in ["json", "ndjson"] {

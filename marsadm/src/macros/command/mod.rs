@@ -9,6 +9,7 @@ use super::facts::{Facts, Sets, natural};
 use super::library::Library;
 use crate::error::{Error, Kind};
 use crate::error_code::Code;
+use crate::shown::shown;
 use crate::snapshot::Snapshot;
 use crate::suggest;
 use options::Line;
@@ -54,9 +55,10 @@ impl Answer {
     }
 
     fn fail(&mut self, error: Error) {
-        self.note(&format!("marsadm: {error}"));
+        // A line each, whatever stands in them.
+        self.note(&format!("marsadm: {}", shown(&error.to_string())));
         if let Some(hint) = &error.hint {
-            self.note(&format!("  next: {hint}"));
+            self.note(&format!("  next: {}", shown(hint)));
         }
         self.failures.push(error);
     }
