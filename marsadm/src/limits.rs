@@ -37,6 +37,8 @@ pub const MIRROR_RESCAN: Duration = Duration::from_secs(600);
 pub const MIRROR_DIRTY_MAX: usize = 10_000;
 /// Most passes of `mirror-tree --once`: writers may go on all the time.
 pub const MIRROR_PASSES_MAX: usize = 8;
+/// Most steps that `mirror-tree --dry-run` names without `--verbose`.
+pub const MIRROR_SHOWN_MAX: u64 = 100;
 /// Bytes that a take-over replays between two places at which it could go on after an interruption.
 pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 /// How often answers are asked for again where there is nothing to watch.

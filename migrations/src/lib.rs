@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod conflict;
 mod derive;
 pub mod export;
 mod form;
@@ -29,6 +30,7 @@ mod take_over;
 pub mod testing;
 mod text;
 
+pub use conflict::{IMPORTED_UUID, ImportConflict, check_conflict, uuid_to_keep};
 pub use merge::{MergeTreesError, MergedTrees, Tree, merge_trees};
 pub use plan::{ImportOptions, Plan, plan_import};
 pub use report::{

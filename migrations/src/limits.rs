@@ -15,6 +15,8 @@ pub const STAMPS_LOST_LINKS_MIN: usize = 10;
 /// A tree whose newest link is this much (ns) older than that of another tree of the cluster may hold keys that were
 /// deleted since and whose tombstones are gone: 7 days, as long as the original keeps them.
 pub const STALE_TREE_NS: i128 = 7 * 24 * 3_600 * 1_000_000_000;
+/// Most resources, and members of each, that the refusal of an import names.
+pub const CONFLICTS_SHOWN_MAX: usize = 8;
 /// Bytes of events that the mirror of a tree takes from the kernel at once.
 pub const MIRROR_EVENTS_BYTES: usize = 64 << 10;
 /// Most replicas of one resource whose histories are compared, each with each.

@@ -9,10 +9,10 @@ use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
-use mars_meta_model::{Entry, encoded_len};
+use mars_meta_model::{Entry, Table, encoded_len};
 use mars_migrations::{
-    ImportOptions, MergedTrees, Outcome, Plan, Preview, Scan, ScanOptions, Tree, merge_trees,
-    plan_import, scan_tree,
+    ImportConflict, ImportOptions, MergedTrees, Outcome, Plan, Preview, Scan, ScanOptions, Tree,
+    check_conflict, merge_trees, plan_import, scan_tree, uuid_to_keep,
 };
 use std::path::PathBuf;
 use std::time::Instant;
@@ -26,7 +26,10 @@ use std::time::Instant;
 /// Of several trees of one cluster (one of each host, or copies), the newest value of each key counts: that is the
 /// cluster's true state. The report tells where they differ.
 ///
-/// With --force: trees with different uuids are merged all the same.
+/// Refused are trees with different uuids, also if one of them was imported earlier (userspace/imported-uuid keeps the
+/// first uuid), and trees with a resource that has members here that neither the tree has nor an import brought.
+///
+/// With --force: they are imported all the same.
 ///
 /// Example: marsadm import-tree /mars /tmp/mars-of-hostb --dry-run
 #[derive(Debug, clap::Args)]
@@ -56,6 +59,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             preview(ctx, &mut plan).await?;
         } else {
             let table = ctx.table(&[""]).await?;
+            belongs(ctx, &plan, &table)?;
+            keep_uuid(ctx, &plan, &table).await?;
             plan.settle(&table);
             let seen = plan.compare(&table, DEFAULT_MAX_AHEAD);
             drop(table);
@@ -97,6 +102,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
 async fn preview(ctx: &Ctx, plan: &mut Plan) -> Result<()> {
     match ctx.table(&[""]).await {
         Ok(table) => {
+            belongs(ctx, plan, &table)?;
             plan.settle(&table);
             let outcomes = plan.compare(&table, DEFAULT_MAX_AHEAD);
             apply(plan, &outcomes)?;
@@ -106,6 +112,36 @@ async fn preview(ctx: &Ctx, plan: &mut Plan) -> Result<()> {
             let reason = error.to_string();
             plan.report.preview = Some(Preview::Nothing { reason });
         }
+    }
+    Ok(())
+}
+
+/// Refuses what belongs to another cluster.
+fn belongs(ctx: &Ctx, plan: &Plan, held: &Table) -> Result<()> {
+    if ctx.opts.force {
+        return Ok(());
+    }
+    check_conflict(&plan.entries, held).map_err(|conflict| {
+        let hint = match conflict {
+            ImportConflict::Uuid { .. } => {
+                "found a cluster of its own for it (docs/migrate.md, step 1); --force imports it here all the same"
+            }
+            ImportConflict::Resources(_) => {
+                "found a cluster of its own for it (docs/migrate.md, step 1), or let those members go with leave-resource \
+                 and delete-resource before; --force mixes both resources"
+            }
+        };
+        Error::refused(conflict.to_string()).hint(hint)
+    })
+}
+
+/// Keeps the uuid of the first import, before anything of it is stored: an import that is cut off is remembered too.
+async fn keep_uuid(ctx: &Ctx, plan: &Plan, held: &Table) -> Result<()> {
+    if let Some((key, value)) = uuid_to_keep(&plan.entries, held) {
+        let client = ctx.client().await?;
+        let written = client.apply(vec![(key, Some(value))], false);
+        ctx.bounded("the metadata daemon did not answer", written)
+            .await??;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use crate::context::Ctx;
 use crate::daemon::stop;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{
-    MIRROR_DELAY, MIRROR_DIRTY_MAX, MIRROR_PASSES_MAX, MIRROR_RESCAN, POLL_INTERVAL,
+    MIRROR_DELAY, MIRROR_DIRTY_MAX, MIRROR_PASSES_MAX, MIRROR_RESCAN, MIRROR_SHOWN_MAX,
+    POLL_INTERVAL,
 };
 use crate::wall::now_ns;
 use mars_meta_api::{Client, EntryBytes, Request, Watch, WatchEvent};
@@ -26,6 +27,8 @@ use tokio::time::Instant;
 ///
 /// Runs until it is ended with SIGTERM or Ctrl-C; it may be started again at any time and has no state of its own. DIR
 /// is a legacy tree, or an empty folder. Logs and disks are not touched, nor are uuid and addresses exchanged.
+///
+/// With --dry-run: only show what would be imported and written now, then end.
 ///
 /// Example: marsadm mirror-tree /mars --once
 #[derive(Debug, clap::Args)]
@@ -57,7 +60,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             imported: 0,
             written: 0,
         };
-        if args.once {
+        // Without changes both sides never come in step: there is nothing to follow.
+        if args.once || ctx.opts.dry_run {
             return mirror.once().await;
         }
         let wake = readable(wake).map_err(|error| Error::internal(error.to_string()))?;
@@ -139,12 +143,21 @@ impl Mirror<'_> {
                 break;
             }
         }
-        self.ctx.ui.line(&format!(
-            "{} entries imported, {} links written, {} keys kept different",
-            self.imported,
-            self.written,
-            self.told.len()
-        ));
+        let more = (self.imported + self.written).saturating_sub(MIRROR_SHOWN_MAX);
+        if self.ctx.opts.dry_run && more > 0 {
+            let text = format!("{more} more steps are named with --verbose only");
+            self.ctx.ui.note(&text);
+        }
+        let (imported, written, kept) = (self.imported, self.written, self.told.len());
+        self.ctx.ui.line(&if self.ctx.opts.dry_run {
+            format!(
+                "{imported} entries would be imported, {written} links would be written, {kept} keys kept different"
+            )
+        } else {
+            format!(
+                "{imported} entries imported, {written} links written, {kept} keys kept different"
+            )
+        });
         Ok(())
     }
 
@@ -249,10 +262,11 @@ impl Mirror<'_> {
         let mut imports = Vec::new();
         let mut done = 0;
         for step in compared.steps {
-            self.ctx.ui.detail(&show(&step));
             if self.ctx.opts.dry_run {
+                self.would(&step);
                 continue;
             }
+            self.ctx.ui.detail(&show(&step));
             match step {
                 Step::Import(entry) => imports.push(entry),
                 Step::Link { ref key, .. } => match self.tree.put(&step).map_err(failed)? {
@@ -267,6 +281,27 @@ impl Mirror<'_> {
             }
         }
         Ok(done + self.import(client, imports).await?)
+    }
+
+    /// Counts and shows a step that is not taken.
+    fn would(&mut self, step: &Step) {
+        let text = match step {
+            Step::Link { key, .. } if is_heartbeat(key) => return,
+            Step::Link { key, stamp, .. } => {
+                self.written += 1;
+                format!("would write: {key} ({stamp})")
+            }
+            Step::Import(entry) => {
+                self.imported += 1;
+                format!("would import: {} ({})", entry.key, entry.stamp)
+            }
+        };
+        let ui = &self.ctx.ui;
+        if self.imported + self.written > MIRROR_SHOWN_MAX {
+            ui.detail(&text);
+        } else {
+            ui.note(&text);
+        }
     }
 
     async fn import(&mut self, client: &Client, entries: Vec<Entry>) -> Result<u64> {

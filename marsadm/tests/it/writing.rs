@@ -238,6 +238,59 @@ async fn only_trees_are_imported() {
 }
 
 #[tokio::test]
+async fn trees_of_other_clusters_are_refused() {
+    let w = World::new(&["hosta"]);
+    w.double.put(&[
+        ("uuid", "own_1.000000000"),
+        ("directory/mine/member-hosta", "storage"),
+        ("resource-mine/size", "65536"),
+    ]);
+    let tree = |name: &str, uuid: &str, res: &str| {
+        let root = w.dir.path().join(name);
+        std::fs::create_dir_all(root.join(format!("resource-{res}"))).unwrap();
+        std::os::unix::fs::symlink(uuid, root.join("uuid")).unwrap();
+        let data = root.join(format!("resource-{res}/data-hostx"));
+        std::os::unix::fs::symlink("/dev/x", data).unwrap();
+        format!("import-tree {}", root.display())
+    };
+    // A resource of the same name, of which the tree knows no member.
+    let same = tree("same", "one", "mine");
+    for line in [format!("--dry-run {same}"), same.clone()] {
+        let error = w
+            .fails(
+                &line,
+                Kind::Refused,
+                "mine (members that the tree does not have: hosta)",
+            )
+            .await;
+        assert!(error.hint.unwrap().contains("--force"));
+    }
+    assert_eq!(w.double.get("directory/mine/member-hostx"), None);
+    assert_eq!(w.double.get("userspace/imported-uuid"), None);
+    // The first tree has another uuid than the cluster, as every tree has; a dry run keeps nothing.
+    let first = tree("first", "one", "r");
+    w.ok(&format!("--dry-run {first}")).await;
+    assert_eq!(w.double.get("userspace/imported-uuid"), None);
+    w.ok(&first).await;
+    let kept = || w.double.get("userspace/imported-uuid");
+    assert_eq!(kept().as_deref(), Some("one"));
+    w.ok(&first).await;
+    // From then on, others are refused.
+    let other = tree("other", "two", "s");
+    for line in [format!("--dry-run {other}"), other.clone()] {
+        let error = w.fails(&line, Kind::Refused, "its uuid is 'two'").await;
+        assert!(error.hint.unwrap().contains("--force"));
+    }
+    assert_eq!(w.double.get("directory/s/member-hostx"), None);
+    w.ok(&format!("--force {other}")).await;
+    w.ok(&format!("--force {same}")).await;
+    let member = |res: &str| w.double.get(&format!("directory/{res}/member-hostx"));
+    assert_eq!(member("s").as_deref(), Some("storage"));
+    assert_eq!(member("mine").as_deref(), Some("storage"));
+    assert_eq!(kept().as_deref(), Some("one"));
+}
+
+#[tokio::test]
 async fn monitoring_is_told_of_wrong_lines_as_of_unknown_states() {
     let w = World::new(&["hosta"]);
     for line in [
