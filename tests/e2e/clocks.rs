@@ -2,13 +2,24 @@
 
 use crate::replicas::wait;
 use crate::world::{LIMIT, World};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The metadata daemon of a node once more, with a system clock that is `secs` ahead (a debug build only does that). It
 /// ends with its stdin.
 fn skewed(w: &World, node: &str, secs: i64) -> Child {
+    let before = w.pid(node, "marsd");
     w.kill_program(node, "marsd");
+    if let Some(pid) = before {
+        // Until then it holds the state folder. What stays is the zombie of its first thread, which holds nothing.
+        let place = Path::new("/proc").join(pid);
+        wait("the daemon is gone", || {
+            let stat = std::fs::read_to_string(place.join("stat")).unwrap_or_default();
+            let threads = std::fs::read_dir(place.join("task")).map_or(0, Iterator::count);
+            stat.is_empty() || stat.contains(") Z ") && threads <= 1
+        });
+    }
     let log = std::fs::File::create(w.node_dir(node).join("skewed.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_marsd"))
         .arg("--config")
