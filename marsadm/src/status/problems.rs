@@ -66,6 +66,16 @@ impl Found<'_, '_, '_> {
         }
     }
 
+    /// The walk of the causes of `host`'s replica, which is not the one that is walked unasked unless it is here.
+    fn explain(&self, host: &str) -> String {
+        let res = self.look.res;
+        if self.look.facts.is_real(host) {
+            format!("marsadm explain {res}")
+        } else {
+            format!("marsadm explain {res} --of {host}")
+        }
+    }
+
     fn whole(&mut self, replicas: &[Replica]) {
         let (facts, res) = (self.look.facts, self.look.res);
         let primary = facts.primary(res);
@@ -457,7 +467,7 @@ impl Found<'_, '_, '_> {
             return;
         }
         if let Some((since, text)) = look.message(host, "inf-sync") {
-            let next = format!("marsadm explain {res}");
+            let next = self.explain(host);
             self.add(
                 Code::Inconsistent,
                 Some(host),
@@ -523,7 +533,7 @@ impl Found<'_, '_, '_> {
             self.target
         );
         let since = at_risk.seconds;
-        let next = format!("marsadm explain {res}");
+        let next = self.explain(host);
         self.add(Code::RpoViolated, Some(host), reason, since, next);
     }
 }

@@ -48,6 +48,40 @@ fn states_of_the_original_are_judged() {
 }
 
 #[test]
+fn what_is_to_be_explained_is_that_replica() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+    let mut elsewhere = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if !path.to_str().unwrap().ends_with(".snapshot.jsonl") {
+            continue;
+        }
+        let snapshot = load(&path).unwrap();
+        let wanted = Wanted {
+            target: Some(0),
+            ..Wanted::default()
+        };
+        for res in judge(&snapshot, &wanted).resources {
+            for problem in res
+                .problems
+                .iter()
+                .filter(|one| one.code == Code::RpoViolated)
+            {
+                let host = problem.host.as_deref().unwrap();
+                let here = host == snapshot.header.host;
+                let command = match here {
+                    true => format!("marsadm explain {}", res.name),
+                    false => format!("marsadm explain {} --of {host}", res.name),
+                };
+                assert_eq!(problem.next, command, "{}", path.display());
+                elsewhere += usize::from(!here);
+            }
+        }
+    }
+    assert!(elsewhere > 0);
+}
+
+#[test]
 fn what_is_written_past_the_log_is_at_risk() {
     let status = judge(&golden("emergency.hosta"), &Wanted::default());
     let res = &status.resources[0];
