@@ -87,7 +87,8 @@ pub fn check_conflict(
                 native.insert(host.to_owned());
             }
         }
-        if !native.is_empty() && !(same && imported) {
+        let joined_later = same && imported;
+        if !native.is_empty() && !joined_later {
             found.insert(res.to_owned(), native);
         }
     }

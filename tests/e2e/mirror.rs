@@ -53,6 +53,28 @@ fn a_tree_and_the_store_stay_in_step() {
     put(&dir, "uuid", "hosta_1742540000.1", STAMP);
     put(&dir, "userspace/from-tree", "1", STAMP);
     let once = format!("mirror-tree {} --once", dir.display());
+    // A dry run says what would be done, does nothing of it, and ends.
+    for line in [&once, once.trim_end_matches(" --once")] {
+        let said = world.exec("hosta", &format!("--dry-run {line}"));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(
+            said.out.starts_with("1 entries would be imported, "),
+            "{said:?}"
+        );
+        assert!(
+            said.err.contains("would import: userspace/from-tree ("),
+            "{said:?}"
+        );
+        let written = said.err.matches("would write: ").count();
+        assert!(written > 0, "{said:?}");
+        let counted = format!(", {written} links would be written, ");
+        assert!(said.out.contains(&counted), "{said:?}");
+        assert!(!dir.join("ips").exists());
+        assert_eq!(
+            world.exec("hosta", "get-link userspace/from-tree").code,
+            Some(3)
+        );
+    }
     world.ok("hosta", &once);
     assert_eq!(world.ok("hosta", "get-link userspace/from-tree"), "1\n");
     // The cluster of the original keeps its identity.
