@@ -258,23 +258,23 @@ async fn wrong_names_and_hosts_are_refused_before_anything_is_written() {
     for (words, code, why) in [
         (
             &["set-systemd-unit", "r", "../x.service"][..],
-            2,
+            25,
             "no name of a unit",
         ),
         (
             &["set-systemd-unit", "r", "/etc/x.service"],
-            2,
+            25,
             "no name of a unit",
         ),
-        (&["set-systemd-unit", "r", "x"], 2, "no suffix"),
+        (&["set-systemd-unit", "r", "x"], 25, "no suffix"),
         (
             &["set-systemd-unit", "r", "x.script"],
-            2,
+            25,
             "scripts are not run",
         ),
         (
             &["set-systemd-unit", "r", "a.service", "b c.service"],
-            2,
+            25,
             "contains ' '",
         ),
         (&["set-systemd-unit", "r", "NOBODY"], 2, "# NOBODY_START"),
