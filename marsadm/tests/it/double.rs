@@ -62,11 +62,9 @@ impl Double {
         };
         for (i, host) in peers.iter().enumerate() {
             let record = NodeRecord {
-                id: NodeId(i as u128 + 1),
                 key_hash: [u8::try_from(i + 1).unwrap(); 32],
                 meta: vec![format!("192.0.2.{}:7900", i + 1).parse().unwrap()],
-                data: vec![],
-                state: NodeState::Active,
+                ..mars_meta_model::testing::node_record(i as u128 + 1)
             };
             double.put(&[(&format!("roster/{host}"), &record.to_string())]);
         }
