@@ -5,9 +5,7 @@ use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FromServer, GREETING, ImportOutcome, MergeInfo, NodeInfo, Op,
     PeerInfo, Request, Response, Secret, ToServer, read_frame, write_frame,
 };
-use mars_meta_model::{
-    Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Table, Value, View as _,
-};
+use mars_meta_model::{Cell, Entry, Key, Merge, NodeId, NodeRecord, Table, Value, View as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

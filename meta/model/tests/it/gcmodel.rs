@@ -174,7 +174,7 @@ fn key(text: &str) -> Key {
 fn line(id: usize, state: NodeState) -> String {
     let record = NodeRecord {
         state,
-        ..node_record(id as u128 + 1)
+        ..mars_meta_model::testing::node_record(id as u128 + 1)
     };
     record.to_string()
 }
