@@ -249,6 +249,15 @@ impl Ctx {
         }
     }
 
+    /// [`Ctx::done`] of a command of the original's, which said so on stdout.
+    pub fn achieved(&self, done: &str, would: &str) {
+        if self.opts.dry_run {
+            self.ui.note(&format!("would {would}"));
+        } else {
+            self.ui.token(done);
+        }
+    }
+
     /// Writes a batch; with `--dry-run` shows it instead and returns `None`. A key that belongs to another
     /// host makes the batch an override.
     ///

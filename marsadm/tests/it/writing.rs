@@ -38,18 +38,36 @@ async fn lists_and_failures_look_as_scripts_know_them() {
     assert_eq!(code, 0);
     assert_eq!(
         said.stdout(),
-        "--------- resource r 1.000 MiB [2/3]\n--------- resource s 1.000 MiB [2/3]\n"
+        "--------- resource r 1.000 MiB [2/3]\nsuccessfully started pause-sync on resource r\n\
+         --------- resource s 1.000 MiB [2/3]\nsuccessfully started pause-sync on resource s\n"
     );
     let (code, said) = execute(&w, &["pause-sync", "r,nosuch"]).await;
     assert_eq!(code, 2);
     assert_eq!(
         said.stdout(),
-        "--------- resource nosuch\nFAILURE cmd='pause-sync' res='nosuch'\n--------- resource r 1.000 MiB [2/3]\n"
+        "--------- resource nosuch\nFAILURE cmd='pause-sync' res='nosuch'\n\
+         --------- resource r 1.000 MiB [2/3]\nsuccessfully started pause-sync on resource r\n"
     );
     let (_, said) = execute(&w, &["primary", "nosuch"]).await;
     assert_eq!(said.stdout(), "FAILURE cmd='primary' res='nosuch'\n");
-    // A single name has no header, and a success no line.
-    assert_eq!(w.ok("pause-sync r").await.stdout(), "");
+    // A single name has no header.
+    let said = w.ok("pause-sync r").await;
+    assert_eq!(
+        said.stdout(),
+        "successfully started pause-sync on resource r\n"
+    );
+    assert!(!said.stderr().contains("successfully"), "{}", said.stderr());
+    let said = w.ok("wait-cluster --timeout=5 hosta").await;
+    assert_eq!(said.stdout(), "1/1 nodes are alive\n");
+    // Programs get a document instead.
+    for form in ["json", "ndjson"] {
+        let (code, said) = execute(&w, &["-o", form, "pause-sync", "r"]).await;
+        assert_eq!(code, 0);
+        let one: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
+        let note = "successfully started pause-sync on resource r";
+        assert_eq!(one["data"]["notes"][0], note, "{one}");
+        assert_eq!(one["data"].get("lines"), None, "{one}");
+    }
     let (code, said) = execute(&w, &["-o", "json", "pause-sync", "r,nosuch"]).await;
     assert_eq!(code, 8);
     let one: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
 use crate::macros::library::Library;
+use crate::shown::shown;
 
 /// Prints the keys that bear on this host: `key=value`.
 pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
@@ -32,7 +33,10 @@ pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
 
 fn line(answer: &mut Answer, facts: &Facts<'_>, path: &str) {
     if let Some(value) = facts.get(path) {
-        answer.line(&format!("{path}={value}"));
+        // Values of the original may end in newlines: empty lines, which forge nothing, stay as they were.
+        let text = value.trim_end_matches('\n');
+        let end = &value[text.len()..];
+        answer.line(&format!("{}{end}", shown(&format!("{path}={text}"))));
     }
 }
 
