@@ -117,6 +117,10 @@ impl Double {
                 self.watch(id, prefixes.clone(), &out);
                 continue;
             }
+            if let Request::Follow { resource } = &request {
+                self.watch(id, vec![format!("resource-{resource}/")], &out);
+                continue;
+            }
             let response = self.state.lock().unwrap().answer(request);
             let _ = out.try_send(FromServer { id, response });
         }
