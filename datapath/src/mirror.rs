@@ -3,7 +3,8 @@
 //! Without the daemon, the last state known stays in force; changes that were missed arrive with the snapshot of
 //! the next connection.
 
-use mars_meta_api::{CallError, Client, WatchEvent};
+use crate::limits::BEAT_INTERVAL;
+use mars_meta_api::{CallError, Client, Request, WatchEvent};
 use mars_meta_model::{Key, Table, Value};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -118,6 +119,28 @@ async fn follow_once(
     socket: &std::path::Path,
 ) -> Result<std::convert::Infallible, Box<dyn std::error::Error + Send + Sync>> {
     let client = Client::connect(socket).await?;
+    tokio::select! {
+        ended = read(mirror, &client) => ended,
+        ended = beat(&client) => ended,
+    }
+}
+
+/// Lets the daemon hear that this process goes on: what it says of itself is taken back otherwise.
+async fn beat(
+    client: &Client,
+) -> Result<std::convert::Infallible, Box<dyn std::error::Error + Send + Sync>> {
+    let mut tick = tokio::time::interval(BEAT_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        client.call(Request::Clock).await?;
+    }
+}
+
+async fn read(
+    mirror: &Mirror,
+    client: &Client,
+) -> Result<std::convert::Infallible, Box<dyn std::error::Error + Send + Sync>> {
     let mut watch = client.watch(&[""]).await?;
     // A snapshot replaces the copy only when it is complete: half of one would look like deletions.
     let mut snapshot = Some(Table::new());

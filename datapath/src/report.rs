@@ -75,9 +75,14 @@ fn pair(key: &str, value: &str) -> Option<(Key, Option<Value>)> {
 /// daemon does when the connection breaks. A daemon that was restarted does not know it any more.
 fn sign_of_life(table: &Table, host: &str, started: &str) -> Changes {
     let key = format!("actual-{host}/datapath");
-    let told = table.text(&key) == Some(started);
-    let change = pair(&key, started).filter(|_| !told);
-    change.into_iter().collect()
+    if table.text(&key) == Some(started) {
+        return Changes::new();
+    }
+    // It was taken back because nothing was heard for a while.
+    let silent = format!("{key}-silent");
+    let was_silent = table.text(&silent).is_some_and(|since| since != "0");
+    let end = pair(&silent, "0").filter(|_| was_silent);
+    pair(&key, started).into_iter().chain(end).collect()
 }
 
 /// Free and whole bytes of the folder for logs.
@@ -264,6 +269,12 @@ mod tests {
         assert_eq!(sign_of_life(&table, "a", "5.000000000"), []);
         table.merge(entry("actual-a/datapath", Some("0"), 2, 1));
         assert_eq!(sign_of_life(&table, "a", "5.000000000"), given);
+        table.merge(entry("actual-a/datapath-silent", Some("4.0"), 2, 1));
+        let keys: Vec<String> = sign_of_life(&table, "a", "5.000000000")
+            .into_iter()
+            .map(|(key, _)| key.to_string())
+            .collect();
+        assert_eq!(keys, ["actual-a/datapath", "actual-a/datapath-silent"]);
     }
 
     #[test]

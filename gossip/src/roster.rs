@@ -241,11 +241,8 @@ mod tests {
             addr("10.0.0.1:99")
         );
         let held = NodeRecord {
-            id: NodeId(1),
-            key_hash: [0; 32],
             meta: vec![addr("10.0.0.7:5")],
-            data: vec![],
-            state: NodeState::Active,
+            ..mars_meta_model::testing::node_record(1)
         };
         assert_eq!(own_addr(bound, bound, Some(&held)), addr("10.0.0.7:99"));
     }

@@ -150,9 +150,7 @@ pub(crate) async fn follow(
 mod tests {
     use super::*;
     use mars_meta_model::testing::entry;
-    use mars_meta_model::{
-        FEATURE_LEVEL, Key, NodeId, NodeLevel, NodeRecord, NodeState, Table, level_key, version_key,
-    };
+    use mars_meta_model::{FEATURE_LEVEL, Key, NodeLevel, Table, level_key, version_key};
 
     struct Host {
         table: Table,
@@ -171,13 +169,7 @@ mod tests {
                 began: Instant::now(),
                 paces: SummaryPaces::default(),
             };
-            let record = NodeRecord {
-                id: NodeId(1),
-                key_hash: [0; 32],
-                meta: vec![],
-                data: vec![],
-                state: NodeState::Active,
-            };
+            let record = mars_meta_model::testing::node_record(1);
             host.set("roster/h", Some(&record.to_string()));
             host.set("directory/r/member-h", Some("storage"));
             host.set("actual-h/datapath", Some("1.0"));

@@ -1,4 +1,4 @@
-//! `explain`: why a replica is as it is. A walk along the causes, from the machine to the data, each with the key that
+//! `explain`: why replicas are as they are. A walk along the causes, from the machine to the data, each with the key that
 //! tells it. Pure, like `status`, and told in the same words.
 
 use crate::error::{Error, Result};
@@ -6,19 +6,53 @@ use crate::macros::facts::{Facts, Part, Series};
 use crate::shown::shown;
 use crate::size::human;
 use crate::snapshot::Snapshot;
-use crate::status::{Look, Seconds, Wanted, ago, clock_trouble, fresh_secs, risk, with_facts};
+use crate::status::{
+    FeatureLevel, Look, Problem, Severity, Wanted, ago, clock_trouble, feature_level, fresh_secs,
+    level_line, resource, risk, with_facts,
+};
 use serde::Serialize;
 
-/// The causes of the state of one replica; its JSON form is `docs/schemas/Explanation.json`.
+/// The causes of the state of replicas; its JSON form is `docs/schemas/Explanation.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The resource.
     pub resource: String,
-    /// Whose replica.
+    /// Whose replica: the one asked for, else that of this node, else the first one.
     pub host: String,
     /// The node whose knowledge this is.
     pub seen_from: String,
     /// The causes in order; what stands behind the first wrong one may follow from it.
+    pub steps: Vec<Step>,
+    /// The other replicas; none if one was asked for.
+    pub others: Vec<Other>,
+    /// What all nodes of the cluster understand, if some hold the others back.
+    pub feature_level: Option<FeatureLevel>,
+}
+
+impl Explanation {
+    /// The first thing that is wrong, and on which host.
+    #[must_use]
+    pub fn wrong(&self) -> Option<(&str, &Step)> {
+        let own = self.steps.iter().map(|step| (self.host.as_str(), step));
+        let others = self.others.iter();
+        let others =
+            others.flat_map(|other| other.steps.iter().map(|step| (other.host.as_str(), step)));
+        own.chain(others).find(|(_, step)| !step.ok)
+    }
+}
+
+/// Another replica of the resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Where it is.
+    pub host: String,
+    /// What the host is, as in the status.
+    pub role: &'static str,
+    /// One word for its state, as in the status.
+    pub state: &'static str,
+    /// Whether nothing is wrong with it.
+    pub ok: bool,
+    /// As those of the explanation.
     pub steps: Vec<Step>,
 }
 
@@ -48,10 +82,10 @@ pub struct Evidence {
     pub age: Option<u64>,
 }
 
-/// Explains the replica of `host` (by default the snapshot's own one).
+/// Explains the replica of `host`; of all hosts if none is named, the snapshot's own one first.
 ///
 /// # Errors
-/// If that host holds no replica of the resource.
+/// If that host holds no replica of the resource, or none does.
 pub fn explain(
     snapshot: &Snapshot,
     wanted: &Wanted,
@@ -59,39 +93,99 @@ pub fn explain(
     host: Option<&str>,
 ) -> Result<Explanation> {
     with_facts(snapshot, wanted, |facts| {
-        let host = host.unwrap_or(&facts.opts.host).to_owned();
         let members = facts.peers_of(res, Part::Member);
-        if !members.contains(&host) {
-            return Err(
-                Error::not_found(format!("host {host} holds no replica of {res}")).hint(format!(
+        let me = facts.opts.host.clone();
+        let hosts = match host {
+            Some(host) if !members.iter().any(|member| member == host) => {
+                let text = format!("host {host} holds no replica of {res}");
+                return Err(Error::not_found(text).hint(format!(
                     "marsadm explain {res} --of HOST, one of {}",
                     members.join(" ")
-                )),
-            );
-        }
+                )));
+            }
+            Some(host) => vec![host.to_owned()],
+            None => {
+                let mut hosts = members;
+                hosts.retain(|host| !facts.is_deleted_peer(host));
+                hosts.sort_by_key(|host| *host != me);
+                hosts
+            }
+        };
+        let judged = resource(facts, res, wanted);
         let look = Look {
             facts,
             res,
             fresh: fresh_secs(facts),
         };
-        let mut walk = Walk {
-            look: &look,
-            host: &host,
-            steps: Vec::new(),
-        };
-        walk.all();
+        let mut walked: Vec<Other> = hosts
+            .into_iter()
+            .map(|host| {
+                let replica = look.replica(&host, judged.target);
+                let mut walk = Walk {
+                    look: &look,
+                    host: &host,
+                    target: judged.target,
+                    steps: Vec::new(),
+                };
+                walk.all();
+                let steps = walk.steps;
+                Other {
+                    ok: steps.iter().all(|step| step.ok),
+                    role: replica.role,
+                    state: replica.state,
+                    steps,
+                    host,
+                }
+            })
+            .collect();
+        rest(&mut walked, &judged.problems, host.is_none());
+        if walked.is_empty() {
+            let text = format!("no host holds a replica of {res}");
+            return Err(Error::not_found(text).hint(format!("marsadm status {res}")));
+        }
+        let first = walked.remove(0);
+        let level = feature_level(facts).filter(|level| level_line(level).is_some());
         Ok(Explanation {
             resource: res.to_owned(),
-            seen_from: facts.opts.host.clone(),
-            steps: walk.steps,
-            host: host.clone(),
+            host: first.host,
+            seen_from: me.clone(),
+            steps: first.steps,
+            others: walked,
+            feature_level: level,
         })
     })
+}
+
+/// What the status calls wrong and no question has found: it tells of the same state, so none may be left out.
+fn rest(walked: &mut [Other], problems: &[Problem], whole: bool) {
+    for problem in problems
+        .iter()
+        .filter(|problem| problem.severity > Severity::Info)
+    {
+        let all_well = walked.iter().all(|one| one.ok);
+        let place = match &problem.host {
+            Some(host) => walked.iter_mut().find(|one| one.host == *host),
+            None if whole && all_well => walked.first_mut(),
+            None => None,
+        };
+        if let Some(one) = place.filter(|one| one.ok) {
+            one.ok = false;
+            one.steps.push(Step {
+                question: "is there anything else?",
+                ok: false,
+                finding: format!("{}: {}", problem.code.as_str(), problem.reason),
+                evidence: Vec::new(),
+                next: Some(problem.next.clone()),
+            });
+        }
+    }
 }
 
 struct Walk<'l, 'f, 's> {
     look: &'l Look<'f, 's>,
     host: &'l str,
+    /// Seconds that may be at risk.
+    target: u64,
     steps: Vec<Step>,
 }
 
@@ -192,9 +286,16 @@ impl Walk<'_, '_, '_> {
         let evidence = vec![
             self.key(format!("actual-{host}/time")),
             self.key(format!("actual-{host}/datapath")),
+            self.key(format!("actual-{host}/datapath-silent")),
         ];
-        let evidence: Vec<Evidence> = evidence.into_iter().filter(|e| e.value.is_some()).collect();
+        let is_told = |e: &Evidence| {
+            e.value
+                .as_ref()
+                .is_some_and(|value| !(value == "0" && e.key.ends_with("-silent")))
+        };
+        let evidence: Vec<Evidence> = evidence.into_iter().filter(is_told).collect();
         let age = self.look.age(host);
+        let silent = self.look.silent_secs(host);
         let ended = self.look.has_ended(host);
         let ok = if here {
             facts.is_module_loaded()
@@ -202,6 +303,10 @@ impl Walk<'_, '_, '_> {
             !age.at_least && !ended
         };
         let finding = match (here, ok, age.seconds) {
+            _ if silent.is_some() => format!(
+                "{program} on {host} is there, but has given no sign of life for {}: all below is what it told then",
+                ago(silent.unwrap_or(0))
+            ),
             _ if ended => format!("{program} has ended on {host}: all below is what it told then"),
             (true, true, _) => format!("{program} runs here"),
             (true, false, _) => format!("{program} does not run here"),
@@ -214,7 +319,11 @@ impl Walk<'_, '_, '_> {
             }
             (false, _, None) => format!("{host} was never heard of since the daemon started here"),
         };
-        let next = if here {
+        let next = if silent.is_some() {
+            format!(
+                "on {host}: let it go on if it was stopped (kill -CONT), or start it again; then look at its log"
+            )
+        } else if here {
             format!("start {program}, then look at its log")
         } else if ended {
             format!("start {program} on {host}, then look at its log")
@@ -506,36 +615,62 @@ impl Walk<'_, '_, '_> {
                 "not yet: the disk shows no state that the device ever had".to_owned(),
             )
         } else {
-            let ok = at_risk == Seconds::exact(0);
-            (ok, format!("yes, without the last {} s", risk(at_risk)))
+            let (lost, target) = (risk(at_risk), self.target);
+            let finding = match at_risk.seconds {
+                Some(0) if !at_risk.at_least => "yes, without any loss".to_owned(),
+                _ => format!("yes, without the last {lost} s; {target} s are allowed"),
+            };
+            (at_risk.seconds.is_some_and(|secs| secs <= target), finding)
         };
         let next = "mend the first thing above that is wrong; what is in progress ends by itself";
         self.add("could it take over now?", ok, finding, evidence, next);
     }
 }
 
-/// The text form.
+/// The text form: all of the first replica, what is wrong with the others, and which of them are well.
 #[must_use]
 pub fn lines(told: &Explanation) -> Vec<String> {
     let mut out = vec![format!(
         "{} on {}, as {} knows it",
         told.resource, told.host, told.seen_from
     )];
-    for step in &told.steps {
-        let sign = if step.ok { "ok" } else { "NO" };
-        out.push(format!("  [{sign}] {}  {}", step.question, step.finding));
-        for evidence in &step.evidence {
-            let value = evidence.value.as_deref().unwrap_or("(none)");
-            let age = evidence
-                .age
-                .map_or(String::new(), |secs| format!("  ({} old)", ago(secs)));
-            out.push(format!("         {} = {value}{age}", evidence.key));
-        }
-        if let Some(next) = &step.next {
-            out.push(format!("       next: {next}"));
-        }
+    told.steps
+        .iter()
+        .for_each(|step| step_lines(step, &mut out));
+    for other in told.others.iter().filter(|other| !other.ok) {
+        out.push(format!(
+            "{} on {} ({}, {}): marsadm explain {} --of {} tells all",
+            told.resource, other.host, other.role, other.state, told.resource, other.host
+        ));
+        let wrong = other.steps.iter().filter(|step| !step.ok);
+        wrong.for_each(|step| step_lines(step, &mut out));
     }
+    let well = told.others.iter().filter(|other| other.ok);
+    let well: Vec<&str> = well.map(|other| other.host.as_str()).collect();
+    if !well.is_empty() {
+        out.push(format!(
+            "{}: nothing is wrong on {}",
+            told.resource,
+            well.join(" ")
+        ));
+    }
+    out.extend(told.feature_level.as_ref().and_then(level_line));
     out.into_iter()
         .map(|line| shown(&line).into_owned())
         .collect()
+}
+
+fn step_lines(step: &Step, out: &mut Vec<String>) {
+    let sign = if step.ok { "ok" } else { "NO" };
+    out.push(format!("  [{sign}] {}  {}", step.question, step.finding));
+    for evidence in &step.evidence {
+        let value = evidence.value.as_deref().unwrap_or("(none)");
+        let age = evidence
+            .age
+            .map_or(String::new(), |secs| format!("  ({} old)", ago(secs)));
+        out.push(format!("         {} = {value}{age}", evidence.key));
+    }
+    if let Some(next) = &step.next {
+        out.push(format!("       next: {next}"));
+    }
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod error_code;
 pub mod events;
 pub mod explain;
+pub mod following;
 pub mod gone;
 pub mod hooks;
 pub mod keys;

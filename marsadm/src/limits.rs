@@ -49,8 +49,10 @@ pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
 /// How long a shell's completion waits for names that only the daemon knows.
 pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
-/// By how much entries of one writer may overtake each other on their way here, in nanoseconds.
-pub const CURSOR_MARGIN_NS: u64 = 30_000_000_000;
+/// Most facts that a cursor of `events` tells of, 8 characters each; a list of arguments takes 128 KiB.
+pub const CURSOR_FACTS_MAX: usize = 2048;
+/// How long `events` waits before it asks again for a member of a resource that this node has no part in.
+pub const EVENTS_FOLLOW_RETRY: Duration = Duration::from_secs(5);
 /// How often `events` looks for nodes that came or went.
 pub const EVENTS_PEERS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a refreshed line on a terminal may change.

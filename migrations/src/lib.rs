@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod candidates;
 mod check;
 mod conflict;
 mod derive;

@@ -26,6 +26,7 @@ mod partition;
 mod replicas;
 mod resource;
 mod roles;
+mod silent;
 mod units;
 mod views;
 mod world;

@@ -3,7 +3,7 @@
 
 use mars_gossip::{Config, RunError, run};
 use mars_meta_api::{CallError, Client, ErrorCode, PeerInfo, Request, Response, Secret};
-use mars_meta_model::{Key, Value};
+use mars_meta_model::{Key, NodeRecord, Value};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -144,6 +144,12 @@ impl Node {
     pub(crate) async fn text(&self, key: &str) -> Option<String> {
         let entry = self.client.get(&Key::parse(key).unwrap()).await.unwrap()?;
         entry.text().map(str::to_owned)
+    }
+
+    /// The line of `host` in the roster.
+    pub(crate) async fn line(&self, host: &str) -> NodeRecord {
+        let text = self.text(&format!("roster/{host}")).await;
+        text.unwrap().parse().unwrap()
     }
 
     pub(crate) async fn sees(&self, key: &str, value: Option<&str>) {

@@ -3,9 +3,7 @@
 
 use crate::node::{Node, eventually};
 use mars_meta_api::{CallError, ErrorCode, NodeInfo, Request, Response, WatchEvent};
-use mars_meta_model::{
-    FEATURE_LEVEL, LEVEL_OLDEST, NodeId, NodeRecord, NodeState, ReplicaRole, ReplicaSummary,
-};
+use mars_meta_model::{FEATURE_LEVEL, LEVEL_OLDEST, NodeState, ReplicaRole, ReplicaSummary};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -71,13 +69,8 @@ async fn an_old_node_holds_back_what_it_would_not_understand() {
         (FEATURE_LEVEL, FEATURE_LEVEL)
     );
     // A node of a version that tells no level.
-    let mut record = NodeRecord {
-        id: NodeId(0x01d),
-        key_hash: [9; 32],
-        meta: vec![],
-        data: vec![],
-        state: NodeState::Active,
-    };
+    let mut record = mars_meta_model::testing::node_record(0x01d);
+    record.key_hash = [9; 32];
     a.set("roster/hostold", &record.to_string()).await;
     let found = info(&a).await;
     assert_eq!(

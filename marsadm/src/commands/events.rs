@@ -2,23 +2,28 @@
 
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::events::{Cursor, Event, EventType, Fact, facts, instance};
-use crate::limits::{EVENTS_PEERS_INTERVAL, POLL_INTERVAL};
+use crate::events::{Cursor, Event, EventType, Fact, Known, facts, gone, instance};
+use crate::following::Following;
+use crate::limits::{EVENTS_PEERS_INTERVAL, FOLLOW_WAIT_MAX, POLL_INTERVAL};
 use crate::output::Format;
 use crate::ui::Ui;
 use crate::wall;
 use mars_meta_api::{CallError, Client, PeerInfo, Request, Response, Watch, WatchEvent};
-use mars_meta_model::{Entry, Table};
-use std::collections::BTreeMap;
+use mars_meta_model::Table;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Print how nodes, roles and replicas are, as one JSON document per line; with --follow also how they change.
 ///
-/// Every line has a cursor: with --cursor only what came behind that line is printed. Changes may be told twice, but
-/// none is left out; what changed to and fro meanwhile is one line. Where that cannot be kept, because the metadata
-/// daemon was started anew, there is a line of type gap, and everything is told once more.
+/// Every line has a cursor: with --cursor only what changed behind that line is printed; what changed to and fro meanwhile
+/// is left out. Where that cannot be told, because the metadata daemon was started anew, or because something is gone and
+/// so is its name, there is a line of type gap, and then a snapshot: everything as it is, in lines of type state.
+///
+/// Of resources that this node has no part in, their members' summaries are told, which are up to a minute old. Those named
+/// with --resource are watched at a member for as long as the command runs.
 ///
 /// Example: marsadm events --follow
 /// Example: marsadm events --follow --cursor "$(tail -n 1 events.log | jq -r .data.cursor)"
+/// Example: marsadm events --follow --resource mydata,otherdata
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -28,6 +33,9 @@ pub struct Args {
     /// Go on behind the line that had this cursor
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
+    /// Resource, or a list with commas, that is told of in full, also of other hosts; 16 of those at most
+    #[arg(long, value_name = "RES", value_delimiter = ',')]
+    pub resource: Vec<String>,
 }
 
 /// Runs the command.
@@ -45,9 +53,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             cursor: Cursor::default(),
             told: BTreeMap::new(),
         };
+        // Over a restart of the daemon too.
+        let mut following = Following::new(&ctx.opts.socket);
         let mut resume = cursor;
         loop {
-            match follow(ctx, args, &mut teller, resume.take()).await {
+            match follow(ctx, args, &mut teller, &mut following, resume.take()).await {
                 Ok(()) => break,
                 Err(error) if !args.follow || teller.cursor.instance.is_empty() => {
                     return Err(error);
@@ -70,38 +80,148 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     work.await.map_err(|error: Error| error.about("events"))
 }
 
+/// What is known, and how it comes.
+struct Source<'a> {
+    ctx: &'a Ctx,
+    client: Client,
+    watch: Watch,
+    table: Table,
+    host: String,
+    peers: Vec<PeerInfo>,
+    following: &'a mut Following,
+    named: &'a [String],
+}
+
+impl<'a> Source<'a> {
+    async fn open(
+        ctx: &'a Ctx,
+        named: &'a [String],
+        following: &'a mut Following,
+    ) -> Result<Source<'a>> {
+        let client = limited(ctx, Client::connect(&ctx.opts.socket)).await?;
+        let prefixes = ["actual-", "directory/", "resource-", "roster/"];
+        let watch = limited(ctx, client.watch(&prefixes)).await?;
+        let host = match limited(ctx, client.call(Request::Node)).await? {
+            Response::Node(node) => node.host,
+            other => return Err(crate::context::unexpected(&other)),
+        };
+        let mut source = Self {
+            ctx,
+            peers: peers(ctx, &client).await?,
+            client,
+            watch,
+            table: Table::new(),
+            host,
+            following,
+            named,
+        };
+        snapshot(ctx, &mut source.watch, &mut source.table).await?;
+        source.watch_named()?;
+        let wait = FOLLOW_WAIT_MAX.min(ctx.opts.timeout);
+        for name in source.following.ready(wait).await {
+            ctx.ui.note(&format!(
+                "{name}: no member tells more than its summary now; it is asked again"
+            ));
+        }
+        Ok(source)
+    }
+
+    /// Watches those of the named resources that this node has no part in.
+    fn watch_named(&mut self) -> Result<()> {
+        let mut wanted = BTreeSet::new();
+        for name in self.named {
+            let hosts = mars_meta_model::members(&self.table, name);
+            if hosts.is_empty() && self.following.is_watched(name) {
+                // It is gone, which is told.
+                continue;
+            }
+            if hosts.is_empty() {
+                let text = format!("resource {name} is not known to this host");
+                return Err(Error::not_found(text).hint("marsadm status --all lists all"));
+            }
+            if !hosts.contains_key(&self.host) {
+                wanted.insert(name.clone());
+            }
+        }
+        self.following.set(&wanted);
+        Ok(())
+    }
+
+    fn facts(&self) -> BTreeMap<Fact, String> {
+        facts(Known {
+            host: &self.host,
+            table: &self.table,
+            followed: &self.following.tables(),
+            peers: &self.peers,
+        })
+    }
+
+    /// Waits until something may have changed.
+    async fn change(&mut self, tick: &mut tokio::time::Interval) -> Result<()> {
+        let mut elsewhere = self.following.changes();
+        tokio::select! {
+            event = self.watch.next() => match event? {
+                WatchEvent::Entries(entries) => {
+                    for entry in entries {
+                        self.table.merge(entry);
+                    }
+                }
+                WatchEvent::Synced => {}
+                WatchEvent::Lagged => {
+                    // The facts that were told are still known, so nothing is lost.
+                    self.table = Table::new();
+                    snapshot(self.ctx, &mut self.watch, &mut self.table).await?;
+                }
+            },
+            _ = elsewhere.changed() => {}
+            _ = tick.tick() => self.peers = peers(self.ctx, &self.client).await?,
+        }
+        Ok(())
+    }
+}
+
 /// Tells events over one connection, until it ends or, without `--follow`, everything was told.
-async fn follow(ctx: &Ctx, args: &Args, teller: &mut Teller, resume: Option<Cursor>) -> Result<()> {
+async fn follow(
+    ctx: &Ctx,
+    args: &Args,
+    teller: &mut Teller,
+    following: &mut Following,
+    resume: Option<Cursor>,
+) -> Result<()> {
     let now = limited(ctx, async {
         Ok::<_, Error>(instance(&ctx.opts.socket).await)
     })
     .await?;
     let now = now.unwrap_or_default();
-    let client = limited(ctx, Client::connect(&ctx.opts.socket)).await?;
-    let prefixes = ["directory/", "resource-"];
-    let mut watch = limited(ctx, client.watch(&prefixes)).await?;
-    let mut table = Table::new();
-    snapshot(ctx, &mut watch, &mut table).await?;
-    let mut peers = peers(ctx, &client).await?;
-    let state = facts(&table, &peers);
+    let mut source = Source::open(ctx, &args.resource, following).await?;
+    let state = source.facts();
     let known = resume.filter(|cursor| !cursor.instance.is_empty());
-    match known {
-        Some(cursor) if cursor.instance == now => {
-            teller.cursor = cursor;
-            teller.since(&table, state)?;
+    let lost = known.as_ref().and_then(|cursor| {
+        if cursor.instance != now {
+            return Some(
+                "the metadata daemon was started anew: what changed before cannot be told",
+            );
         }
-        other => {
+        let nameless = "something is gone, and so is its name";
+        let gone = gone(&source.table, &state);
+        let named = state.keys().chain(&gone);
+        cursor
+            .blind
+            .or_else(|| cursor.knows_others(named).then_some(nameless))
+    });
+    match known {
+        Some(cursor) if lost.is_none() => {
+            teller.cursor = cursor;
+            teller.since(&source.table, state)?;
+        }
+        _ => {
             teller.cursor = Cursor::new("");
-            if other.is_some() {
-                teller.gap(
-                    "the metadata daemon was started anew: what changed before cannot be told",
-                )?;
+            if let Some(reason) = lost {
+                teller.gap(reason)?;
             }
-            teller.snapshot(state)?;
+            teller.snapshot(&now, state)?;
         }
     }
-    teller.cursor.instance = now;
-    table.iter().for_each(|entry| teller.cursor.see(entry));
     teller.mark(EventType::Synced, None)?;
     if !args.follow {
         return Ok(());
@@ -109,26 +229,13 @@ async fn follow(ctx: &Ctx, args: &Args, teller: &mut Teller, resume: Option<Curs
     let mut tick = tokio::time::interval(EVENTS_PEERS_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let mut seen: Vec<Entry> = Vec::new();
-        tokio::select! {
-            event = watch.next() => match event? {
-                WatchEvent::Entries(entries) => {
-                    for entry in entries {
-                        table.merge(entry.clone());
-                        seen.push(entry);
-                    }
-                }
-                WatchEvent::Synced => {}
-                WatchEvent::Lagged => {
-                    // The facts that were told are still known, so nothing is lost.
-                    table = Table::new();
-                    snapshot(ctx, &mut watch, &mut table).await?;
-                    seen.extend(table.iter().cloned());
-                }
-            },
-            _ = tick.tick() => peers = self::peers(ctx, &client).await?,
-        }
-        teller.changes(facts(&table, &peers), &seen)?;
+        source.change(&mut tick).await?;
+        source.watch_named().or_else(|error| match error.kind {
+            // It is gone, which is told.
+            Kind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        teller.changes(source.facts())?;
     }
 }
 
@@ -239,70 +346,47 @@ impl Teller {
     }
 
     /// Everything as it is. The cursor of these lines leads to the beginning of the snapshot.
-    fn snapshot(&mut self, state: BTreeMap<Fact, String>) -> Result<()> {
+    fn snapshot(&mut self, instance: &str, state: BTreeMap<Fact, String>) -> Result<()> {
         for (fact, text) in &state {
             self.fact(EventType::State, fact, None, Some(text.clone()))?;
         }
-        self.told = state;
-        Ok(())
-    }
-
-    /// What may have changed behind the cursor: facts with a newer key, and all nodes, of which there are no keys.
-    fn since(&mut self, table: &Table, state: BTreeMap<Fact, String>) -> Result<()> {
-        let news: Vec<&str> = table
-            .iter()
-            .filter(|entry| self.cursor.is_news(entry))
-            .map(|entry| entry.key.as_str())
-            .collect();
+        self.cursor = Cursor::new(instance);
         for (fact, text) in &state {
-            if fact.resource.is_none() || news.iter().any(|key| fact.is_read_from(key)) {
-                let from = self.told.get(fact).cloned();
-                if from.as_ref() != Some(text) {
-                    self.fact(EventType::Change, fact, from, Some(text.clone()))?;
-                }
-            }
-        }
-        // Of what is gone there is no fact; its tombstones tell.
-        for entry in table.iter().filter(|entry| entry.is_tombstone()) {
-            let parts: Vec<&str> = entry.key.parts().collect();
-            if let ["directory", resource, member] = parts[..]
-                && let Some(host) = member.strip_prefix("member-")
-                && self.cursor.is_news(entry)
-            {
-                let fact = Fact {
-                    subject: crate::events::Subject::Replica,
-                    resource: Some(resource.to_owned()),
-                    host: Some(host.to_owned()),
-                };
-                self.fact(EventType::Change, &fact, None, None)?;
-            }
+            self.cursor.tell(fact, Some(text));
         }
         self.told = state;
         Ok(())
     }
 
-    /// What changed since the last call. Only the last line's cursor includes what was seen.
-    fn changes(&mut self, state: BTreeMap<Fact, String>, seen: &[Entry]) -> Result<()> {
-        let facts: std::collections::BTreeSet<Fact> =
-            self.told.keys().chain(state.keys()).cloned().collect();
-        let changed: Vec<(Fact, Option<String>, Option<String>)> = facts
-            .into_iter()
-            .map(|fact| {
-                let (from, to) = (self.told.get(&fact).cloned(), state.get(&fact).cloned());
-                (fact, from, to)
-            })
-            .filter(|(_, from, to)| from != to)
-            .collect();
-        let mut behind = self.cursor.clone();
-        seen.iter().for_each(|entry| behind.see(entry));
-        let last = changed.len();
-        for (at, (fact, from, to)) in changed.into_iter().enumerate() {
-            if at + 1 == last {
-                self.cursor = behind.clone();
-            }
-            self.fact(EventType::Change, &fact, from, to)?;
+    /// What is not as the reader knows it.
+    fn since(&mut self, table: &Table, state: BTreeMap<Fact, String>) -> Result<()> {
+        let gone = gone(table, &state).into_iter();
+        let gone = gone
+            .filter(|fact| self.cursor.knows(fact))
+            .map(|fact| (fact, None));
+        let news = state
+            .iter()
+            .filter(|(fact, text)| !self.cursor.holds(fact, text));
+        let news = news.map(|(fact, text)| (fact.clone(), Some(text.clone())));
+        let changed: Vec<(Fact, Option<String>)> = news.chain(gone).collect();
+        for (fact, to) in changed {
+            self.cursor.tell(&fact, to.as_deref());
+            self.fact(EventType::Change, &fact, None, to)?;
         }
-        self.cursor = behind;
+        self.told = state;
+        Ok(())
+    }
+
+    /// What changed since the last call.
+    fn changes(&mut self, state: BTreeMap<Fact, String>) -> Result<()> {
+        let facts: BTreeSet<Fact> = self.told.keys().chain(state.keys()).cloned().collect();
+        for fact in facts {
+            let (from, to) = (self.told.get(&fact).cloned(), state.get(&fact).cloned());
+            if from != to {
+                self.cursor.tell(&fact, to.as_deref());
+                self.fact(EventType::Change, &fact, from, to)?;
+            }
+        }
         self.told = state;
         Ok(())
     }

@@ -7,8 +7,9 @@ use crate::explain::{Explanation, explain, lines};
 use crate::snapshot::Snapshot;
 use crate::status::{Wanted, in_one_line, judge, outside_names, with_facts};
 
-/// Walk the causes of the state of a replica, one after the other: each with the key that tells it, its value and age. The
-/// first one that is wrong stands with the next command. --of HOST asks about the replica of another host.
+/// Walk the causes of the state of a resource, one after the other: each with the key that tells it, its value and age. What
+/// is wrong stands with the next command. The replica here comes first, then what is wrong with those of other hosts;
+/// --of HOST asks about one only, in full.
 ///
 /// Exit code: 0 if nothing is wrong, 1 if something is. Works with --snapshot and --tree too.
 ///
@@ -19,7 +20,7 @@ pub struct Args {
     /// Resource, a list with commas, or all
     #[arg(value_name = "RES")]
     pub resource: String,
-    /// The host whose replica is asked about; by default this one
+    /// The host whose replica is asked about; by default all are
     #[arg(long, value_name = "HOST")]
     pub of: Option<String>,
 }
@@ -74,11 +75,15 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 lines(one).iter().for_each(|line| ctx.ui.line(line));
             }
         }
-        let wrong = told.iter().flat_map(|one| &one.steps).find(|step| !step.ok);
-        let Some(step) = wrong else {
+        let Some((host, step)) = told.iter().find_map(Explanation::wrong) else {
             return Ok(());
         };
-        let error = Error::new(Kind::Negative, step.finding.clone());
+        let here = told.iter().all(|one| one.host == host);
+        let text = match here {
+            true => step.finding.clone(),
+            false => format!("{host}: {}", step.finding),
+        };
+        let error = Error::new(Kind::Negative, text);
         let next = step.next.clone();
         Err(next.map_or(error.clone(), |next| error.hint(next)))
     };

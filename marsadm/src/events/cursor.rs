@@ -1,18 +1,56 @@
-//! The place up to which a reader has seen the events: which daemon told them, and the newest stamp of every node that wrote.
+//! The place up to which a reader has seen the events: which daemon told them, and a digest of every fact as it was told.
 
+use super::Fact;
 use crate::error::{Error, Result};
-use crate::limits::CURSOR_MARGIN_NS;
-use mars_meta_model::{Entry, NodeId};
-use std::collections::BTreeMap;
+use crate::limits::CURSOR_FACTS_MAX;
+use std::collections::BTreeSet;
 use std::path::Path;
 
-/// A place in the events of one daemon. Text form: `1-INSTANCE-ORIGIN:STAMP,ORIGIN:STAMP`, all numbers in hex.
+/// Characters of a digest in the text form.
+const DIGEST_LEN: usize = 8;
+/// Bits of what a fact is about, and of how it is, each.
+const HALF: u32 = 24;
+/// What stands for the digests if there are too many.
+const TOO_MANY: &str = "many";
+/// As of RFC 4648, for addresses.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A place in the events of one daemon. Text form: `2-INSTANCE-DIGESTS`, 8 characters for each fact that exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Which run of the daemon told them; empty: nothing was seen yet.
     pub instance: String,
-    /// The newest stamp seen of each writer, in nanoseconds.
-    seen: BTreeMap<NodeId, u64>,
+    /// Of each fact: what it is about in the upper half, and how it is in the lower.
+    told: BTreeSet<u64>,
+    /// Why it does not say what was told, if so.
+    pub blind: Option<&'static str>,
+}
+
+fn about(fact: &Fact) -> u64 {
+    // No name holds a NUL.
+    let text = format!(
+        "{:?}\0{}\0{}",
+        fact.subject,
+        fact.resource.as_deref().unwrap_or_default(),
+        fact.host.as_deref().unwrap_or_default()
+    );
+    half(&[text.as_bytes()])
+}
+
+fn half(parts: &[&[u8]]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+        hasher.update(&[0]);
+    }
+    let digest = hasher.finalize();
+    let [a, b, c, ..] = *digest.as_bytes();
+    u64::from(u32::from_be_bytes([0, a, b, c]))
+}
+
+fn digest(fact: &Fact, text: &str) -> u64 {
+    let about = about(fact);
+    about << HALF | half(&[&about.to_be_bytes(), text.as_bytes()])
 }
 
 impl Cursor {
@@ -21,23 +59,44 @@ impl Cursor {
     pub fn new(instance: &str) -> Self {
         Self {
             instance: instance.to_owned(),
-            seen: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// Takes note of an entry.
-    pub fn see(&mut self, entry: &Entry) {
-        let stamp = self.seen.entry(entry.origin).or_default();
-        *stamp = (*stamp).max(entry.stamp.as_nanos());
+    /// Takes note of how a fact was told; `None`: it is gone.
+    pub fn tell(&mut self, fact: &Fact, text: Option<&str>) {
+        let first = about(fact) << HALF;
+        let old: Vec<u64> = self
+            .told
+            .range(first..first + (1 << HALF))
+            .copied()
+            .collect();
+        for digest in old {
+            self.told.remove(&digest);
+        }
+        self.told.extend(text.map(|text| digest(fact, text)));
     }
 
-    /// Whether the reader may not have seen the entry. Entries of one writer may overtake each other by a little, so
-    /// that some are told twice, but none is left out.
+    /// Whether the reader knows that the fact is so.
     #[must_use]
-    pub fn is_news(&self, entry: &Entry) -> bool {
-        self.seen
-            .get(&entry.origin)
-            .is_none_or(|seen| entry.stamp.as_nanos() > seen.saturating_sub(CURSOR_MARGIN_NS))
+    pub fn holds(&self, fact: &Fact, text: &str) -> bool {
+        self.told.contains(&digest(fact, text))
+    }
+
+    /// Whether the reader was told anything of the fact.
+    #[must_use]
+    pub fn knows(&self, fact: &Fact) -> bool {
+        let first = about(fact) << HALF;
+        self.told.range(first..first + (1 << HALF)).next().is_some()
+    }
+
+    /// Whether the reader knows of facts that are not among these.
+    #[must_use]
+    pub fn knows_others<'f>(&self, facts: impl Iterator<Item = &'f Fact>) -> bool {
+        let named: BTreeSet<u64> = facts.map(about).collect();
+        self.told
+            .iter()
+            .any(|digest| !named.contains(&(digest >> HALF)))
     }
 
     /// Reads the text form.
@@ -53,18 +112,30 @@ impl Cursor {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
+        let mut parts = text.splitn(3, '-');
         let (version, instance, list) = (parts.next()?, parts.next()?, parts.next()?);
-        let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-        if version != "1" || parts.next().is_some() || !hex(instance) {
+        if !instance.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
         let mut cursor = Self::new(instance);
-        for pair in list.split(',').filter(|pair| !pair.is_empty()) {
-            let (origin, stamp) = pair.split_once(':')?;
-            let origin = NodeId(u128::from_str_radix(origin, 16).ok()?);
-            let stamp = u64::from_str_radix(stamp, 16).ok()?;
-            cursor.seen.insert(origin, stamp);
+        match version {
+            "1" => cursor.blind = Some("the cursor is of an earlier version"),
+            "2" if list == TOO_MANY => {
+                cursor.blind = Some("there was more than a cursor tells");
+            }
+            "2" if list.len().is_multiple_of(DIGEST_LEN)
+                && list.len() / DIGEST_LEN <= CURSOR_FACTS_MAX =>
+            {
+                for chars in list.as_bytes().chunks(DIGEST_LEN) {
+                    let mut digest = 0_u64;
+                    for char in chars {
+                        let at = ALPHABET.iter().position(|known| known == char)?;
+                        digest = digest << 6 | u64::try_from(at).ok()?;
+                    }
+                    cursor.told.insert(digest);
+                }
+            }
+            _ => return None,
         }
         Some(cursor)
     }
@@ -72,10 +143,18 @@ impl Cursor {
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "1-{}-", self.instance)?;
-        for (at, (origin, stamp)) in self.seen.iter().enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            write!(f, "{comma}{:x}:{stamp:x}", origin.0)?;
+        write!(f, "2-{}-", self.instance)?;
+        if self.told.len() > CURSOR_FACTS_MAX {
+            return f.write_str(TOO_MANY);
+        }
+        for digest in &self.told {
+            for at in (0..DIGEST_LEN).rev() {
+                let bits = digest >> (6 * at) & 63;
+                let char = usize::try_from(bits)
+                    .ok()
+                    .and_then(|bits| ALPHABET.get(bits));
+                write!(f, "{}", char::from(*char.unwrap_or(&b'?')))?;
+            }
         }
         Ok(())
     }
@@ -104,33 +183,63 @@ pub async fn instance(socket: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::testing::entry;
+    use crate::events::Subject;
+
+    fn fact(host: &str) -> Fact {
+        Fact {
+            subject: Subject::Replica,
+            resource: Some("r".to_owned()),
+            host: Some(host.to_owned()),
+        }
+    }
 
     #[test]
     fn a_cursor_survives_its_text_form() {
         let mut cursor = Cursor::new("0123abcd");
         assert_eq!(Cursor::parse(&cursor.to_string()).unwrap(), cursor);
-        cursor.see(&entry("a", Some("1"), 90_000_000_000, 1));
-        cursor.see(&entry("b", Some("1"), 5_000_000_000, 2));
-        cursor.see(&entry("c", Some("1"), 4_000_000_000, 2));
-        assert_eq!(Cursor::parse(&cursor.to_string()).unwrap(), cursor);
+        for at in 0..100 {
+            cursor.tell(&fact(&format!("h{at}")), Some("primary"));
+        }
+        let text = cursor.to_string();
+        assert_eq!(text.len(), "2-0123abcd-".len() + 100 * DIGEST_LEN);
+        assert_eq!(Cursor::parse(&text).unwrap(), cursor);
         for bad in [
-            "", "1", "1--", "2-ab-", "1-xy-", "1-ab-1", "1-ab-1:z", "1-ab--",
+            "",
+            "1",
+            "1--",
+            "2-ab",
+            "3-ab-",
+            "2-xy-",
+            "2-ab-1",
+            "2-ab-AAAAAAA/",
         ] {
             assert!(Cursor::parse(bad).is_err() || bad == "1--", "{bad}");
         }
+        assert!(Cursor::parse("1-ab-1:5").unwrap().blind.is_some());
     }
 
     #[test]
-    fn every_writer_has_its_own_place() {
+    fn it_knows_what_was_told_and_nothing_else() {
         let mut cursor = Cursor::new("ab");
-        cursor.see(&entry("a", Some("1"), 90_000_000_000, 1));
-        assert!(!cursor.is_news(&entry("a", Some("1"), 10_000_000_000, 1)));
-        assert!(cursor.is_news(&entry("a", Some("1"), 91_000_000_000, 1)));
-        assert!(cursor.is_news(&entry("a", Some("1"), 10_000_000_000, 2)));
-        assert!(
-            cursor.is_news(&entry("a", Some("1"), 89_000_000_000, 1)),
-            "margin"
-        );
+        cursor.tell(&fact("a"), Some("primary"));
+        cursor.tell(&fact("b"), Some("secondary"));
+        assert!(cursor.holds(&fact("a"), "primary"));
+        assert!(!cursor.holds(&fact("a"), "secondary"));
+        assert!(!cursor.knows(&fact("c")));
+        assert!(cursor.knows_others([&fact("a")].into_iter()));
+        assert!(!cursor.knows_others([&fact("a"), &fact("b")].into_iter()));
+        cursor.tell(&fact("a"), Some("secondary"));
+        assert!(cursor.holds(&fact("a"), "secondary") && !cursor.holds(&fact("a"), "primary"));
+        cursor.tell(&fact("a"), None);
+        assert!(!cursor.knows(&fact("a")));
+    }
+
+    #[test]
+    fn what_is_too_much_for_a_cursor_is_said() {
+        let mut cursor = Cursor::new("ab");
+        for at in 0..=CURSOR_FACTS_MAX {
+            cursor.tell(&fact(&format!("h{at}")), Some("primary"));
+        }
+        assert!(Cursor::parse(&cursor.to_string()).unwrap().blind.is_some());
     }
 }

@@ -2,9 +2,12 @@
 
 use crate::keys::Res;
 use mars_meta_api::{PeerInfo, PeerState};
-use mars_meta_model::{Membership, Table, members, resources};
+use mars_meta_model::{
+    DiskClass, Membership, ReplayClass, ReplicaRole, ReplicaSummary, Table, View as _, members,
+    resources,
+};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a fact is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,7 +17,7 @@ pub enum Subject {
     Node,
     /// The designated primary of a resource.
     Role,
-    /// A replica: primary, secondary, paused, inconsistent, detached or guest.
+    /// A replica: primary, secondary, paused, inconsistent, detached, guest, or unknown.
     Replica,
     /// What is wrong with a replica, as codes joined by blanks; `OK`: nothing.
     Health,
@@ -39,38 +42,26 @@ impl Fact {
             host: host.map(str::to_owned),
         }
     }
+}
 
-    /// Whether the fact is read from this key, among others.
-    #[must_use]
-    pub fn is_read_from(&self, key: &str) -> bool {
-        let Some(resource) = &self.resource else {
-            return false;
-        };
-        let leaf = |prefix: &str| {
-            let rest = key.strip_prefix(prefix)?.strip_prefix(resource.as_str())?;
-            rest.strip_prefix('/')
-        };
-        let Some(leaf) = leaf("resource-").or_else(|| leaf("directory/")) else {
-            return false;
-        };
-        match (&self.host, self.subject) {
-            (None, _) => leaf == "primary",
-            (Some(host), _) => {
-                let of_host = |part: &str| {
-                    part.strip_suffix(host.as_str())
-                        .is_some_and(|p| p.ends_with('-'))
-                };
-                leaf == "size" || leaf.split('/').next().is_some_and(of_host)
-            }
-        }
-    }
+/// What is known of the cluster here.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The node itself; empty: it is no node of a cluster.
+    pub host: &'a str,
+    /// The keys that it holds: those of resources that it has part in, and the directory.
+    pub table: &'a Table,
+    /// Whole resources that it has no part in, as their members tell.
+    pub followed: &'a BTreeMap<String, Table>,
+    /// What is known of the nodes.
+    pub peers: &'a [PeerInfo],
 }
 
 /// All facts of the present state.
 #[must_use]
-pub fn facts(table: &Table, peers: &[PeerInfo]) -> BTreeMap<Fact, String> {
+pub fn facts(known: Known<'_>) -> BTreeMap<Fact, String> {
     let mut out = BTreeMap::new();
-    for peer in peers {
+    for peer in known.peers {
         let word = match (peer.state, peer.connected) {
             (Some(PeerState::Up), _) | (None, true) => "up",
             (Some(PeerState::Suspect), _) => "suspect",
@@ -80,23 +71,133 @@ pub fn facts(table: &Table, peers: &[PeerInfo]) -> BTreeMap<Fact, String> {
         let fact = Fact::new(Subject::Node, None, Some(&peer.host));
         out.insert(fact, word.to_owned());
     }
-    for name in resources(table) {
-        let view = Res::new(table, &name);
-        if let Some(primary) = view.text("primary") {
-            let fact = Fact::new(Subject::Role, Some(&name), None);
-            out.insert(fact, primary.to_owned());
-        }
-        for (host, kind) in members(table, &name) {
-            let of = |subject| Fact::new(subject, Some(&name), Some(&host));
-            if kind == Membership::Guest {
-                out.insert(of(Subject::Replica), "guest".to_owned());
-                continue;
-            }
-            out.insert(of(Subject::Replica), replica(&view, &host).to_owned());
-            out.insert(of(Subject::Health), health(&view, &host));
+    for name in resources(known.table) {
+        let hosts = members(known.table, &name);
+        let here = known.host.is_empty() || hosts.contains_key(known.host);
+        let source = if here {
+            Some(known.table)
+        } else {
+            known.followed.get(&name)
+        };
+        match source {
+            Some(table) => detailed(&mut out, known.table, &Res::new(table, &name), &hosts),
+            None => summarized(&mut out, known.table, &name, &hosts),
         }
     }
     out
+}
+
+/// What may have been told of earlier and is no more: what was deleted, as far as tombstones tell, and nodes that left.
+#[must_use]
+pub fn gone(table: &Table, present: &BTreeMap<Fact, String>) -> BTreeSet<Fact> {
+    let mut out = BTreeSet::new();
+    for entry in table.iter() {
+        let parts: Vec<&str> = entry.key.parts().collect();
+        match parts[..] {
+            ["roster", host] => {
+                out.insert(Fact::new(Subject::Node, None, Some(host)));
+            }
+            ["directory", res, leaf] => {
+                let Some(host) = leaf.strip_prefix("member-") else {
+                    continue;
+                };
+                for subject in [Subject::Replica, Subject::Health] {
+                    out.insert(Fact::new(subject, Some(res), Some(host)));
+                }
+                out.insert(Fact::new(Subject::Role, Some(res), None));
+            }
+            _ => {}
+        }
+    }
+    out.retain(|fact| !present.contains_key(fact));
+    out
+}
+
+/// A resource all of whose keys are known.
+fn detailed(
+    out: &mut BTreeMap<Fact, String>,
+    nodes: &Table,
+    view: &Res<'_>,
+    hosts: &BTreeMap<String, Membership>,
+) {
+    if let Some(primary) = view.text("primary") {
+        let fact = Fact::new(Subject::Role, Some(view.name), None);
+        out.insert(fact, primary.to_owned());
+    }
+    for (host, kind) in hosts {
+        let of = |subject| Fact::new(subject, Some(view.name), Some(host));
+        if *kind == Membership::Guest {
+            out.insert(of(Subject::Replica), "guest".to_owned());
+            continue;
+        }
+        out.insert(of(Subject::Replica), replica(view, host).to_owned());
+        out.insert(of(Subject::Health), health(nodes, view, host));
+    }
+}
+
+/// A resource of which only the directory tells.
+fn summarized(
+    out: &mut BTreeMap<Fact, String>,
+    table: &Table,
+    res: &str,
+    hosts: &BTreeMap<String, Membership>,
+) {
+    for (host, kind) in hosts {
+        let of = |subject| Fact::new(subject, Some(res), Some(host));
+        if *kind == Membership::Guest {
+            out.insert(of(Subject::Replica), "guest".to_owned());
+            continue;
+        }
+        let text = table.text(&format!("directory/{res}/summary-{host}"));
+        let told: Option<ReplicaSummary> = text.and_then(|text| text.parse().ok());
+        if told.as_ref().and_then(|told| told.role) == Some(ReplicaRole::Primary) {
+            out.insert(Fact::new(Subject::Role, Some(res), None), host.clone());
+        }
+        let (word, codes) = told.map_or(("unknown", None), |told| {
+            (summary_word(&told), Some(summary_codes(&told)))
+        });
+        out.insert(of(Subject::Replica), word.to_owned());
+        if let Some(codes) = codes {
+            out.insert(of(Subject::Health), codes);
+        }
+    }
+}
+
+fn summary_word(told: &ReplicaSummary) -> &'static str {
+    match (told.role, told.disk, told.replay) {
+        (Some(ReplicaRole::Primary), ..) => "primary",
+        (_, Some(DiskClass::Detached), _) => "detached",
+        (_, Some(DiskClass::Inconsistent), _) => "inconsistent",
+        (_, _, Some(ReplayClass::Paused)) => "paused",
+        (Some(ReplicaRole::Secondary), ..) => "secondary",
+        _ => "unknown",
+    }
+}
+
+fn summary_codes(told: &ReplicaSummary) -> String {
+    let codes = [
+        (!told.plane, DATA_PLANE_DOWN),
+        (told.disk == Some(DiskClass::Failed), "DISK_ERROR"),
+        (told.replay == Some(ReplayClass::Stopped), "REPLAY_FAILED"),
+        (told.replay == Some(ReplayClass::SplitBrain), "SPLIT_BRAIN"),
+        (told.replay == Some(ReplayClass::Emergency), "EMERGENCY"),
+    ];
+    joined(
+        codes
+            .into_iter()
+            .filter_map(|(is, code)| is.then_some(code)),
+    )
+}
+
+/// The code of a host whose data plane does not run, or gives no sign of life.
+const DATA_PLANE_DOWN: &str = "DATA_PLANE_DOWN";
+
+fn joined(codes: impl Iterator<Item = &'static str>) -> String {
+    let codes: Vec<&str> = codes.collect();
+    if codes.is_empty() {
+        return "OK".to_owned();
+    }
+    codes.join(" ")
 }
 
 fn replica(view: &Res<'_>, host: &str) -> &'static str {
@@ -114,9 +215,12 @@ fn replica(view: &Res<'_>, host: &str) -> &'static str {
     }
 }
 
-fn health(view: &Res<'_>, host: &str) -> String {
+fn health(nodes: &Table, view: &Res<'_>, host: &str) -> String {
     let text = |name: &str| view.text(&format!("actual-{host}/{name}"));
     let mut codes = Vec::new();
+    if nodes.text(&format!("actual-{host}/datapath")) == Some("0") {
+        codes.push(DATA_PLANE_DOWN);
+    }
     if text("disk-error").is_some_and(|error| error != "0") {
         codes.push("DISK_ERROR");
     }
@@ -129,10 +233,7 @@ fn health(view: &Res<'_>, host: &str) -> String {
     if view.actual(host, "is-emergency") {
         codes.push("EMERGENCY");
     }
-    if codes.is_empty() {
-        codes.push("OK");
-    }
-    codes.join(" ")
+    joined(codes.into_iter())
 }
 
 #[cfg(test)]
@@ -140,30 +241,89 @@ mod tests {
     use super::*;
     use mars_meta_model::testing::entry;
 
-    #[test]
-    fn keys_belong_to_the_facts_that_they_make() {
+    fn table(keys: &[(&str, &str)]) -> Table {
         let mut table = Table::new();
-        for (key, value) in [
+        for (key, value) in keys {
+            table.merge(entry(key, Some(*value), 1, 1));
+        }
+        table
+    }
+
+    fn texts(host: &str, table: &Table, followed: &BTreeMap<String, Table>) -> Vec<String> {
+        let known = Known {
+            host,
+            table,
+            followed,
+            peers: &[],
+        };
+        facts(known).into_values().collect()
+    }
+
+    #[test]
+    fn a_resource_is_told_from_the_best_that_is_known() {
+        let held = table(&[
             ("directory/r/member-a", "storage"),
             ("directory/r/member-b", "guest"),
+            (
+                "directory/r/summary-a",
+                "v1 plane=up role=primary disk=consistent replay=emergency",
+            ),
             ("resource-r/primary", "a"),
             ("resource-r/size", "4096"),
             ("resource-r/actual-a/is-primary", "1"),
             ("resource-r/actual-a/disk-error", "-5"),
-            ("resource-r/actual-a/is-emergency", "1"),
-        ] {
-            table.merge(entry(key, Some(value), 1, 1));
-        }
-        let facts = facts(&table, &[]);
-        let texts: Vec<&str> = facts.values().map(String::as_str).collect();
-        assert_eq!(texts, ["a", "primary", "guest", "DISK_ERROR EMERGENCY"]);
-        let replica = Fact::new(Subject::Replica, Some("r"), Some("a"));
-        assert!(replica.is_read_from("resource-r/actual-a/is-primary"));
-        assert!(replica.is_read_from("directory/r/member-a"));
-        assert!(!replica.is_read_from("resource-r/actual-ba/is-primary"));
-        assert!(!replica.is_read_from("resource-rr/actual-a/is-primary"));
-        let role = Fact::new(Subject::Role, Some("r"), None);
-        assert!(role.is_read_from("resource-r/primary"));
-        assert!(!role.is_read_from("resource-r/size"));
+        ]);
+        let none = BTreeMap::new();
+        assert_eq!(
+            texts("a", &held, &none),
+            ["a", "primary", "guest", "DISK_ERROR"]
+        );
+        // What others hold of it is of the past.
+        assert_eq!(
+            texts("c", &held, &none),
+            ["a", "primary", "guest", "EMERGENCY"]
+        );
+        let told = table(&[
+            ("resource-r/primary", "a"),
+            ("resource-r/actual-a/is-attached", "0"),
+        ]);
+        let followed = BTreeMap::from([("r".to_owned(), told)]);
+        assert_eq!(
+            texts("c", &held, &followed),
+            ["a", "detached", "guest", "OK"]
+        );
+        let stopped = table(&[
+            ("directory/r/member-a", "storage"),
+            ("actual-a/datapath", "0"),
+        ]);
+        assert_eq!(texts("a", &stopped, &none)[1], DATA_PLANE_DOWN);
+        assert_eq!(texts("c", &stopped, &none), ["unknown"]);
+    }
+
+    #[test]
+    fn what_is_gone_has_a_name_as_long_as_its_tombstone_is_there() {
+        let mut held = table(&[("roster/b", "x"), ("directory/r/member-a", "storage")]);
+        held.merge(entry("directory/q/member-a", None, 1, 1));
+        let present = facts(Known {
+            host: "a",
+            table: &held,
+            followed: &BTreeMap::new(),
+            peers: &[],
+        });
+        let names: Vec<_> = gone(&held, &present)
+            .into_iter()
+            .map(|fact| (fact.subject, fact.resource, fact.host))
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            names,
+            [
+                (Subject::Node, None, text("b")),
+                (Subject::Role, text("q"), None),
+                (Subject::Role, text("r"), None),
+                (Subject::Replica, text("q"), text("a")),
+                (Subject::Health, text("q"), text("a")),
+            ]
+        );
     }
 }

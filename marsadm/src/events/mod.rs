@@ -4,7 +4,7 @@ mod cursor;
 mod facts;
 
 pub use cursor::{Cursor, instance};
-pub use facts::{Fact, Subject, facts};
+pub use facts::{Fact, Known, Subject, facts, gone};
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub enum EventType {
     Change,
     /// All that was known when the command began was printed.
     Synced,
-    /// Events may have been lost here: a snapshot follows.
+    /// What changed behind the cursor cannot be told: a snapshot follows.
     Gap,
 }
 

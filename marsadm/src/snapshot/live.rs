@@ -216,6 +216,8 @@ fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
 struct Beat {
     at: Timestamp,
     runs: bool,
+    /// Since when its process says nothing, if it is there.
+    silent: Option<Timestamp>,
 }
 
 fn beats(table: &Table) -> BTreeMap<String, Beat> {
@@ -228,8 +230,14 @@ fn beats(table: &Table) -> BTreeMap<String, Beat> {
         let text = entry.text().filter(|_| leaf == "datapath")?;
         // Whoever writes it takes it back when it ends, or its metadata daemon does.
         let runs = text != "0";
-        let at = entry.stamp;
-        Some((host.to_owned(), Beat { at, runs }))
+        let silent = table.text(&format!("{}-silent", entry.key));
+        let silent = silent.filter(|since| !runs && *since != "0");
+        let beat = Beat {
+            at: entry.stamp,
+            runs,
+            silent: silent.and_then(|since| since.parse().ok()),
+        };
+        Some((host.to_owned(), beat))
     });
     found.collect()
 }
@@ -253,7 +261,10 @@ fn lives(
             continue;
         };
         let time = match beats.get(host) {
-            Some(beat) if !beat.runs => beat.at.min(heard),
+            Some(beat) if !beat.runs => {
+                let silent = beat.silent.map(|since| clocks.on_lamport(since.as_nanos()));
+                silent.unwrap_or(beat.at).min(heard)
+            }
             _ => heard,
         };
         let body = Body::Key(time.to_string().into_bytes());
@@ -430,6 +441,13 @@ mod tests {
             1,
         ));
         table.merge(entry("actual-b/datapath", Some("0"), 900 * second, 1));
+        table.merge(entry("actual-f/datapath", Some("0"), 900 * second, 1));
+        table.merge(entry(
+            "actual-f/datapath-silent",
+            Some("880.500000000"),
+            900 * second,
+            1,
+        ));
         table.merge(entry(
             "actual-c/datapath",
             Some("800.000000000"),
@@ -442,6 +460,7 @@ mod tests {
             peer("c", Some(998)),
             peer("d", Some(997)),
             peer("e", None),
+            peer("f", Some(999)),
         ];
         let snapshot = build(&node(), &peers, &table, clocks());
         assert!(snapshot.header.daemon);
@@ -450,6 +469,7 @@ mod tests {
         assert_eq!(value(&snapshot, "actual-c/time").unwrap(), "1008.000000000");
         assert_eq!(value(&snapshot, "actual-d/time").unwrap(), "1007.000000000");
         assert_eq!(value(&snapshot, "actual-e/time"), None);
+        assert_eq!(value(&snapshot, "actual-f/time").unwrap(), "890.500000000");
         let without = build(&node(), &peers, &Table::new(), clocks());
         assert!(
             !without.header.daemon,

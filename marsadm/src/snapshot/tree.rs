@@ -86,7 +86,7 @@ fn items(dir: &Path, scan: Scan) -> (BTreeMap<String, Item>, usize) {
             continue;
         };
         let body = match object.kind {
-            ObjectKind::Link { value } => Body::Key(value),
+            ObjectKind::Link { value } => Body::Key(value.to_vec()),
             ObjectKind::File { size } => match status_text(dir, &path, size) {
                 Some(text) => Body::Content(text),
                 None => Body::Size(size),

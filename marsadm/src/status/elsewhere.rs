@@ -87,7 +87,7 @@ fn is_well(replica: &Summarized) -> bool {
 }
 
 /// What all nodes understand, if the daemon told it.
-pub(super) fn feature_level(facts: &Facts<'_>) -> Option<FeatureLevel> {
+pub(crate) fn feature_level(facts: &Facts<'_>) -> Option<FeatureLevel> {
     let told = facts.snap.header.extra.get("feature_level")?;
     let hosts = told.get("held_back_by")?.as_array()?;
     let hosts = hosts.iter().filter_map(|host| host.as_str());
@@ -99,7 +99,7 @@ pub(super) fn feature_level(facts: &Facts<'_>) -> Option<FeatureLevel> {
 }
 
 /// A line about the level, if some nodes hold the others back.
-pub(super) fn level_line(level: &FeatureLevel) -> Option<String> {
+pub(crate) fn level_line(level: &FeatureLevel) -> Option<String> {
     if level.held_back_by.is_empty() && level.cluster == level.own {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::clocks::{clock_trouble, is_up};
 use super::problems::problems;
-use super::replica::{Look, age_of, positive};
+use super::replica::{Look, age_of, positive, silent_secs};
 use super::{Elsewhere, Node, REMOVED, Resource, Seconds, Severity, Status, Summary, elsewhere};
 use crate::limits::{
     HEARD_BY_OTHERS_SECS, LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS,
@@ -93,6 +93,7 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         cluster: cluster.map(str::to_owned).or_else(|| facts.get("uuid")),
         taken: positive(facts.real_time()),
         data_plane: facts.is_module_loaded(),
+        data_plane_silent: silent_secs(facts, &header.host),
         severity: resources
             .iter()
             .map(|res| res.severity)
@@ -214,7 +215,8 @@ fn target(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> u64 {
         .unwrap_or(RISK_TARGET_SECS)
 }
 
-fn resource(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> Resource {
+/// All about one resource.
+pub(crate) fn resource(facts: &Facts<'_>, name: &str, wanted: &Wanted) -> Resource {
     let look = Look {
         facts,
         res: name,

@@ -10,9 +10,9 @@ mod text;
 
 pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
-pub(crate) use elsewhere::in_one_line;
+pub(crate) use elsewhere::{feature_level, in_one_line, level_line};
 pub use judge::{Wanted, judge, outside_names};
-pub(crate) use judge::{fresh_secs, with_facts};
+pub(crate) use judge::{fresh_secs, resource, with_facts};
 pub(crate) use replica::Look;
 pub use text::{Style, ago, lines, problem_lines, replica_line, risk};
 
@@ -87,6 +87,8 @@ pub struct Status {
     pub taken: u64,
     /// Whether the node's data plane runs.
     pub data_plane: bool,
+    /// Seconds since its last sign of life, if its process is there and gives none: it hangs, or was stopped.
+    pub data_plane_silent: Option<u64>,
     /// The worst of all.
     pub severity: Severity,
     /// Counts.

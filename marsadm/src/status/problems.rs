@@ -238,18 +238,34 @@ impl Found<'_, '_, '_> {
         } else {
             "the kernel module"
         };
-        let since = self.look.age(host).seconds.filter(|secs| *secs > 0);
-        let what = if designated {
-            "the device is gone"
-        } else {
-            "nothing is replicated to it"
+        let silent = self.look.silent_secs(host);
+        let told = self.look.age(host).seconds.filter(|secs| *secs > 0);
+        let what = match (designated, silent) {
+            (true, None) => "the device is gone",
+            (true, Some(_)) => "the device stands still",
+            (false, _) => "nothing is replicated to it",
+        };
+        let (reason, next) = match silent {
+            Some(secs) => (
+                format!(
+                    "{program} on {host} is there, but has given no sign of life for {}: {what}",
+                    super::ago(secs)
+                ),
+                format!(
+                    "on {host}: let it go on if it was stopped (kill -CONT), or start it again; then look at its log"
+                ),
+            ),
+            None => (
+                format!("{program} does not run on {host}: {what}"),
+                format!("start {program} on {host}, then look at its log"),
+            ),
         };
         self.add(
             Code::DataPlaneDown,
             Some(host),
-            format!("{program} does not run on {host}: {what}"),
-            since,
-            format!("start {program} on {host}, then look at its log"),
+            reason,
+            silent.or(told),
+            next,
         );
         if !designated && let Some(last) = self.list.last_mut() {
             last.severity = Severity::Warning;

@@ -33,6 +33,11 @@ impl Look<'_, '_> {
         !self.facts.is_real(host) && self.facts.get(&key).as_deref() == Some("0")
     }
 
+    /// Seconds since the data plane of `host` last gave a sign of life, if its process is there and gives none.
+    pub(crate) fn silent_secs(&self, host: &str) -> Option<u64> {
+        silent_secs(self.facts, host)
+    }
+
     /// A flag that `host` reports.
     pub(crate) fn is(&self, host: &str, name: &str) -> bool {
         self.facts
@@ -299,6 +304,17 @@ impl Look<'_, '_> {
             "UpToDate"
         }
     }
+}
+
+/// Seconds since the data plane of `host` last gave a sign of life, if its process is there and gives none.
+pub(super) fn silent_secs(facts: &Facts<'_>, host: &str) -> Option<u64> {
+    let key = format!("actual-{host}/datapath");
+    if facts.get(&key).as_deref() != Some("0") {
+        return None;
+    }
+    let since = facts.get(&format!("{key}-silent"))?;
+    let since: i64 = since.split('.').next()?.parse().ok()?;
+    (since > 0).then(|| positive(facts.real_time().saturating_sub(since)))
 }
 
 /// Seconds since the last sign of life.

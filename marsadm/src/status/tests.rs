@@ -156,6 +156,53 @@ fn a_host_whose_data_plane_ended_is_told_from_one_that_is_silent() {
 }
 
 #[test]
+fn a_data_plane_that_hangs_is_told_with_its_age() {
+    let mut snapshot = native();
+    let (me, now) = (snapshot.header.host.clone(), snapshot.header.wall.secs());
+    let template = snapshot.items.values().next().unwrap().clone();
+    let mut put = |key: &str, value: &str| {
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = Timestamp::from_parts(now, 0);
+        snapshot.items.insert(key.to_owned(), item);
+    };
+    for host in ["hosta", "hostb"] {
+        put(&format!("actual-{host}/time"), &format!("{now}.0"));
+        put(&format!("actual-{host}/datapath"), "0");
+        put(
+            &format!("actual-{host}/datapath-silent"),
+            &format!("{}.5", now - 75),
+        );
+    }
+    snapshot.header.daemon = false;
+    let status = judge(&snapshot, &Wanted::default());
+    assert_eq!(status.data_plane_silent, Some(75));
+    let text = lines(&status, Style::default()).join("\n");
+    assert!(
+        text.contains("gives no sign of life here for 1m15s"),
+        "{text}"
+    );
+    for host in ["hosta", "hostb"] {
+        let problems = &status.resources[0].problems;
+        let problem = problems
+            .iter()
+            .find(|p| p.host.as_deref() == Some(host))
+            .unwrap();
+        assert_eq!(problem.code.as_str(), "DATA_PLANE_DOWN");
+        assert_eq!(problem.since, Some(75));
+        assert!(
+            problem.reason.contains("no sign of life for 1m15s"),
+            "{}",
+            problem.reason
+        );
+        let told =
+            crate::explain::explain(&snapshot, &Wanted::default(), "mydata", Some(host)).unwrap();
+        assert!(!told.steps[0].ok && told.steps[0].finding.contains("1m15s"));
+    }
+    assert!(["hosta", "hostb"].contains(&me.as_str()));
+}
+
+#[test]
 fn what_went_past_the_log_stays_at_risk_after_the_emergency() {
     let mut snapshot = native();
     let now = snapshot.header.wall.secs();

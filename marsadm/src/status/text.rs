@@ -90,8 +90,12 @@ fn plural(count: usize, one: &str, many: &str) -> String {
 pub fn lines(status: &Status, style: Style) -> Vec<String> {
     let mut out = vec![head(status)];
     if !status.data_plane && !status.resources.is_empty() {
-        let text = "the data plane does not run here: what is told of this host is the past";
-        out.push(paint(style, Severity::Warning, text));
+        let what = match status.data_plane_silent {
+            Some(secs) => format!("gives no sign of life here for {}", ago(secs)),
+            None => "does not run here".to_owned(),
+        };
+        let text = format!("the data plane {what}: what is told of this host is the past");
+        out.push(paint(style, Severity::Warning, &text));
     }
     for node in status.nodes.iter().filter(|node| {
         style.all || node.alarm.is_some() || node.clock.is_some() || !(node.alive || node.here)

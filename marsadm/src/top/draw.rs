@@ -107,10 +107,10 @@ fn second(status: &Status, view: &View, colour: bool) -> Line<'static> {
     let worst = s
         .worst_ok
         .map_or(String::new(), |secs| format!(" (at most {secs} s at risk)"));
-    let plane = if status.data_plane {
-        ""
-    } else {
-        "!! no data plane here; "
+    let plane = match (status.data_plane, status.data_plane_silent) {
+        (true, _) => String::new(),
+        (false, None) => "!! no data plane here; ".to_owned(),
+        (false, Some(secs)) => format!("!! data plane here silent for {}; ", ago(secs)),
     };
     let text = format!(
         "{plane}critical {} | warning {} | in progress {} | ok {}{worst}",

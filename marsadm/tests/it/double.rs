@@ -5,9 +5,7 @@ use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FromServer, GREETING, ImportOutcome, MergeInfo, NodeInfo, Op,
     PeerInfo, Request, Response, Secret, ToServer, read_frame, write_frame,
 };
-use mars_meta_model::{
-    Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Table, Value, View as _,
-};
+use mars_meta_model::{Cell, Entry, Key, Merge, NodeId, NodeRecord, Table, Value, View as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,11 +60,9 @@ impl Double {
         };
         for (i, host) in peers.iter().enumerate() {
             let record = NodeRecord {
-                id: NodeId(i as u128 + 1),
                 key_hash: [u8::try_from(i + 1).unwrap(); 32],
                 meta: vec![format!("192.0.2.{}:7900", i + 1).parse().unwrap()],
-                data: vec![],
-                state: NodeState::Active,
+                ..mars_meta_model::testing::node_record(i as u128 + 1)
             };
             double.put(&[(&format!("roster/{host}"), &record.to_string())]);
         }
@@ -119,6 +115,10 @@ impl Double {
         while let Ok(Some(ToServer { id, request })) = read_frame::<ToServer>(&mut read).await {
             if let Request::Watch { prefixes } = &request {
                 self.watch(id, prefixes.clone(), &out);
+                continue;
+            }
+            if let Request::Follow { resource } = &request {
+                self.watch(id, vec![format!("resource-{resource}/")], &out);
                 continue;
             }
             let response = self.state.lock().unwrap().answer(request);

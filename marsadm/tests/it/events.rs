@@ -67,30 +67,95 @@ async fn a_snapshot_then_only_what_is_new() {
             "synced - - - - -",
         ]
     );
-    // The double's stamps are close together; what is far behind the cursor is no news.
-    w.double.state.lock().unwrap().skip(60);
-    w.double
-        .put(&[("userspace/x", "1"), ("resource-r/actual-hosta/ops", "7")]);
-    let again = events(&w, &["--cursor", &cursor(&events(&w, &[]).await)]).await;
-    assert!(brief(&again).contains(&"synced - - - - -".to_owned()));
-    w.double.state.lock().unwrap().skip(60);
+    let nothing = ["synced - - - - -"];
+    let again = events(&w, &["--cursor", &cursor(&first)]).await;
+    assert_eq!(brief(&again), nothing, "nothing has changed");
+    // Keys that say nothing new, some of them of the facts that were told.
+    w.double.put(&[
+        ("userspace/x", "1"),
+        ("resource-r/actual-hosta/ops", "7"),
+        ("resource-r/primary", "hosta"),
+    ]);
+    let again = events(&w, &["--cursor", &cursor(&again)]).await;
+    assert_eq!(brief(&again), nothing);
     w.double
         .put(&[("resource-r/actual-hostb/disk-error", "-5")]);
     let news = events(&w, &["--cursor", &cursor(&again)]).await;
     assert_eq!(
-        brief(&news)
-            .iter()
-            .filter(|line| line.contains("hostb"))
-            .collect::<Vec<_>>(),
-        [
-            "change replica r hostb - detached",
-            "change health r hostb - DISK_ERROR"
-        ]
+        brief(&news),
+        ["change health r hostb - DISK_ERROR", nothing[0]]
     );
-    w.double.state.lock().unwrap().skip(60);
     w.double.put(&[("directory/r/member-hostb", "")]);
     let gone = events(&w, &["--cursor", &cursor(&news)]).await;
-    assert!(brief(&gone).contains(&"change replica r hostb - -".to_owned()));
+    assert_eq!(
+        brief(&gone),
+        [
+            "change replica r hostb - -",
+            "change health r hostb - -",
+            nothing[0]
+        ]
+    );
+    let after = events(&w, &["--cursor", &cursor(&gone)]).await;
+    assert_eq!(brief(&after), nothing);
+    // Every line is a place to go on from.
+    let half = events(&w, &["--cursor", gone[0]["cursor"].as_str().unwrap()]).await;
+    assert_eq!(brief(&half), ["change health r hostb - -", nothing[0]]);
+}
+
+#[tokio::test]
+async fn what_went_without_a_trace_is_a_gap() {
+    let w = world();
+    let first = events(&w, &[]).await;
+    // As if the tombstone had been collected.
+    {
+        let mut state = w.double.state.lock().unwrap();
+        let kept: Vec<_> = state.table.iter().cloned().collect();
+        state.table = mars_meta_model::Table::new();
+        for entry in kept {
+            if entry.key.as_str() != "directory/r/member-hostb" {
+                state.table.merge(entry);
+            }
+        }
+    }
+    let all = events(&w, &["--cursor", &cursor(&first)]).await;
+    assert_eq!(all[0]["type"], "gap");
+    let reason = all[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("gone"), "{reason}");
+    assert!(
+        brief(&all)[1..]
+            .iter()
+            .all(|line| !line.starts_with("change"))
+    );
+    assert_eq!(brief(&all)[1..], brief(&events(&w, &[]).await)[..]);
+}
+
+#[tokio::test]
+async fn resources_elsewhere_are_told_by_summaries_or_in_full() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("directory/q/member-hostb", "storage"),
+        (
+            "directory/q/summary-hostb",
+            "v1 plane=up role=primary disk=consistent replay=logging",
+        ),
+        ("resource-q/primary", "hostb"),
+        ("resource-q/actual-hostb/is-primary", "1"),
+        ("resource-q/actual-hostb/is-emergency", "1"),
+    ]);
+    let short = events(&w, &[]).await;
+    let lines = |health| {
+        [
+            "state role q - - hostb".to_owned(),
+            "state replica q hostb - primary".to_owned(),
+            format!("state health q hostb - {health}"),
+            "synced - - - - -".to_owned(),
+        ]
+    };
+    assert_eq!(brief(&short), lines("OK"));
+    let full = events(&w, &["--resource", "q"]).await;
+    assert_eq!(brief(&full), lines("EMERGENCY"));
+    let (code, captured) = execute(&w, &["events", "--resource", "x"]).await;
+    assert_eq!(code, 3, "{}", captured.stderr());
 }
 
 #[tokio::test]
@@ -99,6 +164,8 @@ async fn another_daemon_is_a_gap_and_a_snapshot() {
     let all = events(&w, &["--cursor", "1-00ff-1:5"]).await;
     assert_eq!(all[0]["type"], "gap");
     assert!(all[0]["reason"].as_str().unwrap().contains("started anew"));
+    let old = events(&w, &["--cursor", "2-00ff-AAAAAAAA"]).await;
+    assert_eq!(old[0]["type"], "gap");
     assert_eq!(brief(&all)[1..], brief(&events(&w, &[]).await)[..]);
     let (code, captured) = execute(&w, &["events", "--cursor", "nonsense"]).await;
     assert_eq!(code, 2, "{}", captured.stderr());

@@ -178,6 +178,57 @@ async fn the_status_is_quiet_when_all_is_well() {
 }
 
 #[tokio::test]
+async fn all_replicas_are_explained_unless_one_is_named() {
+    let w = healthy();
+    let out = w.ok("explain r").await.stdout();
+    assert!(out.contains("r: nothing is wrong on hostb"), "{out}");
+    // The double's clock shows 5 s.
+    let missing = "resource-r/actual-hostb/missing-since";
+    w.double
+        .put(&[(missing, "1"), ("resource-r/defaults/rpo-target", "2")]);
+    let status = w.run("status").await.1.stdout();
+    assert!(status.contains("RPO_VIOLATED r@hostb"), "{status}");
+    let (result, seen) = w.run("explain r").await;
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, Kind::Negative);
+    assert!(
+        error
+            .to_string()
+            .contains("hostb: yes, without the last 4 s; 2 s are allowed"),
+        "{error}"
+    );
+    let out = seen.stdout();
+    let (own, other) = out.split_once("r on hostb (secondary, ").unwrap();
+    assert!(
+        own.contains("r on hosta, as hosta knows it") && !own.contains("[NO]"),
+        "{out}"
+    );
+    assert!(
+        other.contains("[NO] could it take over now?") && !other.contains("[ok]"),
+        "{out}"
+    );
+    assert_eq!(
+        w.run("explain r --of hosta").await.0.map_err(|e| e.kind),
+        Ok(())
+    );
+    // What a user allows is no fault.
+    w.double.put(&[("resource-r/defaults/rpo-target", "500")]);
+    w.ok("explain r").await;
+    // What no question asks for is told all the same.
+    w.double.put(&[(
+        "resource-r/actual-hostb/log-damage",
+        "log-000000001-hostb,5",
+    )]);
+    let (result, seen) = w.run("explain r").await;
+    assert_eq!(result.unwrap_err().kind, Kind::Negative);
+    let out = seen.stdout();
+    assert!(
+        out.contains("[NO] is there anything else?  LOG_DAMAGED"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
 async fn a_silent_replica_is_never_called_up_to_date() {
     let w = healthy();
     heard(&w, None);

@@ -116,16 +116,13 @@ pub fn cluster_level(view: &(impl View + ?Sized)) -> ClusterLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::entry;
-    use crate::{NodeId, NodeRecord, Table};
+    use crate::testing::{entry, node_record};
+    use crate::{NodeRecord, Table};
 
     fn line(table: &mut Table, host: &str, state: NodeState, stamp: u64) {
         let record = NodeRecord {
-            id: NodeId(1),
-            key_hash: [0; 32],
-            meta: vec![],
-            data: vec![],
             state,
+            ..node_record(1)
         };
         let key = format!("roster/{host}");
         table.merge(entry(&key, Some(&record.to_string()), stamp, 1));

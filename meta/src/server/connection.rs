@@ -51,6 +51,7 @@ pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>
         tasks: JoinSet::new(),
         watches: BTreeMap::new(),
         sign: None,
+        beats: false,
     };
     // The reading half also ends when the writing half gave up, and the other way round: a client that closes
     // its writing half still gets its answers.
@@ -131,6 +132,8 @@ struct Connection {
     watches: BTreeMap<u64, AbortHandle>,
     /// What is to be taken back when this connection ends.
     sign: Option<SignOfLife>,
+    /// Whether it has asked for the clock: then it does so all the time, if it gives a sign of life.
+    beats: bool,
 }
 
 impl Connection {
@@ -201,7 +204,6 @@ impl Connection {
     }
 
     async fn handle(&mut self, id: u64, request: Request) -> bool {
-        let meta = &self.shared.meta;
         let control = Arc::clone(&self.shared.control);
         let now = match request {
             Request::Get { key } => read_requests::get(&self.shared, &key),
@@ -220,7 +222,9 @@ impl Connection {
                 read_requests::list(&self.shared, &page)
             }
             Request::Clock => {
-                let (wall, lamport) = meta.clock();
+                self.beats = true;
+                self.beat();
+                let (wall, lamport) = self.shared.meta.clock();
                 Ok(Response::Clock {
                     wall,
                     lamport: lamport.as_nanos(),
@@ -335,6 +339,13 @@ impl Connection {
         }
     }
 
+    /// Something was heard of a data plane that lets itself be heard all the time.
+    fn beat(&mut self) {
+        if let Some(sign) = self.sign.as_mut().filter(|_| self.beats) {
+            sign.beat(self.shared.config.sign_tick);
+        }
+    }
+
     async fn apply(&mut self, id: u64, ops: Vec<Op>, forced: bool) -> bool {
         let changes = match check::changes(ops, forced) {
             Ok(changes) => changes,
@@ -345,10 +356,11 @@ impl Connection {
         }
         if forced {
             log_forced("write", changes.iter().map(|(key, _)| key.as_str()));
-        } else if let Some(sign) = SignOfLife::among(&self.shared.meta, &changes)
-            && let Some(earlier) = self.sign.replace(sign)
-        {
-            earlier.replaced();
+        } else if let Some(sign) = SignOfLife::among(&self.shared.meta, &changes) {
+            if let Some(earlier) = self.sign.replace(sign) {
+                earlier.replaced();
+            }
+            self.beat();
         }
         self.write(id, Job::Apply { changes, forced }, Source::Local)
             .await

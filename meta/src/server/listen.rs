@@ -1,6 +1,6 @@
 //! The socket: taking it over, accepting, ending.
 
-use crate::limits::WRITE_TIMEOUT_MS;
+use crate::limits::{SIGN_TICK_MS, WRITE_TIMEOUT_MS};
 use crate::node::Meta;
 use crate::server::connection::serve_connection;
 use crate::server::{Access, Control};
@@ -96,6 +96,8 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// Changes queued for a watch before it is told that it lagged.
     pub watch_queue_len: usize,
+    /// How often it is looked whether a data plane is silent.
+    pub sign_tick: Duration,
 }
 
 impl ServerConfig {
@@ -106,6 +108,7 @@ impl ServerConfig {
             access,
             write_timeout: Duration::from_millis(WRITE_TIMEOUT_MS),
             watch_queue_len: mars_meta_api::limits::WATCH_QUEUE_LEN,
+            sign_tick: Duration::from_millis(SIGN_TICK_MS),
         }
     }
 }

@@ -1,0 +1,41 @@
+//! A data plane that was stopped, and is there all the same.
+
+use crate::replicas::RES;
+use crate::world::World;
+use std::process::Command;
+
+/// Sends a signal to one process, and to that only.
+fn signal(pid: &str, name: &str) {
+    let told = Command::new("kill").args(["-s", name, pid]).status();
+    assert!(told.unwrap().success(), "kill -s {name} {pid}");
+}
+
+#[test]
+fn a_stopped_data_plane_of_the_primary_is_told_everywhere_and_heals() {
+    let w = World::replicated(2, "16M");
+    w.until("hosta", "status", |said| said.code == Some(0));
+    let pid = w.pid("hosta", "mars-datapath").unwrap();
+    signal(&pid, "STOP");
+    for node in ["hosta", "hostb"] {
+        w.until(node, "status", |said| {
+            said.code == Some(1)
+                && said.out.contains("DATA_PLANE_DOWN mydata@hosta  since ")
+                && said.out.contains("no sign of life for 1")
+        });
+        let told = w.exec(node, &format!("explain {RES} --of hosta"));
+        assert!(told.out.contains("[NO] does the host run?"), "{}", told.out);
+        assert!(told.out.contains("no sign of life for"), "{}", told.out);
+        let check = w.exec(node, "check");
+        assert_eq!(check.code, Some(2), "{}", check.out);
+        assert!(check.out.contains("DATA_PLANE_DOWN"), "{}", check.out);
+        let top = w.exec(node, "top --batch");
+        assert!(top.out.contains("DATA_PLANE_DOWN"), "{}", top.out);
+    }
+    let top = w.exec("hosta", "top --batch").out;
+    assert!(top.contains("data plane here silent for"), "{top}");
+    signal(&pid, "CONT");
+    for node in ["hosta", "hostb"] {
+        w.until(node, "status", |said| said.code == Some(0));
+    }
+    w.reads("hosta", "actual-hosta/datapath-silent", "0");
+}
