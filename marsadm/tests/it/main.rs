@@ -26,6 +26,7 @@ mod schema;
 mod silent;
 mod supervised;
 mod units;
+mod units_refused;
 mod verbs;
 mod views;
 mod words;

@@ -272,14 +272,9 @@ impl Connection {
                     .await;
             }
             Request::JoinToken { ttl_secs, uses } => {
-                return self
-                    .later(id, async move {
-                        control
-                            .join_token(ttl_secs, uses)
-                            .await
-                            .map(Response::Token)
-                    })
-                    .await;
+                let token = async move { control.join_token(ttl_secs, uses).await };
+                let answer = async { token.await.map(Response::Token) };
+                return self.later(id, answer).await;
             }
             Request::JoinCluster { addr, token } => {
                 tracing::info!("a local client joins a cluster");
