@@ -90,9 +90,20 @@ impl Written {
     }
 }
 
+/// For a key of a resource: the host that observed what it says, if it is an observation.
+fn by_resource(key: &str) -> Option<Option<&str>> {
+    let (_, leaf) = key.strip_prefix("resource-")?.split_once('/')?;
+    let observed = leaf
+        .strip_prefix("actual-")
+        .and_then(|leaf| leaf.split_once('/'));
+    Some(observed.map(|(observer, _)| observer))
+}
+
 /// Whether a key may say something about a replica of `host`, or about whether summaries are written.
+///
+/// Other members tell where they are every second: what they observe says nothing about this replica.
 fn concerns(key: &str, host: &str) -> bool {
-    key.starts_with("resource-")
+    by_resource(key).is_some_and(|observer| observer.is_none_or(|observer| observer == host))
         || (key.starts_with("directory/") && key.ends_with(host))
         || key.starts_with("roster/")
         || key.starts_with(LEVEL_PREFIX)
