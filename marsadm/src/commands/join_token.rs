@@ -2,7 +2,7 @@
 
 use super::ca::with_authority;
 use crate::context::{Ctx, unexpected};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use mars_meta_api::{Request, Response};
 use serde_json::json;
 
@@ -36,7 +36,15 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             ttl_secs,
             uses: args.uses,
         };
-        match ctx.call(request).await? {
+        let answer = match ctx.call(request).await {
+            // The daemon refuses in a sentence; where and since when the authority is, the keys tell.
+            Err(error) if error.kind == Kind::Refused => {
+                with_authority(ctx).await?;
+                return Err(error);
+            }
+            other => other?,
+        };
+        match answer {
             Response::Token(token) => {
                 let document =
                     json!({ "token": token.0, "ttl_seconds": ttl_secs, "uses": args.uses });

@@ -269,6 +269,20 @@ impl State {
                 }
                 Response::Imported(outcomes)
             }
+            Request::RestorePreview { entries } => {
+                let table = self.table.clone();
+                let mut preview = Vec::new();
+                for entry in entries.unpack().unwrap() {
+                    let absent = self.table.entry(&entry.key).is_none();
+                    preview.push(if absent && entry.stamp <= self.floor {
+                        ImportOutcome::Collected
+                    } else {
+                        self.import(entry)
+                    });
+                }
+                self.table = table;
+                Response::Imported(preview)
+            }
             Request::Import { entries } => {
                 let merged = entries.unpack().unwrap().into_iter();
                 Response::Imported(merged.map(|entry| self.import(entry)).collect())
@@ -299,6 +313,15 @@ impl State {
             Request::CreateCluster => {
                 self.cluster = Some("c1".to_owned());
                 Response::Done
+            }
+            Request::JoinToken { .. } | Request::ExportAuthority
+                if self
+                    .table
+                    .text("defaults/ca-host")
+                    .is_some_and(|h| h != "hosta") =>
+            {
+                let why = "this node does not hold the authority of the cluster";
+                Response::Error(ApiError::new(ErrorCode::Refused, why))
             }
             Request::JoinToken { .. } => Response::Token(Secret("mm1.secret".to_owned())),
             Request::JoinCluster { token, .. } if token.0 == "mm1.secret" => Response::Done,
