@@ -296,6 +296,17 @@ impl Connection {
     async fn membership(&mut self, id: u64, request: Request) -> bool {
         let control = Arc::clone(&self.shared.control);
         match request {
+            Request::ListTokens => {
+                let list = async move { control.list_tokens().await };
+                self.later(id, async { list.await.map(Response::Tokens) })
+                    .await
+            }
+            Request::RevokeToken { id: token } => {
+                tracing::info!(token, "a local client revokes a join token");
+                let revoked = async move { control.revoke_token(token).await };
+                self.later(id, async { revoked.await.map(|()| Response::Done) })
+                    .await
+            }
             Request::LeaveCluster { force } => {
                 tracing::info!(force, "a local client leaves the cluster");
                 let left = async move { control.leave_cluster(force).await };
