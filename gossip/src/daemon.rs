@@ -181,8 +181,7 @@ async fn open_store(
             None => Ok(meta),
         },
         Err(error) if error.is_unusable() => {
-            let room =
-                identity.is_some() && refill::make_room(state, &config.host, &error.to_string())?;
+            let room = identity.is_some() && refill::make_room(state, &config.host, &error.fact())?;
             if room {
                 let meta = open_blocking(state, &settings).await??;
                 if let Some(witness) = witness::read(&state.witness()) {

@@ -2,7 +2,8 @@
 
 use mars_meta::{Change, FeedEvent, Meta};
 use mars_meta_model::{
-    LEVEL_PREFIX, LEVEL_SUMMARIES, Membership, Value, View, cluster_level, summarize, summary_key,
+    LEVEL_PREFIX, LEVEL_SUMMARIES, Membership, REMOVED_PREFIX, Value, View, cluster_level,
+    summarize, summary_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -106,6 +107,8 @@ fn concerns(key: &str, host: &str) -> bool {
     by_resource(key).is_some_and(|observer| observer.is_none_or(|observer| observer == host))
         || (key.starts_with("directory/") && key.ends_with(host))
         || key.starts_with("roster/")
+        // A removal alone takes a node out of the roster, and with it out of the level.
+        || key.starts_with(REMOVED_PREFIX)
         || key.starts_with(LEVEL_PREFIX)
         || key.ends_with("/marsadm-version")
         || key

@@ -90,6 +90,27 @@ async fn an_old_node_holds_back_what_it_would_not_understand() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_ends_the_holding_back_is_acted_on_at_once() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let mut record = mars_meta_model::testing::node_record(0x01d);
+    record.key_hash = [9; 32];
+    a.set("roster/hostold", &record.to_string()).await;
+    a.set("directory/r/member-hosta", "storage").await;
+    a.set("actual-hosta/datapath", "1.0").await;
+    let key = "directory/r/summary-hosta";
+    // The mark alone, as it may come before the line in the roster. There is no other look.
+    let mark = mars_meta_model::removed_mark("hostold", &record);
+    a.client
+        .apply(mark, false)
+        .await
+        .map_err(|e| e.to_string())
+        .unwrap_or_else(|e| panic!("{e}"));
+    a.sees(key, Some("v1 plane=up")).await;
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_is_followed_from_outside_and_from_inside() {
     let (a, b) = two().await;
     a.set("resource-r/size", "100").await;
