@@ -324,6 +324,18 @@ impl State {
                 Response::Error(ApiError::new(ErrorCode::Refused, why))
             }
             Request::JoinToken { .. } => Response::Token(Secret("mm1.secret".to_owned())),
+            Request::ListTokens => Response::Tokens(vec![mars_meta_api::TokenInfo {
+                id: "0123456789abcdef".to_owned(),
+                expires: 4_000_000_000,
+                uses_left: 1,
+                admitted: vec!["hostb".to_owned()],
+                revoked: None,
+            }]),
+            Request::RevokeToken { id } if id == "0123456789abcdef" => Response::Done,
+            Request::RevokeToken { .. } => Response::Error(ApiError::new(
+                ErrorCode::Refused,
+                "this node has issued no such token",
+            )),
             Request::JoinCluster { token, .. } if token.0 == "mm1.secret" => Response::Done,
             Request::JoinCluster { .. } => {
                 Response::Error(ApiError::new(ErrorCode::Denied, "the token is not valid"))

@@ -263,28 +263,6 @@ impl Connection {
                     )
                     .await;
             }
-            Request::CreateCluster => {
-                tracing::info!("a local client creates a cluster");
-                return self
-                    .later(id, async move {
-                        control.create_cluster().await.map(|()| Response::Done)
-                    })
-                    .await;
-            }
-            Request::JoinToken { ttl_secs, uses } => {
-                let token = async move { control.join_token(ttl_secs, uses).await };
-                let answer = async { token.await.map(Response::Token) };
-                return self.later(id, answer).await;
-            }
-            Request::JoinCluster { addr, token } => {
-                tracing::info!("a local client joins a cluster");
-                return self
-                    .later(id, async move {
-                        let joined = control.join_cluster(addr, token).await;
-                        joined.map(|()| Response::Done)
-                    })
-                    .await;
-            }
             request => return self.membership(id, request).await,
         };
         self.answer(id, now.unwrap_or_else(Response::Error)).await
@@ -294,6 +272,34 @@ impl Connection {
     async fn membership(&mut self, id: u64, request: Request) -> bool {
         let control = Arc::clone(&self.shared.control);
         match request {
+            Request::CreateCluster => {
+                tracing::info!("a local client creates a cluster");
+                let created = async move { control.create_cluster().await };
+                self.later(id, async { created.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::JoinToken { ttl_secs, uses } => {
+                let token = async move { control.join_token(ttl_secs, uses).await };
+                self.later(id, async { token.await.map(Response::Token) })
+                    .await
+            }
+            Request::JoinCluster { addr, token } => {
+                tracing::info!("a local client joins a cluster");
+                let joined = async move { control.join_cluster(addr, token).await };
+                self.later(id, async { joined.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::ListTokens => {
+                let list = async move { control.list_tokens().await };
+                self.later(id, async { list.await.map(Response::Tokens) })
+                    .await
+            }
+            Request::RevokeToken { id: token } => {
+                tracing::info!(token, "a local client revokes a join token");
+                let revoked = async move { control.revoke_token(token).await };
+                self.later(id, async { revoked.await.map(|()| Response::Done) })
+                    .await
+            }
             Request::LeaveCluster { force } => {
                 tracing::info!(force, "a local client leaves the cluster");
                 let left = async move { control.leave_cluster(force).await };

@@ -2,7 +2,7 @@
 
 use crate::server::check;
 use crate::server::listen::Shared;
-use crate::server::liveness::{liveness_entries, liveness_entry, without_stored};
+use crate::server::liveness::{liveness_entries, liveness_entry, over_stored, prevailing};
 use mars_lamport::Timestamp;
 use mars_meta_api::limits::{ENTRIES_BYTES_MAX, LIST_LEN_MAX};
 use mars_meta_api::{ApiError, EntryBytes, ImportOutcome, Response};
@@ -13,10 +13,10 @@ use std::iter::Peekable;
 pub(super) fn get(shared: &Shared, text: &str) -> Result<Response, ApiError> {
     let key = check::key(text)?;
     let (wall, _) = shared.meta.clock();
-    let found = shared
-        .meta
-        .get(&key)
-        .or_else(|| liveness_entry(&*shared.control, &key, wall));
+    let stored = shared.meta.get(&key);
+    let live = liveness_entry(&*shared.control, &key, wall);
+    let live = live.and_then(|live| over_stored(live, stored.as_ref()));
+    let found = live.or(stored);
     Ok(Response::Entry(
         found.map(|entry| EntryBytes::pack([&entry])),
     ))
@@ -60,18 +60,20 @@ pub(super) fn list(shared: &Shared, page: &Page<'_>) -> Result<Response, ApiErro
         .unwrap_or(LIST_LEN_MAX)
         .clamp(1, LIST_LEN_MAX);
     let (wall, _) = shared.meta.clock();
-    let mut lively = liveness_entries(&*shared.control, prefix, wall);
+    let lively = liveness_entries(&*shared.control, prefix, wall);
     let (entries, more) = shared.meta.with_table(|table| {
-        without_stored(&mut lively, table);
-        let lively = lively
+        let lively = prevailing(lively, table);
+        let replaced = |entry: &Entry| lively.contains_key(&entry.key);
+        let live = lively
             .values()
             .filter(|entry| after.as_ref().is_none_or(|after| entry.key > *after));
         let stored = table
             .scan_after(prefix, after.as_ref())
-            .filter(|entry| page.tombstones || !entry.is_tombstone());
+            .filter(|entry| page.tombstones || !entry.is_tombstone())
+            .filter(|entry| !replaced(entry));
         let mut merged = InKeyOrder {
             a: stored.peekable(),
-            b: lively.peekable(),
+            b: live.peekable(),
         };
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for entry in &mut merged {
