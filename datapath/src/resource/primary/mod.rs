@@ -160,7 +160,6 @@ impl Primary {
             status.device = true;
             status.replaying = false;
             (status.copying, status.syncing) = (false, false);
-            status.emergency = past_the_log;
             status.replay_code = 1;
             status.device_size = Some(view.size);
         });
@@ -170,6 +169,9 @@ impl Primary {
         context
             .shared
             .message("err-emergency", past_the_log.then_some(EMERGENCY));
+        context
+            .shared
+            .update(|status| status.emergency = past_the_log);
         let this = Self {
             replica,
             logger,
