@@ -3,7 +3,7 @@
 use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
-use crate::roster::publish_self;
+use crate::roster::{mark_departed, publish_self};
 use crate::state::StateDir;
 use crate::status::Exclusion;
 use crate::tokens::Tokens;
@@ -384,6 +384,7 @@ impl Daemon {
             stopped.clone(),
         ));
         tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));
+        tokio::spawn(mark_departed(Arc::clone(self), stopped.clone()));
         let failures = self.failures.clone();
         let task = tokio::spawn(async move {
             // An error means that the sender is gone, which is as good.

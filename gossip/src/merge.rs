@@ -155,17 +155,15 @@ fn compare(own: &Table, other: &Table, host: &str) -> MergeInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{NodeRecord, testing::entry};
+    use mars_meta_model::NodeRecord;
+    use mars_meta_model::testing::{entry, node_record};
 
     fn table(nodes: &[(&str, u128)], members: &[(&str, &str)]) -> Table {
         let mut table = Table::new();
         for (name, id) in nodes {
             let record = NodeRecord {
-                id: NodeId(*id),
-                key_hash: [0; 32],
                 meta: vec!["192.0.2.1:7".parse().unwrap()],
-                data: vec![],
-                state: NodeState::Active,
+                ..node_record(*id)
             };
             let key = format!("roster/{name}");
             table.merge(entry(&key, Some(&record.to_string()), 1, 1));

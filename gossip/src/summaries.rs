@@ -91,9 +91,20 @@ impl Written {
     }
 }
 
+/// For a key of a resource: the host that observed what it says, if it is an observation.
+fn by_resource(key: &str) -> Option<Option<&str>> {
+    let (_, leaf) = key.strip_prefix("resource-")?.split_once('/')?;
+    let observed = leaf
+        .strip_prefix("actual-")
+        .and_then(|leaf| leaf.split_once('/'));
+    Some(observed.map(|(observer, _)| observer))
+}
+
 /// Whether a key may say something about a replica of `host`, or about whether summaries are written.
+///
+/// Other members tell where they are every second: what they observe says nothing about this replica.
 fn concerns(key: &str, host: &str) -> bool {
-    key.starts_with("resource-")
+    by_resource(key).is_some_and(|observer| observer.is_none_or(|observer| observer == host))
         || (key.starts_with("directory/") && key.ends_with(host))
         || key.starts_with("roster/")
         // A removal alone takes a node out of the roster, and with it out of the level.
@@ -153,9 +164,7 @@ pub(crate) async fn follow(
 mod tests {
     use super::*;
     use mars_meta_model::testing::entry;
-    use mars_meta_model::{
-        FEATURE_LEVEL, Key, NodeId, NodeLevel, NodeRecord, NodeState, Table, level_key, version_key,
-    };
+    use mars_meta_model::{FEATURE_LEVEL, Key, NodeLevel, Table, level_key, version_key};
 
     struct Host {
         table: Table,
@@ -174,13 +183,7 @@ mod tests {
                 began: Instant::now(),
                 paces: SummaryPaces::default(),
             };
-            let record = NodeRecord {
-                id: NodeId(1),
-                key_hash: [0; 32],
-                meta: vec![],
-                data: vec![],
-                state: NodeState::Active,
-            };
+            let record = mars_meta_model::testing::node_record(1);
             host.set("roster/h", Some(&record.to_string()));
             host.set("directory/r/member-h", Some("storage"));
             host.set("actual-h/datapath", Some("1.0"));

@@ -179,7 +179,8 @@ impl Ctx {
                 Code::HostNotFound,
                 format!("node {other} does not belong to the cluster"),
             )
-            .hint(crate::suggest::hint("nodes of the cluster", other, &known)));
+            .hint(crate::suggest::hint("nodes of the cluster", other, &known))
+            .about(&format!("--host={other}")));
         }
         self.ui.note(&format!(
             "ATTENTION: acting as if I were host '{other}' (this is {me})"
@@ -246,6 +247,15 @@ impl Ctx {
             self.ui.note(&format!("would {would}"));
         } else {
             self.ui.note(done);
+        }
+    }
+
+    /// [`Ctx::done`] of a command of the original's, which said so on stdout.
+    pub fn achieved(&self, done: &str, would: &str) {
+        if self.opts.dry_run {
+            self.ui.note(&format!("would {would}"));
+        } else {
+            self.ui.token(done);
         }
     }
 

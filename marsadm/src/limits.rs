@@ -99,6 +99,8 @@ pub const MACRO_STEPS_MAX: u64 = 1_000_000;
 pub const MACRO_TEXT_MAX: usize = 4 << 20;
 /// Largest bytes that all variables' assignments and results of one evaluation may add up to.
 pub const MACRO_COPIED_MAX: usize = 256 << 20;
+/// Files of a folder of macros that are looked through for a name that is like a wrong one.
+pub const MACRO_FILES_LISTED: usize = 1_000;
 /// Largest template file in bytes.
 pub const MACRO_FILE_MAX: u64 = 1 << 20;
 /// Largest compiled regular expression of a macro, in bytes.

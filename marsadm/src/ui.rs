@@ -252,6 +252,15 @@ impl Ui {
         self.message(text);
     }
 
+    /// A short line of progress for scripts of the original, which look for it on stdout; for other programs a note.
+    pub fn token(&self, text: &str) {
+        if self.is_structured() {
+            self.note(text);
+        } else {
+            self.line(&shown(text));
+        }
+    }
+
     fn message(&self, text: &str) {
         self.message_after("", text);
     }

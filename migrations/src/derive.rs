@@ -1,9 +1,9 @@
 //! The members of resources, which the original does not name in one place.
 
-use crate::plan::Candidate;
+use crate::candidates::{Candidate, Candidates};
 use crate::report::Source;
 use crate::{Object, ObjectKind, Scan};
-use mars_meta_model::{Cell, Key, Membership, Value, member_key};
+use mars_meta_model::{Cell, Membership, Value, member_key};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one family of keys says about a host in a resource.
@@ -17,11 +17,11 @@ struct Word {
 /// `directory/RES/member-HOST` for each resource and host: `storage` where `data-HOST` is live, else `guest`
 /// where `device-HOST` is live, else a tombstone where one of both was deleted. The stamp is that of the key
 /// that decides; a deletion of `data-HOST` decides together with the `device-HOST` that is left.
-pub(crate) fn members(keys: &BTreeMap<Key, Candidate>, scan: &Scan) -> BTreeMap<Key, Candidate> {
+pub(crate) fn members(keys: &Candidates, scan: &Scan) -> Candidates {
     let data = words(keys, "data-", &scan.objects);
     let device = words(keys, "device-", &[]);
     let both: BTreeSet<&(String, String)> = data.keys().chain(device.keys()).collect();
-    let mut found = BTreeMap::new();
+    let mut found = Candidates::default();
     for place in both {
         let Some(key) = member_key(&place.0, &place.1) else {
             continue;
@@ -40,7 +40,7 @@ pub(crate) fn members(keys: &BTreeMap<Key, Candidate>, scan: &Scan) -> BTreeMap<
             Some(Err(_)) => continue,
             None => Cell::Tombstone,
         };
-        found.insert(
+        found.add(
             key,
             Candidate::new(
                 cell,
@@ -61,13 +61,9 @@ fn later(data: Option<&Word>, device: &Word) -> Word {
 }
 
 /// What `resource-RES/PREFIX*` says, by resource and host; regular files among `objects` count as live.
-fn words(
-    keys: &BTreeMap<Key, Candidate>,
-    prefix: &str,
-    objects: &[Object],
-) -> BTreeMap<(String, String), Word> {
+fn words(keys: &Candidates, prefix: &str, objects: &[Object]) -> BTreeMap<(String, String), Word> {
     let mut words = BTreeMap::new();
-    for (key, candidate) in keys {
+    for (key, candidate) in keys.iter() {
         let Some(place) = place_of(key.as_str(), prefix) else {
             continue;
         };

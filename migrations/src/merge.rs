@@ -131,7 +131,9 @@ fn uuid_of(scan: &Scan) -> Option<&[u8]> {
         .binary_search_by(|object| object.path.as_slice().cmp(b"uuid"))
         .ok()?;
     match &scan.objects.get(at)?.kind {
-        ObjectKind::Link { value } if value != b"(any)" && value != TOMBSTONE_TEXT.as_bytes() => {
+        ObjectKind::Link { value }
+            if **value != *b"(any)" && **value != *TOMBSTONE_TEXT.as_bytes() =>
+        {
             Some(value)
         }
         _ => None,
@@ -149,7 +151,7 @@ fn row_of(tree: &Tree) -> TreeRow {
 }
 
 fn is_live(object: &Object) -> bool {
-    matches!(&object.kind, ObjectKind::Link { value } if value != TOMBSTONE_TEXT.as_bytes())
+    matches!(&object.kind, ObjectKind::Link { value } if **value != *TOMBSTONE_TEXT.as_bytes())
 }
 
 impl MergedTrees {

@@ -1,5 +1,6 @@
 //! From a listed tree to entries: pure.
 
+use crate::candidates::{Candidate, Candidates};
 use crate::limits::{CLAMP_AFTER_NS, PRELIMINARY_BELOW_NS};
 use crate::place::{Place, folder_skip, parts_of, place_of};
 use crate::report::{
@@ -13,7 +14,7 @@ use mars_meta_model::{
 use mars_meta_model::{ParseValueError, check_host_name};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::collections::btree_map;
+use std::sync::Arc;
 
 /// How an import treats stamps.
 #[derive(Clone, Copy, Debug)]
@@ -162,38 +163,13 @@ fn outcome_over(entry: &Entry, held: Option<&Entry>) -> Outcome {
     }
 }
 
-/// What the tree says about one key.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) cell: Cell,
-    /// As found, not clamped.
-    pub(crate) mtime_ns: i128,
-    pub(crate) source: Source,
-    /// Escaped; `None` for a link that is the key's own.
-    path: Option<String>,
-}
-
-impl Candidate {
-    pub(crate) const fn new(cell: Cell, mtime_ns: i128, source: Source, path: String) -> Self {
-        Self {
-            cell,
-            mtime_ns,
-            source,
-            path: Some(path),
-        }
-    }
-
-    /// The path, escaped, of the object that says this about `key`.
-    pub(crate) fn path(&self, key: &Key) -> String {
-        let own = || show_bytes(key.as_str().as_bytes());
-        self.path.clone().unwrap_or_else(own)
-    }
-}
-
 /// Turns a listed tree into entries. Pure: the same list and options give the same plan.
 #[must_use]
 pub fn plan_import(scan: &Scan, options: &ImportOptions) -> Plan {
-    let mut planner = Planner::default();
+    let mut planner = Planner {
+        keys: Candidates::with_space_for(scan.objects.len()),
+        ..Planner::default()
+    };
     let mut late = Vec::new();
     for object in &scan.objects {
         planner.object(object, &mut late);
@@ -208,7 +184,7 @@ pub fn plan_import(scan: &Scan, options: &ImportOptions) -> Plan {
 
 #[derive(Default)]
 struct Planner<'s> {
-    keys: BTreeMap<Key, Candidate>,
+    keys: Candidates,
     /// Files and folders by path: targets of old deletions.
     objects: BTreeMap<&'s [u8], &'s Object>,
     report: Report,
@@ -268,7 +244,7 @@ impl<'s> Planner<'s> {
         });
     }
 
-    fn link(&mut self, object: &Object, value: &[u8]) {
+    fn link(&mut self, object: &Object, value: &Arc<[u8]>) {
         let parsed = key_of(&object.path).and_then(|key| Ok((key, cell_of(value)?)));
         match parsed {
             Ok((key, cell)) => self.offer(key, cell, object, Source::Link),
@@ -284,19 +260,15 @@ impl<'s> Planner<'s> {
             source,
             path: (object.path != key.as_str().as_bytes()).then(|| show_bytes(&object.path)),
         };
-        let mut held = match self.keys.entry(key) {
-            btree_map::Entry::Vacant(free) => {
-                free.insert(new);
-                return;
-            }
-            btree_map::Entry::Occupied(held) => held,
+        let Some(held) = self.keys.get_mut(&key) else {
+            return self.keys.add(key, new);
         };
-        let (loser, by) = if (held.get().mtime_ns, &held.get().cell) >= (new.mtime_ns, &new.cell) {
-            (new.path(held.key()), held.get().path(held.key()))
+        let (loser, by) = if (held.mtime_ns, &held.cell) >= (new.mtime_ns, &new.cell) {
+            (new.path(&key), held.path(&key))
         } else {
-            let by = new.path(held.key());
-            let old = held.insert(new);
-            (old.path(held.key()), by)
+            let by = new.path(&key);
+            let old = std::mem::replace(held, new);
+            (old.path(&key), by)
         };
         self.report.skipped.push(SkippedRow {
             path: loser,
@@ -393,8 +365,9 @@ impl<'s> Planner<'s> {
                     ext: Box::default(),
                 });
             }
+            rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         }
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let mut report = self.report;
         report.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         report.warnings = check::warnings(scan, &entries, &report);
@@ -417,11 +390,11 @@ fn key_of(path: &[u8]) -> Result<Key, SkipReason> {
 }
 
 /// The cell of a link's value.
-fn cell_of(value: &[u8]) -> Result<Cell, SkipReason> {
-    if value == TOMBSTONE_TEXT.as_bytes() {
+fn cell_of(value: &Arc<[u8]>) -> Result<Cell, SkipReason> {
+    if **value == *TOMBSTONE_TEXT.as_bytes() {
         return Ok(Cell::Tombstone);
     }
-    Value::new(value)
+    Value::new(Arc::clone(value))
         .map(Cell::Live)
         .map_err(|error: ParseValueError| SkipReason::BadValue(error.to_string()))
 }

@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bounds of a scan.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +43,8 @@ pub struct Object {
 pub enum ObjectKind {
     /// A symbolic link.
     Link {
-        /// Its target, never looked at.
-        value: Vec<u8>,
+        /// Its target, never looked at. Shared, so that what is made of it needs no copy.
+        value: Arc<[u8]>,
     },
     /// A regular file, never opened.
     File {
@@ -116,36 +117,29 @@ pub enum ScanError {
 /// # Errors
 /// [`ScanError`]. What cannot be read below the root is no error but an [`ObjectKind::Unreadable`].
 pub fn scan_tree(dir: &Path, options: &ScanOptions) -> Result<Scan, ScanError> {
-    let mut scan = one_pass(dir, options, What::All)?;
+    let mut objects = list_all(dir, options)?;
+    let mut unsettled = false;
     for _ in 1..options.passes_max {
-        let again = one_pass(dir, options, What::History)?;
-        scan.unsettled = !history_links(&scan).eq(history_links(&again));
-        if !scan.unsettled {
+        unsettled = !same_history(dir, options, &objects)?;
+        if !unsettled {
             break;
         }
         // In use: what was listed may belong to a state between two.
-        let newer = one_pass(dir, options, What::All)?;
-        scan.unsettled = !history_links(&again).eq(history_links(&newer));
-        let settled = !scan.unsettled;
-        scan.objects = newer.objects;
-        if settled {
-            break;
-        }
+        drop(objects);
+        objects = list_all(dir, options)?;
     }
     let is_link = |object: &Object| matches!(object.kind, ObjectKind::Link { .. });
-    if !scan.objects.iter().any(is_link) {
+    if !objects.iter().any(is_link) {
         return Err(ScanError::NothingFound(dir.to_owned()));
     }
-    Ok(scan)
+    Ok(Scan { objects, unsettled })
 }
 
-/// The links that two passes must agree on.
-fn history_links(scan: &Scan) -> impl Iterator<Item = &Object> {
-    scan.objects.iter().filter(|object| {
-        let parts = parts_of(&object.path);
-        matches!(parts.as_slice(), [res, leaf]
-            if res.starts_with(b"resource-") && read_rank(leaf) < LOG_RANK)
-    })
+/// Whether two passes must agree on the object at a path.
+fn is_history(path: &[u8]) -> bool {
+    let parts = parts_of(path);
+    matches!(parts.as_slice(), [res, leaf]
+        if res.starts_with(b"resource-") && read_rank(leaf) < LOG_RANK)
 }
 
 const LOG_RANK: u8 = 2;
@@ -172,16 +166,43 @@ fn read_rank(name: &[u8]) -> u8 {
     }
 }
 
-/// What a pass lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    /// Everything.
-    All,
-    /// Only the links that two passes must agree on.
-    History,
+/// What a pass does with the objects that it finds.
+enum Found<'o> {
+    /// All are listed.
+    List(Vec<Object>),
+    /// Those that two passes must agree on are looked up among what an earlier one listed, in order, and not kept: a
+    /// large tree is not held twice.
+    Compare {
+        listed: &'o [Object],
+        same: usize,
+        differ: bool,
+    },
 }
 
-fn one_pass(dir: &Path, options: &ScanOptions, what: What) -> Result<Scan, ScanError> {
+fn list_all(dir: &Path, options: &ScanOptions) -> Result<Vec<Object>, ScanError> {
+    let found = one_pass(dir, options, Found::List(Vec::new()))?;
+    Ok(sorted(found))
+}
+
+/// Whether another pass finds the history that is among `listed`.
+fn same_history(dir: &Path, options: &ScanOptions, listed: &[Object]) -> Result<bool, ScanError> {
+    let found = Found::Compare {
+        listed,
+        same: 0,
+        differ: false,
+    };
+    let wanted = listed.iter().filter(|object| is_history(&object.path));
+    Ok(match one_pass(dir, options, found)? {
+        Found::Compare { same, differ, .. } => !differ && same == wanted.count(),
+        Found::List(_) => false,
+    })
+}
+
+fn one_pass<'o>(
+    dir: &Path,
+    options: &ScanOptions,
+    found: Found<'o>,
+) -> Result<Found<'o>, ScanError> {
     let path = || dir.to_owned();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let error = |errno| match errno {
@@ -194,8 +215,8 @@ fn one_pass(dir: &Path, options: &ScanOptions, what: What) -> Result<Scan, ScanE
         },
     };
     let root = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(error)?;
-    match list_of(&root, options.objects_max, what) {
-        Ok(scan) => Ok(scan),
+    match walk(&root, options.objects_max, found) {
+        Ok(found) => Ok(found),
         Err(Stop::Full) => Err(ScanError::TooMany {
             path: path(),
             limit: options.objects_max,
@@ -206,23 +227,29 @@ fn one_pass(dir: &Path, options: &ScanOptions, what: What) -> Result<Scan, ScanE
 
 /// Lists the tree below an open folder in one pass.
 pub(crate) fn list(root: &OwnedFd, objects_max: usize) -> Result<Scan, Stop> {
-    list_of(root, objects_max, What::All)
-}
-
-fn list_of(root: &OwnedFd, objects_max: usize, what: What) -> Result<Scan, Stop> {
-    let mut walk = Walk {
-        what,
-        objects: Vec::new(),
-        names: 0,
-        limit: objects_max,
-    };
-    walk.folder(root, &mut Vec::new())?;
-    let mut objects = walk.objects;
-    objects.sort_by(|a, b| a.path.cmp(&b.path));
+    let found = walk(root, objects_max, Found::List(Vec::new()))?;
     Ok(Scan {
-        objects,
+        objects: sorted(found),
         unsettled: false,
     })
+}
+
+fn sorted(found: Found<'_>) -> Vec<Object> {
+    let Found::List(mut objects) = found else {
+        return Vec::new();
+    };
+    objects.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    objects
+}
+
+fn walk<'o>(root: &OwnedFd, limit: usize, found: Found<'o>) -> Result<Found<'o>, Stop> {
+    let mut walk = Walk {
+        found,
+        names: 0,
+        limit,
+    };
+    walk.folder(root, &mut Vec::new())?;
+    Ok(walk.found)
 }
 
 /// Why a pass ended early.
@@ -233,15 +260,14 @@ pub(crate) enum Stop {
     Unreadable(Errno),
 }
 
-struct Walk {
-    what: What,
-    objects: Vec<Object>,
+struct Walk<'o> {
+    found: Found<'o>,
     /// Names seen so far, of all folders.
     names: usize,
     limit: usize,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Lists the content of one open folder and of all below that are to be entered.
     fn folder(&mut self, fd: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Stop> {
         for name in self.names_of(fd, path.is_empty())? {
@@ -264,7 +290,8 @@ impl Walk {
             if name == b"." || name == b".." {
                 continue;
             }
-            if self.what == What::History && !leads_to_history(at_root, name) {
+            let compares = matches!(self.found, Found::Compare { .. });
+            if compares && !leads_to_history(at_root, name) {
                 continue;
             }
             self.names += 1;
@@ -321,11 +348,27 @@ impl Walk {
     }
 
     fn push(&mut self, path: &[u8], kind: ObjectKind, mtime_ns: i128) {
-        self.objects.push(Object {
-            path: path.to_vec(),
-            kind,
-            mtime_ns,
-        });
+        match &mut self.found {
+            Found::List(objects) => objects.push(Object {
+                path: path.to_vec(),
+                kind,
+                mtime_ns,
+            }),
+            Found::Compare { .. } if !is_history(path) => {}
+            Found::Compare {
+                listed,
+                same,
+                differ,
+            } => {
+                let at = listed.binary_search_by(|object| object.path.as_slice().cmp(path));
+                let held = at.ok().and_then(|at| listed.get(at));
+                if held.is_some_and(|held| held.kind == kind && held.mtime_ns == mtime_ns) {
+                    *same += 1;
+                } else {
+                    *differ = true;
+                }
+            }
+        }
     }
 }
 
@@ -342,7 +385,8 @@ pub(crate) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Look), 
     let stat = rustix::fs::fstat(&fd)?;
     let look = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
-            let value = rustix::fs::readlinkat(&fd, "", Vec::new())?.into_bytes();
+            let value = rustix::fs::readlinkat(&fd, "", Vec::new())?;
+            let value = value.as_bytes().into();
             Look::Plain(ObjectKind::Link { value })
         }
         FileType::RegularFile => Look::Plain(ObjectKind::File {

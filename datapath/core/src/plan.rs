@@ -295,17 +295,12 @@ fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mars_meta_model::{NodeId, NodeRecord, NodeState, Table, testing::entry};
+    use mars_meta_model::Table;
+    use mars_meta_model::testing::{entry, node_record};
 
     fn store(extra: &[(&str, Option<&str>)]) -> Table {
         let mut table = Table::new();
-        let record = NodeRecord {
-            id: NodeId(1),
-            key_hash: [0; 32],
-            meta: vec![],
-            data: vec![],
-            state: NodeState::Active,
-        };
+        let record = node_record(1);
         for host in ["a", "b"] {
             table.merge(entry(
                 &format!("roster/{host}"),

@@ -3,7 +3,7 @@
 
 use crate::hello::{FEATURE_COMPACT, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES};
 use crate::limits::{BATCH_ENTRIES_MAX, FRAME_LEN_MAX};
-use crate::wire::{ENTRIES, HELLO, NEWS, PUSH, UNSERVED, WATCH};
+use crate::wire::{BRIEF, ENTRIES, HELLO, LINKS, LISTS, NEWS, PRINTS, PUSH, UNSERVED, WATCH};
 use crate::{Body, DecodeError, Message, decode, encode};
 use mars_meta_model::FEATURE_LEVEL;
 
@@ -66,8 +66,8 @@ impl Dialect {
     const fn knows(self, kind: u8) -> bool {
         let features = self.features();
         match kind {
-            9 | 10 => features & FEATURE_OVERLAY != 0,
-            14 | 15 => features & FEATURE_COMPACT != 0,
+            LINKS | BRIEF => features & FEATURE_OVERLAY != 0,
+            PRINTS | LISTS => features & FEATURE_COMPACT != 0,
             WATCH | NEWS | UNSERVED => features & FEATURE_WATCH != 0,
             _ => true,
         }

@@ -127,20 +127,23 @@ impl Summary {
     }
 }
 
-/// Bits of the key hash that choose a bucket, coarse and fine.
-const LEVELS: [u32; 2] = [8, 16];
+/// Bits of the key hash that choose a bucket, coarse and fine, and the number of items beyond which there are buckets of
+/// that kind: a node may hold tens of thousands of scopes with few items each, in which buckets would take most memory.
+const LEVELS: [(u32, usize); 2] = [(8, 64), (16, 4096)];
 
 /// All entries of one scope that take part in anti-entropy, in the order of their key hashes.
 ///
 /// # Invariants
 /// * the total, and every bucket, is the sum over exactly the items in it;
 /// * cost: an update touches the item and one bucket per level; a summary of any range adds whole buckets and
-///   reads single items only at its two ends.
+///   reads single items only at its two ends, or where there are few;
+/// * the buckets depend on history (they go later than they come), nothing that can be seen does.
 #[derive(Clone, Debug, Default)]
 pub struct ScopeIndex {
     /// Kept small: a node holds this beside every entry of its store.
     items: BTreeMap<Place, Held>,
-    buckets: [BTreeMap<u64, Summary>; 2],
+    /// Of the first levels, none for a small scope.
+    buckets: Vec<BTreeMap<u64, Summary>>,
     total: Summary,
     /// Tombstones by age.
     tombstones: BTreeMap<Timestamp, BTreeSet<(u64, Key)>>,
@@ -200,12 +203,6 @@ impl ScopeIndex {
             .next()
     }
 
-    /// Number of tombstones.
-    #[must_use]
-    pub fn tombstones_len(&self) -> usize {
-        self.tombstones.values().map(BTreeSet::len).sum()
-    }
-
     fn change(&mut self, hash: u64, old: Option<u128>, new: Option<u128>) {
         let apply = |sum: &mut Summary| {
             if let Some(old) = old {
@@ -216,13 +213,36 @@ impl ScopeIndex {
             }
         };
         apply(&mut self.total);
-        for (buckets, bits) in self.buckets.iter_mut().zip(LEVELS) {
+        for (buckets, (bits, _)) in self.buckets.iter_mut().zip(LEVELS) {
             let at = hash >> (64 - bits);
             let bucket = buckets.entry(at).or_default();
             apply(bucket);
             if bucket.count == 0 {
                 buckets.remove(&at);
             }
+        }
+        self.adapt_levels();
+    }
+
+    /// Makes the buckets of a level when there are enough items for it, and drops them when only half of those are left.
+    fn adapt_levels(&mut self) {
+        let len = self.items.len();
+        let next = LEVELS.get(self.buckets.len());
+        if let Some((bits, _)) = next.filter(|(_, from)| len > *from) {
+            let mut buckets: BTreeMap<u64, Summary> = BTreeMap::new();
+            for ((hash, _), held) in &self.items {
+                let bucket = buckets.entry(hash >> (64 - bits)).or_default();
+                bucket.add(held.item().print);
+            }
+            self.buckets.push(buckets);
+        }
+        let finest = self
+            .buckets
+            .len()
+            .checked_sub(1)
+            .and_then(|at| LEVELS.get(at));
+        if finest.is_some_and(|(_, from)| len < from / 2) {
+            self.buckets.pop();
         }
     }
 
@@ -253,7 +273,7 @@ impl ScopeIndex {
         if lo > hi {
             return sum;
         }
-        let (Some(bits), Some(buckets)) = (LEVELS.get(level), self.buckets.get(level)) else {
+        let (Some((bits, _)), Some(buckets)) = (LEVELS.get(level), self.buckets.get(level)) else {
             for (_, _, item) in self.range(&(lo..=hi)) {
                 sum.add(item.print);
             }
@@ -338,7 +358,48 @@ mod tests {
             );
         }
         assert_eq!(index.total(), Summary::default());
-        assert!(index.buckets.iter().all(BTreeMap::is_empty));
+        assert!(index.buckets.is_empty());
+    }
+
+    fn summed_one_by_one(index: &ScopeIndex, range: &RangeInclusive<u64>) -> Summary {
+        let mut sum = Summary::default();
+        for (hash, _, item) in index.range(&(0..=u64::MAX)) {
+            if range.contains(&hash) {
+                sum.add(item.print);
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn levels_of_buckets_come_and_go_with_the_number_of_items() {
+        let mut index = ScopeIndex::default();
+        let named = |i: u64, value| entry(&format!("k{i}"), Some(value), i, 1);
+        let check = |index: &ScopeIndex, levels: usize| {
+            assert_eq!(index.buckets.len(), levels);
+            for lo in (0..64).map(|i: u64| i << 58) {
+                let range = lo..=lo.saturating_add((3 << 57) - 1);
+                assert_eq!(index.summary(&range), summed_one_by_one(index, &range));
+            }
+        };
+        let sizes = [(64, 0), (65, 1), (4096, 1), (4097, 2), (4200, 2)];
+        let mut len = 0;
+        for (size, levels) in sizes {
+            for i in len..size {
+                index.put(&named(i, "x"));
+            }
+            len = size;
+            check(&index, levels);
+        }
+        index.put(&named(7, "y"));
+        check(&index, 2);
+        for (size, levels) in [(2048, 2), (2047, 1), (32, 1), (31, 0), (0, 0)] {
+            for i in size..len {
+                index.remove(&named(i, "x").key);
+            }
+            len = size;
+            check(&index, levels);
+        }
     }
 
     proptest! {
@@ -355,13 +416,7 @@ mod tests {
             ranges.push(0..=((aligned << 48) | 0xffff_ffff_ffff));
             ranges.extend(cuts.windows(2).map(|w| w[0].min(w[1])..=w[0].max(w[1])));
             for range in ranges {
-                let mut sum = Summary::default();
-                for (hash, _, item) in index.range(&(0..=u64::MAX)) {
-                    if range.contains(&hash) {
-                        sum.add(item.print);
-                    }
-                }
-                prop_assert_eq!(index.summary(&range), sum);
+                prop_assert_eq!(index.summary(&range), summed_one_by_one(&index, &range));
             }
         }
     }

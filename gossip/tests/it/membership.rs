@@ -4,7 +4,7 @@
 use crate::node::{Node, eventually};
 use mars_gossip_net::{ClusterCa, NodeKey};
 use mars_meta_api::{ErrorCode, NodeInfo, Request, Response, Secret};
-use mars_meta_model::{Key, NodeRecord, NodeState, Value};
+use mars_meta_model::{Key, NodeState, Value};
 
 async fn pair() -> (Node, Node) {
     let a = Node::start("hosta").await;
@@ -28,13 +28,8 @@ async fn info(node: &Node) -> NodeInfo {
     }
 }
 
-async fn line(node: &Node, host: &str) -> NodeRecord {
-    let text = node.text(&format!("roster/{host}")).await;
-    text.unwrap().parse().unwrap()
-}
-
 async fn remove(node: &Node, host: &str) {
-    let mut record = line(node, host).await;
+    let mut record = node.line(host).await;
     record.state = NodeState::Left;
     node.set(&format!("roster/{host}"), &record.to_string())
         .await;
@@ -55,7 +50,7 @@ async fn a_node_leaves_and_comes_back_as_a_new_one() {
     refused(leave(&a, false).await, "holds the authority");
     assert_eq!(leave(&b, false).await, Ok(Response::Done));
     // The cluster knows, and this node too; nothing of the cluster is left here.
-    assert_eq!(line(&a, "hostb").await.state, NodeState::Left);
+    assert_eq!(a.line("hostb").await.state, NodeState::Left);
     a.sees("ips/ip-hostb", None).await;
     assert_eq!(a.peer("hostb").await, None);
     assert_eq!(info(&b).await.cluster, None);
@@ -84,7 +79,7 @@ async fn a_name_is_used_again_and_its_former_bearer_stays_outside() {
     old.set("defaults-hostb/mine", "old").await;
     a.sees("defaults-hostb/mine", Some("old")).await;
     a.sees("directory/r/member-hostb", Some("storage")).await;
-    let record = line(&a, "hostb").await;
+    let record = a.line("hostb").await;
     remove(&a, "hostb").await;
     // Live connections end.
     eventually("hosta has forgotten hostb", || async {
@@ -102,7 +97,7 @@ async fn a_name_is_used_again_and_its_former_bearer_stays_outside() {
     // The name belongs to another machine.
     let new = Node::start("hostb").await;
     assert_eq!(new.join(&a.token(1).await).await, Ok(Response::Done));
-    let now = line(&a, "hostb").await;
+    let now = a.line("hostb").await;
     assert_ne!((now.id, now.key_hash), (record.id, record.key_hash));
     assert_eq!(now.state, NodeState::Active);
     a.connected("hostb").await;
@@ -145,7 +140,7 @@ async fn of_two_joiners_under_one_name_at_once_one_gets_in() {
     };
     assert!(error.1.contains("that name"), "{error:?}");
     assert_eq!(
-        line(&a, "hostb").await.id.to_string(),
+        a.line("hostb").await.id.to_string(),
         info(&winner).await.node_id
     );
     winner.set("userspace/x", "1").await;

@@ -3,7 +3,7 @@
 
 use mars_gossip::{Config, RunError, run};
 use mars_meta_api::{CallError, Client, ErrorCode, PeerInfo, Request, Response, Secret};
-use mars_meta_model::{Key, Value};
+use mars_meta_model::{Key, NodeRecord, Value};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub(crate) fn config(host: &str, dir: &Path) -> Config {
     config.data_advertise = "127.0.0.1:7777".parse().unwrap();
     config.summaries.settle = Duration::ZERO;
     config.summaries.soon = Duration::from_millis(50);
+    config.summaries.interval = Duration::from_millis(50);
     config
 }
 
@@ -144,6 +145,12 @@ impl Node {
     pub(crate) async fn text(&self, key: &str) -> Option<String> {
         let entry = self.client.get(&Key::parse(key).unwrap()).await.unwrap()?;
         entry.text().map(str::to_owned)
+    }
+
+    /// The line of `host` in the roster.
+    pub(crate) async fn line(&self, host: &str) -> NodeRecord {
+        let text = self.text(&format!("roster/{host}")).await;
+        text.unwrap().parse().unwrap()
     }
 
     pub(crate) async fn sees(&self, key: &str, value: Option<&str>) {

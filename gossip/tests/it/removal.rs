@@ -3,16 +3,11 @@
 
 use crate::node::{Node, eventually, free_addr};
 use mars_meta_api::{ErrorCode, RemovedInfo, Request, Response};
-use mars_meta_model::{Key, NodeRecord, NodeState, Value, removal};
+use mars_meta_model::{Key, NodeState, Value, removal};
 use tempfile::tempdir;
 
-async fn line(node: &Node, host: &str) -> NodeRecord {
-    let text = node.text(&format!("roster/{host}")).await;
-    text.unwrap().parse().unwrap()
-}
-
 async fn remove(node: &Node, host: &str) {
-    let record = line(node, host).await;
+    let record = node.line(host).await;
     let changes = removal(host, &record);
     node.client.apply(changes, false).await.unwrap();
 }
@@ -39,7 +34,7 @@ async fn removed_behind_its_back(reused: bool) {
         assert_eq!(node.join(&a.token(1).await).await, Ok(Response::Done));
     }
     old.connected("hostc").await;
-    c.sees("roster/hostb", Some(&line(&old, "hostb").await.to_string()))
+    c.sees("roster/hostb", Some(&old.line("hostb").await.to_string()))
         .await;
     let (dir_old, dir_c) = (old.stop().await, c.stop().await);
     remove(&a, "hostb").await;
@@ -47,7 +42,7 @@ async fn removed_behind_its_back(reused: bool) {
     if reused {
         let node = Node::start_at("hostb", tempdir().unwrap(), at_new).await;
         assert_eq!(node.join(&a.token(1).await).await, Ok(Response::Done));
-        let record = line(&node, "hostb").await;
+        let record = node.line("hostb").await;
         new = Some((record, node.stop().await));
     }
     let dir_a = a.stop().await;
@@ -56,7 +51,7 @@ async fn removed_behind_its_back(reused: bool) {
     let old = Node::start_at("hostb", dir_old, elsewhere).await;
     old.connected("hostc").await;
     eventually("hostc has the new address", || async {
-        (line(&c, "hostb").await.meta == [elsewhere]).then_some(())
+        (c.line("hostb").await.meta == [elsewhere]).then_some(())
     })
     .await;
     // The halves meet.
@@ -70,7 +65,7 @@ async fn removed_behind_its_back(reused: bool) {
     let wanted = match &new {
         Some((record, _)) => record.clone(),
         None => {
-            let mut record = line(&a, "hostb").await;
+            let mut record = a.line("hostb").await;
             record.state = NodeState::Left;
             record
         }
@@ -81,7 +76,7 @@ async fn removed_behind_its_back(reused: bool) {
     };
     for node in [&a, &c].into_iter().chain(&now) {
         eventually(&format!("{} knows of {host} bearer", node.host), || async {
-            let found = line(node, "hostb").await;
+            let found = node.line("hostb").await;
             let same = (found.id, found.key_hash, found.state);
             (same == (wanted.id, wanted.key_hash, wanted.state)).then_some(())
         })
@@ -127,7 +122,7 @@ async fn a_removal_is_not_taken_back() {
     let b = Node::start("hostb").await;
     assert_eq!(b.join(&a.token(1).await).await, Ok(Response::Done));
     a.connected("hostb").await;
-    let record = line(&a, "hostb").await;
+    let record = a.line("hostb").await;
     remove(&a, "hostb").await;
     let mark = removal("hostb", &record).remove(0).0;
     let error = a.client.apply([(mark.clone(), None)], true).await;

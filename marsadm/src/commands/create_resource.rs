@@ -79,7 +79,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             human(size),
             disk.path
         );
-        ctx.done(
+        ctx.achieved(
             &format!("successfully created {what}"),
             &format!("create {what}"),
         );

@@ -59,7 +59,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         // While they are in the directory, members get the deletions; that of their membership reaches everybody.
         ctx.apply_forced(keys).await?;
         ctx.apply_forced(directory).await?;
-        ctx.done(&format!("successfully deleted resource {res}"), &format!("delete resource {res}"));
+        ctx.achieved(&format!("successfully deleted resource {res}"), &format!("delete resource {res}"));
         crate::systemd::regenerate(ctx).await;
         Ok(())
     })

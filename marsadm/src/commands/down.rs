@@ -89,7 +89,7 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
                 )
             })?;
         }
-        ctx.done(
+        ctx.achieved(
             &format!("successfully started {word} on resource {res}"),
             &format!("start {word} on resource {res}"),
         );
@@ -146,6 +146,12 @@ pub(super) async fn wait_idle(ctx: &Ctx, host: &str, res: &str, flags: &[&str]) 
         }
     })
     .await
+    .inspect(|()| {
+        for flag in flags {
+            let path = format!("/mars/resource-{res}/actual-{host}/{flag}");
+            ctx.ui.token(&format!("OK at {host}: '{path}' is '0'"));
+        }
+    })
     .map_err(|error| match error.kind {
         Kind::Timeout => error.hint(data_plane_hint(host)),
         _ => error,

@@ -73,7 +73,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             changes.push(switch(res, host, name, true)?);
         }
         ctx.apply(changes).await?;
-        ctx.done(
+        ctx.achieved(
             &format!("resource {res} gets synced anew: marsadm wait-resource {res} is-consistent"),
             &format!("sync resource {res} anew"),
         );

@@ -56,7 +56,7 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
             Err(error) if error.hint.is_none() => return Err(error.hint(hint)),
             Err(error) => return Err(error),
         }
-        ctx.ui.note("successfully joined the cluster");
+        ctx.ui.token("successfully joined the cluster");
         Ok(())
     };
     work.await

@@ -176,7 +176,7 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
     let primary = &source.primary;
     crate::systemd::regenerate(ctx).await;
     wait_attached(ctx, host, res).await?;
-    ctx.done(
+    ctx.achieved(
         &format!(
             "successfully joined resource {res} to primary {primary}; the sync runs: marsadm wait-resource {res} is-consistent"
         ),

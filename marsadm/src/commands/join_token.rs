@@ -2,11 +2,16 @@
 
 use super::ca::with_authority;
 use crate::context::{Ctx, unexpected};
+<<<<<<< HEAD
 use crate::error::{Error, Result};
 use crate::shown::shown;
 use crate::status::ago;
 use crate::wall;
 use mars_meta_api::{Request, Response, TokenInfo};
+=======
+use crate::error::{Error, Kind, Result};
+use mars_meta_api::{Request, Response};
+>>>>>>> main
 use serde_json::json;
 
 /// Print a token by which other nodes may join this cluster. Keep it secret: who has it can join until it expires, is used
@@ -53,7 +58,15 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             ttl_secs,
             uses: args.uses,
         };
-        match ctx.call(request).await? {
+        let answer = match ctx.call(request).await {
+            // The daemon refuses in a sentence; where and since when the authority is, the keys tell.
+            Err(error) if error.kind == Kind::Refused => {
+                with_authority(ctx).await?;
+                return Err(error);
+            }
+            other => other?,
+        };
+        match answer {
             Response::Token(token) => {
                 let id = number(&token.0);
                 let document = json!({

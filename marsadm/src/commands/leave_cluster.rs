@@ -70,7 +70,7 @@ pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
         }
         let force = ctx.opts.force;
         ctx.call(Request::LeaveCluster { force }).await?;
-        ctx.ui.note("successfully left the cluster");
+        ctx.ui.token("successfully left the cluster");
         Ok(())
     };
     work.await

@@ -55,7 +55,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             .ok_or_else(|| Error::internal(format!("no membership key for {res} and {host}")))?;
         changes.push((key, None));
         ctx.apply(changes).await?;
-        ctx.done(
+        ctx.achieved(
             &format!("successfully left resource {res}"),
             &format!("leave resource {res}"),
         );

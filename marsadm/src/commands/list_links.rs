@@ -3,8 +3,10 @@
 use crate::context::Ctx;
 use crate::error::Result;
 use crate::output::{KeyItem, value_text};
+use crate::shown::shown;
 
-/// Print all keys that begin with PREFIX as `key -> value (stamp)`, in key order.
+/// Print all keys that begin with PREFIX as `key -> value (stamp)`, in key order. Control characters
+/// are shown as escapes; get-link has the bytes.
 ///
 /// Example: marsadm list-links resource-mydata/
 #[derive(Debug, clap::Args)]
@@ -42,11 +44,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 Some(value) => {
                     let value = value_text(value.as_bytes());
                     let line = format!("{} -> {value} ({})", entry.key, entry.stamp);
-                    ctx.ui.value(line.as_bytes());
+                    ctx.ui.line(&shown(&line));
                 }
                 None => {
                     let line = format!("{} deleted ({})", entry.key, entry.stamp);
-                    ctx.ui.value(line.as_bytes());
+                    ctx.ui.line(&shown(&line));
                 }
             }
         }

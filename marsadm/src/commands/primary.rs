@@ -106,7 +106,7 @@ async fn take_role(ctx: &Ctx, table: &Table, host: &str, res: &str, units: Chang
         }
     }
     let before = view.text("primary").unwrap_or("(none)");
-    ctx.done(
+    ctx.achieved(
         &format!("designated primary of {res} changed from '{before}' to '{host}'"),
         &format!("change the designated primary of {res} from '{before}' to '{host}'"),
     );

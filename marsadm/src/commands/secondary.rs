@@ -72,7 +72,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 )
             })?;
         }
-        ctx.done(
+        ctx.achieved(
             &format!("resource {res} has no designated primary now"),
             &format!("leave resource {res} without a designated primary"),
         );

@@ -117,7 +117,7 @@ pub async fn run(ctx: &Ctx, args: &Args, action: Action) -> Result<()> {
         let mut changes = Changes::new();
         for host in &hosts {
             if action.on && view.todo(host, action.switch.key) {
-                ctx.ui.note(&format!(
+                ctx.ui.token(&format!(
                     "{verb} on resource {res} is already activated on {host}"
                 ));
             } else {
@@ -126,7 +126,7 @@ pub async fn run(ctx: &Ctx, args: &Args, action: Action) -> Result<()> {
         }
         if !changes.is_empty() {
             ctx.apply(changes).await?;
-            ctx.done(
+            ctx.achieved(
                 &format!("successfully started {verb} on resource {res}"),
                 &format!("start {verb} on resource {res}"),
             );
@@ -145,10 +145,10 @@ pub async fn attach(ctx: &Ctx, args: &WaitingArgs) -> Result<()> {
         let table = own_table(ctx, host, res).await?;
         if Res::new(&table, res).todo(host, "attach") {
             ctx.ui
-                .note(&format!("attach on resource {res} is already activated"));
+                .token(&format!("attach on resource {res} is already activated"));
         } else {
             ctx.apply(vec![switch(res, host, "attach", true)?]).await?;
-            ctx.done(
+            ctx.achieved(
                 &format!("successfully started attach on resource {res}"),
                 &format!("start attach on resource {res}"),
             );
@@ -224,6 +224,10 @@ pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()
         }
     })
     .await
+    .inspect(|()| {
+        let path = format!("/mars/resource-{res}/actual-{host}/is-attached");
+        ctx.ui.token(&format!("OK at {host}: '{path}' is '1'"));
+    })
     .map_err(|error| match error.kind {
         crate::error::Kind::Timeout => error.hint(data_plane_hint(host)),
         _ => error,

@@ -66,10 +66,10 @@ pub(super) async fn switch_on(ctx: &Ctx, host: &str, res: &str, names: &[&str]) 
     }
     if changes.is_empty() {
         ctx.ui
-            .note(&format!("up on resource {res} is already activated"));
+            .token(&format!("up on resource {res} is already activated"));
     } else {
         ctx.apply(changes).await?;
-        ctx.done(
+        ctx.achieved(
             &format!("successfully started up on resource {res}"),
             &format!("start up on resource {res}"),
         );

@@ -74,7 +74,7 @@ pub(super) async fn heard(ctx: &Ctx, hosts: &[String]) -> Result<()> {
             .collect();
         let total = wanted.len();
         if missing.is_empty() {
-            ctx.ui.note(&format!("{total}/{total} nodes are alive"));
+            ctx.ui.token(&format!("{total}/{total} nodes are alive"));
             return Ok(());
         }
         let text = missing.join(" ");

@@ -86,7 +86,7 @@ fn items(dir: &Path, scan: Scan) -> (BTreeMap<String, Item>, usize) {
             continue;
         };
         let body = match object.kind {
-            ObjectKind::Link { value } => Body::Key(value),
+            ObjectKind::Link { value } => Body::Key(value.to_vec()),
             ObjectKind::File { size } => match status_text(dir, &path, size) {
                 Some(text) => Body::Content(text),
                 None => Body::Size(size),
@@ -212,7 +212,8 @@ pub fn tree_host(
         let known: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let why = format!("host {wanted} is not in the tree");
         let hint = crate::suggest::hint("hosts of the tree", wanted, &known);
-        return Err(Error::of(Code::HostNotFound, why).hint(hint));
+        let error = Error::of(Code::HostNotFound, why).hint(hint);
+        return Err(error.about(&format!("--host={wanted}")));
     }
     if hosts.is_empty() {
         return Err(

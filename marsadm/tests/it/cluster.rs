@@ -115,7 +115,7 @@ async fn wait_cluster_names_who_is_missing() {
         heard("hostb", Some(u64::MAX)),
         heard("hostc", Some(u64::MAX)),
     ];
-    assert!(w.ok("wait-cluster").await.stderr().contains("3/3 nodes"));
+    assert!(w.ok("wait-cluster").await.stdout().contains("3/3 nodes"));
 }
 
 #[tokio::test]

@@ -5,9 +5,7 @@ use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FromServer, GREETING, ImportOutcome, MergeInfo, NodeInfo, Op,
     PeerInfo, Request, Response, Secret, ToServer, read_frame, write_frame,
 };
-use mars_meta_model::{
-    Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Table, Value, View as _,
-};
+use mars_meta_model::{Cell, Entry, Key, Merge, NodeId, NodeRecord, Table, Value, View as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,11 +60,9 @@ impl Double {
         };
         for (i, host) in peers.iter().enumerate() {
             let record = NodeRecord {
-                id: NodeId(i as u128 + 1),
                 key_hash: [u8::try_from(i + 1).unwrap(); 32],
                 meta: vec![format!("192.0.2.{}:7900", i + 1).parse().unwrap()],
-                data: vec![],
-                state: NodeState::Active,
+                ..mars_meta_model::testing::node_record(i as u128 + 1)
             };
             double.put(&[(&format!("roster/{host}"), &record.to_string())]);
         }
@@ -273,6 +269,20 @@ impl State {
                 }
                 Response::Imported(outcomes)
             }
+            Request::RestorePreview { entries } => {
+                let table = self.table.clone();
+                let mut preview = Vec::new();
+                for entry in entries.unpack().unwrap() {
+                    let absent = self.table.entry(&entry.key).is_none();
+                    preview.push(if absent && entry.stamp <= self.floor {
+                        ImportOutcome::Collected
+                    } else {
+                        self.import(entry)
+                    });
+                }
+                self.table = table;
+                Response::Imported(preview)
+            }
             Request::Import { entries } => {
                 let merged = entries.unpack().unwrap().into_iter();
                 Response::Imported(merged.map(|entry| self.import(entry)).collect())
@@ -303,6 +313,15 @@ impl State {
             Request::CreateCluster => {
                 self.cluster = Some("c1".to_owned());
                 Response::Done
+            }
+            Request::JoinToken { .. } | Request::ExportAuthority
+                if self
+                    .table
+                    .text("defaults/ca-host")
+                    .is_some_and(|h| h != "hosta") =>
+            {
+                let why = "this node does not hold the authority of the cluster";
+                Response::Error(ApiError::new(ErrorCode::Refused, why))
             }
             Request::JoinToken { .. } => Response::Token(Secret("mm1.secret".to_owned())),
             Request::ListTokens => Response::Tokens(vec![mars_meta_api::TokenInfo {

@@ -30,6 +30,7 @@ mod verbs;
 mod views;
 mod words;
 mod writing;
+mod wrong_input;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};

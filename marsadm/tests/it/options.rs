@@ -23,7 +23,10 @@ async fn another_host_is_acted_for_by_override() {
     resources(&w, &["r"]);
     let seen = w.ok("--host hostb pause-fetch r").await;
     assert!(seen.stderr().contains("acting as if I were host 'hostb'"));
-    assert_eq!(seen.stdout(), "");
+    assert_eq!(
+        seen.stdout(),
+        "successfully started pause-fetch on resource r\n"
+    );
     let key = "resource-r/todo-hostb/connect";
     assert_eq!(w.double.get(key).as_deref(), Some("0"));
     assert_eq!(w.double.state.lock().unwrap().forced, [key]);

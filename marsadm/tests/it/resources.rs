@@ -228,7 +228,7 @@ async fn switches_write_their_keys_once() {
     }
     w.ok("up r").await;
     let seen = w.ok("attach r").await;
-    assert!(seen.stderr().contains("already activated"));
+    assert!(seen.stdout().contains("already activated"));
     w.fails("pause-fetch x", Kind::NotFound, "does not exist")
         .await;
     w.ok("down all").await;

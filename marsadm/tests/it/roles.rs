@@ -87,7 +87,7 @@ async fn a_planned_handover_names_its_successor_from_the_first_write_on() {
     two_replicas(&w);
     w.double.play(data_planes);
     let seen = w.ok("primary r").await;
-    assert!(seen.stderr().contains("changed from 'hostb' to 'hosta'"));
+    assert!(seen.stdout().contains("changed from 'hostb' to 'hosta'"));
     assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
     assert_eq!(
         w.double.get("resource-r/userspace/last-primary").as_deref(),

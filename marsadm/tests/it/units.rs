@@ -217,6 +217,7 @@ async fn reading_commands_and_macros_answer_on_a_live_store() {
     let out = |words: &[&str]| String::from_utf8(units.run(words).stdout).unwrap();
     assert_eq!(out(&["get-systemd-unit", "r"]), "");
     assert_eq!(out(&["get-systemd-want", "r"]), "\n");
+    units.template("x-@escvar{res}.mount", "[Mount]\nWhat=/dev/x\nWhere=/x\n");
     units.ok(&["set-systemd-unit", "r", "app-r.service", "x-r.mount"]);
     assert_eq!(out(&["get-systemd-unit", "r"]), "app-r.service x-r.mount\n");
     assert_eq!(out(&["get-systemd-want", "r"]), "hosta\n");
@@ -258,23 +259,23 @@ async fn wrong_names_and_hosts_are_refused_before_anything_is_written() {
     for (words, code, why) in [
         (
             &["set-systemd-unit", "r", "../x.service"][..],
-            2,
+            25,
             "no name of a unit",
         ),
         (
             &["set-systemd-unit", "r", "/etc/x.service"],
-            2,
+            25,
             "no name of a unit",
         ),
-        (&["set-systemd-unit", "r", "x"], 2, "no suffix"),
+        (&["set-systemd-unit", "r", "x"], 25, "no suffix"),
         (
             &["set-systemd-unit", "r", "x.script"],
-            2,
+            25,
             "scripts are not run",
         ),
         (
             &["set-systemd-unit", "r", "a.service", "b c.service"],
-            2,
+            25,
             "contains ' '",
         ),
         (&["set-systemd-unit", "r", "NOBODY"], 2, "# NOBODY_START"),
@@ -282,7 +283,7 @@ async fn wrong_names_and_hosts_are_refused_before_anything_is_written() {
         (
             &["set-systemd-want", "r", "hosta"],
             2,
-            "has no systemd units",
+            "has no systemd units: none were ever set",
         ),
     ] {
         units.fails(words, code, why);
@@ -315,6 +316,54 @@ async fn wrong_names_and_hosts_are_refused_before_anything_is_written() {
         Some("(none)")
     );
     units.ok(&["set-systemd-unit", "all", "APP"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_that_cannot_be_made_are_refused_before_anything_is_written() {
+    let (w, units) = world();
+    std::fs::write(units.dir.join("system/sshd.service"), "[Unit]\n").unwrap();
+    let value = "@eval{%readlink{/mars/resource-%{res}/userspace/evil}}";
+    let text = format!("[Service]\nExecStart=/bin/x @{{any}}\n# {value}\n");
+    units.template("^{any}.service", &text);
+    units.template(
+        "want-@escvar{res}.service",
+        "[Service]\nExecStart=/bin/x @eval{%readlink{/mars/resource-%{res}/systemd-want}}\n",
+    );
+    for (unit, evil, why) in [
+        ("poweroff.target", "x", "belongs to systemd itself"),
+        ("halt2.target", "x", "no template is installed"),
+        ("sshd.service", "x", "is not to be replaced"),
+        (
+            "good.service",
+            "x\n[Service]\nExecStart=/bin/sh",
+            "contains '\\n'",
+        ),
+    ] {
+        w.double.put(&[("resource-r/userspace/evil", evil)]);
+        let line = ["set-systemd-unit", "r", unit];
+        units.fails(&line, 2, why);
+        units.fails(&line, 2, "  next: ");
+        units.fails(&line, 2, "--force writes the names all the same");
+        for leaf in ["start-unit", "stop-unit", "want"] {
+            assert_eq!(
+                w.double.get(&format!("resource-r/systemd-{leaf}")),
+                None,
+                "{unit}"
+            );
+        }
+        assert_eq!((units.names(), units.calls()), (vec![], vec![]), "{unit}");
+    }
+    // By force, and what only this command brings is known beforehand.
+    units.ok(&["set-systemd-unit", "r", "halt2.target", "--force"]);
+    units.ok(&["set-systemd-unit", "r", "want-r.service"]);
+    assert_eq!(units.names(), ["want-r.service"]);
+    // Since when there are none.
+    units.ok(&["set-systemd-unit", "r", ""]);
+    units.fails(
+        &["set-systemd-want", "r", "hosta"],
+        2,
+        "has no systemd units, since ",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use crate::World;
 use marsadm::error::Kind;
 use marsadm::macros::{Answer, answer, answer_from, load};
 use marsadm::snapshot::Origin;
+use marsadm::ui::Ui;
 use std::path::Path;
 
 /// The clock of the daemon in memory: 5 s, Lamport 6 s; its stamps begin at 1 s.
@@ -134,7 +135,7 @@ async fn what_was_kept_is_shown_as_it_was_live() {
 }
 
 async fn asked(w: &World, origin: Origin, argv: &[String]) -> Answer {
-    let (ui, _) = marsadm::ui::Ui::captured();
+    let (ui, _) = Ui::captured();
     let ctx = w.ctx(ui, origin);
     answer_from(&ctx, argv).await.unwrap()
 }
@@ -345,6 +346,36 @@ async fn values_do_not_steer_the_terminal() {
             "{line}: {all:?}"
         );
     }
+    // Behind a pipe may be a terminal: lines of keys steer none and are forged by none.
+    w.double.put(&[
+        ("userspace/two\x1b[2Jkeys", "x"),
+        ("userspace/two", "lines\nuserspace/forged -> y (1.0)"),
+        ("resource-r/actual-hosta/two", "lines\nips/ip-hosta=forged"),
+    ]);
+    for line in ["list-links userspace/", "list-links", "show", "show r"] {
+        let out = if line.starts_with("show") {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let (ui, seen) = Ui::captured();
+            let ctx = w.ctx(ui.clone(), Origin::Live);
+            let answer = answer_from(&ctx, &words).await.unwrap();
+            marsadm::macros::print(&ui, &answer);
+            seen.stdout()
+        } else {
+            w.ok(line).await.stdout()
+        };
+        assert!(out.contains("lines\\n"), "{line}: {out:?}");
+        assert!(
+            !out.replace('\n', "").contains(char::is_control),
+            "{line}: {out:?}"
+        );
+        let forged = |line: &str| {
+            line.starts_with("userspace/forged")
+                || line.ends_with("=forged") && line.starts_with("ips/")
+        };
+        assert!(!out.lines().any(forged), "{line}: {out:?}");
+    }
+    let raw = w.ok("get-link userspace/two").await.stdout();
+    assert_eq!(raw, "lines\nuserspace/forged -> y (1.0)\n");
     let (_, seen) = w.run_on_terminal(&["get-link", "userspace/evil"]).await;
     assert_eq!(seen.stdout(), "a\\x1b]0;x\\x07b\n");
     let (_, seen) = w.run("status").await;

@@ -38,18 +38,36 @@ async fn lists_and_failures_look_as_scripts_know_them() {
     assert_eq!(code, 0);
     assert_eq!(
         said.stdout(),
-        "--------- resource r 1.000 MiB [2/3]\n--------- resource s 1.000 MiB [2/3]\n"
+        "--------- resource r 1.000 MiB [2/3]\nsuccessfully started pause-sync on resource r\n\
+         --------- resource s 1.000 MiB [2/3]\nsuccessfully started pause-sync on resource s\n"
     );
     let (code, said) = execute(&w, &["pause-sync", "r,nosuch"]).await;
     assert_eq!(code, 2);
     assert_eq!(
         said.stdout(),
-        "--------- resource nosuch\nFAILURE cmd='pause-sync' res='nosuch'\n--------- resource r 1.000 MiB [2/3]\n"
+        "--------- resource nosuch\nFAILURE cmd='pause-sync' res='nosuch'\n\
+         --------- resource r 1.000 MiB [2/3]\nsuccessfully started pause-sync on resource r\n"
     );
     let (_, said) = execute(&w, &["primary", "nosuch"]).await;
     assert_eq!(said.stdout(), "FAILURE cmd='primary' res='nosuch'\n");
-    // A single name has no header, and a success no line.
-    assert_eq!(w.ok("pause-sync r").await.stdout(), "");
+    // A single name has no header.
+    let said = w.ok("pause-sync r").await;
+    assert_eq!(
+        said.stdout(),
+        "successfully started pause-sync on resource r\n"
+    );
+    assert!(!said.stderr().contains("successfully"), "{}", said.stderr());
+    let said = w.ok("wait-cluster --timeout=5 hosta").await;
+    assert_eq!(said.stdout(), "1/1 nodes are alive\n");
+    // Programs get a document instead.
+    for form in ["json", "ndjson"] {
+        let (code, said) = execute(&w, &["-o", form, "pause-sync", "r"]).await;
+        assert_eq!(code, 0);
+        let one: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
+        let note = "successfully started pause-sync on resource r";
+        assert_eq!(one["data"]["notes"][0], note, "{one}");
+        assert_eq!(one["data"].get("lines"), None, "{one}");
+    }
     let (code, said) = execute(&w, &["-o", "json", "pause-sync", "r,nosuch"]).await;
     assert_eq!(code, 8);
     let one: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
@@ -235,6 +253,86 @@ async fn only_trees_are_imported() {
         )
         .await;
     assert!(error.hint.is_some());
+}
+
+#[tokio::test]
+async fn refusals_tell_since_when() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("defaults/ca-host", "hostb"),
+        ("directory/r/member-hosta", "storage"),
+        ("resource-r/data-hosta", "/dev/vg/r"),
+        ("resource-r/size", "4096"),
+        ("resource-r/primary", "hosta"),
+    ]);
+    let dir = w.dir.path().join("tree");
+    let key = w.dir.path().join("key");
+    for line in [
+        "join-token".to_owned(),
+        "join-token --dry-run".to_owned(),
+        format!("ca export {}", key.display()),
+        format!("export-tree {} --hand-back", dir.display()),
+        "set-systemd-want r hosta".to_owned(),
+    ] {
+        if line.starts_with("set-systemd-want") {
+            w.double.put(&[("resource-r/systemd-start-unit", "")]);
+        }
+        let error = w
+            .fails(&line, Kind::Refused, "since 1970-01-01 00:00:")
+            .await;
+        assert!(error.hint.is_some(), "{line}");
+    }
+    assert!(!key.exists() && !dir.exists());
+}
+
+#[tokio::test]
+async fn a_mirror_is_of_one_cluster() {
+    let w = World::new(&["hosta"]);
+    w.double.put(&[
+        ("uuid", "own_1.000000000"),
+        ("directory/mine/member-hosta", "storage"),
+        ("resource-mine/size", "65536"),
+    ]);
+    let tree = |name: &str, uuid: &str, res: &str| {
+        let root = w.dir.path().join(name);
+        std::fs::create_dir_all(root.join(format!("resource-{res}"))).unwrap();
+        std::os::unix::fs::symlink(uuid, root.join("uuid")).unwrap();
+        let data = root.join(format!("resource-{res}/data-hostx"));
+        std::os::unix::fs::symlink("/dev/x", data).unwrap();
+        format!("mirror-tree {} --once", root.display())
+    };
+    let kept = || w.double.get("userspace/imported-uuid");
+    let same = tree("same", "one", "mine");
+    for line in [format!("--dry-run {same}"), same] {
+        let error = w
+            .fails(&line, Kind::Refused, "mine (members that the tree")
+            .await;
+        assert!(error.hint.unwrap().contains("--force"), "{line}");
+    }
+    assert_eq!(w.double.get("resource-mine/data-hostx"), None);
+    let first = tree("first", "one", "r");
+    w.ok(&format!("--dry-run {first}")).await;
+    assert_eq!(kept(), None);
+    w.ok(&first).await;
+    assert_eq!(kept().as_deref(), Some("one"));
+    assert_eq!(
+        w.double.get("resource-r/data-hostx").as_deref(),
+        Some("/dev/x")
+    );
+    w.ok(&first).await;
+    let other = tree("other", "two", "s");
+    for line in [format!("--dry-run {other}"), other.clone()] {
+        let error = w.fails(&line, Kind::Refused, "its uuid is 'two'").await;
+        assert!(error.hint.unwrap().contains("--force"), "{line}");
+    }
+    assert_eq!(w.double.get("resource-s/data-hostx"), None);
+    assert!(!w.dir.path().join("other/resource-r").exists());
+    w.ok(&format!("--force {other}")).await;
+    assert_eq!(
+        w.double.get("resource-s/data-hostx").as_deref(),
+        Some("/dev/x")
+    );
+    assert_eq!(kept().as_deref(), Some("one"));
 }
 
 #[tokio::test]

@@ -129,6 +129,11 @@ pub enum Request {
         /// The entries, at most `BATCH_LEN_MAX` of the model.
         entries: EntryBytes,
     },
+    /// What `Restore` would do with these now; nothing is changed. Stamps that lie too far ahead are not looked for.
+    RestorePreview {
+        /// The entries, at most `BATCH_LEN_MAX` of the model.
+        entries: EntryBytes,
+    },
     /// Entries whose key begins with `prefix`, in key order.
     List {
         /// Beginning of the keys' text.

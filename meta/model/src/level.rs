@@ -71,7 +71,7 @@ pub fn version_key(host: &str) -> Option<Key> {
 
 /// The level of a host: what it has told, if the program that told it is the one that runs there.
 #[must_use]
-pub fn node_level(view: &(impl View + ?Sized), host: &str) -> u16 {
+fn node_level(view: &(impl View + ?Sized), host: &str) -> u16 {
     let text = |key: Option<Key>| Some(view.entry(&key?)?.text()?.to_owned());
     let told = text(level_key(host)).and_then(|text| text.parse::<NodeLevel>().ok());
     let runs = text(version_key(host));
@@ -116,16 +116,13 @@ pub fn cluster_level(view: &(impl View + ?Sized)) -> ClusterLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::entry;
-    use crate::{NodeId, NodeRecord, Table};
+    use crate::testing::{entry, node_record};
+    use crate::{NodeRecord, Table};
 
     fn line(table: &mut Table, host: &str, state: NodeState, stamp: u64) {
         let record = NodeRecord {
-            id: NodeId(1),
-            key_hash: [0; 32],
-            meta: vec![],
-            data: vec![],
             state,
+            ..node_record(1)
         };
         let key = format!("roster/{host}");
         table.merge(entry(&key, Some(&record.to_string()), stamp, 1));

@@ -1,7 +1,9 @@
 //! What tests of this crate and of the backends share: an in-memory store, the conformance suite of the
 //! [`Store`] port, and generators of entries.
 
-use crate::{Cell, Durable, Entry, Key, NodeId, Store, Value, Write, encoded_len};
+use crate::{
+    Cell, Durable, Entry, Key, NodeId, NodeRecord, NodeState, Store, Value, Write, encoded_len,
+};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -62,6 +64,18 @@ pub fn entry(key: &str, text: Option<&str>, stamp: u64, origin: u128) -> Entry {
         boot: 1,
         forced: false,
         ext: Box::default(),
+    }
+}
+
+/// The line of an active node in the roster, without addresses, whose key is all zeros.
+#[must_use]
+pub const fn node_record(id: u128) -> NodeRecord {
+    NodeRecord {
+        id: NodeId(id),
+        key_hash: [0; 32],
+        meta: Vec::new(),
+        data: Vec::new(),
+        state: NodeState::Active,
     }
 }
 

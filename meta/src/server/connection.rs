@@ -233,6 +233,9 @@ impl Connection {
             Request::Apply { ops, forced } => return self.apply(id, ops, forced).await,
             Request::Import { entries } => return self.import(id, &entries, tree).await,
             Request::Restore { entries } => return self.import(id, &entries, backup).await,
+            Request::RestorePreview { entries } => {
+                read_requests::restore_preview(&self.shared, &entries)
+            }
             Request::Watch { prefixes } => match self.watch(id, &prefixes) {
                 Ok(()) => return true,
                 Err(error) => Err(error),

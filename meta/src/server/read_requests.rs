@@ -3,9 +3,11 @@
 use crate::server::check;
 use crate::server::listen::Shared;
 use crate::server::liveness::{liveness_entries, liveness_entry, over_stored, prevailing};
+use mars_lamport::Timestamp;
 use mars_meta_api::limits::{ENTRIES_BYTES_MAX, LIST_LEN_MAX};
-use mars_meta_api::{ApiError, EntryBytes, Response};
-use mars_meta_model::{Entry, encoded_len};
+use mars_meta_api::{ApiError, EntryBytes, ImportOutcome, Response};
+use mars_meta_model::collect::{Door, door};
+use mars_meta_model::{Entry, Merge, Table, View as _, encoded_len, scope_of};
 use std::iter::Peekable;
 
 pub(super) fn get(shared: &Shared, text: &str) -> Result<Response, ApiError> {
@@ -18,6 +20,29 @@ pub(super) fn get(shared: &Shared, text: &str) -> Result<Response, ApiError> {
     Ok(Response::Entry(
         found.map(|entry| EntryBytes::pack([&entry])),
     ))
+}
+
+/// What a restore would do, without doing it.
+pub(super) fn restore_preview(shared: &Shared, entries: &EntryBytes) -> Result<Response, ApiError> {
+    let entries = check::import(entries)?;
+    let outcomes = shared.meta.with_table(|table| preview(table, entries));
+    Ok(Response::Imported(outcomes))
+}
+
+fn preview(table: &Table, entries: Vec<Entry>) -> Vec<ImportOutcome> {
+    let outcome = |mut entry: Entry| {
+        // As a restore flags it.
+        entry.forced = true;
+        let floor = table.ledger().map(|l| l.floor(&scope_of(&entry.key)));
+        let held = table.entry(&entry.key);
+        match door(&entry, held, floor.unwrap_or(Timestamp::ZERO)) {
+            Door::Merged(Merge::Apply) => ImportOutcome::Taken,
+            Door::Merged(Merge::Duplicate) => ImportOutcome::Known,
+            Door::Merged(Merge::Stale) => ImportOutcome::Older,
+            Door::BelowFloor => ImportOutcome::Collected,
+        }
+    };
+    entries.into_iter().map(outcome).collect()
 }
 
 /// A list request.
@@ -85,5 +110,34 @@ where
             (Some(_), None) => self.a.next(),
             _ => self.b.next(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::Scope;
+    use mars_meta_model::collect::Mark;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn a_preview_names_what_may_have_been_deleted() {
+        let mut table = Table::new();
+        table.merge(entry("userspace/a", Some("1"), 400, 1));
+        table.merge(entry("userspace/b", Some("1"), 800, 1));
+        let mark = Mark {
+            floor: Timestamp::from_nanos(500),
+            ..Mark::default()
+        };
+        table.ledger_mut().set(Scope::Global, mark);
+        let entries = vec![
+            entry("userspace/c", Some("1"), 500, 1),
+            entry("userspace/c", Some("1"), 501, 1),
+            entry("userspace/a", Some("2"), 450, 1),
+            entry("userspace/b", Some("0"), 450, 1),
+        ];
+        use ImportOutcome::{Collected, Older, Taken};
+        assert_eq!(preview(&table, entries), [Collected, Taken, Taken, Older]);
+        assert_eq!(table.iter().count(), 2);
     }
 }

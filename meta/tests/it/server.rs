@@ -184,6 +184,13 @@ async fn set_get_delete_list_and_the_rest() {
     };
     assert_eq!(code(client.call(join).await), ErrorCode::Unreachable);
 
+    use ImportOutcome::{Older, Taken, TooFarAhead};
+    let preview = Request::RestorePreview {
+        entries: EntryBytes::pack(&[entry("d", Some("x"), 5, 0), entry("b", Some("old"), 5, 0)]),
+    };
+    let seen = client.call(preview).await.unwrap();
+    assert_eq!(seen, Response::Imported(vec![Taken, Older]));
+    assert_eq!(server.meta.get(&key("d")), None);
     let import = Request::Import {
         entries: EntryBytes::pack(&[
             entry("d", Some("x"), 5, 0),
@@ -191,7 +198,6 @@ async fn set_get_delete_list_and_the_rest() {
             entry("e", Some("future"), u64::MAX / 2, 0),
         ]),
     };
-    use ImportOutcome::{Older, Taken, TooFarAhead};
     assert_eq!(
         client.call(import).await.unwrap(),
         Response::Imported(vec![Taken, Older, TooFarAhead])

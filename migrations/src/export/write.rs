@@ -270,7 +270,7 @@ impl Writer {
                     self.written.newer.push(show_bytes(key.as_bytes()));
                     return Ok(());
                 }
-                if held == stamp && value == link.target() {
+                if held == stamp && *value == *link.target() {
                     self.written.known += 1;
                     return Ok(());
                 }

@@ -6,12 +6,13 @@ use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, View};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A link as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its target.
-    pub value: Vec<u8>,
+    pub value: Arc<[u8]>,
     /// Its modification time, ns since the epoch.
     pub mtime_ns: i128,
 }
@@ -165,14 +166,14 @@ fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: 
         };
     };
     let stamp = i128::from(winner.tree_stamp().as_nanos());
-    if identity || (value == target && object.mtime_ns == stamp) {
+    if identity || (**value == *target && object.mtime_ns == stamp) {
         return Side::Fine;
     }
     if object.mtime_ns > stamp && !clamped {
         return Side::Kept(Answer::Newer);
     }
     Side::Write(Some(Seen {
-        value: value.clone(),
+        value: Arc::clone(value),
         mtime_ns: object.mtime_ns,
     }))
 }
@@ -190,7 +191,7 @@ mod tests {
         Object {
             path: path.as_bytes().to_vec(),
             kind: ObjectKind::Link {
-                value: value.as_bytes().to_vec(),
+                value: value.as_bytes().into(),
             },
             mtime_ns,
         }

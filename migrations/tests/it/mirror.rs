@@ -106,8 +106,8 @@ impl World {
     fn link(&self, key: &str) -> Option<(String, i128)> {
         let object = self.tree.look(key.as_bytes())?;
         match object.kind {
-            mars_migrations::ObjectKind::Link { value } if value != b".deleted" => {
-                Some((String::from_utf8(value).unwrap(), object.mtime_ns))
+            mars_migrations::ObjectKind::Link { value } if *value != *b".deleted" => {
+                Some((String::from_utf8(value.to_vec()).unwrap(), object.mtime_ns))
             }
             _ => None,
         }

@@ -39,7 +39,7 @@ fn read_links(tree: &Path) -> (f64, Vec<(Vec<u8>, Vec<u8>)>) {
         .objects
         .into_iter()
         .filter_map(|object| match object.kind {
-            ObjectKind::Link { value } => Some((object.path, value)),
+            ObjectKind::Link { value } => Some((object.path, value.to_vec())),
             _ => None,
         })
         .collect();
@@ -57,20 +57,22 @@ fn ours(tree: &Path, dir: &Path) -> f64 {
     let start = Instant::now();
     let meta = Meta::open(&MetaConfig::new(dir.join("db"))).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-    let mut phases = vec![("open", start.elapsed())];
+    let mut phases = Vec::new();
+    let mut ends = |name| phases.push((name, start.elapsed(), memory().1));
+    ends("open");
     let scan = scan_tree(tree, &ScanOptions::default()).unwrap();
-    phases.push(("list", start.elapsed()));
+    ends("list");
     let plan = plan_import(&scan, &ImportOptions::at(u64::try_from(now).unwrap()));
-    phases.push(("plan", start.elapsed()));
+    ends("plan");
     drop(scan);
     let count = plan.entries.len();
     let results = meta.blocking_import_bulk(plan.entries, |_| {}).unwrap();
     assert_eq!(results.len(), count);
-    phases.push(("store", start.elapsed()));
+    ends("store");
     meta.blocking_close();
-    phases.push(("close", start.elapsed()));
-    for (name, end) in phases {
-        eprintln!("until the end of {name}: {:.2} s, peak {} MiB", end.as_secs_f64(), memory().1);
+    ends("close");
+    for (name, end, peak) in phases {
+        eprintln!("until the end of {name}: {:.2} s, peak {peak} MiB", end.as_secs_f64());
     }
     start.elapsed().as_secs_f64()
 }

@@ -7,8 +7,8 @@ use mars_gossip_proto::{
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
-    Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
-    members, roster_key, scope_of, trespass,
+    Entry, Key, Merge, NodeId, Scope, Table, Value, View, is_volatile, members, roster_key,
+    scope_of, trespass,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -112,13 +112,7 @@ impl Net {
         };
         let mut table = Table::new();
         for (i, host) in hosts.iter().enumerate() {
-            let record = NodeRecord {
-                id: NodeId(i as u128 + 1),
-                key_hash: [0; 32],
-                meta: vec![],
-                data: vec![],
-                state: NodeState::Active,
-            };
+            let record = mars_meta_model::testing::node_record(i as u128 + 1);
             let key = roster_key(host).unwrap();
             table.merge(mars_meta_model::testing::entry(
                 key.as_str(),

@@ -1,11 +1,12 @@
 //! Keys and files as they are.
 
-use super::{Answer, EXIT_FAILED, EXIT_MISSING};
+use super::Answer;
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural};
 use crate::macros::time::local_times;
 use crate::output::value_text;
+use crate::shown::shown;
 
 fn inside(path: &str) -> &str {
     path.strip_prefix("/mars/").unwrap_or(path)
@@ -16,7 +17,7 @@ pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) 
     if args.is_empty() {
         let error = Error::of(Code::CommandLine, "the path of a key is missing");
         answer.refuse(
-            EXIT_FAILED,
+            "get-link",
             error.hint("see marsadm get-link --help").about("get-link"),
         );
     }
@@ -26,13 +27,14 @@ pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) 
             None => {
                 let error = Error::of(Code::KeyNotFound, format!("there is no key {path}"));
                 let error = error.hint("see which keys there are: marsadm list-links");
-                answer.refuse(EXIT_MISSING, error.about(&format!("get-link {path}")));
+                answer.refuse("get-link", error.about(&format!("get-link {path}")));
             }
         }
     }
 }
 
-/// Prints keys with values and stamps: those that begin with the argument, or all.
+/// Prints keys with values and stamps: those that begin with the argument, or all. Whatever stands in them, each is one
+/// line that steers no terminal, behind a pipe either.
 pub(super) fn list_links(answer: &mut Answer, facts: &Facts<'_>, deleted: bool, args: &[String]) {
     let given = args.first().map(String::as_str).unwrap_or_default();
     let prefix = inside(given);
@@ -42,9 +44,9 @@ pub(super) fn list_links(answer: &mut Answer, facts: &Facts<'_>, deleted: bool, 
         }
         if let Some(value) = item.live() {
             let value = value_text(value);
-            answer.line(&format!("{path} -> {value} ({})", item.stamp));
+            answer.line(&shown(&format!("{path} -> {value} ({})", item.stamp)));
         } else if deleted && item.is_deleted() {
-            answer.line(&format!("{path} deleted ({})", item.stamp));
+            answer.line(&shown(&format!("{path} deleted ({})", item.stamp)));
         }
     }
 }
@@ -70,7 +72,7 @@ pub(super) fn cat(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
 pub(super) fn host_ips(answer: &mut Answer, facts: &Facts<'_>) {
     for host in sorted(facts.names("ips/ip-")) {
         let ip = facts.get(&format!("ips/ip-{host}")).unwrap_or_default();
-        answer.line(&format!("{host} {ip}"));
+        answer.line(&shown(&format!("{host} {ip}")));
     }
 }
 
@@ -79,11 +81,11 @@ pub(super) fn merge_cluster_list(answer: &mut Answer, facts: &Facts<'_>) {
     answer.line(&format!("UUID: {}", facts.get("uuid").unwrap_or_default()));
     answer.line("IPs:");
     for host in sorted(facts.names("ips/ip-")) {
-        answer.line(&format!("/mars/ips/ip-{host}"));
+        answer.line(&shown(&format!("/mars/ips/ip-{host}")));
     }
     answer.line("RESOURCEs:");
     for res in facts.resources() {
-        answer.line(&format!("/mars/resource-{res}"));
+        answer.line(&shown(&format!("/mars/resource-{res}")));
     }
 }
 

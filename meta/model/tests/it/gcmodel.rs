@@ -173,11 +173,8 @@ fn key(text: &str) -> Key {
 
 fn line(id: usize, state: NodeState) -> String {
     let record = NodeRecord {
-        id: NodeId(id as u128 + 1),
-        key_hash: [0; 32],
-        meta: vec![],
-        data: vec![],
         state,
+        ..mars_meta_model::testing::node_record(id as u128 + 1)
     };
     record.to_string()
 }
