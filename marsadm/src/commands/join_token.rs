@@ -2,16 +2,11 @@
 
 use super::ca::with_authority;
 use crate::context::{Ctx, unexpected};
-<<<<<<< HEAD
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::shown::shown;
 use crate::status::ago;
 use crate::wall;
 use mars_meta_api::{Request, Response, TokenInfo};
-=======
-use crate::error::{Error, Kind, Result};
-use mars_meta_api::{Request, Response};
->>>>>>> main
 use serde_json::json;
 
 /// Print a token by which other nodes may join this cluster. Keep it secret: who has it can join until it expires, is used
