@@ -155,23 +155,21 @@ impl Primary {
             (current.log.clone(), replica.state.previous_version.clone()),
         )]);
         context.shared.set_device(Some(Arc::clone(&view)));
+        context
+            .shared
+            .message("err-emergency", past_the_log.then_some(EMERGENCY));
         context.shared.update(|status| {
             status.primary = true;
             status.device = true;
             status.replaying = false;
             (status.copying, status.syncing) = (false, false);
+            status.emergency = past_the_log;
             status.replay_code = 1;
             status.device_size = Some(view.size);
         });
         for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
             context.shared.message(key, None);
         }
-        context
-            .shared
-            .message("err-emergency", past_the_log.then_some(EMERGENCY));
-        context
-            .shared
-            .update(|status| status.emergency = past_the_log);
         let this = Self {
             replica,
             logger,
