@@ -51,6 +51,10 @@ pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
 pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 /// Most facts that a cursor of `events` tells of, 8 characters each; a list of arguments takes 128 KiB.
 pub const CURSOR_FACTS_MAX: usize = 2048;
+/// Most resources elsewhere that `top` watches at a member; a node watches 16 for all who ask.
+pub const TOP_WATCHES_MAX: usize = 8;
+/// How long `top` waits for the first word of a resource that it begins to watch, on a terminal; later it comes by itself.
+pub const TOP_WATCH_WAIT: Duration = Duration::from_millis(500);
 /// How long `events` waits before it asks again for a member of a resource that this node has no part in.
 pub const EVENTS_FOLLOW_RETRY: Duration = Duration::from_secs(5);
 /// How often `events` looks for nodes that came or went.

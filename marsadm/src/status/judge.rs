@@ -68,7 +68,9 @@ pub fn outside_names(snapshot: &Snapshot) -> Vec<String> {
 fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     let header = &facts.snap.header;
     let names = if wanted.resources.is_empty() {
-        facts.all_here()
+        let mut names = facts.all_here();
+        names.extend(elsewhere::told(facts));
+        names
     } else {
         // Of others there are summaries only.
         let named = wanted.resources.iter();

@@ -10,7 +10,7 @@ mod text;
 
 pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
-pub(crate) use elsewhere::{feature_level, in_one_line, level_line};
+pub(crate) use elsewhere::{feature_level, in_one_line, level_line, short_line};
 pub use judge::{Wanted, judge, outside_names};
 pub(crate) use judge::{fresh_secs, resource, with_facts};
 pub(crate) use replica::Look;

@@ -222,8 +222,7 @@ impl Connection {
                 read_requests::list(&self.shared, &page)
             }
             Request::Clock => {
-                self.beats = true;
-                self.beat();
+                self.heard();
                 let (wall, lamport) = self.shared.meta.clock();
                 Ok(Response::Clock {
                     wall,
@@ -338,6 +337,12 @@ impl Connection {
                 self.refuse(id, error).await
             }
         }
+    }
+
+    /// Who asks for the clock lets itself be heard all the time, if it is a data plane.
+    fn heard(&mut self) {
+        self.beats = true;
+        self.beat();
     }
 
     /// Something was heard of a data plane that lets itself be heard all the time.
