@@ -3,32 +3,25 @@
 use crate::gcmodel::{Dangers, Found, Rules, play};
 use std::io::Write as _;
 
-const ALL: [Dangers; 5] = [
+const fn dangers(restore: bool, park: bool, members: bool, epochs: bool) -> Dangers {
     Dangers {
-        restore: false,
-        park: false,
-        members: false,
-    },
-    Dangers {
-        restore: true,
-        park: false,
-        members: false,
-    },
-    Dangers {
-        restore: false,
-        park: true,
-        members: false,
-    },
-    Dangers {
-        restore: false,
-        park: false,
-        members: true,
-    },
-    Dangers {
-        restore: true,
-        park: true,
-        members: true,
-    },
+        restore,
+        park,
+        members,
+        epochs,
+    }
+}
+
+const ALL: [Dangers; 9] = [
+    dangers(false, false, false, false),
+    dangers(true, false, false, false),
+    dangers(false, true, false, false),
+    dangers(false, false, true, false),
+    dangers(true, true, true, false),
+    dangers(false, false, false, true),
+    dangers(true, false, false, true),
+    dangers(false, false, true, true),
+    dangers(true, true, true, true),
 ];
 
 fn say(text: &str) {
@@ -45,7 +38,9 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
             || (!dangers.restore && found.diverged + found.contradictions > 0);
         // Nothing may be lost where nobody was restored, parked or late.
         let calm = !(dangers.restore || dangers.park || dangers.members);
-        if bad.is_none() && (wrong || (calm && found.lost > 0)) {
+        // No node writes below its floor, nor below what it has promised in its name.
+        let rash = found.below_own > 0 || (!dangers.restore && found.broken > 0);
+        if bad.is_none() && (wrong || rash || (calm && found.lost > 0)) {
             bad = Some(seed);
         }
         sum.resurrected += found.resurrected.min(1);
@@ -59,6 +54,11 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
         sum.parked += found.parked;
         sum.joined += found.joined;
         sum.half_way += found.half_way;
+        sum.epochs += found.epochs;
+        sum.poisoned += found.poisoned;
+        sum.purged_over += found.purged_over;
+        sum.below_own += found.below_own.min(1);
+        sum.broken += found.broken;
     }
     say(&format!(
         "{rules:?} {dangers:?}\n   seeds {from}..{}: {sum:?}, first bad: {bad:?}",
@@ -132,7 +132,7 @@ fn long_campaign() {
     let variable = |name: &str| std::env::var(name).ok();
     if let Some(asked) = variable("GC_TRACE") {
         let (seed, dangers) = asked.split_once(',').expect("SEED,DANGERS");
-        let dangers = ALL[dangers.parse::<usize>().expect("0 to 4")];
+        let dangers = ALL[dangers.parse::<usize>().expect("0 to 8")];
         let found = play(seed.parse().expect("a seed"), Rules::Right, dangers, true);
         say(&format!("{found:?}"));
         return;
@@ -146,6 +146,8 @@ fn long_campaign() {
         Rules::ParksFromStaleRoster,
         Rules::LearnsHalf,
         Rules::CutsWithoutJoiner,
+        Rules::StampsOnly,
+        Rules::LearnsAhead,
     ];
     let asked = variable("GC_RULES");
     let named = |rules: &&Rules| asked.as_deref() == Some(&*format!("{rules:?}"));

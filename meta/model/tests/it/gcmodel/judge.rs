@@ -54,6 +54,7 @@ impl World {
         for number in known {
             let entry = &self.writes[usize::try_from(number).unwrap()];
             if scope_of(&entry.key) == *scope
+                && !self.given_up.contains(&entry.key)
                 && entry.merge_over(last.get(&entry.key).copied()) == Merge::Apply
             {
                 last.insert(&entry.key, entry);
