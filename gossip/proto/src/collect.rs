@@ -2,11 +2,11 @@
 //!
 //! Nothing is said while nothing is to be collected; and a peer is told of a slot once.
 
+use crate::hello::FEATURE_EPOCH_MARKS;
 use crate::limits::{
     COLLECT_INTERVAL_NS, CONTEXTS_MAX, ITEMS_MAX, MARKS_INTERVAL_NS, MARKS_MAX, RETELL_MAX_NS,
     RETELL_NS, SLOTS_TOLD_MAX,
 };
-use crate::hello::FEATURE_EPOCH_MARKS;
 use crate::peer::{Peer, Why};
 use crate::recon::floor;
 use crate::{
@@ -248,13 +248,7 @@ impl Gossip {
     }
 
     /// Notes a floor of a peer's; whether more is left out of the comparison now.
-    fn note_floor(
-        &mut self,
-        host: &str,
-        scope: &Scope,
-        theirs: Position,
-        ours: Position,
-    ) -> bool {
+    fn note_floor(&mut self, host: &str, scope: &Scope, theirs: Position, ours: Position) -> bool {
         let Some(peer) = self.peers.get_mut(host) else {
             return false;
         };

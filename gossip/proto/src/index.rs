@@ -204,10 +204,7 @@ impl ScopeIndex {
     #[must_use]
     pub fn oldest_tombstone(&self, above: Position) -> Option<Position> {
         let behind = (Bound::Excluded(above), Bound::Unbounded);
-        self.tombstones
-            .range(behind)
-            .map(|(at, _)| *at)
-            .next()
+        self.tombstones.range(behind).map(|(at, _)| *at).next()
     }
 
     /// Number of tombstones.

@@ -262,16 +262,12 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
-        Body::Marks(lines) => {
-            marks::put_marks(&mut out, lines)
-        }
+        Body::Marks(lines) => marks::put_marks(&mut out, lines),
         Body::Context(context) => {
             marks::put_context(&mut out, context);
             marks::CONTEXT
         }
-        Body::Below(lines) => {
-            marks::put_below(&mut out, lines)
-        }
+        Body::Below(lines) => marks::put_below(&mut out, lines),
         Body::Clock(wall) => {
             out.extend_from_slice(&wall.to_le_bytes());
             KIND_CLOCK

@@ -125,7 +125,8 @@ fn each_guard_is_needed() {
     }
 }
 
-/// `cargo xtask gcmodel --seeds FROM COUNT`; with `GC_TRACE=SEED,DANGERS` one history is told.
+/// `cargo xtask gcmodel --seeds FROM COUNT`; with `GC_TRACE=SEED,DANGERS` one history is told, with
+/// `GC_DANGERS` only these dangers are played.
 #[test]
 #[ignore = "long; run by cargo xtask gcmodel"]
 fn long_campaign() {
@@ -152,7 +153,11 @@ fn long_campaign() {
     let asked = variable("GC_RULES");
     let named = |rules: &&Rules| asked.as_deref() == Some(&*format!("{rules:?}"));
     let rules = all.iter().find(named).copied().unwrap_or(Rules::Right);
-    for dangers in ALL {
+    let only: Option<usize> = variable("GC_DANGERS").map(|text| text.parse().expect("0 to 8"));
+    for (number, dangers) in ALL.into_iter().enumerate() {
+        if only.is_some_and(|only| only != number) {
+            continue;
+        }
         let (_, bad) = campaign(from, count, rules, dangers);
         assert!(
             std::env::var("GC_GO").is_ok() || bad.is_none(),

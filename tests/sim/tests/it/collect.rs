@@ -1,8 +1,7 @@
 //! Tombstones go, and nothing that was deleted comes back: the whole way, in virtual time, at a faster pace.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Pace, Paces};
+use mars_meta_model::collect::{Pace, Paces, Position};
 use mars_meta_model::{Scope, View as _};
 use mars_sim::{LinkQuality, World, change, check, in_virtual_time};
 use std::time::Duration;
@@ -62,7 +61,7 @@ fn tombstones(world: &World, node: usize) -> usize {
     entries.iter().filter(|entry| entry.is_tombstone()).count()
 }
 
-fn floor(world: &World, node: usize, scope: &Scope) -> Timestamp {
+fn floor(world: &World, node: usize, scope: &Scope) -> Position {
     let store = world.nodes[node].store().unwrap();
     store.with_table(|table| table.ledger().unwrap().floor(scope))
 }
@@ -93,7 +92,7 @@ fn a_tombstone_goes_everywhere_and_digests_still_agree() {
         check::all_synced(&world).unwrap();
         // Over a restart, too.
         let before = floor(&world, 0, &resource());
-        assert!(before > Timestamp::ZERO);
+        assert!(before > Position::ZERO);
         let net = world.net.clone();
         world.nodes[0].crash(&net);
         world.start_all();
@@ -211,5 +210,85 @@ fn a_peer_that_does_not_collect_blocks_the_cut() {
             assert_eq!(held(&world, node, IN_R), Some(None));
         }
         check::all_synced(&world).unwrap();
+    });
+}
+
+/// The clocks of all nodes were hours ahead for a while; `clock epoch` mends the store, and tombstones go as before.
+#[test]
+fn after_an_epoch_tombstones_go_and_nothing_poisoned_comes_back() {
+    const HOURS: i64 = 20 * 60 * 60 * 1_000_000_000;
+    in_virtual_time(async {
+        let quality = LinkQuality {
+            one_way: Duration::from_millis(25),
+            jitter: Duration::from_millis(5),
+            loss: 0.02,
+            dup: 0.01,
+        };
+        let mut world = World::new(16, 3, quality, 2_000_000_000);
+        world.levels = true;
+        for node in &mut world.nodes {
+            node.collect = Some(PACES);
+        }
+        world.start_all();
+        founded(&mut world);
+        minutes(&world, 1).await;
+        for node in &mut world.nodes {
+            node.let_clock_jump(HOURS);
+        }
+        world.write(0, vec![change(GLOBAL, Some("1")), change(IN_R, Some("1"))]);
+        world.write(1, vec![change("userspace/dead", Some("1"))]);
+        minutes(&world, 1).await;
+        world.write(1, vec![change("userspace/dead", None)]);
+        minutes(&world, 1).await;
+        // A backup that holds what was poisoned.
+        world.nodes[2].back_up();
+        for node in &mut world.nodes {
+            node.let_clock_jump(-HOURS);
+        }
+        minutes(&world, 1).await;
+        world.begin_epoch(0);
+        minutes(&world, 1).await;
+        world.write(1, vec![change(GLOBAL, None), change(IN_R, None)]);
+        world.write(2, vec![change("userspace/kept", Some("1"))]);
+        minutes(&world, 1).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, "userspace/kept"), Some(Some("1".into())));
+            assert_eq!(held(&world, node, GLOBAL), Some(None), "too early");
+            assert_eq!(tombstones(&world, node), 3);
+        }
+        minutes(&world, 35).await;
+        let collected = |world: &World| {
+            for node in 0..3 {
+                for key in [GLOBAL, IN_R, "userspace/dead"] {
+                    assert_eq!(
+                        held(world, node, key),
+                        None,
+                        "{key} at {node}\n{}",
+                        world.marks()
+                    );
+                }
+                assert_eq!(tombstones(world, node), 0);
+                assert_eq!(held(world, node, "userspace/kept"), Some(Some("1".into())));
+                assert_eq!(floor(world, node, &Scope::Global).epoch, 1);
+                assert_eq!(floor(world, node, &resource()).epoch, 1);
+            }
+            check::all_synced(world).unwrap();
+        };
+        collected(&world);
+        let net = world.net.clone();
+        world.nodes[2].crash(&net);
+        world.restore(2, 0);
+        world.start_all();
+        assert_eq!(
+            held(&world, 2, IN_R),
+            Some(Some("1".into())),
+            "the backup has it"
+        );
+        minutes(&world, 6).await;
+        // It forgot this, and nobody else did.
+        collected(&world);
+        world.write(2, vec![change(IN_R, Some("2"))]);
+        minutes(&world, 1).await;
+        assert_eq!(held(&world, 0, IN_R), Some(Some("2".into())));
     });
 }

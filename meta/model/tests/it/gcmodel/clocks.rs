@@ -9,6 +9,7 @@ const EPOCHS_MAX: u16 = 3;
 
 impl World {
     pub(super) fn trouble_with_clocks(&mut self, node: usize) {
+        self.troubled = true;
         match self.rng.below(100) {
             0..40 if self.nodes[node].up => {
                 // Nothing of the drift bound here: as if all clocks had been wrong when it was written.
@@ -33,6 +34,16 @@ impl World {
             }
             75..100 if self.nodes[node].up => self.begin_epoch(node),
             _ => {}
+        }
+    }
+
+    /// No stamp lies in the future any more.
+    pub(super) fn calm_clocks(&mut self) {
+        if self.troubled {
+            for node in &mut self.nodes {
+                node.wrong = 0;
+            }
+            self.now += 2 * FAR;
         }
     }
 

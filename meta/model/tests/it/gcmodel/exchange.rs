@@ -52,7 +52,7 @@ impl World {
             state.last = state.last.max(entry.stamp.as_nanos());
         }
         if is_user(&entry.key) {
-            state.ghost.insert(Self::number(entry));
+            Rc::make_mut(&mut state.ghost).insert(Self::number(entry));
         }
     }
 
@@ -60,11 +60,13 @@ impl World {
     pub(super) fn repair(&mut self, from: usize, to: usize, scope: &Scope, percent: u64) {
         let (mine, theirs) = (self.mark(from, scope).floor, self.mark(to, scope).floor);
         let right = self.rules.floors();
-        for entry in self.entries(from, scope).into_values() {
+        let missing = |entry: &&Entry| {
             let held = self.table(to).entry(&entry.key);
-            if entry.merge_over(held) != Merge::Apply {
-                continue;
-            }
+            inside(&entry.key, scope) && entry.merge_over(held) == Merge::Apply
+        };
+        let missing: Vec<Entry> = self.table(from).iter().filter(missing).cloned().collect();
+        for entry in missing {
+            let held = self.table(to).entry(&entry.key);
             let seen = sight(is_collectable(&entry), self.at(&entry), mine, theirs);
             let absent = held.is_none();
             let kept = right && absent && seen != Sight::Seen;
@@ -144,12 +146,14 @@ impl World {
         }
         mark.learn(&own, &flying.mark);
         self.set_mark(node, scope, mark);
-        self.nodes[node]
-            .state
-            .ghost
-            .extend(flying.ghost.iter().copied().filter(|number| {
-                scope_of(&self.writes[usize::try_from(*number).unwrap()].key) == *scope
-            }));
+        let known = &self.nodes[node].state.ghost;
+        let news = flying.ghost.difference(known).copied();
+        let news: Vec<u64> = news
+            .filter(|number| inside(&self.writes[usize::try_from(*number).unwrap()].key, scope))
+            .collect();
+        if !news.is_empty() {
+            Rc::make_mut(&mut self.nodes[node].state.ghost).extend(news);
+        }
         let host = self.nodes[node].host.clone();
         let text = format!("parked/{host}");
         if *scope == Scope::Global && self.table(node).text(&text).is_some() {
