@@ -151,8 +151,10 @@ impl Mark {
             learnt.slots = true;
             self.slots.insert(*node, *slot);
             if *node == own.node {
-                // A claim or vote of a life that this store does not remember.
-                reclaim = Some(held.level.max(slot.level));
+                // A claim or vote of a life that this store does not remember. If its clock was wrong, own writes might
+                // still come below that level: then it is taken back.
+                let level = held.level.max(slot.level);
+                reclaim = Some(if level < own.stamp { level } else { held.level });
             }
         }
         if let Some(level) = reclaim {

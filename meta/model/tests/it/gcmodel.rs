@@ -85,7 +85,9 @@ pub(crate) struct Found {
     pub(crate) poisoned: u32,
     /// Tombstones that went at a floor of a later epoch than their own.
     pub(crate) purged_over: u32,
-    /// Own writes at or below the own floor.
+    /// Marks that would have been learnt, had their epoch been entered.
+    pub(crate) ahead: u32,
+    /// Own writes at or below the own floor, and marks that call for them.
     pub(crate) below_own: u32,
     /// Writes at or below what their node had once promised to write above: before it was restored.
     pub(crate) broken: u32,
@@ -369,6 +371,12 @@ impl World {
         let before = self.mark(node, scope);
         assert!(mark.floor >= before.floor, "a floor fell");
         let id = Self::id(node);
+        let state = &self.nodes[node].state;
+        let next = self.position(self.epoch(node), self.wall(node).max(state.last + 1));
+        if mark.floor >= next || mark.level(id) >= next {
+            self.say(|| format!("{node} is to write at {next:?}: {mark:?}"));
+            self.found.below_own += 1;
+        }
         let promised = self.nodes[node].promised.entry(scope.clone()).or_default();
         *promised = mark.level(id).max(*promised);
         if mark.floor > before.floor {

@@ -57,6 +57,7 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
         sum.epochs += found.epochs;
         sum.poisoned += found.poisoned;
         sum.purged_over += found.purged_over;
+        sum.ahead += found.ahead;
         sum.below_own += found.below_own.min(1);
         sum.broken += found.broken;
     }

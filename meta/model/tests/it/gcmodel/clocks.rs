@@ -74,8 +74,11 @@ impl World {
     /// Whether a node that learns a mark keeps to what is in it; its clock takes notice of the floor.
     pub(super) fn may_learn(&mut self, node: usize, mark: &Mark) -> bool {
         let (epoch, wall) = (self.epoch(node), self.wall(node));
-        if mark.epoch() > epoch && self.rules != Rules::LearnsAhead {
-            return false;
+        if mark.epoch() > epoch {
+            self.found.ahead += 1;
+            if self.rules != Rules::LearnsAhead {
+                return false;
+            }
         }
         let floor = mark.floor;
         if self.position(epoch, 0).epoch != floor.epoch {
