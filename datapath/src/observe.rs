@@ -60,7 +60,8 @@ impl Observer {
         } else {
             let announced = announced_end(table, res, host);
             let first = || known_before(table, res, host).unwrap_or(wall_secs);
-            seen.missing.note(announced, fetched, wall_secs, first);
+            let held = held_of_primary(table, res, fetched, &logs);
+            seen.missing.note(announced, held, wall_secs, first);
             seen.missing.since(wall_secs)
         };
         put("missing-since", since.unwrap_or(0).to_string());
@@ -93,7 +94,27 @@ fn announced_end(table: &Table, res: &str, host: &str) -> Option<LogPos> {
     ends.max()
 }
 
-/// Since when something was missing before this process began: what it told then, else when it last got on.
+/// Up to where this host holds what the designated primary has written. If the log at which it stands is another one at the
+/// primary, their histories part before it: positions in the one say nothing of the other.
+fn held_of_primary(table: &Table, res: &str, fetched: LogPos, logs: &[(LogName, u64)]) -> LogPos {
+    let own = logs.iter().find(|(log, _)| log.number == fetched.segment);
+    let theirs = || {
+        let primary = table.text(&format!("resource-{res}/primary"))?;
+        let number = fetched.segment;
+        let value = table.text(&format!("resource-{res}/version-{number:09}-{primary}"))?;
+        value.parse::<VersionValue>().ok().map(|value| value.at.log)
+    };
+    match (own, theirs()) {
+        (Some((own, _)), Some(theirs)) if *own != theirs => LogPos {
+            segment: fetched.segment.saturating_sub(1),
+            position: u64::MAX,
+        },
+        _ => fetched,
+    }
+}
+
+/// Since when something was missing before this host began to look: what it told then, else when it last got on. Who was
+/// primary itself got on with its own log: it lacks what was written since another one was designated.
 fn known_before(table: &Table, res: &str, host: &str) -> Option<u64> {
     let told = table.text(&format!("resource-{res}/actual-{host}/missing-since"));
     if let Some(told) = told
@@ -102,7 +123,12 @@ fn known_before(table: &Table, res: &str, host: &str) -> Option<u64> {
     {
         return Some(told);
     }
-    own_replay(table, res, host).map(|(_, secs)| secs)
+    let (replay, secs) = own_replay(table, res, host)?;
+    if replay.applied.log.origin.as_str() != host {
+        return Some(secs);
+    }
+    let designated = Key::parse(&format!("resource-{res}/primary")).ok()?;
+    table.entry(&designated).map(|entry| entry.stamp.secs())
 }
 
 /// What this host recorded last, and when.
@@ -297,6 +323,82 @@ mod tests {
             None,
             "without a primary nothing is missing"
         );
+    }
+
+    /// A was primary until B took over by force at 500, in log 6. Both have written a log 6 since.
+    fn split() -> Table {
+        let digest = "0".repeat(32);
+        let mut table = Table::new();
+        for (key, value, secs) in [
+            ("primary", "b".to_owned(), 500),
+            (
+                "version-000000005-a",
+                format!("{digest},log-000000005-a,900:"),
+                100,
+            ),
+            (
+                "version-000000005-b",
+                format!("{digest},log-000000005-a,900:"),
+                100,
+            ),
+            (
+                "version-000000006-a",
+                format!("{digest},log-000000006-a,9000:"),
+                200,
+            ),
+            (
+                "version-000000006-b",
+                format!("{digest},log-000000006-b,4000:"),
+                800,
+            ),
+            ("replay-a", "log-000000006-a,9000,0".to_owned(), 200),
+            ("actual-a/missing-since", "0".to_owned(), 200),
+        ] {
+            let key = format!("resource-r/{key}");
+            let stamp = secs * 1_000_000_000;
+            table.merge(mars_meta_model::testing::entry(
+                &key,
+                Some(value.as_str()),
+                stamp,
+                1,
+            ));
+        }
+        table
+    }
+
+    #[test]
+    fn after_a_split_brain_missing_counts_from_the_other_ones_designation() {
+        let table = split();
+        let log = |number, origin: &str| LogName {
+            number,
+            origin: origin.parse().unwrap(),
+        };
+        let announced = announced_end(&table, "r", "a");
+        assert_eq!(announced, Some(LogPos::new(6, 4000)));
+        // The own log of that number goes further, and says nothing of the other one's.
+        let logs = [(log(5, "a"), 900), (log(6, "a"), 9000)];
+        let held = held_of_primary(&table, "r", LogPos::new(6, 9000), &logs);
+        assert!(held < LogPos::new(6, 0) && held > LogPos::new(5, 900));
+        // It wrote last at 200; nothing was missing until 500.
+        let first = || known_before(&table, "r", "a").unwrap();
+        assert_eq!(first(), 500);
+        let mut missing = Missing::default();
+        missing.note(announced, held, 810, first);
+        assert_eq!(missing.since(810), Some(500));
+        // In the same history, a number is a number.
+        let logs = [(log(6, "b"), 1000)];
+        let at = LogPos::new(6, 1000);
+        assert_eq!(held_of_primary(&table, "r", at, &logs), at);
+        // As a secondary that follows, it got on when it says.
+        let mut table = split();
+        let replay = mars_meta_model::testing::entry(
+            "resource-r/replay-a",
+            Some("log-000000006-b,1000,0"),
+            600_000_000_000,
+            1,
+        );
+        table.merge(replay);
+        assert_eq!(known_before(&table, "r", "a"), Some(600));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use crate::daemon::Daemon;
 use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
+use crate::tokens::TokensError;
 use crate::{authority, collection, create, guard, join, leave, merge};
 use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Change, Control, Follow};
 use mars_meta_api::{
-    ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, RemovedInfo, Secret,
+    ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, RemovedInfo, Secret, TokenInfo,
 };
 use mars_meta_model::{FEATURE_LEVEL, NodeState, cluster_level, current_epoch, members, roster};
 use std::sync::Arc;
@@ -125,6 +126,26 @@ impl DaemonControl {
     }
 }
 
+impl DaemonControl {
+    fn issued_tokens(&self) -> Vec<TokenInfo> {
+        let daemon = &self.0;
+        let known = daemon.meta.with_table(roster);
+        let name = |node: u128| {
+            let found = known.iter().find(|(_, record)| record.id.0 == node);
+            found.map_or_else(|| format!("{node:032x}"), |(host, _)| host.clone())
+        };
+        let issued = daemon.tokens.list(daemon.meta.clock().0 / 1_000_000_000);
+        let shown = issued.into_iter().map(|token| TokenInfo {
+            id: token.id.to_string(),
+            expires: token.expires,
+            uses_left: token.uses_left,
+            admitted: token.admitted.into_iter().map(name).collect(),
+            revoked: token.revoked,
+        });
+        shown.collect()
+    }
+}
+
 impl Daemon {
     /// The own address in the roster: where others reach this daemon.
     fn reachable_addr(&self) -> std::net::SocketAddr {
@@ -152,6 +173,30 @@ impl Control for DaemonControl {
 
     fn join_token(&self, ttl_secs: u64, uses: u32) -> Answer<'_, Secret> {
         Box::pin(async move { self.make_token(ttl_secs, uses) })
+    }
+
+    fn list_tokens(&self) -> Answer<'_, Vec<TokenInfo>> {
+        Box::pin(async { Ok(self.issued_tokens()) })
+    }
+
+    fn revoke_token(&self, id: String) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let now = self.0.meta.clock().0 / 1_000_000_000;
+            self.0.tokens.revoke(&id, now).map_err(|error| {
+                let code = match &error {
+                    TokensError::Io(_) | TokensError::TooMany => ErrorCode::Storage,
+                    TokensError::Unknown(_) | TokensError::Revoked { .. } => ErrorCode::Refused,
+                };
+                let hint = match &error {
+                    TokensError::Io(_) | TokensError::TooMany => "look at the state folder of the daemon",
+                    TokensError::Unknown(_) => {
+                        "join-token --list shows the tokens of this node; others are known to the node that issued them"
+                    }
+                    TokensError::Revoked { .. } => "nothing is left to be done",
+                };
+                ApiError::new(code, error.to_string()).with_hint(hint)
+            })
+        })
     }
 
     fn join_cluster(&self, addr: Option<String>, token: Secret) -> Answer<'_, ()> {

@@ -3,7 +3,7 @@
 use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
-use crate::roster::publish_self;
+use crate::roster::{mark_departed, publish_self};
 use crate::state::StateDir;
 use crate::status::Exclusion;
 use crate::tokens::Tokens;
@@ -181,8 +181,7 @@ async fn open_store(
             None => Ok(meta),
         },
         Err(error) if error.is_unusable() => {
-            let room =
-                identity.is_some() && refill::make_room(state, &config.host, &error.to_string())?;
+            let room = identity.is_some() && refill::make_room(state, &config.host, &error.fact())?;
             if room {
                 let meta = open_blocking(state, &settings).await??;
                 if let Some(witness) = witness::read(&state.witness()) {
@@ -385,6 +384,7 @@ impl Daemon {
             stopped.clone(),
         ));
         tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));
+        tokio::spawn(mark_departed(Arc::clone(self), stopped.clone()));
         let failures = self.failures.clone();
         let task = tokio::spawn(async move {
             // An error means that the sender is gone, which is as good.

@@ -16,6 +16,8 @@ struct Followed {
     readers: usize,
     /// The number of the wish for it.
     wish: u64,
+    /// Number of the last change.
+    latest: u64,
     /// All that was told, with the number of the change.
     entries: BTreeMap<Key, (u64, Entry)>,
     /// A copy that is not complete yet.
@@ -35,6 +37,7 @@ impl Followed {
         let known = held.is_some();
         let newer = held.is_none_or(|(_, held)| held.cmp_version(&entry) == Ordering::Less);
         if newer && (known || self.entries.len() < WATCH_KEYS_MAX) {
+            self.latest = number;
             self.entries.insert(entry.key.clone(), (number, entry));
         }
     }
@@ -243,17 +246,15 @@ impl Follower {
                 return Some(FollowEvent::Lagged);
             }
         }
-        let mut last = self.seen;
-        let mut fresh = Vec::new();
-        for (number, entry) in followed.entries.values() {
-            if *number > self.seen {
-                last = last.max(*number);
-                fresh.push(entry.clone());
+        // Most news are of other resources.
+        if followed.latest > self.seen {
+            let entries = followed.entries.values();
+            let fresh = entries.filter(|(number, _)| *number > self.seen);
+            let fresh: Vec<Entry> = fresh.map(|(_, entry)| entry.clone()).collect();
+            self.seen = followed.latest;
+            if !fresh.is_empty() {
+                return Some(FollowEvent::Entries(fresh));
             }
-        }
-        self.seen = last;
-        if !fresh.is_empty() {
-            return Some(FollowEvent::Entries(fresh));
         }
         if self.generation > 0 && !self.synced {
             self.synced = true;

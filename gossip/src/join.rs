@@ -135,7 +135,8 @@ pub(crate) fn explain(error: &JoinError) -> ApiError {
             "a second node with the same name cannot join: rename this host, or remove the other one"
         }
         JoinError::Refused {
-            refusal: Refusal::Token | Refusal::Expired { .. } | Refusal::UsedUp,
+            refusal:
+                Refusal::Token | Refusal::Expired { .. } | Refusal::Revoked { .. } | Refusal::UsedUp,
             ..
         }
         | JoinError::Token(_) => "make a new token with join-token on a member of the cluster",

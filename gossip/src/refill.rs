@@ -25,7 +25,7 @@ const REASON_LEN_MAX: usize = 400;
 /// Largest alarm that is read, in bytes.
 const ALARM_LEN_MAX: u64 = 4095;
 
-/// Sets the unusable store aside if the node has peers to refill from; `false`: it has none, and nothing was changed.
+/// Sets the store that cannot be used (`reason`: the fact, no advice) aside if the node has peers to refill from; `false`: it has none, and nothing was changed.
 pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bool, RunError> {
     if !roster_copy::names_a_peer(state, host) {
         return Ok(false);

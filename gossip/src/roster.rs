@@ -8,10 +8,12 @@ use mars_lamport::Timestamp;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, FEATURE_LEVEL, Key, LEVEL_PREFIX, NodeId, NodeLevel, NodeRecord,
-    NodeState, REMOVED_PREFIX, Table, Value, View, decode_entry, encode_entry, is_removed,
-    node_record, removed_mark, roster,
+    NodeState, REMOVED_PREFIX, Table, Value, View, decode_entry, encode_entry, is_membership,
+    is_removed, node_record, removed_mark, roster,
 };
 use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The key that names the host which holds the authority of the cluster.
 pub(crate) const CA_HOST: &str = "defaults/ca-host";
@@ -119,11 +121,27 @@ pub(crate) async fn publish_self(
         wanted.extend(set(&limit, "0"));
     }
     wanted.extend(ended_data_plane(daemon));
-    wanted.extend(daemon.meta.with_table(unmarked));
     if wanted.is_empty() {
         return Ok(());
     }
     daemon.meta.apply(wanted, false).await.map(|_| ())
+}
+
+/// Marks as removed, for good, who left before there were such marks; not before this node holds what a peer holds: what an
+/// old store says of somebody who has come back since would throw him out.
+pub(crate) async fn mark_departed(daemon: Arc<Daemon>, mut stopped: watch::Receiver<bool>) {
+    let work = async {
+        daemon.status.wait_synced().await;
+        let marks = daemon.meta.with_table(unmarked);
+        if !marks.is_empty() {
+            // A store that fails is reported by whoever else writes into it.
+            let _ = daemon.meta.apply(marks, false).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Marks of removal for lines that say that a node left and were written by a version that knew no such marks.
@@ -181,11 +199,16 @@ pub(crate) fn pack_payload(view: &dyn View) -> Vec<u8> {
     payload
 }
 
-/// What a node is told that asks what it would join: name, roster and directory.
+/// What a node is told that asks what it would join: name, roster and memberships.
 pub(crate) fn pack_survey(view: &dyn View) -> Vec<u8> {
     let mut payload = pack_payload(view);
-    for entry in view.scan("directory/") {
-        encode_entry(entry, &mut payload);
+    for entry in view
+        .scan("directory/")
+        .filter(|entry| !entry.is_tombstone())
+    {
+        if is_membership(entry.key.as_str()) {
+            encode_entry(entry, &mut payload);
+        }
     }
     payload
 }

@@ -32,10 +32,14 @@ impl StateDir {
             .open(root.join("lock"))
             .map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                root: root.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => {
+                remove_half_written(root).map_err(failed)?;
+                remove_half_written(&root.join("identity")).map_err(failed)?;
+                Ok(Self {
+                    root: root.to_owned(),
+                    _lock: lock,
+                })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::Locked(root.to_owned())),
             Err(error) => Err(failed(error.into())),
         }
@@ -103,6 +107,19 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Removes what [`replace_private`] left in a folder when its process was killed. To be called where nobody else writes.
+fn remove_half_written(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.contains(".tmp-") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The content of a file of at most `max` bytes; `None` if there is none.
 pub(crate) fn read_small(path: &Path, max: u64) -> io::Result<Option<String>> {
     let file = match File::open(path) {
@@ -126,6 +143,22 @@ mod tests {
         assert!(matches!(error, RunError::Locked(_)), "{error}");
         drop(first);
         StateDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_goes_when_the_folder_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        replace_private(&state.tokens(), b"whole").unwrap();
+        drop(state);
+        let left = [
+            dir.path().join(".tokens.tmp-1"),
+            dir.path().join("identity/.key.tmp-77"),
+        ];
+        left.iter().for_each(|path| fs::write(path, b"ha").unwrap());
+        let state = StateDir::open(dir.path()).unwrap();
+        assert!(left.iter().all(|path| !path.exists()));
+        assert_eq!(fs::read(state.tokens()).unwrap(), b"whole");
     }
 
     #[test]

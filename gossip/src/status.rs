@@ -193,14 +193,14 @@ impl Status {
         drop(own);
         let reason = reason.or_else(|| {
             let peers = self.lock();
-            let wanted = peers.values().filter(|peer| peer.neighbour).count();
-            let refusing = peers
-                .iter()
-                .filter(|(_, peer)| peer.neighbour && peer.refuses && !peer.connected);
+            if peers.values().any(|peer| peer.connected) {
+                return None;
+            }
+            let neighbours = peers.iter().filter(|(_, peer)| peer.neighbour);
+            let wanted = neighbours.clone().count();
+            let refusing = neighbours.filter(|(_, peer)| peer.refuses);
             let names: Vec<&str> = refusing.map(|(host, _)| host.as_str()).collect();
-            let alone = !peers.values().any(|peer| peer.connected);
-            let out = alone && names.len() * 2 > wanted;
-            out.then(|| {
+            (names.len() * 2 > wanted).then(|| {
                 format!(
                     "refused by {} of {wanted} neighbours: {}",
                     names.len(),
@@ -229,6 +229,10 @@ impl Status {
     /// There is no driver any more.
     pub(crate) fn forget_turns(&self) {
         self.set_lost(None);
+        // Who refused the node that this one was, does not refuse the one that it may become.
+        for peer in self.lock().values_mut() {
+            peer.refuses = false;
+        }
         *self.noticed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.turns.store(0, Ordering::Relaxed);
     }

@@ -2,7 +2,8 @@
 
 use mars_meta::{Change, FeedEvent, Meta};
 use mars_meta_model::{
-    LEVEL_PREFIX, LEVEL_SUMMARIES, Membership, Value, View, cluster_level, summarize, summary_key,
+    LEVEL_PREFIX, LEVEL_SUMMARIES, Membership, REMOVED_PREFIX, Value, View, cluster_level,
+    summarize, summary_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -90,11 +91,24 @@ impl Written {
     }
 }
 
+/// For a key of a resource: the host that observed what it says, if it is an observation.
+fn by_resource(key: &str) -> Option<Option<&str>> {
+    let (_, leaf) = key.strip_prefix("resource-")?.split_once('/')?;
+    let observed = leaf
+        .strip_prefix("actual-")
+        .and_then(|leaf| leaf.split_once('/'));
+    Some(observed.map(|(observer, _)| observer))
+}
+
 /// Whether a key may say something about a replica of `host`, or about whether summaries are written.
+///
+/// Other members tell where they are every second: what they observe says nothing about this replica.
 fn concerns(key: &str, host: &str) -> bool {
-    key.starts_with("resource-")
+    by_resource(key).is_some_and(|observer| observer.is_none_or(|observer| observer == host))
         || (key.starts_with("directory/") && key.ends_with(host))
         || key.starts_with("roster/")
+        // A removal alone takes a node out of the roster, and with it out of the level.
+        || key.starts_with(REMOVED_PREFIX)
         || key.starts_with(LEVEL_PREFIX)
         || key.ends_with("/marsadm-version")
         || key

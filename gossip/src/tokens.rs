@@ -1,7 +1,8 @@
 //! Join tokens that this node has issued: secret, expiry, uses left, and who was admitted by which.
 //!
 //! File `tokens`: a line `mars-tokens 1`, then one line per token:
-//! `ID SECRET EXPIRES USES [NODE:KEY[,NODE:KEY..]]`, numbers of bytes in hexadecimal, the others decimal.
+//! `ID SECRET EXPIRES USES [NODE:KEY[,NODE:KEY..]]`, numbers of bytes in hexadecimal, the others decimal. A token that was
+//! revoked has no uses left, and `revoked=TIME` as its last field, behind a `-` if it admitted nobody.
 
 use crate::limits::{TOKENS_FILE_MAX, TOKENS_MAX};
 use crate::state::{read_small, replace_private};
@@ -21,6 +22,19 @@ struct Token {
     expires: u64,
     uses: u32,
     admitted: Vec<(u128, KeyHash)>,
+    /// When it was revoked.
+    revoked: Option<u64>,
+}
+
+/// A token without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Issued {
+    pub(crate) id: TokenId,
+    pub(crate) expires: u64,
+    pub(crate) uses_left: u32,
+    /// The numbers of the nodes that it admitted.
+    pub(crate) admitted: Vec<u128>,
+    pub(crate) revoked: Option<u64>,
 }
 
 /// The tokens, kept in a file that only the owner may read.
@@ -36,6 +50,10 @@ pub(crate) enum TokensError {
     Io(#[from] io::Error),
     #[error("{TOKENS_MAX} join tokens are in force: wait until some have expired")]
     TooMany,
+    #[error("this node has issued no join token {0} that has not expired")]
+    Unknown(String),
+    #[error("the join token {id} was revoked at {at} (seconds since 1970)")]
+    Revoked { id: TokenId, at: u64 },
 }
 
 impl Tokens {
@@ -78,6 +96,10 @@ impl Tokens {
                 let before = if i == 0 { ' ' } else { ',' };
                 let _ = write!(text, "{before}{node:032x}:{}", hex(key.as_bytes()));
             }
+            if let Some(at) = token.revoked {
+                let none = if token.admitted.is_empty() { " -" } else { "" };
+                let _ = write!(text, "{none} revoked={at}");
+            }
             text.push('\n');
         }
         replace_private(&self.path, text.as_bytes())
@@ -97,6 +119,7 @@ impl Tokens {
             expires: token.expires,
             uses,
             admitted: Vec::new(),
+            revoked: None,
         });
         self.save(&new)?;
         *tokens = new;
@@ -110,7 +133,41 @@ impl Tokens {
         Some(TokenState {
             secret: token.secret.clone(),
             expires: token.expires,
+            revoked: token.revoked,
         })
+    }
+
+    /// The tokens that have not expired, the oldest first.
+    pub(crate) fn list(&self, now: u64) -> Vec<Issued> {
+        let tokens = self.lock();
+        let valid = tokens.iter().filter(|token| token.expires > now);
+        let shown = valid.map(|token| Issued {
+            id: token.id,
+            expires: token.expires,
+            uses_left: token.uses,
+            admitted: token.admitted.iter().map(|(node, _)| *node).collect(),
+            revoked: token.revoked,
+        });
+        shown.collect()
+    }
+
+    /// Takes a token back: from now on nobody is admitted by it. It is remembered until it expires, to say so. On stable
+    /// storage when this returns.
+    pub(crate) fn revoke(&self, id: &str, now: u64) -> Result<(), TokensError> {
+        let unknown = || TokensError::Unknown(id.escape_debug().take(40).collect());
+        let wanted = TokenId(unhex(id).ok_or_else(unknown)?);
+        let mut tokens = self.lock();
+        let mut new = tokens.clone();
+        let mut valid = new.iter_mut().filter(|token| token.expires > now);
+        let token = valid.find(|token| token.id == wanted).ok_or_else(unknown)?;
+        if let Some(at) = token.revoked {
+            return Err(TokensError::Revoked { id: wanted, at });
+        }
+        token.uses = 0;
+        token.revoked = Some(now);
+        self.save(&new)?;
+        *tokens = new;
+        Ok(())
     }
 
     /// Uses a token up by one for this node and key; a node that was admitted by it before costs nothing more.
@@ -121,6 +178,9 @@ impl Tokens {
         let Some(token) = new.iter_mut().find(|token| token.id == id) else {
             return Err(Refusal::Token);
         };
+        if let Some(at) = token.revoked {
+            return Err(Refusal::Revoked { at });
+        }
         if token.admitted.contains(&(node, key)) {
             return Ok(());
         }
@@ -165,17 +225,26 @@ fn parse(line: &str) -> Option<Token> {
     let expires = fields.next()?.parse().ok()?;
     let uses = fields.next()?.parse().ok()?;
     let mut admitted = Vec::new();
-    for pair in fields.next().into_iter().flat_map(|list| list.split(',')) {
+    let list = fields.next().filter(|list| *list != "-");
+    for pair in list.into_iter().flat_map(|list| list.split(',')) {
         let (node, key) = pair.split_once(':')?;
         let node = u128::from_be_bytes(unhex(node)?);
         admitted.push((node, KeyHash::from_bytes(unhex(key)?)));
     }
+    let revoked = fields
+        .next()
+        .and_then(|field| field.strip_prefix("revoked="));
+    let revoked = match revoked {
+        Some(at) => Some(at.parse().ok()?),
+        None => None,
+    };
     Some(Token {
         id,
         secret,
         expires,
         uses,
         admitted,
+        revoked,
     })
 }
 
@@ -214,6 +283,45 @@ mod tests {
         let tokens = Tokens::load(path, 60).unwrap();
         assert_eq!(tokens.admit(good.id, 2, key(2)), Ok(()));
         assert_eq!(tokens.admit(good.id, 4, key(4)), Err(Refusal::UsedUp));
+    }
+
+    #[test]
+    fn a_revoked_token_admits_nobody_and_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        let key = |n| KeyHash::from_bytes([n; 32]);
+        let (used, fresh) = (token(100), token(100));
+        let tokens = Tokens::load(path.clone(), 10).unwrap();
+        tokens.add(&used, 3, 10).unwrap();
+        tokens.add(&fresh, 3, 10).unwrap();
+        tokens.admit(used.id, 1, key(1)).unwrap();
+        for id in [used.id, fresh.id] {
+            tokens.revoke(&id.to_string(), 20).unwrap();
+        }
+        let again = tokens.revoke(&used.id.to_string(), 30).unwrap_err();
+        assert!(again.to_string().contains("revoked at 20"), "{again}");
+        for bad in ["", "zz", "0123456789abcdef"] {
+            assert!(matches!(
+                tokens.revoke(bad, 30),
+                Err(TokensError::Unknown(_))
+            ));
+        }
+        let listed = tokens.list(30);
+        assert_eq!(listed.len(), 2);
+        assert_eq!((listed[0].admitted.len(), listed[0].uses_left), (1, 0));
+        // It stays so over a restart.
+        let tokens = Tokens::load(path.clone(), 40).unwrap();
+        assert_eq!(tokens.list(40), listed);
+        for id in [used.id, fresh.id] {
+            assert_eq!(tokens.lookup(id).unwrap().revoked, Some(20));
+            let refused = tokens.admit(id, 1, key(1));
+            assert_eq!(refused, Err(Refusal::Revoked { at: 20 }));
+        }
+        assert_eq!(tokens.list(100), []);
+        assert!(matches!(
+            tokens.revoke(&fresh.id.to_string(), 100),
+            Err(TokensError::Unknown(_))
+        ));
     }
 
     #[test]

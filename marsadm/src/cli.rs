@@ -103,7 +103,33 @@ pub struct Global {
 /// The definition of the command line with long helps whose lines the terminal breaks, not the source.
 #[must_use]
 pub fn definition() -> clap::Command {
-    reflowed(Cli::command())
+    reflowed(with_examples())
+}
+
+/// The definition of the command line, each command with examples of its own.
+pub(crate) fn with_examples() -> clap::Command {
+    Cli::command().mut_subcommands(with_own_example)
+}
+
+/// Commands that differ in a word share their help: its examples are made ones of the command, if none is.
+fn with_own_example(command: clap::Command) -> clap::Command {
+    let name = command.get_name().to_owned();
+    let Some(long) = command.get_long_about().map(ToString::to_string) else {
+        return command;
+    };
+    let words: Vec<&str> = long.split_whitespace().collect();
+    if words.windows(2).any(|two| two == ["marsadm", &name]) {
+        return command;
+    }
+    let lines = long.lines().map(|line| {
+        let example = line.strip_prefix("Example: marsadm ");
+        match example.and_then(|rest| rest.split_once(' ')) {
+            Some((_, arguments)) => format!("Example: marsadm {name} {arguments}"),
+            None => line.to_owned(),
+        }
+    });
+    let long: Vec<String> = lines.collect();
+    command.long_about(long.join("\n"))
 }
 
 fn reflowed(command: clap::Command) -> clap::Command {

@@ -179,7 +179,8 @@ impl Ctx {
                 Code::HostNotFound,
                 format!("node {other} does not belong to the cluster"),
             )
-            .hint(crate::suggest::hint("nodes of the cluster", other, &known)));
+            .hint(crate::suggest::hint("nodes of the cluster", other, &known))
+            .about(&format!("--host={other}")));
         }
         self.ui.note(&format!(
             "ATTENTION: acting as if I were host '{other}' (this is {me})"

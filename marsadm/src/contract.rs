@@ -50,6 +50,7 @@ const ORIGINAL: &[&str] = &[
     "lowlevel-delete-host",
     "lowlevel-ls-host-ips",
     "lowlevel-set-host-ip",
+    "mars-state",
     "merge-cluster",
     "merge-cluster-check",
     "merge-cluster-list",
@@ -126,11 +127,14 @@ pub fn exit_code(verb: &str, format: Format, error: &Error) -> u8 {
         return error.kind.exit_code();
     }
     match error.code() {
-        Code::CommandLine | Code::BadName => return WRONG_LINE,
+        Code::UnknownCommand => return FAILED,
+        // A wrong value of an option, not of the command.
+        Code::HostNotFound if error.what.starts_with("--host") => return WRONG_LINE,
         _ => {}
     }
     match error.kind {
-        Kind::Usage | Kind::NotFound | Kind::Refused | Kind::Conflict | Kind::Partial => FAILED,
+        Kind::Usage => WRONG_LINE,
+        Kind::NotFound | Kind::Refused | Kind::Conflict | Kind::Partial => FAILED,
         Kind::Negative
         | Kind::Timeout
         | Kind::Unreachable
@@ -156,6 +160,18 @@ mod tests {
         assert_eq!(code("primary", Format::Table, refused()), 2);
         assert_eq!(code("primary", Format::Json, refused()), 4);
         assert_eq!(code("explain", Format::Table, refused()), 4);
+        for code_of in [Code::CommandLine, Code::BadName, Code::Usage, Code::BadKey] {
+            let error = Error::of(code_of, "no");
+            assert_eq!(code("primary", Format::Table, error), 25, "{code_of:?}");
+        }
+        let gone = Error::of(Code::UnknownCommand, "no");
+        assert_eq!(code("primary", Format::Table, gone), 2);
+        let host = || Error::of(Code::HostNotFound, "no");
+        assert_eq!(code("primary", Format::Table, host()), 2);
+        let option = || host().about("--host=x");
+        assert_eq!(code("primary", Format::Table, option()), 25);
+        assert_eq!(code("primary", Format::Json, option()), 3);
+        assert_eq!(code("explain", Format::Table, option()), 3);
         let wrong = || Error::of(Code::CommandLine, "no");
         assert_eq!(code("primary", Format::Table, wrong()), 25);
         assert_eq!(code("primary", Format::Ndjson, wrong()), 2);

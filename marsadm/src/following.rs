@@ -48,8 +48,9 @@ impl Following {
         }
     }
 
-    /// Watches these resources from now on, and no others.
-    pub fn set(&mut self, names: &BTreeSet<String>) {
+    /// Watches these resources from now on, and no others; whether there is a new one among them.
+    pub fn set(&mut self, names: &BTreeSet<String>) -> bool {
+        let mut begun = false;
         self.tasks.retain(|name, _| names.contains(name));
         lock(&self.held).retain(|name, _| names.contains(name));
         for name in names {
@@ -57,8 +58,10 @@ impl Following {
                 let (socket, held) = (self.socket.clone(), Arc::clone(&self.held));
                 let work = follow(socket, name.clone(), held, self.changed.clone());
                 self.tasks.insert(name.clone(), Task(tokio::spawn(work)));
+                begun = true;
             }
         }
+        begun
     }
 
     /// Whether the resource is watched.

@@ -32,8 +32,10 @@ pub fn warning(verb: &str, found: &[PathBuf]) -> Option<String> {
         .collect();
     (!names.is_empty()).then(|| {
         format!(
-            "WARNING: hooks are not run by this marsadm: {} (fence and notify from what calls marsadm {verb}, or from marsadm \
-             events --follow)",
+            "WARNING: hooks are not run by this marsadm, because a command that hangs or fails in one would leave a role \
+             half changed: {} was left alone. Instead fence and check in what calls marsadm {verb}, start and stop \
+             applications by systemd units (marsadm set-systemd-unit), notify from marsadm events --follow; then remove the \
+             hooks, which ends this warning (docs/migrate.md)",
             names.join(", ")
         )
     })
@@ -61,6 +63,15 @@ mod tests {
             text.contains("hook-pre-primary") && text.contains("not run"),
             "{text}"
         );
+        // The reason, and what to do instead.
+        for part in [
+            "because",
+            "calls marsadm primary",
+            "set-systemd-unit",
+            "docs/migrate.md",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
         assert_eq!(unheeded("attach", &dirs, there).len(), 1);
         assert_eq!(
             warning("attach", &unheeded("attach", &dirs, |_| false)),

@@ -51,6 +51,10 @@ pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
 pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 /// Most facts that a cursor of `events` tells of, 8 characters each; a list of arguments takes 128 KiB.
 pub const CURSOR_FACTS_MAX: usize = 2048;
+/// Most resources elsewhere that `top` watches at a member; a node watches 16 for all who ask.
+pub const TOP_WATCHES_MAX: usize = 8;
+/// How long `top` waits for the first word of a resource that it begins to watch, on a terminal; later it comes by itself.
+pub const TOP_WATCH_WAIT: Duration = Duration::from_millis(500);
 /// How long `events` waits before it asks again for a member of a resource that this node has no part in.
 pub const EVENTS_FOLLOW_RETRY: Duration = Duration::from_secs(5);
 /// How often `events` looks for nodes that came or went.
@@ -95,6 +99,8 @@ pub const MACRO_STEPS_MAX: u64 = 1_000_000;
 pub const MACRO_TEXT_MAX: usize = 4 << 20;
 /// Largest bytes that all variables' assignments and results of one evaluation may add up to.
 pub const MACRO_COPIED_MAX: usize = 256 << 20;
+/// Files of a folder of macros that are looked through for a name that is like a wrong one.
+pub const MACRO_FILES_LISTED: usize = 1_000;
 /// Largest template file in bytes.
 pub const MACRO_FILE_MAX: u64 = 1 << 20;
 /// Largest compiled regular expression of a macro, in bytes.

@@ -100,6 +100,35 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
     }
 }
 
+/// The failure that a word is which is no command; nothing if it is one.
+#[must_use]
+pub fn unknown_command(word: &str) -> Option<Error> {
+    let command = Cli::command();
+    if command.find_subcommand(word).is_some() {
+        return None;
+    }
+    let near = near_commands(&command, word);
+    let hint = if near.is_empty() {
+        "see marsadm --help".to_owned()
+    } else {
+        format!("did you mean {}? See marsadm --help", near.join(" or "))
+    };
+    let why = format!("there is no command '{}'", word.escape_debug());
+    Some(Error::of(Code::UnknownCommand, why).hint(hint))
+}
+
+/// The sub-commands that are most like a word.
+fn near_commands(above: &clap::Command, wrong: &str) -> Vec<String> {
+    let known: Vec<String> = above
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
+        .flat_map(|sub| std::iter::once(sub.get_name()).chain(sub.get_visible_aliases()))
+        .map(str::to_owned)
+        .collect();
+    let near = suggest::similar(wrong, &known);
+    near.into_iter().map(str::to_owned).collect()
+}
+
 /// Words that the wrong one may have been meant for.
 fn suggestions(error: &clap::Error, verb: Option<&str>, code: Code) -> Vec<String> {
     let text = |kind| error.get(kind).map(plain).unwrap_or_default();
@@ -117,16 +146,9 @@ fn suggestions(error: &clap::Error, verb: Option<&str>, code: Code) -> Vec<Strin
         let wrong = text(ContextKind::InvalidSubcommand);
         let command = Cli::command();
         let above = verb.and_then(|verb| command.find_subcommand(verb));
-        let known: Vec<String> = above
-            .unwrap_or(&command)
-            .get_subcommands()
-            .filter(|sub| !sub.is_hide_set())
-            .flat_map(|sub| std::iter::once(sub.get_name()).chain(sub.get_visible_aliases()))
-            .map(str::to_owned)
-            .collect();
-        let similar = suggest::similar(&wrong, &known);
+        let similar = near_commands(above.unwrap_or(&command), &wrong);
         if !similar.is_empty() {
-            near = similar.into_iter().map(str::to_owned).collect();
+            near = similar;
         }
     }
     near

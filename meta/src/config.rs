@@ -119,6 +119,18 @@ pub enum OpenError<E> {
 }
 
 impl OpenError<SledError> {
+    /// What happened, without any advice ([`SledError::fact`]).
+    #[must_use]
+    pub fn fact(&self) -> String {
+        match self {
+            Self::Backend(error) | Self::Core(CoreOpenError::Store(error)) => error.fact(),
+            Self::OtherNode { stored, wanted } => {
+                format!("the metadata store belongs to node {stored}, not to {wanted}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the store is damaged ([`SledError::is_damage`]), so that only a new one, refilled, helps.
     #[must_use]
     pub const fn is_damage(&self) -> bool {

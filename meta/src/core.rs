@@ -540,6 +540,12 @@ impl<S: Store> Core<S> {
         self.poisoned.as_deref()
     }
 
+    /// The store, for tests of what it holds.
+    #[cfg(test)]
+    pub(crate) const fn store(&self) -> &S {
+        &self.store
+    }
+
     /// Gives the store back.
     #[must_use]
     pub fn into_store(self) -> S {

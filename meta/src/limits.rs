@@ -51,9 +51,10 @@ pub const GROUP_COST_BYTES: u64 = 256;
 pub const GARBAGE_MIN_BYTES: u64 = 8 << 20;
 /// Bytes of entries that are rewritten in one step, beside a commit or while there is nothing else to do ...
 pub const TIDY_BYTES_MIN: usize = 64 << 10;
-/// ... and at most, if the commit before was long: twice what it wrote, so that rewriting keeps pace.
-pub const TIDY_BYTES_MAX: usize = 1 << 20;
-/// Void groups that are removed in one step.
+/// ... and at most, if the commit before was long: twice what it wrote, so that rewriting keeps pace. No commit is so long
+/// that this would matter.
+pub const TIDY_BYTES_MAX: usize = 64 << 20;
+/// Void groups that are removed in one step, at least.
 pub const TIDY_GROUPS: u64 = 64;
 /// Entries of format 1 that are removed in one step.
 pub const TIDY_ENTRIES: usize = 256;

@@ -221,18 +221,21 @@ impl<R: Records> Packed<R> {
                 after = rewriting.stored,
                 "the metadata store was rewritten"
             );
-            self.void = Some(self.first);
+            // Some from the time before may be left.
+            self.void = self.void.or(Some(self.first));
             self.first = rewriting.start;
             self.stored = rewriting.stored;
         }
         Ok(())
     }
 
-    /// Removes some of what does not count any more; whether there was any.
-    fn step_of_removing(&mut self) -> Result<bool, SledError> {
+    /// Removes some of what does not count any more, at least as many groups as there may be in `budget` bytes; whether there
+    /// was any.
+    fn step_of_removing(&mut self, budget: usize) -> Result<bool, SledError> {
         let mut batch: Vec<Change> = Vec::new();
         if let Some(from) = self.void {
-            let end = self.first.min(from.saturating_add(self.pace.groups));
+            let groups = self.pace.groups.max(to_u64(budget / GROUP_BYTES) + 1);
+            let end = self.first.min(from.saturating_add(groups));
             batch.extend((from..end).map(|sequence| (group_key(sequence), None)));
             self.void = (end < self.first).then_some(end);
         } else if self.converted {
@@ -306,9 +309,7 @@ impl<R: Records + Send> Store for Packed<R> {
         let budget = std::mem::take(&mut self.since)
             .saturating_mul(2)
             .clamp(self.pace.bytes_min, self.pace.bytes_max);
-        if self.step_of_removing()? {
-            return Ok(true);
-        }
+        let removed = self.step_of_removing(budget)?;
         let rewriting = match self.rewriting.take() {
             Some(rewriting) => rewriting,
             None if self.stored > 2 * durable.bytes() + self.pace.garbage_min => Rewriting {
@@ -316,7 +317,7 @@ impl<R: Records + Send> Store for Packed<R> {
                 after: None,
                 stored: 0,
             },
-            None => return Ok(false),
+            None => return Ok(removed),
         };
         self.step_of_rewriting(rewriting, budget, durable)?;
         Ok(true)

@@ -69,6 +69,23 @@ pub enum SledError {
 }
 
 impl SledError {
+    /// What happened, without the advice that stands behind it in the text of the error: for alarms, which outlive it.
+    #[must_use]
+    pub fn fact(&self) -> String {
+        let text = self.to_string();
+        let advice = match self {
+            Self::InUse(_) => ": stop that one first",
+            Self::Io { .. } => ": check the file system",
+            Self::Broken { .. } | Self::NoFormat(_) => ": set it aside",
+            Self::Format { .. } => ": upgrade it",
+            Self::Record { .. } => ": set the store aside",
+            Self::Write { .. } => return text,
+        };
+        let end = text.rfind(advice).unwrap_or(text.len());
+        let fact = text[..end].trim_end_matches(": upgrade it");
+        fact.to_owned()
+    }
+
     /// Whether the store is damaged: no other program reads it either, and waiting or mending the machine does not
     /// help. Not so if it is in use, of a later version, or if the file system refuses.
     #[must_use]
@@ -104,5 +121,35 @@ pub(crate) fn other_format(path: &Path, found: &[u8]) -> SledError {
     SledError::Format {
         path: path.to_owned(),
         found: found.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_holds_no_advice() {
+        let path = || PathBuf::from("/var/lib/marsd/db");
+        let later = BodyError::Record(crate::record::RecordError::Version(9));
+        let all = [
+            SledError::InUse(path()),
+            io_error(&path(), io::Error::other("no room")),
+            SledError::Broken {
+                path: path(),
+                reason: "a page is torn".to_owned(),
+            },
+            SledError::NoFormat(path()),
+            other_format(&path(), b"x"),
+            bad_record(&path(), b"k", &later),
+        ];
+        for error in all {
+            let (text, fact) = (error.to_string(), error.fact());
+            assert!(text.starts_with(&fact) && text.len() > fact.len(), "{text}");
+            for word in ["aside", "upgrade", "check", "stop", "restore"] {
+                assert!(!fact.contains(word), "{fact}");
+            }
+            assert!(fact.contains("/var/lib/marsd/db"), "{fact}");
+        }
     }
 }

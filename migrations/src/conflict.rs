@@ -99,6 +99,28 @@ pub fn check_conflict(
     }
 }
 
+/// Whether `entries`, all of a tree that is mirrored, belong to the store `held`. As [`check_conflict`], but a tree with
+/// the cluster's own `uuid` or that of the first import belongs, whoever has joined its resources since the mirror ran.
+///
+/// # Errors
+/// [`ImportConflict`].
+pub fn check_mirror(entries: &[Entry], held: &(impl View + ?Sized)) -> Result<(), ImportConflict> {
+    let tree = uuid_of(entries);
+    let known = tree.is_some() && (tree == own_uuid(held) || tree == first_uuid(held));
+    if known {
+        Ok(())
+    } else {
+        check_conflict(entries, held)
+    }
+}
+
+/// As [`uuid_to_keep`], for a mirror: a tree that was made out of the store itself says nothing of the original's.
+#[must_use]
+pub fn mirror_uuid_to_keep(entries: &[Entry], held: &(impl View + ?Sized)) -> Option<(Key, Value)> {
+    let own = uuid_of(entries) == own_uuid(held);
+    uuid_to_keep(entries, held).filter(|_| !own)
+}
+
 /// What is to be written natively before `entries` are imported, so that a later import can be compared with this one;
 /// `None` if the store has it, or the tree has no uuid.
 #[must_use]
@@ -214,6 +236,28 @@ mod tests {
         import(&mut table, &other);
         assert_eq!(table.text(IMPORTED_UUID), Some("one"));
         check_conflict(&first, &table).unwrap();
+    }
+
+    #[test]
+    fn a_mirror_knows_its_tree_again_and_no_other() {
+        let mut table = cluster();
+        // Made out of the store: nothing is learned of it, and a member that joined meanwhile is no conflict.
+        let own = tree("own", "r", "a");
+        table.merge(entry("directory/r/member-b", Some("storage"), 41, 7));
+        check_mirror(&own, &table).unwrap();
+        assert_eq!(mirror_uuid_to_keep(&own, &table), None);
+        // Of another cluster with the same resource.
+        let first = tree("one", "r", "a");
+        let error = check_mirror(&first, &table).unwrap_err();
+        assert!(matches!(error, ImportConflict::Resources(_)), "{error}");
+        let first = tree("one", "s", "a");
+        check_mirror(&first, &table).unwrap();
+        let kept = mirror_uuid_to_keep(&first, &table).unwrap();
+        assert_eq!(kept.1.as_bytes(), b"one");
+        import(&mut table, &first);
+        check_mirror(&first, &table).unwrap();
+        let error = check_mirror(&tree("two", "t", "x"), &table).unwrap_err();
+        assert!(matches!(error, ImportConflict::Uuid { .. }), "{error}");
     }
 
     #[test]

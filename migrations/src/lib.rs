@@ -31,7 +31,9 @@ mod take_over;
 pub mod testing;
 mod text;
 
-pub use conflict::{IMPORTED_UUID, ImportConflict, check_conflict, uuid_to_keep};
+pub use conflict::{
+    IMPORTED_UUID, ImportConflict, check_conflict, check_mirror, mirror_uuid_to_keep, uuid_to_keep,
+};
 pub use merge::{MergeTreesError, MergedTrees, Tree, merge_trees};
 pub use plan::{ImportOptions, Plan, plan_import};
 pub use report::{

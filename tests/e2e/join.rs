@@ -106,7 +106,7 @@ fn only_a_good_token_and_a_free_name_let_a_node_in() {
 
     // On the command line it is refused before anything happens.
     let said = x.run(&["join-cluster", "--token", token.trim()]);
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(said.code, Some(25), "{said:?}");
     assert!(!said.err.contains(token.trim()));
 
     // The right token is good for one node.

@@ -29,6 +29,16 @@ fn a_resource_of_others_is_seen_from_outside() {
         said.out.contains("elsewhere: 1 resource")
             && said.out.contains("primary consistent logging")
     });
+    // As long as it is looked at, all of it, without a question for each look.
+    w.until("hostc", "top --batch", |said| {
+        let row = said.out.lines().find(|line| line.contains("mydata"));
+        row.is_some_and(|row| row.contains("outside") && row.contains("2/2"))
+    });
+    let events = w.ok("hostc", "events --resource mydata");
+    assert!(
+        events.contains(r#""subject":"health","resource":"mydata","host":"hosta","to":"OK""#),
+        "{events}"
+    );
     // No member is there any more.
     w.must(&["kill", "hosta"]);
     w.must(&["kill", "hostb"]);

@@ -5,7 +5,10 @@ use crate::hello::{
     FEATURE_COMPACT, FEATURE_EPOCH_MARKS, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES,
 };
 use crate::limits::{BATCH_ENTRIES_MAX, FRAME_LEN_MAX};
-use crate::wire::{BELOW_EPOCHS, ENTRIES, HELLO, MARKS_EPOCHS, NEWS, PUSH, UNSERVED, WATCH};
+use crate::wire::{
+    BELOW_EPOCHS, BRIEF, ENTRIES, HELLO, LINKS, LISTS, MARKS_EPOCHS, NEWS, PRINTS, PUSH, UNSERVED,
+    WATCH,
+};
 use crate::{Body, DecodeError, Message, decode, encode};
 use mars_meta_model::FEATURE_LEVEL;
 
@@ -68,8 +71,8 @@ impl Dialect {
     const fn knows(self, kind: u8) -> bool {
         let features = self.features();
         match kind {
-            9 | 10 => features & FEATURE_OVERLAY != 0,
-            14 | 15 => features & FEATURE_COMPACT != 0,
+            LINKS | BRIEF => features & FEATURE_OVERLAY != 0,
+            PRINTS | LISTS => features & FEATURE_COMPACT != 0,
             MARKS_EPOCHS | BELOW_EPOCHS => features & FEATURE_EPOCH_MARKS != 0,
             WATCH | NEWS | UNSERVED => features & FEATURE_WATCH != 0,
             _ => true,

@@ -12,8 +12,8 @@ use crate::topology::Topology;
 use crate::{Config, Ctx};
 use mars_meta_model::{
     Entry, Key, NodeId, NodeRecord, NodeState, Owner, REMOVED_PREFIX, Scope, Trespass, View,
-    classify, current_epoch, entry_trespass, is_removed, member_key, removed_hash, scope_includes,
-    scope_of, trespass, was_member,
+    classify, current_epoch, entry_trespass, is_removed, member_key, removed_hash, removed_key,
+    scope_includes, scope_of, trespass, was_member,
 };
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub(crate) fn judge<T>(
     {
         return Verdict::Refuse(Denial::Removal);
     }
-    if is_outdated(ctx.view, entry) {
+    if is_outdated(ctx.view, incoming, entry) {
         return Verdict::Outdated;
     }
     if entry.origin == config.node {
@@ -152,7 +152,8 @@ fn scope_includes_host(ctx: &Ctx<'_>, res: &str, host: &str) -> bool {
 
 /// Whether a line of the roster would undo a removal, or throw out who bears the name now. The last writer would win,
 /// also one that was cut off and did not know; so it is this node's to say again what is right.
-fn is_outdated(view: &dyn View, entry: &Entry) -> bool {
+/// A mark of removal that came with the line, or just before it, counts.
+fn is_outdated<T>(view: &dyn View, incoming: &BTreeMap<Key, T>, entry: &Entry) -> bool {
     let line = |entry: &Entry| -> Option<NodeRecord> { entry.text()?.parse().ok() };
     if !entry.key.as_str().starts_with("roster/") {
         return false;
@@ -161,10 +162,10 @@ fn is_outdated(view: &dyn View, entry: &Entry) -> bool {
         return false;
     };
     let active = |record: &NodeRecord| record.state == NodeState::Active;
-    let (new_removed, held_removed) = (
-        is_removed(view, &new.key_hash),
-        is_removed(view, &held.key_hash),
-    );
+    let removed = |hash: &[u8; 32]| {
+        is_removed(view, hash) || removed_key(hash).is_some_and(|key| incoming.contains_key(&key))
+    };
+    let (new_removed, held_removed) = (removed(&new.key_hash), removed(&held.key_hash));
     let throws_out = (new_removed || !active(&new))
         && active(&held)
         && !held_removed

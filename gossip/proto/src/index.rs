@@ -207,12 +207,6 @@ impl ScopeIndex {
         self.tombstones.range(behind).map(|(at, _)| *at).next()
     }
 
-    /// Number of tombstones.
-    #[must_use]
-    pub fn tombstones_len(&self) -> usize {
-        self.tombstones.values().map(BTreeSet::len).sum()
-    }
-
     fn change(&mut self, hash: u64, old: Option<u128>, new: Option<u128>) {
         let apply = |sum: &mut Summary| {
             if let Some(old) = old {

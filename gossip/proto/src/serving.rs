@@ -9,6 +9,7 @@ use crate::spread::take_batch;
 use crate::{Body, Ctx, Gossip, News, Unserved, WatchRequest};
 use mars_meta_model::{Key, Scope};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// What a watcher is to be told of one resource.
 #[derive(Debug, Default)]
@@ -46,17 +47,21 @@ impl Served {
 
 /// The watches of one peer.
 #[derive(Debug, Default)]
-pub(crate) struct ServedAll(BTreeMap<Scope, Served>);
+pub(crate) struct ServedAll {
+    by_scope: BTreeMap<Scope, Served>,
+    /// The scope that was served last: the next ones come first.
+    last: Option<Scope>,
+}
 
 impl ServedAll {
     /// Keys that wait.
     pub(crate) fn queued(&self) -> usize {
-        self.0.values().map(Served::len).sum()
+        self.by_scope.values().map(Served::len).sum()
     }
 
     /// Whether something can be sent.
     pub(crate) fn has_news(&self) -> bool {
-        self.0.values().any(Served::has_news)
+        self.by_scope.values().any(Served::has_news)
     }
 
     /// When something is to be done though nothing happens.
@@ -65,7 +70,7 @@ impl ServedAll {
             let volatile = (!served.volatile.is_empty()).then_some(served.volatile_next);
             volatile.map_or(served.until, |at| at.min(served.until))
         };
-        self.0.values().map(due).min()
+        self.by_scope.values().map(due).min()
     }
 }
 
@@ -87,14 +92,15 @@ fn keys_of(ctx: &Ctx<'_>, scope: &Scope) -> BTreeSet<Key> {
 impl Gossip {
     /// A peer wants to be told about resources that it is no member of.
     pub(crate) fn on_watch(&mut self, ctx: &Ctx<'_>, host: &str, watch: &WatchRequest) {
-        let serves = |(other, peer): &(&String, &Peer)| *other != host && !peer.served.0.is_empty();
+        let serves =
+            |(other, peer): &(&String, &Peer)| *other != host && !peer.served.by_scope.is_empty();
         let busy = self.peers.iter().filter(serves).count() >= WATCHERS_MAX;
         let lease = (u64::from(watch.lease_s) * 1_000_000_000).min(WATCH_LEASE_NS);
         let (own, topology) = (&self.config.host, &self.topology);
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
-        let served = &mut peer.served.0;
+        let served = &mut peer.served.by_scope;
         served.retain(|scope, held| {
             let mut wanted = watch.scopes.iter();
             wanted.any(|(other, number)| other == scope && *number == held.number)
@@ -132,7 +138,7 @@ impl Gossip {
     /// A key of a resource has changed.
     pub(crate) fn tell_watchers(&mut self, now: u64, scope: &Scope, key: &Key, volatile: bool) {
         for peer in self.peers.values_mut() {
-            let Some(served) = peer.served.0.get_mut(scope) else {
+            let Some(served) = peer.served.by_scope.get_mut(scope) else {
                 continue;
             };
             if volatile {
@@ -143,7 +149,7 @@ impl Gossip {
             }
             flush(served, now, self.config.volatile_interval_ns);
             if peer.served.queued() > WATCH_KEYS_MAX {
-                peer.served.0.remove(scope);
+                peer.served.by_scope.remove(scope);
                 refuse(peer, vec![(scope.clone(), Unserved::TooLarge)]);
             }
         }
@@ -152,7 +158,7 @@ impl Gossip {
     /// Everything may have changed: all watchers are told all again.
     pub(crate) fn tell_watchers_all(&mut self, ctx: &Ctx<'_>) {
         for peer in self.peers.values_mut() {
-            for (scope, served) in &mut peer.served.0 {
+            for (scope, served) in &mut peer.served.by_scope {
                 served.begin(keys_of(ctx, scope));
             }
         }
@@ -163,7 +169,7 @@ impl Gossip {
         let (own, topology) = (&self.config.host, &self.topology);
         for (host, peer) in &mut self.peers {
             let mut refused = Vec::new();
-            peer.served.0.retain(|scope, _| {
+            peer.served.by_scope.retain(|scope, _| {
                 let serves = topology.includes(scope, own);
                 if !serves {
                     refused.push((scope.clone(), Unserved::NoMember));
@@ -178,8 +184,8 @@ impl Gossip {
     pub(crate) fn check_served(&mut self, now: u64) {
         let interval = self.config.volatile_interval_ns;
         for peer in self.peers.values_mut() {
-            peer.served.0.retain(|_, served| served.until > now);
-            for served in peer.served.0.values_mut() {
+            peer.served.by_scope.retain(|_, served| served.until > now);
+            for served in peer.served.by_scope.values_mut() {
                 flush(served, now, interval);
             }
         }
@@ -188,7 +194,7 @@ impl Gossip {
     /// How many peers watch something here.
     #[must_use]
     pub fn watchers(&self) -> usize {
-        let serves = |peer: &&Peer| !peer.served.0.is_empty();
+        let serves = |peer: &&Peer| !peer.served.by_scope.is_empty();
         self.peers.values().filter(serves).count()
     }
 }
@@ -202,13 +208,20 @@ fn flush(served: &mut Served, now: u64, interval: u64) {
 
 /// The next message about a watched resource.
 pub(crate) fn next_news(ctx: &Ctx<'_>, served: &mut ServedAll) -> Option<Body> {
-    let (scope, served) = served.0.iter_mut().find(|(_, s)| s.has_news())?;
+    let behind = served.last.take().map_or(Bound::Unbounded, Bound::Excluded);
+    let has_news = |(_, served): &(&Scope, &Served)| served.has_news();
+    let mut later = served.by_scope.range((behind, Bound::Unbounded));
+    let next = later.find(has_news);
+    let scope = next.or_else(|| served.by_scope.iter().find(has_news))?.0;
+    let scope = scope.clone();
+    served.last = Some(scope.clone());
+    let served = served.by_scope.get_mut(&scope)?;
     let entries = take_batch(ctx, |_| true, &mut served.queue);
     served.sign = false;
     let complete = served.copying && served.queue.is_empty();
     served.copying &= !complete;
     Some(Body::News(News {
-        scope: scope.clone(),
+        scope,
         number: served.number,
         first: std::mem::replace(&mut served.first, false),
         complete,

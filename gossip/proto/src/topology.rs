@@ -2,7 +2,8 @@
 
 use crate::Rings;
 use mars_meta_model::{
-    NodeId, NodeRecord, NodeState, REMOVED_PREFIX, Scope, View, members, resources, roster,
+    NodeId, NodeRecord, NodeState, REMOVED_PREFIX, Scope, View, is_membership, members, resources,
+    roster,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,9 +70,8 @@ impl Topology {
 
     /// Whether keys of this text can change what was read.
     pub(crate) fn concerns(key: &str) -> bool {
-        ["roster/", REMOVED_PREFIX, "directory/"]
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
+        let lines = ["roster/", REMOVED_PREFIX];
+        lines.iter().any(|prefix| key.starts_with(prefix)) || is_membership(key)
     }
 
     /// Whether `host` is to have the keys of `scope`.

@@ -71,6 +71,9 @@ struct Target {
     copying: bool,
     /// Members that did not tell, and until when they are not asked again.
     avoid: BTreeMap<String, u64>,
+    /// When members were lost, until somebody has told all: who was lost longest ago is asked first, so that nobody is left
+    /// out however short the avoidance is.
+    lost: BTreeMap<String, u64>,
 }
 
 /// What this node watches.
@@ -199,7 +202,9 @@ impl Gossip {
             // Of those that are as good as each other, not everybody shall ask the same one.
             let spread =
                 |host: &&String| *blake3::hash(format!("{own} {host}").as_bytes()).as_bytes();
-            let Some(host) = possible.min_by_key(|host| (rank(host), spread(host))) else {
+            let lost = |host: &&String| target.lost.get(*host).copied();
+            let Some(host) = possible.min_by_key(|host| (rank(host), lost(host), spread(host)))
+            else {
                 continue;
             };
             target.source = Some(host.clone());
@@ -259,6 +264,7 @@ impl Gossip {
         if let Some(from) = target.source.take() {
             let until = ctx.now.saturating_add(WATCH_AVOID_NS);
             target.avoid.insert(from.clone(), until);
+            target.lost.insert(from.clone(), ctx.now);
             self.tell(scope, WatchEvent::Lost { from, why });
         }
     }
@@ -320,6 +326,9 @@ impl Gossip {
         // The next part of a copy must not keep us waiting either.
         let patience = ctx.now.saturating_add(WATCH_PATIENCE_NS);
         target.deadline = target.copying.then_some(patience);
+        if !target.copying {
+            target.lost.clear();
+        }
         let foreign = |entry: &Entry| mars_meta_model::scope_of(&entry.key) != news.scope;
         let mut entries = news.entries;
         entries.retain(|entry| !foreign(entry));

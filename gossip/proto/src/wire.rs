@@ -12,11 +12,12 @@ use crate::limits::{
 };
 use crate::links::LinkNote;
 use crate::reader::Reader;
-pub(crate) use compact::width;
+pub(crate) use compact::{LISTS, PRINTS, width};
 pub(crate) use marks::{BELOW_EPOCHS, MARKS_EPOCHS};
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{Mark, Position};
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
+pub(crate) use overlay::{BRIEF, LINKS};
 pub(crate) use watching::{NEWS, UNSERVED, WATCH};
 pub use watching::{News, Unserved, WatchRequest};
 
@@ -274,19 +275,19 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
         }
         Body::Links(notes) => {
             overlay::put_links(&mut out, notes);
-            overlay::LINKS
+            LINKS
         }
         Body::Brief(brief) => {
             overlay::put_brief(&mut out, brief);
-            overlay::BRIEF
+            BRIEF
         }
         Body::Prints(groups) => {
             compact::put_prints(&mut out, groups);
-            compact::PRINTS
+            PRINTS
         }
         Body::Lists(sets) => {
             compact::put_lists(&mut out, sets);
-            compact::LISTS
+            LISTS
         }
         Body::Watch(watch) => watching::put_watch(&mut out, watch),
         Body::News(news) => watching::put_news(&mut out, news),
@@ -315,7 +316,7 @@ fn put_want(out: &mut Vec<u8>, want: &Want) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !matches!(kind, 1..=10 | compact::PRINTS | compact::LISTS | marks::MARKS..=BELOW_EPOCHS | KIND_CLOCK..=UNSERVED)
+    if !matches!(kind, 1..=10 | PRINTS | LISTS | marks::MARKS..=BELOW_EPOCHS | KIND_CLOCK..=UNSERVED)
     {
         return Ok(None);
     }
@@ -347,10 +348,10 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
         marks::BELOW | BELOW_EPOCHS => marks::get_below(r, kind)?,
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
         KIND_CLOCK => Body::Clock(r.u64()?),
-        overlay::LINKS => overlay::get_links(r)?,
-        overlay::BRIEF => overlay::get_brief(r)?,
-        compact::PRINTS => compact::get_prints(r)?,
-        compact::LISTS => compact::get_lists(r)?,
+        LINKS => overlay::get_links(r)?,
+        BRIEF => overlay::get_brief(r)?,
+        PRINTS => compact::get_prints(r)?,
+        LISTS => compact::get_lists(r)?,
         WATCH => watching::get_watch(r)?,
         NEWS => watching::get_news(r)?,
         UNSERVED => watching::get_unserved(r)?,

@@ -132,6 +132,53 @@ async fn joining_is_refused_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_token_is_refused_with_reason_and_time() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let (first, second) = (a.token(2).await, a.token(1).await);
+    let b = Node::start("hostb").await;
+    assert_eq!(b.join(&first).await, Ok(Response::Done));
+    let expect = |result: Result<Response, (ErrorCode, String)>, code: ErrorCode, words: &str| {
+        let (found, text) = result.unwrap_err();
+        assert!(found == code && text.contains(words), "{found:?}: {text}");
+    };
+    let list = async || match a.call(Request::ListTokens).await {
+        Ok(Response::Tokens(tokens)) => tokens,
+        other => panic!("{other:?}"),
+    };
+    let known = list().await;
+    let state: Vec<_> = known.iter().map(|t| (t.uses_left, t.revoked)).collect();
+    assert_eq!(state, [(1, None), (1, None)]);
+    assert_eq!(known[0].admitted, ["hostb"]);
+    let revoke = |id: &str| Request::RevokeToken { id: id.to_owned() };
+    let id = &known[0].id;
+    assert_eq!(a.call(revoke(id)).await, Ok(Response::Done));
+    let at = list().await[0].revoked.unwrap();
+    expect(
+        a.call(revoke(id)).await,
+        ErrorCode::Refused,
+        &format!("revoked at {at}"),
+    );
+    // Another node knows nothing of it.
+    expect(
+        b.call(revoke(id)).await,
+        ErrorCode::Refused,
+        "issued no join token",
+    );
+    let c = Node::start("hostc").await;
+    expect(
+        c.join(&first).await,
+        ErrorCode::Refused,
+        &format!("revoked at {at}"),
+    );
+    // Other tokens stay good.
+    assert_eq!(c.join(&second).await, Ok(Response::Done));
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_earlier_cluster_left_behind_does_not_win() {
     let a = Node::start("hosta").await;
     a.create_cluster().await;

@@ -29,6 +29,8 @@ pub(crate) fn config(host: &str, dir: &Path) -> Config {
     config.data_advertise = "127.0.0.1:7777".parse().unwrap();
     config.summaries.settle = Duration::ZERO;
     config.summaries.soon = Duration::from_millis(50);
+    config.summaries.look = Duration::from_secs(3600);
+    config.summaries.interval = Duration::from_millis(50);
     config
 }
 

@@ -60,7 +60,7 @@ fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
     Error::new(kind, format!("{} {what}: {error}", path.display()))
 }
 
-/// Refuses, without asking for anything, a node that does not hold the authority of its cluster.
+/// Refuses, without asking the daemon for anything, a node that does not hold the authority of its cluster.
 pub(super) async fn with_authority(ctx: &Ctx) -> Result<()> {
     let host = ctx.host().await?;
     let table = ctx.table(&["defaults/"]).await?;
@@ -87,9 +87,15 @@ async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
         ctx.ui.note(&format!("would write {}", path.display()));
         return Ok(());
     }
-    let key = match ctx.call(Request::ExportAuthority).await? {
-        Response::Token(key) => key,
-        other => return Err(unexpected(&other)),
+    let key = match ctx.call(Request::ExportAuthority).await {
+        Ok(Response::Token(key)) => key,
+        Ok(other) => return Err(unexpected(&other)),
+        Err(error) => {
+            if error.kind == Kind::Refused {
+                with_authority(ctx).await?;
+            }
+            return Err(error);
+        }
     };
     let write = || {
         let mut file = OpenOptions::new()

@@ -1,5 +1,6 @@
 //! `export-tree`: the way back, a legacy `/mars` folder of the keys of the store.
 
+use super::since::since_key;
 use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
 use crate::wall::now_ns;
@@ -59,9 +60,12 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let unready = handed.iter().find(|row| row.log.is_none());
         if let Some(row) = unready.filter(|_| !ctx.opts.force) {
             let why = row.not_ready.as_deref().unwrap_or("it is not at rest");
+            let since = row.not_ready_key.as_deref();
+            let since = since.map(|key| format!("; {}", since_key(&table, key)));
             return Err(Error::refused(format!(
-                "resource {} cannot be handed back: {why}",
-                row.resource
+                "resource {} cannot be handed back: {why}{}",
+                row.resource,
+                since.unwrap_or_default()
             ))
             .hint(
                 "without --hand-back, or with --force, it is exported all the same, and needs a full sync",

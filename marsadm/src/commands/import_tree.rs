@@ -121,18 +121,21 @@ fn belongs(ctx: &Ctx, plan: &Plan, held: &Table) -> Result<()> {
     if ctx.opts.force {
         return Ok(());
     }
-    check_conflict(&plan.entries, held).map_err(|conflict| {
-        let hint = match conflict {
-            ImportConflict::Uuid { .. } => {
-                "found a cluster of its own for it (docs/migrate.md, step 1); --force imports it here all the same"
-            }
-            ImportConflict::Resources(_) => {
-                "found a cluster of its own for it (docs/migrate.md, step 1), or let those members go with leave-resource \
-                 and delete-resource before; --force mixes both resources"
-            }
-        };
-        Error::refused(conflict.to_string()).hint(hint)
-    })
+    check_conflict(&plan.entries, held).map_err(|conflict| foreign(&conflict))
+}
+
+/// The refusal of a tree of another cluster.
+pub(super) fn foreign(conflict: &ImportConflict) -> Error {
+    let hint = match conflict {
+        ImportConflict::Uuid { .. } => {
+            "found a cluster of its own for it (docs/migrate.md, step 1); --force takes it here all the same"
+        }
+        ImportConflict::Resources(_) => {
+            "found a cluster of its own for it (docs/migrate.md, step 1), or let those members go with leave-resource \
+             and delete-resource before; --force mixes both resources"
+        }
+    };
+    Error::refused(conflict.to_string()).hint(hint)
 }
 
 /// Keeps the uuid of the first import, before anything of it is stored: an import that is cut off is remembered too.

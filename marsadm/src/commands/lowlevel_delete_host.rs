@@ -89,11 +89,9 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
     let mut changes = Changes::new();
     if let Some(record) = line {
         changes.extend(removal(dead, &record));
-    } else if force {
-        // As much as there is of it: perhaps a host that left long ago, or one of an imported tree.
-        check_host_name(dead)
-            .map_err(|error| Error::of(Code::BadName, error.to_string()).hint("name a host"))?;
-    } else {
+    } else if let Err(error) = check_host_name(dead) {
+        return Err(Error::of(Code::BadName, error.to_string()).hint("name a host"));
+    } else if !force {
         let all = roster(table).into_iter();
         let active = all.filter(|(_, record)| record.state == NodeState::Active);
         let names: Vec<String> = active.map(|(name, _)| name).collect();
@@ -106,6 +104,7 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
             names.join(" ")
         )));
     }
+    // With --force as much as there is of it: perhaps a host that left long ago, or one of an imported tree.
     changes.push((key(&format!("ips/ip-{dead}"))?, None));
     let memberships: Vec<String> = resources_of(table, dead).into_keys().collect();
     if !memberships.is_empty() && !force {

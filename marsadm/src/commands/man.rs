@@ -1,9 +1,9 @@
 //! `man`: manual pages, generated from the definition of the command line.
 
-use crate::cli::Cli;
+use crate::cli::with_examples;
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
 /// All pages with their names, that of the program first.
 #[must_use]
 pub fn pages() -> Vec<(String, String)> {
-    let mut root = Cli::command();
+    let mut root = with_examples();
     root.build();
     let mut out = Vec::new();
     walk("marsadm", None, &root, &mut out);

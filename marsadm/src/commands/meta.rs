@@ -3,9 +3,11 @@
 use super::import_tree::batches;
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
 use crate::store_export::{StoreExport, decode_export, encode_export};
 use mars_gossip::{FsckError, replace_private};
+use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
 use serde_json::json;
@@ -44,7 +46,8 @@ pub struct ExportArgs {
 /// here, deletions too, stays. The cluster forgets old deletions after some weeks: of what is not here and as old as those
 /// it cannot be told whether it was deleted since the export. It is left out, and each such key is named. Where all stores
 /// were lost, the deletions are too: then all is taken. Observed state and epochs of the clock are left out: they are told
-/// anew. May be repeated. With --dry-run: only check the file.
+/// anew. May be repeated. With --dry-run: check the file, and show what would become of its keys; where no daemon runs, only
+/// the file is checked.
 ///
 /// With --bring-back: take also what may have been deleted, with a new stamp: it is a wish of today then, in the whole
 /// cluster, old memberships and primaries too.
@@ -107,16 +110,18 @@ impl Counts {
             refused,
             collected,
         } = self;
+        let dry_run = ctx.opts.dry_run;
+        let be = if dry_run { "would be " } else { "" };
         ctx.ui.document(
             "StoreImport",
             &json!({
                 "entries": total, "taken": taken, "taken_anew": anew, "known": known, "older": older, "refused": refused,
-                "maybe_deleted": collected, "left_out": left_out,
+                "maybe_deleted": collected, "left_out": left_out, "dry_run": dry_run,
             }),
         )?;
         ctx.ui.line(&format!(
-            "{total} keys: {taken} taken, {anew} taken with a new stamp, {known} known, {older} older than here, {refused} \
-             refused, {} maybe deleted, {left_out} left out",
+            "{total} keys: {taken} {be}taken, {anew} {be}taken with a new stamp, {known} known, {older} older than here, \
+             {refused} {be}refused, {} maybe deleted, {left_out} {be}left out",
             collected.len()
         ));
         for key in collected {
@@ -125,16 +130,18 @@ impl Counts {
         if !collected.is_empty() {
             ctx.ui.note(&format!(
                 "{} keys are not here, and as old as deletions that the cluster has forgotten: they may have been deleted \
-                 since the export, and were left out. Write again what is missed, or take all of them: marsadm meta import \
+                 since the export, and {left} left out. Write again what is missed, or take all of them: marsadm meta import \
                  --bring-back {}",
                 collected.len(),
-                path.display()
+                path.display(),
+                left = if dry_run { "would be" } else { "were" }
             ));
         }
         if *anew > 0 {
             ctx.ui.note(&format!(
                 "{anew} keys were not here and are as old as deletions that the cluster has forgotten: they may have been \
-                 deleted since the export, and are back now, in the whole cluster"
+                 deleted since the export, and {back}, in the whole cluster",
+                back = if dry_run { "would come back" } else { "are back now" }
             ));
         }
         Ok(())
@@ -231,19 +238,26 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
         .filter(|entry| !is_volatile(entry) && !entry.key.as_str().starts_with(EPOCH_PREFIX))
         .collect();
     let mut counts = Counts::default();
-    for batch in batches(&entries) {
-        if ctx.opts.dry_run {
-            break;
+    if ctx.opts.dry_run {
+        match preview(ctx, &entries, bring_back).await {
+            Ok(seen) => counts = seen,
+            Err(error) if is_no_answer(&error) => ctx.ui.note(&format!(
+                "only the file was checked, not what would become of its keys: {error}"
+            )),
+            Err(error) => return Err(error),
         }
-        let packed = EntryBytes::pack(batch);
-        let request = if bring_back {
-            Request::Import { entries: packed }
-        } else {
-            Request::Restore { entries: packed }
-        };
-        match ctx.call(request).await? {
-            Response::Imported(outcomes) => counts.add(batch, &outcomes),
-            other => return Err(unexpected(&other)),
+    } else {
+        for batch in batches(&entries) {
+            let packed = EntryBytes::pack(batch);
+            let request = if bring_back {
+                Request::Import { entries: packed }
+            } else {
+                Request::Restore { entries: packed }
+            };
+            match ctx.call(request).await? {
+                Response::Imported(outcomes) => counts.add(batch, &outcomes),
+                other => return Err(unexpected(&other)),
+            }
         }
     }
     counts.report(ctx, total, total - entries.len(), path)?;
@@ -251,10 +265,43 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
     if refused == 0 {
         return Ok(());
     }
+    let be = if ctx.opts.dry_run { "would be" } else { "were" };
     Err(Error::refused(format!(
-        "{refused} keys were refused: their stamps lie too far in the future, or in an epoch of the clock that is not known here"
+        "{refused} keys {be} refused: their stamps lie too far in the future, or in an epoch of the clock that is not known here"
     ))
     .hint("compare the system clocks (marsadm clock) and repeat the import; docs/clock.md tells of epochs"))
+}
+
+/// Whether nobody is there who could tell what would become of an entry.
+fn is_no_answer(error: &Error) -> bool {
+    error.kind == Kind::Unreachable || error.code() == Code::VersionSkew
+}
+
+/// What would become of the entries now.
+async fn preview(ctx: &Ctx, entries: &[Entry], bring_back: bool) -> Result<Counts> {
+    let epoch = ctx.node().await?.epoch;
+    let wall = match ctx.call(Request::Clock).await? {
+        Response::Clock { wall, .. } => wall,
+        other => return Err(unexpected(&other)),
+    };
+    let limit = wall.saturating_add(DEFAULT_MAX_AHEAD);
+    let mut counts = Counts::default();
+    for batch in batches(entries) {
+        let entries = EntryBytes::pack(batch);
+        let mut outcomes = match ctx.call(Request::RestorePreview { entries }).await? {
+            Response::Imported(outcomes) => outcomes,
+            other => return Err(unexpected(&other)),
+        };
+        for (outcome, entry) in outcomes.iter_mut().zip(batch) {
+            if entry.epoch > epoch || entry.epoch == epoch && entry.stamp.as_nanos() > limit {
+                *outcome = ImportOutcome::TooFarAhead;
+            } else if bring_back && *outcome == ImportOutcome::Collected {
+                *outcome = ImportOutcome::TakenAnew;
+            }
+        }
+        counts.add(batch, &outcomes);
+    }
+    Ok(counts)
 }
 
 /// The folder itself, or the store in it if it is the state folder of a daemon.

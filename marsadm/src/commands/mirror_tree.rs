@@ -1,6 +1,6 @@
 //! `mirror-tree`: a legacy tree and the store in step.
 
-use super::import_tree::{batches, outcomes_of};
+use super::import_tree::{batches, foreign, outcomes_of};
 use crate::context::Ctx;
 use crate::daemon::stop;
 use crate::error::{Error, Kind, Result};
@@ -11,10 +11,13 @@ use crate::limits::{
 use crate::wall::now_ns;
 use mars_meta_api::{Client, EntryBytes, Request, Watch, WatchEvent};
 use mars_meta_model::{Entry, Key, Table};
+use mars_migrations::export::WriteExportError;
 use mars_migrations::mirror::{
     Answer, Changes, MirrorError, MirrorTree, PutOutcome, Related, Scope, Step, compare,
 };
-use mars_migrations::{ImportOptions, Outcome, Scan};
+use mars_migrations::{
+    ImportOptions, Outcome, Scan, check_mirror, mirror_uuid_to_keep, plan_import,
+};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -27,6 +30,9 @@ use tokio::time::Instant;
 ///
 /// Runs until it is ended with SIGTERM or Ctrl-C; it may be started again at any time and has no state of its own. DIR
 /// is a legacy tree, or an empty folder. Logs and disks are not touched, nor are uuid and addresses exchanged.
+///
+/// Refused, with nothing done, is a tree with another uuid than the cluster and the trees that were imported before, and
+/// a tree with a resource that has members here which it does not have. With --force: it is mirrored all the same.
 ///
 /// With --dry-run: only show what would be imported and written now, then end.
 ///
@@ -44,7 +50,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// If the folder cannot be mirrored. A daemon that goes away is waited for, but not with `--once`.
+/// If the folder cannot be mirrored, or is a tree of another cluster. A daemon that goes away is waited for, but not with `--once`.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
         let tree = MirrorTree::open(&args.dir).map_err(failed)?;
@@ -56,6 +62,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             tree,
             table: Table::new(),
             dirty: Dirty::default(),
+            belongs: false,
             told: BTreeSet::new(),
             imported: 0,
             written: 0,
@@ -84,8 +91,24 @@ fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
+fn no_answer() -> Error {
+    Error::new(Kind::Unreachable, "the metadata daemon did not answer")
+}
+
 fn failed(error: MirrorError) -> Error {
-    Error::refused(error.to_string())
+    let kind = match &error {
+        MirrorError::Tree(WriteExportError::Io { source, .. }) => Kind::of_io(source),
+        _ => Kind::Refused,
+    };
+    let hint = match kind {
+        Kind::NotFound => {
+            "name the root of a legacy tree, for example /mars, or make an empty folder"
+        }
+        Kind::Denied => "run marsadm as root, or as the owner of the tree",
+        Kind::Internal => "check the file system of the folder, then run the command again",
+        _ => "name the root of a legacy tree or an empty folder; docs/migrate.md",
+    };
+    Error::new(kind, error.to_string()).hint(hint)
 }
 
 #[derive(Default)]
@@ -126,6 +149,8 @@ struct Mirror<'c> {
     /// The store as it was last seen.
     table: Table,
     dirty: Dirty,
+    /// Whether the tree was found to be one of this cluster.
+    belongs: bool,
     /// What was reported to stay as it is.
     told: BTreeSet<(Key, Answer)>,
     imported: u64,
@@ -254,6 +279,9 @@ impl Mirror<'_> {
         keys: Option<&BTreeSet<Key>>,
     ) -> Result<u64> {
         let options = ImportOptions::at(now_ns()?);
+        if !self.belongs && keys.is_none() {
+            self.admit(client, scan, &options).await?;
+        }
         let scope = keys.map_or(Scope::All, Scope::Keys);
         let compared = compare(scan, &self.table, &scope, &options);
         for (key, answer) in compared.kept {
@@ -281,6 +309,24 @@ impl Mirror<'_> {
             }
         }
         Ok(done + self.import(client, imports).await?)
+    }
+
+    /// Refuses a tree of another cluster, and keeps the uuid of one that is taken, so that another one is known.
+    async fn admit(&mut self, client: &Client, scan: &Scan, options: &ImportOptions) -> Result<()> {
+        let entries = plan_import(scan, options).entries;
+        if !self.ctx.opts.force {
+            check_mirror(&entries, &self.table).map_err(|conflict| foreign(&conflict))?;
+        }
+        if !self.ctx.opts.dry_run
+            && let Some((key, value)) = mirror_uuid_to_keep(&entries, &self.table)
+        {
+            let written = client.apply(vec![(key, Some(value))], false);
+            tokio::time::timeout(self.ctx.opts.timeout, written)
+                .await
+                .map_err(|_| no_answer())??;
+        }
+        self.belongs = true;
+        Ok(())
     }
 
     /// Counts and shows a step that is not taken.
@@ -312,9 +358,7 @@ impl Mirror<'_> {
             };
             let answer = tokio::time::timeout(self.ctx.opts.timeout, client.call(request))
                 .await
-                .map_err(|_| {
-                    Error::new(Kind::Unreachable, "the metadata daemon did not answer")
-                })??;
+                .map_err(|_| no_answer())??;
             for (entry, outcome) in batch.iter().zip(outcomes_of(answer)?) {
                 match outcome {
                     // A new stamp comes with the watch.

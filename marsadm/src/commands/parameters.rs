@@ -77,7 +77,10 @@ pub struct PrefArgs {
 /// FEATURES: names joined by | (CHKSUM_MD5_OLD CHKSUM_MD5 CHKSUM_CRC32C CHKSUM_CRC32 CHKSUM_SHA1 COMPRESS_LZO
 /// COMPRESS_LZ4 COMPRESS_ZLIB), or for compressions also a number such as 0x02000000. An empty text deletes the key.
 ///
+/// Example: marsadm set-global-enabled-log-compressions COMPRESS_LZ4
 /// Example: marsadm set-global-enabled-net-compressions COMPRESS_LZ4
+/// Example: marsadm set-global-disabled-log-digests CHKSUM_MD5
+/// Example: marsadm set-global-disabled-net-digests CHKSUM_MD5
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct FeaturesArgs {

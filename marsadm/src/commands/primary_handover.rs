@@ -2,6 +2,7 @@
 
 use super::each::prefixes;
 use super::roles::designate;
+use super::since::since;
 use super::systemd::wait_closed;
 use crate::context::{Changes, Ctx, key, set, value};
 use crate::error::{Error, Result};
@@ -146,8 +147,9 @@ fn taken(view: &Res<'_>, host: &str, old: &str) -> Step<()> {
     if replay.at.has_reached(&end) && replay.at != end && !begins(view, host, &replay.at) {
         return Step::Failed(
             Error::refused(format!(
-                "{host} is at {} of {res}, behind the end {end} that {old} tells: their histories differ (split brain)",
-                replay.at
+                "{host} is at {} of {res}, behind the end {end} that {old} tells, {}: their histories differ (split brain)",
+                replay.at,
+                since(view, &format!("replay-{host}"))
             ))
             .hint(format!("marsadm explain {res}")),
         );

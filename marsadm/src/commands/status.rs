@@ -13,7 +13,8 @@ use mars_meta_api::HELD_UP;
 /// shown; one that is named is asked for at a member. `>=` stands before what may be more, because it was told too long ago; `?` where
 /// no bound is known.
 ///
-/// Exit code: 0 if all is well, 1 if not. Works with --snapshot and --tree too.
+/// Exit code: 0 if all is well, 1 if not: then the document of --output json is an Error, and the state stands in its
+/// field .partial. Works with --snapshot and --tree too.
 ///
 /// Example: marsadm status --problems
 #[derive(Debug, clap::Args)]

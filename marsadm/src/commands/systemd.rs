@@ -1,11 +1,12 @@
 //! Which systemd units use a resource's device, and where they shall run.
 
-use super::each::{each, prefixes, resource_table};
+use super::each::{each, left_since, prefixes, resource_table};
+use super::since::{since, since_key};
 use crate::context::{Changes, Ctx, key, set};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
-use crate::systemd::{regenerate, resolve, status_key};
+use crate::systemd::{check_templates, regenerate, resolve, status_key};
 use crate::wait::Step;
 use mars_meta_api::PeerState;
 use mars_meta_model::{NodeState, members, roster};
@@ -15,6 +16,10 @@ use mars_meta_model::{NodeState, members, roster};
 ///
 /// START may be a keyword in capital letters: then the units are those of the templates that have the lines
 /// # START_START and # START_STOP. An empty START unsets both.
+///
+/// Refused, with nothing written, if the units cannot be made on this host: there is no template for one, it would replace
+/// a unit of others, or a value that a template needs is missing or may not stand where the template has it. --force writes
+/// the names all the same. A host that is no member of the resource checks none of this.
 ///
 /// Example: marsadm set-systemd-unit mydata app-mydata.service mnt-mydata.mount
 /// Example: marsadm set-systemd-unit mydata MOUNT
@@ -79,10 +84,10 @@ fn opened(view: &Res<'_>, host: &str) -> bool {
 /// Runs `set-systemd-unit`.
 ///
 /// # Errors
-/// A name that is none, a keyword that no template has; nothing was written then.
+/// A name that is none, a keyword that no template has, units that cannot be made here; nothing was written then.
 pub async fn set_unit(ctx: &Ctx, args: &SetUnitArgs) -> Result<()> {
     let verb = "set-systemd-unit";
-    each(ctx, verb, &args.resource, async |_, res| {
+    each(ctx, verb, &args.resource, async |host, res| {
         let table = resource_table(ctx, res).await?;
         let view = Res::new(&table, res);
         let start_key = format!("resource-{res}/systemd-start-unit");
@@ -103,6 +108,9 @@ pub async fn set_unit(ctx: &Ctx, args: &SetUnitArgs) -> Result<()> {
             changes.push(set(&stop_key, stop.as_str())?);
             if let Some(primary) = view.primary() {
                 changes.push(set(&want_key(res), primary)?);
+            }
+            if members(&table, res).contains_key(host) {
+                check_templates(ctx, res, &(start, stop), &changes).await?;
             }
             ctx.apply(changes).await?;
         }
@@ -194,15 +202,22 @@ pub async fn set_want(ctx: &Ctx, args: &SetWantArgs) -> Result<()> {
 async fn check_want(ctx: &Ctx, view: &Res<'_>, wanted: &str) -> Result<()> {
     let res = view.name;
     if view.text("systemd-start-unit").is_none() {
+        let told = since(view, "systemd-start-unit");
+        let told = if told.starts_with("since") {
+            format!(", {told}")
+        } else {
+            ": none were ever set".to_owned()
+        };
         return Err(
-            Error::refused(format!("resource {res} has no systemd units"))
+            Error::refused(format!("resource {res} has no systemd units{told}"))
                 .hint(format!("marsadm set-systemd-unit {res} UNIT")),
         );
     }
     if wanted == "(none)" {
         return Ok(());
     }
-    let nodes = roster(&ctx.table(&["roster/"]).await?);
+    let table = ctx.table(&["roster/"]).await?;
+    let nodes = roster(&table);
     let active = |host: &str| {
         nodes
             .get(host)
@@ -210,7 +225,13 @@ async fn check_want(ctx: &Ctx, view: &Res<'_>, wanted: &str) -> Result<()> {
     };
     if !active(wanted) {
         let all: Vec<String> = nodes.keys().filter(|host| active(host)).cloned().collect();
-        let why = format!("node {wanted} does not belong to the cluster");
+        let told = since_key(&table, &format!("roster/{wanted}"));
+        let told = if nodes.contains_key(wanted) {
+            format!(", {told}")
+        } else {
+            String::new()
+        };
+        let why = format!("node {wanted} does not belong to the cluster{told}");
         return Err(
             Error::of(Code::HostNotFound, why).hint(crate::suggest::hint(
                 "nodes of the cluster",
@@ -220,7 +241,8 @@ async fn check_want(ctx: &Ctx, view: &Res<'_>, wanted: &str) -> Result<()> {
         );
     }
     if !members(view.table, res).contains_key(wanted) {
-        let why = format!("{wanted} is no member of resource {res}");
+        let told = left_since(view.table, wanted, res);
+        let why = format!("{wanted} is no member of resource {res}{told}");
         return Err(Error::of(Code::NotMember, why).hint(format!(
             "choose one of {}",
             view.storage_members().join(" ")
@@ -271,7 +293,9 @@ fn failed_status(view: &Res<'_>, verb: &str, hosts: &[String]) -> Option<Error> 
         let unit = view
             .text(&format!("systemd-{verb}-unit"))
             .unwrap_or_default();
-        let why = format!("unit {unit} of {res} did not {verb} on {host} (status {status})");
+        let told = since_key(view.table, &full);
+        let why =
+            format!("unit {unit} of {res} did not {verb} on {host} (status {status}), {told}");
         Some(Error::refused(why).hint(format!("systemctl status {unit} on {host}")))
     })
 }

@@ -4,13 +4,18 @@ use super::status::snapshot_of;
 use crate::context::Ctx;
 use crate::error::{Error, Result};
 use crate::explain::explain;
-use crate::limits::{TOP_FRAMES_MAX, TOP_POLL};
+use crate::following::Following;
+use crate::limits::{FOLLOW_WAIT_MAX, TOP_FRAMES_MAX, TOP_POLL, TOP_WATCH_WAIT, TOP_WATCHES_MAX};
+use crate::snapshot::{Origin, Snapshot, take_with};
 use crate::status::{Wanted, judge};
 use crate::top::{Act, Mode, Press, Screen, View, draw, frame_text};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::time::{Duration, Instant};
 
 /// Show the status on the whole screen, anew every --interval seconds. Keys: ? tells them.
+///
+/// Resources elsewhere, which this node has no part in, are watched at a member while they are shown, 8 at most: name some
+/// with the filter (/). Of the others there are summaries.
 ///
 /// --batch prints frames as text instead, for files and scripts. Works with --snapshot and --tree too. NO_COLOR is
 /// respected.
@@ -64,12 +69,33 @@ fn wanted(ctx: &Ctx, args: &Args) -> Wanted {
     }
 }
 
+/// What this node knows, and what members tell of resources elsewhere.
+async fn known(ctx: &Ctx, following: &Following) -> Result<Snapshot> {
+    let told = following.tables();
+    if told.is_empty() || !matches!(ctx.opts.origin, Origin::Live) {
+        return snapshot_of(ctx).await;
+    }
+    take_with(ctx, told).await
+}
+
 /// Asks anew; with a connection of its own, so that a daemon that was started again is found.
-async fn ask(ctx: &Ctx, args: &Args, screen: &Screen) -> Result<View> {
+async fn ask(
+    ctx: &Ctx,
+    args: &Args,
+    screen: &Screen,
+    following: &mut Following,
+    wait: Duration,
+) -> Result<View> {
     let fresh = Ctx::new(ctx.ui.clone(), ctx.opts.clone());
-    let snapshot = snapshot_of(&fresh).await?;
+    let mut snapshot = known(&fresh, following).await?;
     let wanted = wanted(ctx, args);
-    let status = judge(&snapshot, &wanted);
+    let mut status = judge(&snapshot, &wanted);
+    let names = screen.watched(&status, TOP_WATCHES_MAX);
+    if matches!(ctx.opts.origin, Origin::Live) && following.set(&names) {
+        following.ready(wait).await;
+        snapshot = known(&fresh, following).await?;
+        status = judge(&snapshot, &wanted);
+    }
     let chosen = screen.chosen(&status).map(|res| res.name.clone());
     let explanation = chosen
         .filter(|_| screen.mode == Mode::Explain)
@@ -83,11 +109,13 @@ async fn ask(ctx: &Ctx, args: &Args, screen: &Screen) -> Result<View> {
 
 async fn batch(ctx: &Ctx, args: &Args) -> Result<()> {
     let screen = Screen::default();
+    let mut following = Following::new(&ctx.opts.socket);
+    let wait = FOLLOW_WAIT_MAX.min(ctx.opts.timeout / 2);
     for frame in 0..args.frames {
         if frame > 0 {
             tokio::time::sleep(Duration::from_secs(args.interval)).await;
         }
-        let view = ask(ctx, args, &screen).await?;
+        let view = ask(ctx, args, &screen, &mut following, wait).await?;
         if let Some(status) = view.status.as_ref().filter(|_| ctx.ui.is_structured()) {
             ctx.ui.stream("Status", status)?;
             continue;
@@ -111,8 +139,10 @@ async fn follow(ctx: &Ctx, args: &Args, terminal: &mut ratatui::DefaultTerminal)
     let io = |error: std::io::Error| Error::internal(format!("the terminal failed: {error}"));
     let (mut screen, mut view) = (Screen::default(), View::default());
     let mut last_good = Instant::now();
+    // The watches end with it.
+    let mut following = Following::new(&ctx.opts.socket);
     loop {
-        match ask(ctx, args, &screen).await {
+        match ask(ctx, args, &screen, &mut following, TOP_WATCH_WAIT).await {
             Ok(fresh) => {
                 view = fresh;
                 last_good = Instant::now();

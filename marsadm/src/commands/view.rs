@@ -8,8 +8,8 @@ use crate::macros::{answer_from, print};
 /// Show resources in the layouts of the original. view-MACRO evaluates another macro; docs/macros.md tells which there
 /// are and how to write own ones. Options of the original: --host=HOST, --macro=TEXT, --window=SECS, --verbose.
 ///
-/// Exit code: twice the number of resources for which it failed, 25 for a wrong name or option, 7 if the metadata daemon
-/// does not answer.
+/// Exit code: twice the number of resources for which it failed, 25 for a wrong name or option or a --host that is not in
+/// the cluster, 7 if the metadata daemon does not answer.
 ///
 /// Example: marsadm view all
 #[derive(Debug, clap::Args)]

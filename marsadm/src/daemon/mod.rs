@@ -9,7 +9,7 @@ pub(crate) mod stop;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ui::Ui;
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -44,7 +44,8 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    let args = match Args::try_parse_from(args) {
+    let parsed = Args::command().name(name).try_get_matches_from(args);
+    let args = match parsed.and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();

@@ -1,7 +1,7 @@
 //! Where macros are found: `--macro`, files of the user, and our own.
 
 use super::parse::strip;
-use crate::limits::MACRO_FILE_MAX;
+use crate::limits::{MACRO_FILE_MAX, MACRO_FILES_LISTED};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -112,6 +112,20 @@ impl Library {
             }
         }
         None
+    }
+
+    /// The names of the user's own macros.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for dir in &self.dirs {
+            let found = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            for entry in found.take(MACRO_FILES_LISTED) {
+                let file = entry.file_name();
+                let name = file.to_str().and_then(|file| file.strip_suffix(".tpl"));
+                names.extend(name.filter(|name| is_name(name)).map(str::to_owned));
+            }
+        }
+        names
     }
 
     /// What is to be told of the last file that was found, once.

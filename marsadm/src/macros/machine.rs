@@ -12,6 +12,9 @@ use crate::limits::{
 use regex::Regex;
 use std::collections::BTreeMap;
 
+/// How the failure begins that an unknown macro is; its name and a backquote follow.
+pub(crate) const NO_MACRO: &str = "there is no macro `";
+
 /// Why an evaluation does not go on. The text is what was produced so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -310,7 +313,7 @@ impl<'a> Machine<'a> {
         let values = self.values(args, 0, scope)?;
         match primitives::call(self, plain, &values, scope) {
             Some(result) => result,
-            None => die(format!("there is no macro `{plain}`")),
+            None => die(format!("{NO_MACRO}{plain}`")),
         }
     }
 

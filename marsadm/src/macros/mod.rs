@@ -25,5 +25,5 @@ pub(crate) use errno::errno_text;
 pub(crate) use names::macro_names;
 pub(crate) use number::human as human_number;
 pub use places::template_dirs;
-pub use process::{answer_from, conclude, load, main, print};
+pub use process::{answer_from, conclude, execute, load, main, print};
 pub(crate) use time::{date_time, local_times};

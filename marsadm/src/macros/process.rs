@@ -1,8 +1,11 @@
 //! The reading commands on the command line of the process: of the running node, of a snapshot, of a legacy tree.
 
 use super::{Answer, answer, template_dirs};
+use crate::cli::verb_of;
 use crate::context::{Ctx, Options};
+use crate::contract::exit_code;
 use crate::error::{Error, Kind, Result};
+use crate::error_code::Code;
 use crate::limits::{
     READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS,
 };
@@ -74,15 +77,31 @@ pub fn main(args: &[OsString]) -> Option<ExitCode> {
         runtime.block_on(reading.run(&ui))
     };
     let result = split(args)?.and_then(run);
+    Some(ExitCode::from(finish(&ui, args, result)))
+}
+
+/// [`main`] for whoever has a runtime, and without a watchdog: the exit code, or nothing if the command line is another
+/// one.
+pub async fn execute(ui: &Ui, args: &[OsString]) -> Option<u8> {
+    let result = match split(args)? {
+        Ok(reading) => reading.run(ui).await,
+        Err(error) => Err(error),
+    };
+    Some(finish(ui, args, result))
+}
+
+fn finish(ui: &Ui, args: &[OsString], result: Result<Answer>) -> u8 {
     let (result, code) = match result {
-        Ok(answer) => conclude(&ui, &answer),
+        Ok(answer) => conclude(ui, &answer),
         Err(error) => {
-            let code = error.kind.exit_code();
+            let verb = verb_of(args).unwrap_or_default();
+            let error = error.with_next_step(&verb);
+            let code = exit_code(&verb, ui.format(), &error);
             (Err(error), code)
         }
     };
     ui.finish(&result, false, code);
-    Some(ExitCode::from(code))
+    code
 }
 
 /// Prints an answer; the result of the process and its exit code. People and the original's scripts get the original's
@@ -254,7 +273,8 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
         }
         value = value.or_else(|| rest.next().cloned());
         let Some(value) = value else {
-            return Some(Err(Error::usage(format!("{name} needs a value"))));
+            let why = format!("{name} needs a value");
+            return Some(Err(Error::of(Code::CommandLine, why)));
         };
         let words = value.to_string_lossy().into_owned();
         match name {

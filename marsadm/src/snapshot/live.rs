@@ -44,33 +44,63 @@ pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
 /// # Errors
 /// As [`take`].
 pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
-    let node = ctx.node().await?;
-    let peers = ctx.peers().await?;
-    let mut table = ctx.table(&[""]).await?;
-    let mut followed = Vec::new();
+    let table = ctx.table(&[""]).await?;
+    let me = &ctx.node().await?.host;
+    let mut told = BTreeMap::new();
     for res in names {
         let hosts = members(&table, res);
-        if hosts.is_empty() || hosts.contains_key(&node.host) {
+        if hosts.is_empty() || hosts.contains_key(me) {
             continue;
         }
         match follow(ctx, res).await {
             Ok(entries) => {
-                // What is here of it is the past, from when this node was a member.
-                let prefix = format!("resource-{res}/");
-                let here = table
-                    .scan("")
-                    .filter(|e| !e.key.as_str().starts_with(&prefix));
-                let here: Vec<Entry> = here.cloned().collect();
-                table = Table::new();
-                for entry in here.into_iter().chain(entries) {
-                    table.merge(entry);
-                }
-                followed.push(res.clone());
+                told.insert(res.clone(), entries);
             }
             Err(reason) => ctx
                 .ui
                 .note(&format!("{res}: {reason}; only summaries are shown of it")),
         }
+    }
+    with_told(ctx, table, told).await
+}
+
+/// [`take`], with what members have told of resources that this node is no member of, by name.
+///
+/// # Errors
+/// As [`take`].
+pub async fn take_with(ctx: &Ctx, told: BTreeMap<String, Table>) -> Result<Snapshot> {
+    let table = ctx.table(&[""]).await?;
+    let told = told.into_iter().map(|(res, told)| {
+        let entries = told.iter().cloned().collect();
+        (res, entries)
+    });
+    with_told(ctx, table, told.collect()).await
+}
+
+async fn with_told(
+    ctx: &Ctx,
+    mut table: Table,
+    told: BTreeMap<String, Vec<Entry>>,
+) -> Result<Snapshot> {
+    let node = ctx.node().await?;
+    let peers = ctx.peers().await?;
+    let mut followed = Vec::new();
+    for (res, entries) in told {
+        let hosts = members(&table, &res);
+        if hosts.is_empty() || hosts.contains_key(&node.host) {
+            continue;
+        }
+        // What is here of it is the past, from when this node was a member.
+        let prefix = format!("resource-{res}/");
+        let here = table
+            .scan("")
+            .filter(|e| !e.key.as_str().starts_with(&prefix));
+        let here: Vec<Entry> = here.cloned().collect();
+        table = Table::new();
+        for entry in here.into_iter().chain(entries) {
+            table.merge(entry);
+        }
+        followed.push(res);
     }
     let clocks = match ctx.call(Request::Clock).await? {
         Response::Clock { wall, lamport } => Clocks {

@@ -212,7 +212,8 @@ pub fn tree_host(
         let known: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let why = format!("host {wanted} is not in the tree");
         let hint = crate::suggest::hint("hosts of the tree", wanted, &known);
-        return Err(Error::of(Code::HostNotFound, why).hint(hint));
+        let error = Error::of(Code::HostNotFound, why).hint(hint);
+        return Err(error.about(&format!("--host={wanted}")));
     }
     if hosts.is_empty() {
         return Err(

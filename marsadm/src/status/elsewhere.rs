@@ -24,6 +24,20 @@ pub(super) fn is_told(facts: &Facts<'_>, name: &str) -> bool {
     !is_outside(facts, name) || followed.any(|other| other.as_str() == Some(name))
 }
 
+/// The resources of others that a member has told all about.
+pub(super) fn told(facts: &Facts<'_>) -> Vec<String> {
+    let mut names = names(facts);
+    names.retain(|name| is_told(facts, name));
+    names
+}
+
+/// The summaries of a resource in one line.
+pub(crate) fn short_line(res: &Elsewhere) -> String {
+    let words: Vec<String> = res.replicas.iter().map(replica_words).collect();
+    let text = words.join("; ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The names of all resources that this node is no member of.
 pub(crate) fn names(facts: &Facts<'_>) -> Vec<String> {
     let mut found: Vec<String> = facts
@@ -175,10 +189,7 @@ pub(super) fn lines(list: &[Elsewhere], all: bool) -> Vec<String> {
 pub(crate) fn in_one_line(facts: &Facts<'_>, name: &str) -> String {
     let list = elsewhere(facts, super::fresh_secs(facts));
     let res = list.into_iter().find(|res| res.name == name);
-    let replicas = res.map(|res| res.replicas).unwrap_or_default();
-    let words: Vec<String> = replicas.iter().map(replica_words).collect();
-    let text = words.join("; ");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    res.as_ref().map(short_line).unwrap_or_default()
 }
 
 #[cfg(test)]

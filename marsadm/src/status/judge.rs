@@ -68,7 +68,9 @@ pub fn outside_names(snapshot: &Snapshot) -> Vec<String> {
 fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     let header = &facts.snap.header;
     let names = if wanted.resources.is_empty() {
-        facts.all_here()
+        let mut names = facts.all_here();
+        names.extend(elsewhere::told(facts));
+        names
     } else {
         // Of others there are summaries only.
         let named = wanted.resources.iter();
@@ -157,8 +159,8 @@ fn removed(facts: &Facts<'_>, host: &str) -> Option<String> {
 fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
     let value = facts.get(&format!("actual-{host}/msg-store-set-aside"))?;
     let text = value.splitn(3, ' ').nth(2).unwrap_or(&value);
-    // Behind the reason for which a store does not open stands advice that was followed already.
-    let followed = [": set it aside ", ": upgrade it"];
+    // Alarms of older daemons have advice behind the reason, which was followed already.
+    let followed = [": set it aside ", ": set the store aside ", ": upgrade it"];
     let end = followed.iter().filter_map(|advice| text.find(advice)).min();
     let text = text[..end.unwrap_or(text.len())].to_owned();
     Some(text).filter(|text| !text.is_empty())

@@ -10,7 +10,7 @@ mod text;
 
 pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
-pub(crate) use elsewhere::{feature_level, in_one_line, level_line};
+pub(crate) use elsewhere::{feature_level, in_one_line, level_line, short_line};
 pub use judge::{Wanted, judge, outside_names};
 pub(crate) use judge::{fresh_secs, resource, with_facts};
 pub(crate) use replica::Look;
@@ -181,8 +181,9 @@ pub struct Node {
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
     pub error: Option<String>,
-    /// What its metadata daemon reports until somebody acknowledges it: its store could not be used and was set aside.
-    /// Or, of this node, that it is no longer in the cluster (`REMOVED ..`).
+    /// What its metadata daemon reports until somebody acknowledges it: its store could not be used and was set aside (why),
+    /// or was older than it had been. Or, of this node, that it is no longer in the cluster (`REMOVED ..`). The fact only;
+    /// what to do is told by [`Node::acknowledgement`].
     pub alarm: Option<String>,
     /// What is wrong with its system clock.
     pub clock: Option<Problem>,

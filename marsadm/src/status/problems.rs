@@ -538,13 +538,14 @@ impl Found<'_, '_, '_> {
             return;
         }
         let past = primary.as_deref().and_then(|p| look.past_the_log(p));
-        // Nobody counts the bytes that go past the log.
+        // Nobody counts the bytes that go past the log, or of which only the time is told yet.
         let bytes = match (past, replica.to_fetch) {
-            (Some(_), _) => "past the log".to_owned(),
-            (None, bytes) => human(bytes),
+            (Some(_), _) => " (past the log)".to_owned(),
+            (None, 0) => String::new(),
+            (None, bytes) => format!(" ({})", human(bytes)),
         };
         let reason = format!(
-            "it lacks what was written in the last {} s ({bytes}); {} s are allowed",
+            "it lacks what was written in the last {} s{bytes}; {} s are allowed",
             risk(at_risk),
             self.target
         );

@@ -139,13 +139,25 @@ impl Look<'_, '_> {
 
     /// Since when the primary has written past its log, if it has.
     pub(crate) fn past_the_log(&self, primary: &str) -> Option<Seconds> {
-        if !self.is(primary, "is-emergency") && !self.is(primary, "has-emergency") {
+        let flags = ["is-emergency", "has-emergency"];
+        let raised: Vec<&str> = flags
+            .into_iter()
+            .filter(|flag| self.is(primary, flag))
+            .collect();
+        if raised.is_empty() {
             return None;
         }
         let told = self
             .message(primary, "err-emergency")
             .and_then(|told| told.0);
-        let age = told.or_else(|| self.key_age(&format!("actual-{primary}/has-emergency")));
+        // A flag that does not say so yet is of before.
+        let flagged = || {
+            let ages = raised
+                .iter()
+                .map(|flag| self.key_age(&format!("actual-{primary}/{flag}")));
+            ages.flatten().max()
+        };
+        let age = told.or_else(flagged);
         Some(age.map_or_else(Seconds::unknown, Seconds::at_least))
     }
 

@@ -287,6 +287,34 @@ fn an_emergency_says_its_cause_and_foretells_nothing() {
 }
 
 #[test]
+fn an_emergency_is_not_older_than_the_flag_that_says_so() {
+    let mut snapshot = native();
+    let now = snapshot.header.wall.secs();
+    let template = snapshot.items.values().next().unwrap().clone();
+    for host in ["hosta", "hostb"] {
+        let mut item = template.clone();
+        item.body = Body::Key(format!("{now}.000000000").into_bytes());
+        snapshot.items.insert(format!("actual-{host}/time"), item);
+    }
+    let mut put = |key: &str, value: &str, age: u64| {
+        let mut item = template.clone();
+        item.body = Body::Key(value.as_bytes().to_vec());
+        item.stamp = Timestamp::from_parts(now - age, 0);
+        snapshot
+            .items
+            .insert(format!("resource-mydata/{key}"), item);
+    };
+    // As it may be for a moment: one flag is here; the other one and the reason are on their way.
+    put("actual-hostb/missing-since", "0", 0);
+    put("actual-hosta/is-emergency", "1", 2);
+    put("actual-hosta/has-emergency", "0", 86_400);
+    put("actual-hosta/msg-err-emergency", "OK", 86_400);
+    let status = judge(&snapshot, &Wanted::default());
+    let risk = status.resources[0].at_risk;
+    assert!(risk.at_least && risk.seconds < Some(60), "{risk:?}");
+}
+
+#[test]
 fn every_code_is_documented() {
     let doc = include_str!("../../../docs/status-codes.md");
     for (code, severity) in CODES {

@@ -10,10 +10,10 @@ use super::settings::Settings;
 use super::systemctl::{Ended, Systemctl};
 use super::wish::{UnitWish, wish};
 use super::{folder, lookup};
-use crate::context::Ctx;
+use crate::context::{Changes, Ctx};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{POLL_INTERVAL, SYSTEMCTL_TIMEOUT};
-use crate::snapshot::{Snapshot, take};
+use crate::snapshot::{Body, Item, Snapshot, take};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// For which resources units are started or stopped, beside generating all.
@@ -110,6 +110,50 @@ pub async fn resolve(
             .collect();
         Error::not_found(why).hint(format!("folders of templates: {}", dirs.join(" ")))
     })
+}
+
+/// Whether the templates of this host make the units of a resource out of its values, once the changes are written.
+/// With `--force` nobody asks.
+///
+/// # Errors
+/// No template for a unit, one that may not be made here, or a value that is missing or may not stand where a template
+/// has it.
+pub async fn check_templates(
+    ctx: &Ctx,
+    resource: &str,
+    units: &(UnitName, UnitName),
+    changes: &Changes,
+) -> Result<()> {
+    let settings = &ctx.systemd;
+    if !settings.enabled || ctx.opts.acting.is_some() || ctx.opts.force {
+        return Ok(());
+    }
+    let (templates, _) = folder::load(&settings.template_dirs);
+    let mut snapshot = take(ctx).await?;
+    for (key, value) in changes {
+        if let Some(value) = value {
+            let item = Item {
+                stamp: snapshot.header.wall,
+                body: Body::Key(value.as_bytes().to_vec()),
+                extra: serde_json::Map::new(),
+            };
+            snapshot.items.insert(key.as_str().to_owned(), item);
+        }
+    }
+    let wanted = BTreeMap::from([(resource.to_owned(), units.clone())]);
+    let made = lookup::with_lookup(&snapshot, &settings.macro_dirs, |lookup| {
+        generate(&templates, &wanted, lookup)
+    });
+    let mut made = made.map_err(Error::internal)?;
+    hold_back(settings, &mut made);
+    let own = |fault: &Fault| fault.resource.as_deref() == Some(resource);
+    match made.faults.into_iter().find(own) {
+        None => Ok(()),
+        Some(fault) => {
+            let next = format!("{}; --force writes the names all the same", fault.next);
+            Err(Error::refused(fault.reason()).hint(next))
+        }
+    }
 }
 
 /// One pass. With `--dry-run` it only says what it would do.

@@ -65,22 +65,25 @@ pub struct Fault {
     pub next: String,
 }
 
+impl Fault {
+    /// The reason with the unit and the template that it is about, for who knows the resource and names the next step.
+    pub fn reason(&self) -> String {
+        let unit = self.unit.as_ref().map(|unit| format!("unit {unit}: "));
+        let template = self.template.as_ref().map(|template| match self.line {
+            0 => format!("template {template}: "),
+            line => format!("template {template}, line {line}: "),
+        });
+        let [unit, template] = [unit, template].map(Option::unwrap_or_default);
+        format!("{unit}{template}{}", self.why)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(resource) = &self.resource {
             write!(f, "resource {resource}: ")?;
         }
-        if let Some(unit) = &self.unit {
-            write!(f, "unit {unit}: ")?;
-        }
-        if let Some(template) = &self.template {
-            write!(f, "template {template}")?;
-            if self.line > 0 {
-                write!(f, ", line {}", self.line)?;
-            }
-            f.write_str(": ")?;
-        }
-        write!(f, "{}; next: {}", self.why, self.next)
+        write!(f, "{}; next: {}", self.reason(), self.next)
     }
 }
 

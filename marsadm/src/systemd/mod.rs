@@ -18,7 +18,7 @@ mod systemctl;
 mod template;
 mod wish;
 
-pub use apply::{Activity, Pass, Report, pass, regenerate, resolve};
+pub use apply::{Activity, Pass, Report, check_templates, pass, regenerate, resolve};
 pub use engine::{Fault, Generated, Lookup, Template, Unit, generate, keyword_units};
 pub(crate) use follow::GLOBAL_TRIGGER;
 pub use follow::follow;

@@ -4,6 +4,7 @@ use super::{Mode, Screen, View};
 use crate::shown::shown;
 use crate::status::{
     Resource, Severity, Status, Style as TextStyle, ago, problem_lines, replica_line, risk,
+    short_line,
 };
 use ratatui::Frame;
 use ratatui::backend::TestBackend;
@@ -148,9 +149,10 @@ fn list(screen: &Screen, status: &Status, colour: bool, room: usize) -> Vec<Line
         "  {:<14} {:<9} {:>5} {:>8} {:<8} {:>8} {}",
         "RESOURCE", "ROLE", "GOOD", "AT RISK", "TARGET", "LOG FULL", "STATE"
     ))];
-    if listed.is_empty() {
-        let text = if status.resources.is_empty() {
-            "  this host has no resource"
+    let summaries = screen.summarized(status);
+    if listed.is_empty() && summaries.is_empty() {
+        let text = if status.resources.is_empty() && status.elsewhere.is_empty() {
+            "  there is no resource"
         } else {
             "  no resource is like that"
         };
@@ -164,6 +166,7 @@ fn list(screen: &Screen, status: &Status, colour: bool, room: usize) -> Vec<Line
         .unwrap_or(0);
     let rows = room.saturating_sub(1).max(1);
     let first = at.saturating_sub(rows - 1);
+    let rest = rows.saturating_sub(listed.len());
     for res in listed.into_iter().skip(first).take(rows) {
         let picked = Some(&res.name) == chosen.as_ref();
         let state = match res.problems.first() {
@@ -188,6 +191,18 @@ fn list(screen: &Screen, status: &Status, colour: bool, room: usize) -> Vec<Line
             row = row.add_modifier(Modifier::REVERSED);
         }
         out.push(Line::styled(shown(&text).into_owned(), row));
+    }
+    for res in summaries.into_iter().take(rest) {
+        let text = format!("  {:<14} summary   {}", res.name, short_line(res));
+        let severity = if res.well {
+            Severity::Ok
+        } else {
+            Severity::Warning
+        };
+        out.push(Line::styled(
+            shown(&text).into_owned(),
+            style(severity, colour),
+        ));
     }
     out
 }
@@ -228,7 +243,7 @@ fn causes(view: &View) -> Vec<Line<'static>> {
             .into_iter()
             .map(Line::from)
             .collect(),
-        None => vec![Line::from("  no replica of it is here: choose another one")],
+        None => vec![Line::from("  nothing tells more of it: choose another one")],
     }
 }
 
@@ -241,7 +256,7 @@ fn help() -> Vec<Line<'static>> {
     [
         "up/down j/k   choose a resource, or scroll",
         "Enter         replicas and problems of the chosen resource",
-        "e             why its replica here is as it is:  marsadm explain RES",
+        "e             why its replicas are as they are:  marsadm explain RES",
         "s             order: severity, risk, name",
         "/             only names that contain a text; Escape ends it",
         "x             only resources with problems:  marsadm status -x",
@@ -251,6 +266,7 @@ fn help() -> Vec<Line<'static>> {
         "",
         "AT RISK: seconds of data that the worst secondary lacks; >= where it may be",
         "more because it was told too long ago, ? where no bound is known.",
+        "Role outside: this host has no part in it; a member tells it, summary: not (yet).",
         "TARGET: #### is all that is allowed, ######## twice that or more.",
     ]
     .into_iter()

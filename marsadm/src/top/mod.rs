@@ -12,7 +12,7 @@ use crate::status::Status;
 /// What there is to show.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// The last status that could be had.
+    /// The last status that could be had. Resources elsewhere that are watched at a member are among its resources.
     pub status: Option<Status>,
     /// Why there is no newer one, and for how many seconds.
     pub trouble: Option<(String, u64)>,

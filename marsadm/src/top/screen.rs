@@ -1,8 +1,9 @@
 //! What the reader chose, and what keys do.
 
 use crate::keys::natural;
-use crate::status::{Resource, Severity, Status};
+use crate::status::{Elsewhere, Resource, Severity, Status};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// Longest filter.
 const FILTER_MAX: usize = 63;
@@ -116,6 +117,29 @@ impl Screen {
             Sort::Name => list.sort_by_cached_key(|res| natural(&res.name)),
         }
         list
+    }
+
+    /// The resources elsewhere of which there are summaries only, as far as they are listed.
+    #[must_use]
+    pub fn summarized<'s>(&self, status: &'s Status) -> Vec<&'s Elsewhere> {
+        let list = status.elsewhere.iter();
+        list.filter(|res| res.name.contains(&self.filter))
+            .filter(|res| !self.problems || !res.well)
+            .collect()
+    }
+
+    /// The resources elsewhere that are to be watched: listed ones, at first those with trouble, no more than `most`. What is
+    /// watched already stays as long as it is listed.
+    #[must_use]
+    pub fn watched(&self, status: &Status, most: usize) -> BTreeSet<String> {
+        let outside = status.resources.iter().filter(|res| res.role == "outside");
+        let told = outside.filter(|res| res.name.contains(&self.filter));
+        let told = told.map(|res| res.name.clone());
+        let mut others = status.elsewhere.clone();
+        others.retain(|res| res.name.contains(&self.filter));
+        others.sort_by_key(|res| res.well);
+        let others = others.into_iter().map(|res| res.name);
+        told.chain(others).take(most).collect()
     }
 
     /// The chosen resource; the first one if none is.

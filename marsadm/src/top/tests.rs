@@ -3,7 +3,7 @@
 use super::*;
 use crate::macros::load;
 use crate::snapshot::Snapshot;
-use crate::status::{Severity, Wanted, judge};
+use crate::status::{Elsewhere, Severity, Summarized, Wanted, judge};
 use std::path::Path;
 
 fn golden(case: &str) -> Snapshot {
@@ -167,4 +167,54 @@ fn colours_say_nothing_that_letters_do_not() {
     assert_eq!(text.join("\n") + "\n", plain);
     assert_ne!(buffer[(2, 4)].style().fg, buffer[(2, 6)].style().fg);
     assert_eq!(view.status.unwrap().severity, Severity::Warning);
+}
+
+#[test]
+fn resources_elsewhere_are_listed_and_watched_within_bounds() {
+    let elsewhere = |name: &str, well| Elsewhere {
+        name: name.to_owned(),
+        well,
+        replicas: vec![Summarized {
+            host: "hostx".to_owned(),
+            data_plane: Some(true),
+            role: Some("primary"),
+            disk: Some("consistent"),
+            replay: Some(if well { "logging" } else { "emergency" }),
+            since: Some(60),
+            age: crate::status::Seconds::exact(1),
+        }],
+    };
+    let mut view = view();
+    let status = view.status.as_mut().unwrap();
+    status.elsewhere = (0..20)
+        .map(|at| elsewhere(&format!("far-{at:02}"), at != 17))
+        .collect();
+    // One that a member tells.
+    let mut told = status.resources[2].clone();
+    (told.name, told.role) = ("near".to_owned(), "outside");
+    status.resources.push(told);
+    let status = status.clone();
+    let mut screen = Screen::default();
+    let watched = screen.watched(&status, 8);
+    assert_eq!(watched.len(), 8);
+    assert!(
+        watched.contains("near") && watched.contains("far-17"),
+        "{watched:?}"
+    );
+    let text = shown(&screen, &view);
+    assert!(
+        text.contains("far-00") && text.contains("primary consistent logging"),
+        "{text}"
+    );
+    assert!(text.lines().count() <= 24, "{text}");
+    screen.filter = "far-03".to_owned();
+    let only: Vec<String> = screen.watched(&status, 8).into_iter().collect();
+    assert_eq!(only, ["far-03"]);
+    screen.filter.clear();
+    screen.problems = true;
+    let text = shown(&screen, &view);
+    assert!(
+        text.contains("far-17") && !text.contains("far-00"),
+        "{text}"
+    );
 }

@@ -12,6 +12,26 @@ async fn clocks_are_printed_as_the_original_names_them() {
 }
 
 #[tokio::test]
+async fn tokens_are_listed_without_secrets_and_revoked_by_number() {
+    let w = World::new(&[]);
+    let out = w.ok("join-token --list").await.stdout();
+    assert!(out.starts_with("0123456789abcdef  expires in "), "{out}");
+    assert!(out.ends_with(", 1 use left, admitted hostb\n"), "{out}");
+    w.ok("--dry-run join-token --revoke 0123456789abcdef").await;
+    let asked = || {
+        let state = w.double.state.lock().unwrap();
+        let mut requests = state.requests.iter();
+        requests.any(|request| request.contains("RevokeToken"))
+    };
+    assert!(!asked());
+    w.ok("join-token --revoke 0123456789abcdef").await;
+    assert!(asked());
+    for line in ["join-token --revoke 00", "--dry-run join-token --revoke 00"] {
+        w.fails(line, Kind::Refused, "has issued no").await;
+    }
+}
+
+#[tokio::test]
 async fn a_token_goes_through_a_file_only() {
     let w = World::new(&[]);
     assert_eq!(w.ok("join-token --ttl 30m").await.stdout(), "mm1.secret\n");

@@ -178,6 +178,9 @@ async fn reading_commands_have_documents_of_their_own() {
     assert_eq!(one["items"][1]["host"], "hostb");
     let (_, one) = document(&w, "join-token --ttl 2m").await;
     assert_eq!(one["data"]["ttl_seconds"], 120);
+    let (_, one) = document(&w, "join-token --list").await;
+    assert_eq!(one["kind"], "IssuedTokenList");
+    assert_eq!(one["items"][0]["uses_left"], 1);
     let (_, one) = document(&w, "version").await;
     assert_eq!(one["data"]["version"], env!("CARGO_PKG_VERSION"));
 }

@@ -269,6 +269,20 @@ impl State {
                 }
                 Response::Imported(outcomes)
             }
+            Request::RestorePreview { entries } => {
+                let table = self.table.clone();
+                let mut preview = Vec::new();
+                for entry in entries.unpack().unwrap() {
+                    let absent = self.table.entry(&entry.key).is_none();
+                    preview.push(if absent && entry.stamp <= self.floor {
+                        ImportOutcome::Collected
+                    } else {
+                        self.import(entry)
+                    });
+                }
+                self.table = table;
+                Response::Imported(preview)
+            }
             Request::Import { entries } => {
                 let merged = entries.unpack().unwrap().into_iter();
                 Response::Imported(merged.map(|entry| self.import(entry)).collect())
@@ -300,7 +314,28 @@ impl State {
                 self.cluster = Some("c1".to_owned());
                 Response::Done
             }
+            Request::JoinToken { .. } | Request::ExportAuthority
+                if self
+                    .table
+                    .text("defaults/ca-host")
+                    .is_some_and(|h| h != "hosta") =>
+            {
+                let why = "this node does not hold the authority of the cluster";
+                Response::Error(ApiError::new(ErrorCode::Refused, why))
+            }
             Request::JoinToken { .. } => Response::Token(Secret("mm1.secret".to_owned())),
+            Request::ListTokens => Response::Tokens(vec![mars_meta_api::TokenInfo {
+                id: "0123456789abcdef".to_owned(),
+                expires: 4_000_000_000,
+                uses_left: 1,
+                admitted: vec!["hostb".to_owned()],
+                revoked: None,
+            }]),
+            Request::RevokeToken { id } if id == "0123456789abcdef" => Response::Done,
+            Request::RevokeToken { .. } => Response::Error(ApiError::new(
+                ErrorCode::Refused,
+                "this node has issued no such token",
+            )),
             Request::JoinCluster { token, .. } if token.0 == "mm1.secret" => Response::Done,
             Request::JoinCluster { .. } => {
                 Response::Error(ApiError::new(ErrorCode::Denied, "the token is not valid"))

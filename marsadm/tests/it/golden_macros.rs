@@ -318,10 +318,47 @@ fn the_process_needs_no_daemon() {
     let refused = run("healthy.hosta.snapshot.jsonl", &["pause-replay", "mydata"]);
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
     let missing = run("no-such-file", &["view"]);
-    assert_eq!(missing.status.code(), Some(3));
+    assert_eq!(missing.status.code(), Some(2));
     let told = String::from_utf8(missing.stderr).unwrap();
     assert!(
         told.contains("no-such-file") && told.contains("next: "),
         "{told}"
     );
+}
+
+#[test]
+fn misspelt_macros_and_macros_that_write_say_what_to_do() {
+    let snapshot = state("healthy.hosta");
+    let told = |words: &[&str]| {
+        let ours = run(&snapshot, words);
+        assert_eq!(ours.exit, 2, "{words:?}: {}", ours.stderr);
+        ours.stderr
+    };
+    let misspelt = told(&["view-is-primay", "mydata"]);
+    assert!(
+        misspelt.contains("there is no macro `is-primay`"),
+        "{misspelt}"
+    );
+    assert!(
+        misspelt.contains("next: did you mean view-is-primary?"),
+        "{misspelt}"
+    );
+    let misspelt = told(&["view-rol", "mydata"]);
+    assert!(misspelt.contains("did you mean view-role?"), "{misspelt}");
+    let inner = told(&["view", "mydata", "--macro=%get-dsk{}"]);
+    assert!(inner.contains("did you mean %get-disk{}?"), "{inner}");
+    let strange = told(&["view-nothing-like-it", "mydata"]);
+    assert!(
+        strange.contains("docs/macros.md has the names"),
+        "{strange}"
+    );
+    let source = told(&["prettyprint-defalt"]);
+    assert!(
+        source.contains("did you mean prettyprint-default?"),
+        "{source}"
+    );
+    let writes = told(&["view", "mydata", "--macro=%setlink{userspace/x}{1}"]);
+    assert!(writes.contains("nothing was written"), "{writes}");
+    assert!(writes.contains("marsadm set-link VALUE PATH"), "{writes}");
+    assert!(!writes.contains("snapshot"), "{writes}");
 }

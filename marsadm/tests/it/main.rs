@@ -26,10 +26,12 @@ mod schema;
 mod silent;
 mod supervised;
 mod units;
+mod units_refused;
 mod verbs;
 mod views;
 mod words;
 mod writing;
+mod wrong_input;
 
 use double::Double;
 use marsadm::cli::{Cli, legacy_args};

@@ -43,7 +43,8 @@ async fn an_old_backup_does_no_harm_and_brings_back_what_was_lost() {
     let before = stamp(&w);
     w.double.state.lock().unwrap().table.remove(&lost);
     let read = document(&w, &format!("-o json meta import {file} --dry-run")).await;
-    assert_eq!(read["data"]["taken"], 0);
+    let counted = (&read["data"]["taken"], &read["data"]["dry_run"]);
+    assert_eq!(counted, (&1.into(), &true.into()));
     assert_eq!(stamp(&w), None);
     let read = document(&w, &format!("-o json meta import {file}")).await;
     assert_eq!(read["kind"], "StoreImport");
@@ -78,6 +79,24 @@ async fn what_may_have_been_deleted_is_named_and_comes_back_by_name_only() {
             .stamp;
         state.table.remove(&gone);
     }
+    let seen = w.ok(&format!("meta import {file} --dry-run")).await;
+    let (out, err) = (seen.stdout(), seen.stderr());
+    assert!(
+        out.contains("maybe deleted: directory/r/member-hostx\n"),
+        "{out}"
+    );
+    assert!(out.contains(" would be taken, "), "{out}");
+    assert!(
+        err.contains("would be left out") && err.contains("--bring-back"),
+        "{err}"
+    );
+    let read = document(
+        &w,
+        &format!("-o json meta import {file} --dry-run --bring-back"),
+    )
+    .await;
+    assert_eq!(read["data"]["taken_anew"], 1);
+    assert_eq!(w.double.get(gone.as_str()), None);
     let seen = w.ok(&format!("meta import {file}")).await;
     let named = "maybe deleted: directory/r/member-hostx\n";
     assert!(seen.stdout().contains(named), "{}", seen.stdout());

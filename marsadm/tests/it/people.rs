@@ -8,22 +8,44 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_marsadm");
 
 #[test]
 fn every_help_has_an_example() {
-    for (path, command) in all_commands() {
+    fn walk(path: &[&str], command: &clap::Command, missing: &mut Vec<String>) {
         if command.is_hide_set() {
-            continue;
+            return;
         }
-        let help = command.clone().render_long_help().to_string();
-        let example = format!("Example: marsadm {}", path[0]);
-        let found = help.contains("Example: marsadm ") || help.contains("Example: source ");
-        assert!(
-            found,
-            "marsadm {} --help has no '{example} ..'",
-            path.join(" ")
-        );
-        assert!(
-            command.get_about().is_some(),
-            "{path:?} says nothing of itself"
-        );
+        let whole = path.join(" ");
+        if let Some(first) = path.first() {
+            let help = command.clone().render_long_help().to_string();
+            let own = |line: &str| {
+                let example = line.trim().strip_prefix("Example: ");
+                example.is_some_and(|e| format!("{e} ").contains(&format!("marsadm {first} ")))
+            };
+            if !help.lines().any(own) {
+                missing.push(format!("marsadm {whole} --help has no example"));
+            }
+            if command.get_about().is_none() {
+                missing.push(format!("marsadm {whole} says nothing of itself"));
+            }
+        }
+        for sub in command.get_subcommands() {
+            let mut path = path.to_vec();
+            path.push(sub.get_name());
+            walk(&path, sub, missing);
+        }
+    }
+    let mut root = marsadm::cli::definition();
+    root.build();
+    let mut missing = Vec::new();
+    walk(&[], &root, &mut missing);
+    missing.retain(|line| !line.contains(" help "));
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    // The process shows the same.
+    for line in ["meta --help", "meta import --help", "help meta import"] {
+        let shown = std::process::Command::new(PROGRAM)
+            .args(line.split(' '))
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(shown.contains("Example: marsadm meta "), "{line}: {shown}");
     }
 }
 

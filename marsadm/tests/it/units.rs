@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Folders of templates and units, and a `systemctl` that keeps a log.
 pub(crate) struct Units {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     socket: PathBuf,
 }
 
@@ -48,7 +48,7 @@ impl Units {
     }
 
     /// The calls of `systemctl` since this was asked last.
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let log = self.dir.join("log");
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let _ = std::fs::remove_file(log);
@@ -83,7 +83,7 @@ impl Units {
         text
     }
 
-    fn fails(&self, words: &[&str], code: i32, why: &str) {
+    pub(crate) fn fails(&self, words: &[&str], code: i32, why: &str) {
         let output = self.run(words);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{words:?}: {text}");
@@ -104,7 +104,7 @@ impl Units {
         made
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.made().into_iter().map(|(name, _)| name).collect()
     }
 
@@ -138,7 +138,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 const APP: &str = "# APP_START\n# APP_STOP\n[Unit]\nDescription=@{res} on @{host}\n[Service]\nExecStart=/bin/app @{res}\n";
 
-fn world() -> (World, Units) {
+pub(crate) fn world() -> (World, Units) {
     let w = World::new(&["hosta", "hostb"]);
     let units = Units::new(&w);
     units.template("app-@escvar{res}.service", APP);
@@ -217,6 +217,7 @@ async fn reading_commands_and_macros_answer_on_a_live_store() {
     let out = |words: &[&str]| String::from_utf8(units.run(words).stdout).unwrap();
     assert_eq!(out(&["get-systemd-unit", "r"]), "");
     assert_eq!(out(&["get-systemd-want", "r"]), "\n");
+    units.template("x-@escvar{res}.mount", "[Mount]\nWhat=/dev/x\nWhere=/x\n");
     units.ok(&["set-systemd-unit", "r", "app-r.service", "x-r.mount"]);
     assert_eq!(out(&["get-systemd-unit", "r"]), "app-r.service x-r.mount\n");
     assert_eq!(out(&["get-systemd-want", "r"]), "hosta\n");
@@ -250,71 +251,6 @@ async fn the_original_s_switch_leaves_systemd_alone() {
     let trigger = w.double.get("todo-global/systemd-global-trigger");
     assert_eq!(trigger.as_deref(), Some("hosta"));
     units.ok(&["--systemd-enable=1", "systemd-trigger", "r", "--dry-run"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_names_and_hosts_are_refused_before_anything_is_written() {
-    let (w, units) = world();
-    for (words, code, why) in [
-        (
-            &["set-systemd-unit", "r", "../x.service"][..],
-            2,
-            "no name of a unit",
-        ),
-        (
-            &["set-systemd-unit", "r", "/etc/x.service"],
-            2,
-            "no name of a unit",
-        ),
-        (&["set-systemd-unit", "r", "x"], 2, "no suffix"),
-        (
-            &["set-systemd-unit", "r", "x.script"],
-            2,
-            "scripts are not run",
-        ),
-        (
-            &["set-systemd-unit", "r", "a.service", "b c.service"],
-            2,
-            "contains ' '",
-        ),
-        (&["set-systemd-unit", "r", "NOBODY"], 2, "# NOBODY_START"),
-        (&["set-systemd-unit", "s", "a.service"], 2, "does not exist"),
-        (
-            &["set-systemd-want", "r", "hosta"],
-            2,
-            "has no systemd units",
-        ),
-    ] {
-        units.fails(words, code, why);
-    }
-    assert_eq!(w.double.get("resource-r/systemd-want"), None);
-    units.ok(&["set-systemd-unit", "r", "APP"]);
-    units.fails(
-        &["set-systemd-want", "r", "hostx"],
-        2,
-        "does not belong to the cluster",
-    );
-    // The wish stays; the message says so, and how to take it back. Off a terminal it says what it waits for.
-    let wait = ["set-systemd-want", "r", "hosta", "--timeout=2"];
-    units.fails(&wait, 6, "waiting for the units of r to start on hosta,");
-    units.fails(&wait, 6, "r is hosta now: its units are still to start");
-    units.fails(&wait, 6, "take that back: marsadm set-systemd-want r ");
-    let want = w.double.get("resource-r/systemd-want");
-    assert_eq!(want.as_deref(), Some("hosta"));
-    units.ok(&["set-systemd-want", "r", "hostb"]);
-    w.double.put(&[("resource-r/actual-hosta/open-count", "1")]);
-    units.ok(&["set-systemd-want", "r", "hosta"]);
-    units.fails(
-        &["set-systemd-want", "r", "(none)", "--timeout=1"],
-        6,
-        "to stop on hosta",
-    );
-    units.ok(&["set-systemd-want", "r", "(none)", "--force"]);
-    assert_eq!(
-        w.double.get("resource-r/systemd-want").as_deref(),
-        Some("(none)")
-    );
-    units.ok(&["set-systemd-unit", "all", "APP"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,7 +174,7 @@ async fn the_status_is_quiet_when_all_is_well() {
         "{out}"
     );
     let out = w.ok("top --batch -n 1").await.stdout();
-    assert!(out.contains("> r") && out.contains("primary"), "{out}");
+    assert!(out.contains(" r  ") && out.contains("primary"), "{out}");
 }
 
 #[tokio::test]

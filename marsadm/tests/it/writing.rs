@@ -256,6 +256,86 @@ async fn only_trees_are_imported() {
 }
 
 #[tokio::test]
+async fn refusals_tell_since_when() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("defaults/ca-host", "hostb"),
+        ("directory/r/member-hosta", "storage"),
+        ("resource-r/data-hosta", "/dev/vg/r"),
+        ("resource-r/size", "4096"),
+        ("resource-r/primary", "hosta"),
+    ]);
+    let dir = w.dir.path().join("tree");
+    let key = w.dir.path().join("key");
+    for line in [
+        "join-token".to_owned(),
+        "join-token --dry-run".to_owned(),
+        format!("ca export {}", key.display()),
+        format!("export-tree {} --hand-back", dir.display()),
+        "set-systemd-want r hosta".to_owned(),
+    ] {
+        if line.starts_with("set-systemd-want") {
+            w.double.put(&[("resource-r/systemd-start-unit", "")]);
+        }
+        let error = w
+            .fails(&line, Kind::Refused, "since 1970-01-01 00:00:")
+            .await;
+        assert!(error.hint.is_some(), "{line}");
+    }
+    assert!(!key.exists() && !dir.exists());
+}
+
+#[tokio::test]
+async fn a_mirror_is_of_one_cluster() {
+    let w = World::new(&["hosta"]);
+    w.double.put(&[
+        ("uuid", "own_1.000000000"),
+        ("directory/mine/member-hosta", "storage"),
+        ("resource-mine/size", "65536"),
+    ]);
+    let tree = |name: &str, uuid: &str, res: &str| {
+        let root = w.dir.path().join(name);
+        std::fs::create_dir_all(root.join(format!("resource-{res}"))).unwrap();
+        std::os::unix::fs::symlink(uuid, root.join("uuid")).unwrap();
+        let data = root.join(format!("resource-{res}/data-hostx"));
+        std::os::unix::fs::symlink("/dev/x", data).unwrap();
+        format!("mirror-tree {} --once", root.display())
+    };
+    let kept = || w.double.get("userspace/imported-uuid");
+    let same = tree("same", "one", "mine");
+    for line in [format!("--dry-run {same}"), same] {
+        let error = w
+            .fails(&line, Kind::Refused, "mine (members that the tree")
+            .await;
+        assert!(error.hint.unwrap().contains("--force"), "{line}");
+    }
+    assert_eq!(w.double.get("resource-mine/data-hostx"), None);
+    let first = tree("first", "one", "r");
+    w.ok(&format!("--dry-run {first}")).await;
+    assert_eq!(kept(), None);
+    w.ok(&first).await;
+    assert_eq!(kept().as_deref(), Some("one"));
+    assert_eq!(
+        w.double.get("resource-r/data-hostx").as_deref(),
+        Some("/dev/x")
+    );
+    w.ok(&first).await;
+    let other = tree("other", "two", "s");
+    for line in [format!("--dry-run {other}"), other.clone()] {
+        let error = w.fails(&line, Kind::Refused, "its uuid is 'two'").await;
+        assert!(error.hint.unwrap().contains("--force"), "{line}");
+    }
+    assert_eq!(w.double.get("resource-s/data-hostx"), None);
+    assert!(!w.dir.path().join("other/resource-r").exists());
+    w.ok(&format!("--force {other}")).await;
+    assert_eq!(
+        w.double.get("resource-s/data-hostx").as_deref(),
+        Some("/dev/x")
+    );
+    assert_eq!(kept().as_deref(), Some("one"));
+}
+
+#[tokio::test]
 async fn trees_of_other_clusters_are_refused() {
     let w = World::new(&["hosta"]);
     w.double.put(&[

@@ -17,5 +17,5 @@ pub use frame::{
 };
 pub use message::{
     ApiError, Bin, EntryBytes, ErrorCode, FromServer, HELD_UP, ImportOutcome, MergeInfo, NodeInfo,
-    Op, PeerInfo, PeerState, RemovedInfo, Request, Response, Secret, ToServer,
+    Op, PeerInfo, PeerState, RemovedInfo, Request, Response, Secret, ToServer, TokenInfo,
 };

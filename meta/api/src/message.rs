@@ -129,6 +129,11 @@ pub enum Request {
         /// The entries, at most `BATCH_LEN_MAX` of the model.
         entries: EntryBytes,
     },
+    /// What `Restore` would do with these now; nothing is changed. Stamps that lie too far ahead are not looked for.
+    RestorePreview {
+        /// The entries, at most `BATCH_LEN_MAX` of the model.
+        entries: EntryBytes,
+    },
     /// Entries whose key begins with `prefix`, in key order.
     List {
         /// Beginning of the keys' text.
@@ -169,6 +174,13 @@ pub enum Request {
         /// How many nodes may use it.
         uses: u32,
     },
+    /// The join tokens that this node has issued and that have not expired.
+    ListTokens,
+    /// Take a join token back that this node has issued.
+    RevokeToken {
+        /// Its number, 16 hexadecimal digits.
+        id: String,
+    },
     /// Join the cluster of another node.
     JoinCluster {
         /// `HOST[:PORT]`; `None`: the address in the token.
@@ -199,6 +211,23 @@ pub enum Request {
         /// Its private key, as exported.
         key: Secret,
     },
+}
+
+/// A join token, without its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its number, 16 hexadecimal digits.
+    pub id: String,
+    /// When it expires, in seconds since 1970.
+    pub expires: u64,
+    /// How many nodes may still use it.
+    pub uses_left: u32,
+    /// The nodes that it has admitted: names, or numbers of those that are no longer known.
+    #[serde(default)]
+    pub admitted: Vec<String>,
+    /// When it was revoked, in seconds since 1970.
+    #[serde(default)]
+    pub revoked: Option<u64>,
 }
 
 /// What a node would find in the cluster that it asks about.
@@ -448,11 +477,13 @@ pub enum Response {
     Peers(Vec<PeerInfo>),
     /// To `JoinToken` and `ExportAuthority`.
     Token(Secret),
+    /// To `ListTokens`.
+    Tokens(Vec<TokenInfo>),
     /// To `MergeCluster`.
     Merge(MergeInfo),
     /// To `BeginEpoch`: the epoch that has begun.
     Epoch(u16),
-    /// To `Unwatch`, `CreateCluster`, `JoinCluster`, `LeaveCluster`, `ImportAuthority`.
+    /// To `Unwatch`, `CreateCluster`, `JoinCluster`, `LeaveCluster`, `ImportAuthority`, `RevokeToken`.
     Done,
     /// A refusal.
     Error(ApiError),

@@ -34,6 +34,15 @@ pub fn member_key(res: &str, host: &str) -> Option<Key> {
     Key::parse(&format!("directory/{res}/member-{host}")).ok()
 }
 
+/// Whether a key says who is member or guest of a resource: there are others below `directory/`.
+#[must_use]
+pub fn is_membership(key: &str) -> bool {
+    let leaf = key
+        .strip_prefix("directory/")
+        .and_then(|key| key.split_once('/'));
+    leaf.is_some_and(|(_, leaf)| leaf.starts_with("member-"))
+}
+
 /// The key `resource-RES/LEAF`; `None` if that is no key.
 #[must_use]
 pub fn resource_key(res: &str, leaf: &str) -> Option<Key> {
@@ -62,12 +71,8 @@ pub fn members(view: &(impl View + ?Sized), res: &str) -> BTreeMap<String, Membe
 #[must_use]
 pub fn resources(view: &(impl View + ?Sized)) -> BTreeSet<String> {
     view.scan("directory/")
-        .filter(|entry| !entry.is_tombstone())
-        .filter_map(|entry| {
-            let mut parts = entry.key.parts().skip(1);
-            let res = parts.next()?;
-            parts.next()?.starts_with("member-").then(|| res.to_owned())
-        })
+        .filter(|entry| !entry.is_tombstone() && is_membership(entry.key.as_str()))
+        .filter_map(|entry| entry.key.parts().nth(1).map(str::to_owned))
         .collect()
 }
 

@@ -73,7 +73,7 @@ pub fn version_key(host: &str) -> Option<Key> {
 
 /// The level of a host: what it has told, if the program that told it is the one that runs there.
 #[must_use]
-pub fn node_level(view: &(impl View + ?Sized), host: &str) -> u16 {
+fn node_level(view: &(impl View + ?Sized), host: &str) -> u16 {
     let text = |key: Option<Key>| Some(view.entry(&key?)?.text()?.to_owned());
     let told = text(level_key(host)).and_then(|text| text.parse::<NodeLevel>().ok());
     let runs = text(version_key(host));

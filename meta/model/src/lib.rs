@@ -27,7 +27,8 @@ mod value;
 
 pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len, peek_entry};
 pub use directory::{
-    Membership, member_key, members, resource_key, resources, resources_of, scope_includes,
+    Membership, is_membership, member_key, members, resource_key, resources, resources_of,
+    scope_includes,
 };
 pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{
@@ -36,7 +37,7 @@ pub use epoch::{
 pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
 pub use level::{
     ClusterLevel, FEATURE_LEVEL, LEVEL_EPOCH_MARKS, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES,
-    NodeLevel, cluster_level, level_key, node_level, version_key,
+    NodeLevel, cluster_level, level_key, version_key,
 };
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{

@@ -217,16 +217,15 @@ pub fn roster(view: &(impl View + ?Sized)) -> BTreeMap<String, NodeRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Table, testing::entry};
+    use crate::Table;
+    use crate::testing::{self, entry};
 
     #[test]
     fn a_line_reads_back() {
         let record = NodeRecord {
-            id: NodeId(7),
             key_hash: [0xab; 32],
             meta: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
-            data: vec![],
-            state: NodeState::Active,
+            ..testing::node_record(7)
         };
         assert_eq!(record.to_string().parse(), Ok(record.clone()));
         let with_more = format!("{record} later=x");
@@ -238,11 +237,8 @@ mod tests {
     #[test]
     fn a_removal_outlasts_every_later_line_of_the_same_key() {
         let record = NodeRecord {
-            id: NodeId(7),
             key_hash: [0xab; 32],
-            meta: vec![],
-            data: vec![],
-            state: NodeState::Active,
+            ..testing::node_record(7)
         };
         let mut table = Table::new();
         for (at, (key, value)) in removal("a", &record).into_iter().enumerate() {

@@ -222,8 +222,7 @@ impl Connection {
                 read_requests::list(&self.shared, &page)
             }
             Request::Clock => {
-                self.beats = true;
-                self.beat();
+                self.heard();
                 let (wall, lamport) = self.shared.meta.clock();
                 Ok(Response::Clock {
                     wall,
@@ -233,6 +232,9 @@ impl Connection {
             Request::Apply { ops, forced } => return self.apply(id, ops, forced).await,
             Request::Import { entries } => return self.import(id, &entries, tree).await,
             Request::Restore { entries } => return self.import(id, &entries, backup).await,
+            Request::RestorePreview { entries } => {
+                read_requests::restore_preview(&self.shared, &entries)
+            }
             Request::Watch { prefixes } => match self.watch(id, &prefixes) {
                 Ok(()) => return true,
                 Err(error) => Err(error),
@@ -260,33 +262,6 @@ impl Connection {
                     )
                     .await;
             }
-            Request::CreateCluster => {
-                tracing::info!("a local client creates a cluster");
-                return self
-                    .later(id, async move {
-                        control.create_cluster().await.map(|()| Response::Done)
-                    })
-                    .await;
-            }
-            Request::JoinToken { ttl_secs, uses } => {
-                return self
-                    .later(id, async move {
-                        control
-                            .join_token(ttl_secs, uses)
-                            .await
-                            .map(Response::Token)
-                    })
-                    .await;
-            }
-            Request::JoinCluster { addr, token } => {
-                tracing::info!("a local client joins a cluster");
-                return self
-                    .later(id, async move {
-                        let joined = control.join_cluster(addr, token).await;
-                        joined.map(|()| Response::Done)
-                    })
-                    .await;
-            }
             request => return self.membership(id, request).await,
         };
         self.answer(id, now.unwrap_or_else(Response::Error)).await
@@ -296,6 +271,34 @@ impl Connection {
     async fn membership(&mut self, id: u64, request: Request) -> bool {
         let control = Arc::clone(&self.shared.control);
         match request {
+            Request::CreateCluster => {
+                tracing::info!("a local client creates a cluster");
+                let created = async move { control.create_cluster().await };
+                self.later(id, async { created.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::JoinToken { ttl_secs, uses } => {
+                let token = async move { control.join_token(ttl_secs, uses).await };
+                self.later(id, async { token.await.map(Response::Token) })
+                    .await
+            }
+            Request::JoinCluster { addr, token } => {
+                tracing::info!("a local client joins a cluster");
+                let joined = async move { control.join_cluster(addr, token).await };
+                self.later(id, async { joined.await.map(|()| Response::Done) })
+                    .await
+            }
+            Request::ListTokens => {
+                let list = async move { control.list_tokens().await };
+                self.later(id, async { list.await.map(Response::Tokens) })
+                    .await
+            }
+            Request::RevokeToken { id: token } => {
+                tracing::info!(token, "a local client revokes a join token");
+                let revoked = async move { control.revoke_token(token).await };
+                self.later(id, async { revoked.await.map(|()| Response::Done) })
+                    .await
+            }
             Request::LeaveCluster { force } => {
                 tracing::info!(force, "a local client leaves the cluster");
                 let left = async move { control.leave_cluster(force).await };
@@ -334,6 +337,12 @@ impl Connection {
                 self.refuse(id, error).await
             }
         }
+    }
+
+    /// Who asks for the clock lets itself be heard all the time, if it is a data plane.
+    fn heard(&mut self) {
+        self.beats = true;
+        self.beat();
     }
 
     /// Something was heard of a data plane that lets itself be heard all the time.

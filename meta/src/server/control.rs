@@ -1,7 +1,7 @@
 //! What the local API needs from the daemon around the store.
 
 use crate::job::Change;
-use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret};
+use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret, TokenInfo};
 use mars_meta_model::Entry;
 use std::pin::Pin;
 
@@ -43,6 +43,16 @@ pub trait Control: Send + Sync + 'static {
 
     /// A token that lets `uses` nodes join within `ttl_secs` seconds.
     fn join_token(&self, ttl_secs: u64, uses: u32) -> Answer<'_, Secret>;
+
+    /// The join tokens that this node has issued and that have not expired.
+    fn list_tokens(&self) -> Answer<'_, Vec<TokenInfo>> {
+        Box::pin(async { Err(not_here()) })
+    }
+
+    /// Takes a join token back.
+    fn revoke_token(&self, _id: String) -> Answer<'_, ()> {
+        Box::pin(async { Err(not_here()) })
+    }
 
     /// Joins a cluster by token, at `addr` or at the address in the token.
     fn join_cluster(&self, addr: Option<String>, token: Secret) -> Answer<'_, ()>;

@@ -38,7 +38,7 @@ pub(super) fn touches_liveness(prefix: &str) -> bool {
     prefix.starts_with("actual-") || "actual-".starts_with(prefix)
 }
 
-/// All liveness entries under `prefix`. A stored entry of the same key prevails: see [`without_stored`].
+/// All liveness entries under `prefix`; not all of them prevail over what is stored: see [`prevailing`].
 /// Not to be called with the table locked, because the daemon may look into it.
 pub(super) fn liveness_entries(
     control: &dyn Control,
@@ -69,7 +69,26 @@ pub(super) fn liveness_entries(
     found
 }
 
-/// Leaves out keys that the table holds.
-pub(super) fn without_stored(entries: &mut BTreeMap<Key, Entry>, table: &Table) {
-    entries.retain(|key, _| table.entry(key).is_none());
+/// A liveness entry beside what is stored under its key, which an import of a tree of the original may have brought: the one
+/// that is of later prevails. It gets a stamp behind that of the stored one then, so that readers who merge both keep it.
+pub(super) fn over_stored(mut live: Entry, stored: Option<&Entry>) -> Option<Entry> {
+    let Some(stored) = stored else {
+        return Some(live);
+    };
+    if live.stamp <= stored.tree_stamp() {
+        return None;
+    }
+    let behind = stored.stamp.as_nanos().saturating_add(1);
+    live.epoch = stored.epoch;
+    live.stamp = live.stamp.max(Timestamp::from_nanos(behind));
+    Some(live)
+}
+
+/// Of these entries, those that prevail over what the table holds.
+pub(super) fn prevailing(entries: BTreeMap<Key, Entry>, table: &Table) -> BTreeMap<Key, Entry> {
+    let kept = entries.into_iter().filter_map(|(key, live)| {
+        let live = over_stored(live, table.entry(&key))?;
+        Some((key, live))
+    });
+    kept.collect()
 }

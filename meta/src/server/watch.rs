@@ -3,7 +3,7 @@
 use crate::hub::Event;
 use crate::limits::LIVENESS_POLL_MS;
 use crate::server::listen::Shared;
-use crate::server::liveness::{liveness_entries, touches_liveness, without_stored};
+use crate::server::liveness::{liveness_entries, prevailing, touches_liveness};
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, FromServer, Response};
 use mars_meta_model::{Entry, Key, Value, encoded_len};
@@ -70,9 +70,7 @@ fn liveness_changes(
     for prefix in prefixes {
         current.extend(liveness_entries(&*shared.control, prefix, wall));
     }
-    shared
-        .meta
-        .with_table(|table| without_stored(&mut current, table));
+    let current = shared.meta.with_table(|table| prevailing(current, table));
     let mut changed = Vec::new();
     for (key, entry) in current {
         if let Some(value) = entry.value()

@@ -184,6 +184,13 @@ async fn set_get_delete_list_and_the_rest() {
     };
     assert_eq!(code(client.call(join).await), ErrorCode::Unreachable);
 
+    use ImportOutcome::{Older, Taken, TooFarAhead};
+    let preview = Request::RestorePreview {
+        entries: EntryBytes::pack(&[entry("d", Some("x"), 5, 0), entry("b", Some("old"), 5, 0)]),
+    };
+    let seen = client.call(preview).await.unwrap();
+    assert_eq!(seen, Response::Imported(vec![Taken, Older]));
+    assert_eq!(server.meta.get(&key("d")), None);
     let import = Request::Import {
         entries: EntryBytes::pack(&[
             entry("d", Some("x"), 5, 0),
@@ -191,7 +198,6 @@ async fn set_get_delete_list_and_the_rest() {
             entry("e", Some("future"), u64::MAX / 2, 0),
         ]),
     };
-    use ImportOutcome::{Older, Taken, TooFarAhead};
     assert_eq!(
         client.call(import).await.unwrap(),
         Response::Imported(vec![Taken, Older, TooFarAhead])
@@ -596,6 +602,60 @@ async fn liveness_is_answered_from_the_daemon_and_never_stored() {
         panic!("entries");
     };
     assert_eq!(show(&change), ["actual-hostb/alive=1"]);
+}
+
+#[tokio::test]
+async fn a_live_node_is_not_hidden_by_the_heartbeat_of_an_imported_tree() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let (wall, _) = server.meta.clock();
+    let old = [
+        ("actual-hosta/time", "5.000000000"),
+        ("actual-hosta/alive", "0"),
+        ("actual-hostb/time", "6.000000000"),
+    ];
+    let old = old.map(|(name, text)| entry(name, Some(text), 5_000_000_000, 1));
+    let entries = EntryBytes::pack(&old);
+    client.call(Request::Import { entries }).await.unwrap();
+    let value = async |name: &str| {
+        let entry = client.get(&key(name)).await.unwrap().unwrap();
+        entry.text().unwrap().to_owned()
+    };
+    assert_eq!(value("actual-hosta/time").await, "5.000000000");
+    let heard = &server.control.heard;
+    heard.lock().unwrap().insert("hosta".to_owned(), wall);
+    let now = Timestamp::from_nanos(wall).to_string();
+    assert_eq!(value("actual-hosta/time").await, now);
+    assert_eq!(value("actual-hosta/alive").await, "1");
+    assert_eq!(value("actual-hostb/time").await, "6.000000000");
+    let wanted = [
+        "actual-hosta/alive=1".to_owned(),
+        format!("actual-hosta/time={now}"),
+        "actual-hostb/time=6.000000000".to_owned(),
+    ];
+    assert_eq!(show(&client.list("actual-", false).await.unwrap()), wanted);
+    // Who watches merges what is stored with what is made up.
+    let mut watch = client.watch(&["actual-"]).await.unwrap();
+    let mut table = mars_meta_model::Table::new();
+    loop {
+        match soon(watch.next()).await.unwrap() {
+            WatchEvent::Entries(entries) => {
+                for entry in entries {
+                    table.merge(entry);
+                }
+            }
+            WatchEvent::Synced => break,
+            WatchEvent::Lagged => panic!("lagged"),
+        }
+    }
+    let held: Vec<Entry> = table.iter().cloned().collect();
+    assert_eq!(show(&held), wanted);
+    // Heard of before the tree was, it says nothing newer.
+    heard
+        .lock()
+        .unwrap()
+        .insert("hosta".to_owned(), 4_000_000_000);
+    assert_eq!(value("actual-hosta/time").await, "5.000000000");
 }
 
 /// Many sets over one connection: in order, and many share one fsync.

@@ -18,6 +18,9 @@ pub struct HandBackRow {
     /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
+    /// The key that says so: its stamp tells since when.
+    #[serde(skip)]
+    pub not_ready_key: Option<String>,
 }
 
 /// Writes the keys of all resources that are at rest so that the original finds each replica at the beginning of a
@@ -34,13 +37,15 @@ pub fn hand_back(table: &mut Table) -> Vec<HandBackRow> {
                 HandBackRow {
                     log: Some(format!("resource-{resource}/{log}")),
                     not_ready: None,
+                    not_ready_key: None,
                     resource,
                 }
             }
-            Err(reason) => HandBackRow {
+            Err(NotReady { why, key }) => HandBackRow {
                 resource,
                 log: None,
-                not_ready: Some(reason),
+                not_ready: Some(why),
+                not_ready_key: key,
             },
         };
         rows.push(row);
@@ -53,12 +58,28 @@ struct Entries {
     log: LogName,
 }
 
-fn ready(table: &Table, resource: &str) -> Result<Entries, String> {
+/// Why a resource is not at rest, and the key that says so.
+struct NotReady {
+    why: String,
+    key: Option<String>,
+}
+
+impl From<String> for NotReady {
+    fn from(why: String) -> Self {
+        Self { why, key: None }
+    }
+}
+
+fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
     resource
         .parse::<Name>()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| NotReady::from(error.to_string()))?;
     let key = |leaf: &str| format!("resource-{resource}/{leaf}");
     let text = |leaf: &str| table.text(&key(leaf));
+    let told = |leaf: &str, why: String| NotReady {
+        why,
+        key: Some(key(leaf)),
+    };
     let prefix = key("data-");
     let members: Vec<&str> = table
         .scan(&prefix)
@@ -66,51 +87,57 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, String> {
         .filter_map(|entry| entry.key.as_str().strip_prefix(&prefix))
         .collect();
     if !matches!(text("primary"), None | Some("(none)")) {
-        return Err("it has a primary: marsadm secondary first".to_owned());
+        let why = "it has a primary: marsadm secondary first";
+        return Err(told("primary", why.to_owned()));
     }
-    let size = text("size").ok_or("it has no size")?;
+    let size = text("size").ok_or_else(|| told("size", "it has no size".to_owned()))?;
     let mut common: Option<(&str, LogEnd, String)> = None;
     for member in &members {
         if text(&format!("syncstatus-{member}")) != Some(size) {
-            return Err(format!("the disk of host {member} is not fully synced"));
+            let why = format!("the disk of host {member} is not fully synced");
+            return Err(told(&format!("syncstatus-{member}"), why));
         }
-        let replay: ReplayValue = text(&format!("replay-{member}"))
+        let position = format!("replay-{member}");
+        let replay: ReplayValue = text(&position)
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| format!("the position of host {member} is not known"))?;
+            .ok_or_else(|| {
+                let why = format!("the position of host {member} is not known");
+                told(&position, why)
+            })?;
         if replay.dirty > 0 {
-            return Err(format!(
-                "host {member} has {} bytes of log to replay",
-                replay.dirty
-            ));
+            let why = format!("host {member} has {} bytes of log to replay", replay.dirty);
+            return Err(told(&position, why));
         }
         let at = replay.applied;
-        let version = text(&format!("version-{:09}-{member}", at.log.number))
+        let leaf = format!("version-{:09}-{member}", at.log.number);
+        let version = text(&leaf)
             .filter(|text| text.parse::<VersionValue>().is_ok_and(|v| v.at == at))
-            .ok_or_else(|| format!("the version at {at} of host {member} is not known"))?;
+            .ok_or_else(|| {
+                let why = format!("the version at {at} of host {member} is not known");
+                told(&position, why)
+            })?;
         match &common {
             Some((other, place, _)) if *place != at => {
-                return Err(format!(
-                    "host {other} stands at {place}, host {member} at {at}"
-                ));
+                let why = format!("host {other} stands at {place}, host {member} at {at}");
+                return Err(told(&position, why));
             }
             Some((other, _, theirs)) if theirs != version => {
-                return Err(format!(
-                    "hosts {other} and {member} have different histories"
-                ));
+                let why = format!("hosts {other} and {member} have different histories");
+                return Err(told(&leaf, why));
             }
             _ => common = Some((member, at, version.to_owned())),
         }
     }
     // Last: as long as it is in use, a replica may still catch up.
     for member in &members {
-        if text(&format!("actual-{member}/is-attached")) == Some("1") {
-            return Err(format!(
-                "host {member} still uses its disk: marsadm down there first"
-            ));
+        let leaf = format!("actual-{member}/is-attached");
+        if text(&leaf) == Some("1") {
+            let why = format!("host {member} still uses its disk: marsadm down there first");
+            return Err(told(&leaf, why));
         }
     }
-    let (_, at, version) = common.ok_or("it has no members")?;
-    fresh_log(table, resource, &members, &at, &version)
+    let (_, at, version) = common.ok_or_else(|| NotReady::from("it has no members".to_owned()))?;
+    Ok(fresh_log(table, resource, &members, &at, &version)?)
 }
 
 /// The keys of a resource all of whose replicas stand at `at`.
@@ -251,6 +278,8 @@ mod tests {
             let rows = hand_back(&mut table);
             let why = rows[0].not_ready.as_deref().unwrap();
             assert!(why.contains(reason), "{key}: {why}");
+            let told = rows[0].not_ready_key.as_deref();
+            assert_eq!(told, Some(format!("resource-r/{key}").as_str()), "{why}");
             assert_eq!(table.text("resource-r/maxnr"), None);
         }
     }

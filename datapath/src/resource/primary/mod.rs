@@ -155,6 +155,9 @@ impl Primary {
             (current.log.clone(), replica.state.previous_version.clone()),
         )]);
         context.shared.set_device(Some(Arc::clone(&view)));
+        context
+            .shared
+            .message("err-emergency", past_the_log.then_some(EMERGENCY));
         context.shared.update(|status| {
             status.primary = true;
             status.device = true;
@@ -167,9 +170,6 @@ impl Primary {
         for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
             context.shared.message(key, None);
         }
-        context
-            .shared
-            .message("err-emergency", past_the_log.then_some(EMERGENCY));
         let this = Self {
             replica,
             logger,

@@ -79,14 +79,10 @@ impl Primary {
         match recorded {
             Ok(()) => {
                 self.logger.handle_emergency_recorded();
-                self.replica
-                    .context
-                    .shared
-                    .update(|status| status.emergency = true);
-                self.replica
-                    .context
-                    .shared
-                    .message("err-emergency", Some(&self.why_past_the_log()));
+                // The reason first: who reads the flag finds since when it is so.
+                let shared = &self.replica.context.shared;
+                shared.message("err-emergency", Some(&self.why_past_the_log()));
+                shared.update(|status| status.emergency = true);
             }
             Err(error) => self.fail("cannot write the superblock", &error),
         }

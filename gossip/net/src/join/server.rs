@@ -24,6 +24,8 @@ pub struct TokenState {
     pub secret: TokenSecret,
     /// Seconds since 1970.
     pub expires: u64,
+    /// Since when it is no longer good, if somebody took it back; seconds since 1970.
+    pub revoked: Option<u64>,
 }
 
 /// A joiner that knows the secret of a token in force, and owns the key.
@@ -221,6 +223,9 @@ where
     let secret = state.as_ref().map_or(&dummy, |s| &s.secret);
     let known = proven.verify(secret, &body.proof.0);
     let state = state.filter(|_| known).ok_or(Refusal::Token)?;
+    if let Some(at) = state.revoked {
+        return Err(Refusal::Revoked { at });
+    }
     if now >= state.expires {
         return Err(Refusal::Expired { at: state.expires });
     }

@@ -111,6 +111,14 @@ pub enum Refusal {
     /// As often as it was good for.
     #[error("the token is used up; make a new one")]
     UsedUp,
+    /// An administrator took it back, by the issuer's clock.
+    #[error(
+        "the token was revoked at {at} (seconds since 1970) by the issuer's clock; make a new one"
+    )]
+    Revoked {
+        /// When, seconds since 1970.
+        at: u64,
+    },
     /// Another node has that name.
     #[error("another node of the cluster has that name; choose another, or remove that node first")]
     NameTaken,
@@ -147,6 +155,7 @@ impl Refusal {
             Self::WrongCluster => 6,
             Self::BadRequest(_) => 7,
             Self::Unavailable(_) => 8,
+            Self::Revoked { .. } => 9,
             Self::Other { code, .. } => *code,
         }
     }
@@ -158,10 +167,9 @@ impl Refusal {
             }
             other => other.to_string(),
         };
-        let at = if let Self::Expired { at } = self {
-            Some(*at)
-        } else {
-            None
+        let at = match self {
+            Self::Expired { at } | Self::Revoked { at } => Some(*at),
+            _ => None,
         };
         RefusedBody {
             code: self.code(),
@@ -186,6 +194,7 @@ impl Refusal {
             (6, _) => Self::WrongCluster,
             (7, _) => Self::BadRequest(text),
             (8, _) => Self::Unavailable(text),
+            (9, Some(at)) => Self::Revoked { at },
             (code, _) => Self::Other { code, text },
         }
     }
@@ -308,6 +317,7 @@ mod tests {
         for refusal in [
             Refusal::Token,
             Refusal::Expired { at: 7 },
+            Refusal::Revoked { at: 8 },
             Refusal::UsedUp,
             Refusal::NameTaken,
             Refusal::NodeTaken,

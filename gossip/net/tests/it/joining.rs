@@ -22,6 +22,7 @@ struct Issuer {
     endpoint: Endpoint,
     token: JoinToken,
     now: u64,
+    revoked: Option<u64>,
 }
 
 impl Issuer {
@@ -35,6 +36,7 @@ impl Issuer {
             endpoint,
             token,
             now: 1,
+            revoked: None,
         }
     }
 
@@ -54,7 +56,12 @@ impl Issuer {
             assert_eq!((connection.alpn(), connection.peer()), (Alpn::Join, None));
             let lookup = |id| {
                 let (secret, expires) = (self.token.secret.clone(), self.token.expires);
-                (id == self.token.id).then_some(TokenState { secret, expires })
+                let revoked = self.revoked;
+                (id == self.token.id).then_some(TokenState {
+                    secret,
+                    expires,
+                    revoked,
+                })
             };
             serve_join(connection, &self.ca, self.now, lookup, |_| async { answer }).await
         };
@@ -115,6 +122,21 @@ async fn a_machine_with_a_token_becomes_a_member() {
     let (dialled, accepted) = crate::common::connect(&new, &issuer.endpoint).await;
     assert_eq!(accepted.peer().unwrap().key, me.key.key_hash());
     assert_eq!(dialled.peer().unwrap().name, "issuer");
+}
+
+#[tokio::test]
+async fn who_has_a_revoked_token_is_told_since_when() {
+    let mut issuer = Issuer::new();
+    issuer.revoked = Some(77);
+    let (joined, _) = issuer.serve(&issuer.token, &joiner("x"), granted()).await;
+    let refused = refusal(joined);
+    assert_eq!(refused, Refusal::Revoked { at: 77 });
+    assert!(refused.to_string().contains("revoked at 77"), "{refused}");
+    // Who does not know the secret is not told.
+    let mut wrong = issuer.token.clone();
+    wrong.secret = TokenSecret::from_bytes([0; 32]);
+    let (joined, _) = issuer.serve(&wrong, &joiner("x"), granted()).await;
+    assert_eq!(refusal(joined), Refusal::Token);
 }
 
 #[tokio::test]
@@ -271,6 +293,7 @@ async fn a_certificate_of_a_false_authority_is_not_taken() {
             Some(TokenState {
                 secret: issuer.token.secret.clone(),
                 expires: LATER,
+                revoked: None,
             })
         };
         serve_join(connection, &false_ca, 1, lookup, |_| async { granted() }).await
@@ -434,6 +457,7 @@ async fn a_proof_is_good_in_its_own_session_and_cluster_only() {
             Some(TokenState {
                 secret: issuer.token.secret.clone(),
                 expires: LATER,
+                revoked: None,
             })
         };
         let serve = serve_join(accepted, &issuer.ca, 1, lookup, |_| async { granted() });

@@ -6,8 +6,8 @@ use crate::limits::{ITEM_SETS_MAX, ITEMS_MAX, PRINT_GROUPS_MAX};
 use crate::reader::Reader;
 use mars_lamport::Timestamp;
 
-pub(super) const PRINTS: u8 = 14;
-pub(super) const LISTS: u8 = 15;
+pub(crate) const PRINTS: u8 = 14;
+pub(crate) const LISTS: u8 = 15;
 
 /// Most fingerprints in a group: those of the sixteen parts.
 const PARTS: u8 = 16;

@@ -7,8 +7,8 @@ use crate::reader::Reader;
 use mars_lamport::Timestamp;
 use mars_meta_model::NodeId;
 
-pub(super) const LINKS: u8 = 9;
-pub(super) const BRIEF: u8 = 10;
+pub(crate) const LINKS: u8 = 9;
+pub(crate) const BRIEF: u8 = 10;
 
 const BRIEF_UNSETTLED: u8 = 1;
 const BRIEF_KEEP: u8 = 2;

@@ -7,8 +7,8 @@ use mars_gossip_proto::{
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
-    Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View, is_volatile,
-    members, roster_key, scope_of, trespass,
+    Entry, Key, Merge, NodeId, Scope, Table, Value, View, is_volatile, members, roster_key,
+    scope_of, trespass,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

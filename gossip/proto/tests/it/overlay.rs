@@ -2,7 +2,7 @@
 
 use crate::net::{Net, SEC, START};
 use mars_gossip_proto::{Ending, Event, NodeLife};
-use mars_meta_model::Scope;
+use mars_meta_model::{Key, NodeId, NodeState, Scope, View as _};
 use std::collections::BTreeSet;
 
 fn names(count: usize) -> Vec<String> {
@@ -409,4 +409,44 @@ fn a_peer_that_reads_the_first_messages_only_is_served_with_them() {
     let new = ["links", "brief", "prints", "lists"];
     assert!(new.iter().all(|kind| !kinds.contains(kind)), "{kinds:?}");
     assert!(kinds.contains("digest"));
+}
+
+#[test]
+fn a_line_that_comes_with_the_mark_of_whom_it_replaces_throws_out_nobody() {
+    let mut net = Net::new(&["a", "b", "c"]);
+    net.connect_all();
+    let mut first = mars_meta_model::testing::node_record(2);
+    first.key_hash = [5; 32];
+    net.write("a", &[("roster/b", Some(&first.to_string()))]);
+    net.pass(SEC);
+    net.disconnect("c", "a");
+    net.disconnect("c", "b");
+    // While c is away, b is removed, its name is given to another key, and that one is removed, too.
+    let mut second = first.clone();
+    second.key_hash = [7; 32];
+    for record in [first, second.clone()] {
+        net.write("a", &[("roster/b", Some(&record.to_string()))]);
+        for (key, value) in mars_meta_model::removal("b", &record) {
+            let value = value.unwrap();
+            net.write("a", &[(key.as_str(), value.as_str())]);
+        }
+    }
+    second.state = NodeState::Left;
+    net.pass(SEC);
+    net.connect("c", "a");
+    net.pass(5 * SEC);
+    // A node that finds a line outdated writes its own anew.
+    let outdated = |event: &&Event| matches!(event, Event::Outdated { .. });
+    assert_eq!(net.nodes["c"].events.iter().find(outdated), None);
+    for host in ["a", "c"] {
+        let entry = net.nodes[host]
+            .table
+            .entry(&Key::parse("roster/b").unwrap());
+        assert_eq!(entry.unwrap().origin, NodeId(1), "{host}");
+        assert_eq!(
+            net.text(host, "roster/b"),
+            Some(second.to_string()),
+            "{host}"
+        );
+    }
 }

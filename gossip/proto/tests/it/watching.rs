@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::net::{Net, SEC};
-use mars_gossip_proto::limits::{WATCH_KEYS_MAX, WATCH_LEASE_NS, WATCHERS_MAX};
+use mars_gossip_proto::limits::{WATCH_KEYS_MAX, WATCH_LEASE_NS, WATCH_PATIENCE_NS, WATCHERS_MAX};
 use mars_gossip_proto::{FEATURE_COMPACT, FEATURE_OVERLAY, Lost, Unserved, WatchEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -307,4 +307,26 @@ fn a_resource_with_too_many_keys_is_refused() {
         found.iter().all(|(_, why)| *why == too_large) && found.len() == 2,
         "{found:?}"
     );
+}
+
+#[test]
+fn members_that_do_not_answer_keep_nobody_from_the_one_that_does() {
+    let members = ["m1", "m2", "m3", "m4"];
+    let mut net = Net::new(&["m1", "m2", "m3", "m4", "w"]);
+    net.connect_all();
+    for host in members {
+        net.write(
+            host,
+            &[(&format!("directory/r/member-{host}"), Some("storage"))],
+        );
+    }
+    net.settle();
+    members.iter().for_each(|host| net.disconnect("w", host));
+    net.pass(SEC);
+    watch(&mut net, "w", &["r"]);
+    // Each is waited for until the patience ends, and all of them before the first one's second turn.
+    net.pass(4 * WATCH_PATIENCE_NS);
+    let asked: Vec<String> = lost(&net, "w").into_iter().map(|(host, _)| host).collect();
+    let different: BTreeSet<&String> = asked.iter().collect();
+    assert_eq!((asked.len(), different.len()), (4, 4), "{asked:?}");
 }

@@ -7,8 +7,10 @@ mod view;
 
 use super::facts::{Facts, Sets, natural};
 use super::library::Library;
+use crate::contract::exit_code;
 use crate::error::{Error, Kind};
 use crate::error_code::Code;
+use crate::output::Format;
 use crate::shown::shown;
 use crate::snapshot::Snapshot;
 use crate::suggest;
@@ -49,8 +51,9 @@ impl Answer {
         }
     }
 
-    fn refuse(&mut self, exit: u8, error: Error) {
-        self.exit = exit;
+    /// The command as a whole did not work.
+    fn refuse(&mut self, command: &str, error: Error) {
+        self.exit = exit_code(command, Format::Table, &error);
         self.fail(error);
     }
 
@@ -96,12 +99,8 @@ impl Answer {
     }
 }
 
-/// The original's exit code of a refused option or identifier.
-const EXIT_REFUSED: u8 = 25;
 /// Exit code of a command that failed for its resource: the failure and its compensation.
 const EXIT_FAILED: u8 = 2;
-/// Exit code where a key does not exist.
-const EXIT_MISSING: u8 = 3;
 /// Stack of the evaluation: enough for the deepest nesting that the limits allow.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -120,7 +119,7 @@ pub fn answer(argv: &[String], snapshot: &Snapshot, template_dirs: &[PathBuf]) -
     answered.unwrap_or_else(|| {
         let mut answer = Answer::default();
         let error = Error::internal("the evaluation ended by a fault of the program");
-        answer.refuse(10, error.hint("leave parts of the macro out until it ends"));
+        answer.refuse("", error.hint("leave parts of the macro out until it ends"));
         answer
     })
 }
@@ -130,7 +129,9 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
     let line = match options::parse(argv, &snapshot.header.host) {
         Ok(line) => line,
         Err(error) => {
-            answer.refuse(EXIT_REFUSED, error);
+            let command = argv.iter().find(|word| !word.starts_with('-'));
+            let command = command.map(String::as_str).unwrap_or_default();
+            answer.refuse(command, error);
             return answer;
         }
     };
@@ -142,7 +143,7 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
     };
     let Some(command) = line.words.first().cloned() else {
         let error = Error::of(Code::CommandLine, "a command is missing");
-        answer.refuse(EXIT_FAILED, error.hint("see marsadm --help"));
+        answer.refuse("", error.hint("see marsadm --help"));
         return answer;
     };
     if line.foreign && !known_host(&facts, &line, &mut answer) {
@@ -170,7 +171,7 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
                 let name = name.strip_prefix("print").unwrap_or(name);
                 view::source(&mut answer, library, name.trim_start_matches('-'));
             } else if !show::get(&mut answer, &facts, &mut library, other, args) {
-                answer.refuse(EXIT_FAILED, no_reading(other));
+                answer.refuse(other, no_reading(other));
             }
         }
     }
@@ -180,6 +181,9 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
 /// The refusal of a command that a snapshot or tree cannot answer.
 pub(super) fn no_reading(command: &str) -> Error {
     if let Some(error) = crate::gone::refusal(command) {
+        return error;
+    }
+    if let Some(error) = crate::parse_error::unknown_command(command) {
         return error;
     }
     Error::refused(
@@ -206,7 +210,8 @@ fn known_host(facts: &Facts<'_>, line: &Line, answer: &mut Answer) -> bool {
     let why = format!("host {host} is not in the cluster");
     let hint = suggest::hint("hosts of the cluster", host, &known);
     let error = Error::of(Code::HostNotFound, why).hint(format!("{hint}; --force insists"));
-    answer.refuse(EXIT_REFUSED, error.about(&format!("--host={host}")));
+    let command = line.words.first().map_or("", String::as_str);
+    answer.refuse(command, error.about(&format!("--host={host}")));
     false
 }
 
@@ -240,6 +245,25 @@ fn unknown(facts: &Facts<'_>, res: &str) -> Error {
         format!("resource {res} does not exist"),
     )
     .hint(hint)
+}
+
+/// Whether the arguments are at most one, which may name resources; else says what is wrong. `needed`: nothing is wrong
+/// too.
+fn takes_resources(answer: &mut Answer, command: &str, args: &[String], needed: bool) -> bool {
+    let error = match args {
+        [] if !needed => return true,
+        [] => no_name(command, ""),
+        [_, more, ..] => {
+            let why = format!("'{}' is too much", more.escape_debug());
+            let hint = format!("see marsadm {command} --help");
+            let error = Error::of(Code::CommandLine, why).hint(hint);
+            error.about(command)
+        }
+        [which] if is_id_list(which) => return true,
+        [which] => no_name(command, which),
+    };
+    answer.refuse(command, error);
+    false
 }
 
 /// An argument that is no name of a resource.

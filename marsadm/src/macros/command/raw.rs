@@ -1,6 +1,6 @@
 //! Keys and files as they are.
 
-use super::{Answer, EXIT_FAILED, EXIT_MISSING};
+use super::Answer;
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural};
@@ -17,7 +17,7 @@ pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) 
     if args.is_empty() {
         let error = Error::of(Code::CommandLine, "the path of a key is missing");
         answer.refuse(
-            EXIT_FAILED,
+            "get-link",
             error.hint("see marsadm get-link --help").about("get-link"),
         );
     }
@@ -27,7 +27,7 @@ pub(super) fn get_link(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) 
             None => {
                 let error = Error::of(Code::KeyNotFound, format!("there is no key {path}"));
                 let error = error.hint("see which keys there are: marsadm list-links");
-                answer.refuse(EXIT_MISSING, error.about(&format!("get-link {path}")));
+                answer.refuse("get-link", error.about(&format!("get-link {path}")));
             }
         }
     }

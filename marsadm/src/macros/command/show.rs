@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, EXIT_REFUSED, failed, is_id_list, no_name, resources, unknown};
+use super::{Answer, failed, resources, takes_resources, unknown};
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
@@ -9,10 +9,20 @@ use crate::shown::shown;
 
 /// Prints the keys that bear on this host: `key=value`.
 pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
+    if !takes_resources(answer, "show", args, false) {
+        return;
+    }
     let which = args.first().map_or("all", String::as_str);
     let host = &facts.opts.host;
     line(answer, facts, &format!("ips/ip-{host}"));
     for res in resources(facts, which) {
+        if !facts.has_resource(&res) {
+            // No failure in the original.
+            let error = unknown(facts, &res);
+            let hint = error.hint.clone().unwrap_or_default();
+            answer.note(&format!("marsadm: show {res}: {error}"));
+            answer.note(&format!("  next: {hint}"));
+        }
         let dir = format!("resource-{res}");
         for name in ["primary".to_owned(), "size".to_owned()]
             .into_iter()
@@ -58,6 +68,9 @@ pub(super) fn role(
     command: &str,
     args: &[String],
 ) {
+    if !takes_resources(answer, command, args, false) {
+        return;
+    }
     let host = &facts.opts.host;
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
@@ -128,6 +141,9 @@ pub(super) fn get(
     let host = &facts.opts.host;
     match command {
         "get-global-sync-limit-value" | "get-sync-limit-value" => {
+            if !takes_resources(answer, command, args, false) {
+                return true;
+            }
             let value = facts.get(&format!("defaults-{host}/sync-limit"));
             answer.line(&value.unwrap_or_else(|| "0".to_owned()));
             return true;
@@ -138,11 +154,10 @@ pub(super) fn get(
         | "get-systemd-want" => {}
         _ => return false,
     }
-    let which = args.first().map(String::as_str).unwrap_or_default();
-    if !is_id_list(which) {
-        answer.refuse(EXIT_REFUSED, no_name(command, which));
+    if !takes_resources(answer, command, args, true) {
         return true;
     }
+    let which = args.first().map(String::as_str).unwrap_or_default();
     for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
         if !facts.has_resource(&res) {

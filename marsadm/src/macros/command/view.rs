@@ -1,12 +1,14 @@
 //! `view`, `view-MACRO`, and the macros' sources.
 
 use super::options::Line;
-use super::{Answer, EXIT_REFUSED, failed, is_id_list, no_name, resources, unknown};
+use super::{Answer, failed, is_id_list, no_name, resources, unknown};
 use crate::error::Error;
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::Library;
-use crate::macros::machine::{Machine, Stop};
+use crate::macros::machine::{Machine, NO_MACRO, Stop};
+use crate::macros::macro_names;
 use crate::macros::number::{seconds, truncate};
+use crate::suggest;
 
 struct View<'a, 'b> {
     answer: &'b mut Answer,
@@ -30,7 +32,7 @@ pub(super) fn view(
     let which = args.first().map(String::as_str).unwrap_or_default();
     if !which.is_empty() && !is_id_list(which) {
         let command = line.words.first().map_or("view", String::as_str);
-        answer.refuse(EXIT_REFUSED, no_name(command, which));
+        answer.refuse(command, no_name(command, which));
         return;
     }
     let command = line.words.first().cloned().unwrap_or_default();
@@ -113,9 +115,11 @@ impl View<'_, '_> {
             }
             Ok(text) => self.answer.text(&text),
             Err(why) => {
-                let hint = format!(
-                    "see marsadm prettyprint-{name}, and docs/macros.md for what macros may do"
-                );
+                let hint = self.meant(&why).unwrap_or_else(|| {
+                    format!(
+                        "see marsadm prettyprint-{name}, and docs/macros.md for what macros may do"
+                    )
+                });
                 failed(
                     self.answer,
                     &self.command,
@@ -124,6 +128,31 @@ impl View<'_, '_> {
                 );
             }
         }
+    }
+
+    /// What an unknown macro was probably meant to be.
+    fn meant(&self, why: &str) -> Option<String> {
+        let wrong = why.strip_prefix(NO_MACRO)?.strip_suffix('`')?;
+        let mut known: Vec<String> = macro_names(true).map(str::to_owned).collect();
+        known.extend(self.library.own_names());
+        let near = suggest::similar(wrong, &known);
+        if near.is_empty() {
+            return Some("docs/macros.md has the names of the macros".to_owned());
+        }
+        let near: Vec<String> = near
+            .into_iter()
+            .map(|name| {
+                if wrong == self.name {
+                    format!("view-{name}")
+                } else {
+                    format!("%{name}{{}}")
+                }
+            })
+            .collect();
+        let near = near.join(" or ");
+        Some(format!(
+            "did you mean {near}? docs/macros.md has the names of the macros"
+        ))
     }
 
     fn evaluate(
@@ -188,9 +217,20 @@ pub(super) fn source(answer: &mut Answer, mut library: Library, name: &str) {
                 "there is no source of macro '{}'",
                 name.escape_debug()
             ));
-            let error =
-                error.hint("docs/macros.md names the macros; primitive ones have no source");
-            answer.refuse(2, error.about(&format!("prettyprint-{name}")));
+            let mut known: Vec<String> = macro_names(false).map(str::to_owned).collect();
+            known.extend(library.own_names());
+            let near = suggest::similar(name, &known);
+            let hint = if near.is_empty() {
+                "docs/macros.md names the macros; primitive ones have no source".to_owned()
+            } else {
+                format!(
+                    "did you mean prettyprint-{}?",
+                    near.join(" or prettyprint-")
+                )
+            };
+            let error = error.hint(hint);
+            let command = format!("prettyprint-{name}");
+            answer.refuse(&command, error.about(&command));
         }
     }
 }

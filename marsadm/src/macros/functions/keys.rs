@@ -1,4 +1,4 @@
-//! Raw keys. A snapshot cannot be written and nothing can be waited for.
+//! Raw keys. Macros see the state of one moment: nothing can be written or waited for.
 
 use crate::macros::machine::{Machine, Scope, Stop, die};
 
@@ -16,17 +16,21 @@ pub(super) fn call(
             }
             value.unwrap_or_default()
         }),
-        "setlink" => die("`%setlink{}` writes a key, but a snapshot can only be read".to_owned()),
+        "setlink" => die(
+            "`%setlink{}` would write a key, but here macros only read: nothing was written; on a node of the cluster: \
+             marsadm set-link VALUE PATH"
+                .to_owned(),
+        ),
         "get-glob" | "get_glob" => get_glob(machine, args, scope),
         "foreach-glob" | "foreach_glob" => foreach_glob(machine, args, scope),
         "sleep" | "timeout" => machine.arg(args, 0, scope).map(|_| {
             machine.warn(format!(
-                "`%{name}{{}}` does not wait: a snapshot does not change"
+                "`%{name}{{}}` does not wait: a macro sees the state of one moment"
             ));
             String::new()
         }),
         _ if name == "wait" || name.starts_with("wait-") => die(format!(
-            "`%{name}{{}}` waits, but a snapshot does not change"
+            "`%{name}{{}}` waits, but a macro sees the state of one moment; marsadm wait-resource and wait-cluster wait"
         )),
         _ => return None,
     })

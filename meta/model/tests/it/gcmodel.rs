@@ -38,8 +38,6 @@ pub(crate) enum Rules {
     CutsWithoutJoiner,
     /// Floors and claims are stamps without an epoch.
     StampsOnly,
-    /// A node learns from marks of an epoch that it has not entered.
-    LearnsAhead,
 }
 
 impl Rules {

@@ -76,9 +76,7 @@ impl World {
         let (epoch, wall) = (self.epoch(node), self.wall(node));
         if mark.epoch() > epoch {
             self.found.ahead += 1;
-            if self.rules != Rules::LearnsAhead {
-                return false;
-            }
+            return false;
         }
         let floor = mark.floor;
         if self.position(epoch, 0).epoch != floor.epoch {
