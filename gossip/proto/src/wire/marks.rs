@@ -50,7 +50,19 @@ pub(super) fn get_marks(reader: &mut Reader<'_>, kind: u8) -> Result<Body, Decod
             check,
         })
     })?;
+    check_epochs(kind == MARKS_EPOCHS, lines.iter().map(|line| line.floor))?;
     Ok(Body::Marks(lines))
+}
+
+/// A message has one form: that with epochs is for what the other cannot say.
+fn check_epochs(
+    epochs: bool,
+    mut floors: impl Iterator<Item = Position>,
+) -> Result<(), DecodeError> {
+    if epochs && floors.all(|floor| floor.epoch == 0) {
+        return Err(DecodeError::Field("epoch"));
+    }
+    Ok(())
 }
 
 pub(super) fn put_context(out: &mut Vec<u8>, context: &Context) {
@@ -101,5 +113,6 @@ pub(super) fn get_below(reader: &mut Reader<'_>, kind: u8) -> Result<Body, Decod
             hashes,
         })
     })?;
+    check_epochs(kind == BELOW_EPOCHS, lines.iter().map(|line| line.floor))?;
     Ok(Body::Below(lines))
 }
