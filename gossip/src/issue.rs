@@ -9,8 +9,9 @@ use mars_gossip_net::{CloseCode, Connection};
 use mars_meta::{Change, Meta};
 use mars_meta_model::{
     NodeId, NodeRecord, NodeState, Table, Value, check_host_name, is_removed, member_key,
-    removed_mark, resources_of, roster, roster_key,
+    removed_mark, replica_keys, resource_key, resources_of, roster, roster_key,
 };
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -121,7 +122,7 @@ impl Issuer {
             let inherits = known.get(host).is_some_and(|held| held.id != id);
             if inherits {
                 // Another machine under a name that was used before: it is no member of what that one was.
-                changes.extend(self.meta.with_table(|table| memberships(table, host)));
+                changes.extend(self.meta.with_table(|table| inheritance(table, host)));
             }
             let written = self.meta.apply(changes, inherits).await;
             written.map_err(|error| Refusal::Unavailable(error.to_string()))?;
@@ -131,10 +132,15 @@ impl Issuer {
     }
 }
 
-/// Deletions of all memberships of a host.
-fn memberships(table: &Table, host: &str) -> Vec<Change> {
-    let all = resources_of(table, host).into_keys();
-    all.filter_map(|res| member_key(&res, host))
-        .map(|key| (key, None))
-        .collect()
+/// Deletions of all memberships of a host, and of what made it a replica: else a blank machine would count as a good one.
+/// The disk and the device also where this node does not see the keys of the resource.
+fn inheritance(table: &Table, host: &str) -> Vec<Change> {
+    let mut keys = BTreeSet::new();
+    for res in resources_of(table, host).into_keys() {
+        keys.extend(member_key(&res, host));
+        keys.extend(replica_keys(table, &res, host));
+        let sure = ["data", "device"].map(|kind| resource_key(&res, &format!("{kind}-{host}")));
+        keys.extend(sure.into_iter().flatten());
+    }
+    keys.into_iter().map(|key| (key, None)).collect()
 }

@@ -76,6 +76,9 @@ async fn a_node_leaves_and_comes_back_as_a_new_one() {
 async fn a_name_is_used_again_and_its_former_bearer_stays_outside() {
     let (a, old) = pair().await;
     old.set("directory/r/member-hostb", "storage").await;
+    a.set("directory/r/member-hosta", "storage").await;
+    old.set("resource-r/data-hostb", "/dev/x").await;
+    a.sees("resource-r/data-hostb", Some("/dev/x")).await;
     old.set("defaults-hostb/mine", "old").await;
     a.sees("defaults-hostb/mine", Some("old")).await;
     a.sees("directory/r/member-hostb", Some("storage")).await;
@@ -103,6 +106,7 @@ async fn a_name_is_used_again_and_its_former_bearer_stays_outside() {
     a.connected("hostb").await;
     // It inherits no membership, and may overwrite what its forerunner left.
     assert_eq!(a.text("directory/r/member-hostb").await, None);
+    assert_eq!(a.text("resource-r/data-hostb").await, None);
     new.sees("directory/r/member-hostb", None).await;
     new.sees("defaults-hostb/mine", Some("old")).await;
     new.set("defaults-hostb/mine", "new").await;

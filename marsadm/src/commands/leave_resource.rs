@@ -7,7 +7,7 @@ use crate::context::{Changes, Ctx};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
-use mars_meta_model::{Table, View as _, member_key, members};
+use mars_meta_model::{Table, member_key, members, replica_keys};
 
 /// Give up this host's replica. The disk keeps its data.
 ///
@@ -85,30 +85,8 @@ fn switched_on(view: &Res<'_>, host: &str) -> Vec<String> {
 
 /// Deletions of what makes the host a member; histories and logs stay until nobody needs them.
 pub(super) fn own_keys(table: &Table, res: &str, host: &str) -> Changes {
-    let prefix = format!("resource-{res}/");
-    table
-        .scan(&prefix)
-        .filter(|entry| !entry.is_tombstone())
-        .filter(|entry| {
-            let leaf = entry.key.as_str().strip_prefix(&prefix).unwrap_or_default();
-            match leaf.split_once('/') {
-                Some((dir, _)) => dir.strip_suffix(host).is_some_and(|d| d.ends_with('-')),
-                None => [
-                    "replay",
-                    "data",
-                    "syncstatus",
-                    "syncpos",
-                    "skip-check",
-                    "verifystatus",
-                    "device",
-                    "actsize",
-                ]
-                .iter()
-                .any(|kind| leaf == format!("{kind}-{host}")),
-            }
-        })
-        .map(|entry| (entry.key.clone(), None))
-        .collect()
+    let keys = replica_keys(table, res, host).into_iter();
+    keys.map(|key| (key, None)).collect()
 }
 
 #[cfg(test)]

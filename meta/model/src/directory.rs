@@ -50,6 +50,36 @@ pub fn resource_key(res: &str, leaf: &str) -> Option<Key> {
     Key::parse(&format!("resource-{res}/{leaf}")).ok()
 }
 
+/// The keys of a resource that make `host` a replica of it, as far as they are held and live. Histories and logs are not
+/// among them: others may need them.
+#[must_use]
+pub fn replica_keys(view: &(impl View + ?Sized), res: &str, host: &str) -> Vec<Key> {
+    const KINDS: [&str; 8] = [
+        "replay",
+        "data",
+        "syncstatus",
+        "syncpos",
+        "skip-check",
+        "verifystatus",
+        "device",
+        "actsize",
+    ];
+    let prefix = format!("resource-{res}/");
+    let live = view.scan(&prefix).filter(|entry| !entry.is_tombstone());
+    let of_host = live.filter(|entry| {
+        let leaf = entry.key.as_str().strip_prefix(&prefix).unwrap_or_default();
+        let (name, folder) = match leaf.split_once('/') {
+            Some((folder, _)) => (folder, true),
+            None => (leaf, false),
+        };
+        let kind = name
+            .strip_suffix(host)
+            .and_then(|kind| kind.strip_suffix('-'));
+        kind.is_some_and(|kind| folder || KINDS.contains(&kind))
+    });
+    of_host.map(|entry| entry.key.clone()).collect()
+}
+
 /// Members and guests of a resource by host name.
 #[must_use]
 pub fn members(view: &(impl View + ?Sized), res: &str) -> BTreeMap<String, Membership> {
