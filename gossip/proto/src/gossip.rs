@@ -343,7 +343,7 @@ impl Gossip {
         }
         self.below_floor(ctx, host, &below);
         if epoch {
-            self.release_all(ctx, Why::Epoch);
+            self.epoch_began(ctx);
         }
         if concerns {
             self.refresh_topology(ctx);
@@ -361,7 +361,7 @@ impl Gossip {
             self.note(ctx, entry, None);
         }
         if epoch {
-            self.release_all(ctx, Why::Epoch);
+            self.epoch_began(ctx);
         }
         if concerns {
             self.refresh_topology(ctx);
@@ -370,6 +370,13 @@ impl Gossip {
     }
 
     /// What was refused for this reason may be taken now.
+    fn epoch_began(&mut self, ctx: &Ctx<'_>) {
+        self.release_all(ctx, Why::Epoch);
+        // However far ahead the stamps of earlier epochs are, they are taken now.
+        self.release_all(ctx, Why::Stamp);
+        self.event(Event::EpochBegan);
+    }
+
     pub(crate) fn release_all(&mut self, ctx: &Ctx<'_>, why: Why) {
         for peer in self.peers.values_mut() {
             peer.release_all(why, ctx.now);
