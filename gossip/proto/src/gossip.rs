@@ -369,7 +369,7 @@ impl Gossip {
         self.flush_volatile(ctx.now);
     }
 
-    /// What was refused for this reason may be taken now.
+    /// Another epoch was announced.
     fn epoch_began(&mut self, ctx: &Ctx<'_>) {
         self.release_all(ctx, Why::Epoch);
         // However far ahead the stamps of earlier epochs are, they are taken now.
@@ -377,6 +377,7 @@ impl Gossip {
         self.event(Event::EpochBegan);
     }
 
+    /// What was refused for this reason may be taken now.
     pub(crate) fn release_all(&mut self, ctx: &Ctx<'_>, why: Why) {
         for peer in self.peers.values_mut() {
             peer.release_all(why, ctx.now);

@@ -291,6 +291,34 @@ fn after_an_epoch_tombstones_go_and_nothing_poisoned_comes_back() {
 }
 
 #[test]
+fn what_was_refused_for_its_stamp_is_taken_when_an_epoch_begins() {
+    const HOURS: i64 = 20 * 60 * 60 * 1_000_000_000;
+    in_virtual_time(async {
+        let mut world = world(18);
+        founded(&mut world);
+        minutes(&world, 1).await;
+        // One clock was wrong for a moment: its node goes on writing far ahead, and nobody takes it.
+        world.nodes[1].let_clock_jump(HOURS);
+        world.write(1, vec![change("userspace/x", Some("1"))]);
+        world.nodes[1].let_clock_jump(-HOURS);
+        world.write(1, vec![change("userspace/y", Some("1"))]);
+        minutes(&world, 2).await;
+        for key in ["userspace/x", "userspace/y"] {
+            assert_eq!(held(&world, 0, key), None);
+        }
+        // The connections stay.
+        world.begin_epoch(1);
+        minutes(&world, 1).await;
+        for node in [0, 2] {
+            for key in ["userspace/x", "userspace/y"] {
+                assert_eq!(held(&world, node, key), Some(Some("1".into())), "{key}");
+            }
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
+
+#[test]
 fn after_an_epoch_tombstones_wait_for_nodes_that_do_not_read_epochs() {
     in_virtual_time(async {
         let mut world = mended(17, Dialect::Former).await;
