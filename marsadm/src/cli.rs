@@ -159,14 +159,18 @@ fn reflow(text: &str) -> String {
     out
 }
 
-fn timeout(text: &str) -> Result<u64, String> {
+/// The value of `--timeout`.
+///
+/// # Errors
+/// What it may be.
+pub(crate) fn timeout(text: &str) -> Result<u64, String> {
     if text == "-1" {
         return Ok(TIMEOUT_SECS_MAX);
     }
     text.parse()
         .ok()
-        .filter(|secs| *secs <= TIMEOUT_SECS_MAX)
-        .ok_or_else(|| format!("a number of seconds up to {TIMEOUT_SECS_MAX}, or -1"))
+        .filter(|secs| (1..=TIMEOUT_SECS_MAX).contains(secs))
+        .ok_or_else(|| format!("a number of seconds from 1 to {TIMEOUT_SECS_MAX}, or -1"))
 }
 
 impl Global {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Default of `--timeout`, as in the original.
 pub const TIMEOUT_SECS: u64 = 600;
-/// Shortest time that a command has, also with `--timeout 0`: the daemon has to answer.
+/// Shortest time that a command has: the daemon has to answer.
 pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Longest `--timeout`: about 31 years, so that deadlines can be computed.
 pub const TIMEOUT_SECS_MAX: u64 = 1_000_000_000;

@@ -18,6 +18,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Exit code of `check` when it could not find out.
+const CHECK_UNKNOWN: u8 = 3;
+
 /// Runs the command line of the process to its end.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -34,8 +37,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             let error = Error::internal(format!("the runtime did not start: {error}"));
             let code = error.kind.exit_code();
-            ui.finish(&Err(error), false, code);
-            return ExitCode::from(code);
+            return ExitCode::from(ui.finish(&Err(error), false, code));
         }
     };
     let code = runtime.block_on(execute(ui, args, true));
@@ -80,8 +82,7 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
                 error
             };
             let code = exit_code(&verb, ui.format(), &error);
-            ui.finish(&Err(error), false, code);
-            return code;
+            return ui.finish(&Err(error), false, code);
         }
     };
     let ui = ui
@@ -102,7 +103,11 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
         .as_ref()
         .err()
         .map_or(0, |error| exit_code(&verb, ui.format(), error));
-    ui.finish(&result, dry_run, code);
+    let code = ui.finish(&result, dry_run, code);
+    if verb == "check" {
+        // Monitoring knows no code above that of what could not be found out.
+        return code.min(CHECK_UNKNOWN);
+    }
     code
 }
 
@@ -123,8 +128,7 @@ fn warn_of_hooks(ui: &Ui, verb: &str) {
 fn told(ui: &Ui, text: &str) -> u8 {
     let shown = ui.document("Text", &json!({ "text": text.trim_end() }));
     ui.line(text.trim_end());
-    ui.finish(&shown, false, 0);
-    0
+    ui.finish(&shown, false, 0)
 }
 
 /// Whether help is wanted, whatever else stands on the line.
@@ -147,7 +151,7 @@ pub(crate) fn watch_over(ui: &Ui, verb: &str, timeout: u64, dry_run: bool) {
         std::thread::sleep(limit);
         let error = ended(&verb, timeout);
         let code = error.kind.exit_code();
-        ui.finish(&Err(error), dry_run, code);
+        let code = ui.finish(&Err(error), dry_run, code);
         std::process::exit(i32::from(code));
     });
     drop(started);

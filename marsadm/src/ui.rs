@@ -60,6 +60,10 @@ struct Record {
     document: Option<Document>,
     streamed: bool,
     status: StatusLine,
+    /// Why data did not reach stdout.
+    lost: Option<String>,
+    /// What to do about lost data of this command.
+    when_lost: Option<String>,
 }
 
 /// Where output goes. Cloning shares it.
@@ -234,14 +238,14 @@ impl Ui {
     /// A document of an endless command: one line, at once, in every form but the table.
     ///
     /// # Errors
-    /// If the data have no JSON form.
+    /// If the data have no JSON form, or stdout takes nothing any more.
     pub fn stream(&self, kind: &'static str, data: &impl Serialize) -> Result<()> {
         if self.is_structured() {
             let document = envelope(kind, "data", to_value(data)?);
             self.record().streamed = true;
             self.json(&document, false);
         }
-        Ok(())
+        self.lost().map_or(Ok(()), Err)
     }
 
     /// A message that is always shown.
@@ -334,15 +338,47 @@ impl Ui {
         LABEL.scope(label, task).await
     }
 
-    /// Prints what the command handed out, and its failure. To be called once, at its end.
-    pub fn finish(&self, result: &Result<()>, dry_run: bool, exit_code: u8) {
+    /// Names the next step for the case that what is printed does not reach its reader.
+    pub fn when_lost(&self, hint: &str) {
+        self.record().when_lost = Some(hint.to_owned());
+    }
+
+    /// The failure that stdout did not take all data, if that is so; a reader that went away is none.
+    #[must_use]
+    pub fn lost(&self) -> Option<Error> {
+        let record = self.record();
+        let why = record.lost.as_ref()?;
+        let hint = record.when_lost.clone().unwrap_or_else(|| {
+            "make room where stdout goes, then ask again; what the command has changed stays changed"
+                .to_owned()
+        });
+        Some(Error::internal(format!("stdout did not take the output: {why}")).hint(hint))
+    }
+
+    /// Prints what the command handed out, and its failure. To be called once, at its end. Returns the exit code: the one
+    /// given, but after lost data never 0.
+    pub fn finish(&self, result: &Result<()>, dry_run: bool, exit_code: u8) -> u8 {
         self.record().status.clear();
         if let Err(error) = result {
             self.error("marsadm", error);
         }
-        if !self.is_structured() {
-            return;
+        if self.is_structured() {
+            self.finish_documents(result, dry_run, exit_code);
         }
+        let Some(lost) = self.lost() else {
+            return exit_code;
+        };
+        if result.as_ref().err() != Some(&lost) {
+            self.error("marsadm", &lost);
+        }
+        if exit_code == 0 {
+            lost.kind.exit_code()
+        } else {
+            exit_code
+        }
+    }
+
+    fn finish_documents(&self, result: &Result<()>, dry_run: bool, exit_code: u8) {
         let (document, streamed) = {
             let mut record = self.record();
             let mut outcome = std::mem::take(&mut record.outcome);
@@ -404,8 +440,7 @@ impl Ui {
         if self.terminal {
             self.record().status.clear();
         }
-        // A reader that went away (`marsadm view | head`) is no failure of the command.
-        let _ = match &self.capture {
+        let written = match &self.capture {
             Some(capture) => {
                 let sink = if data { &capture.out } else { &capture.err };
                 sink.lock()
@@ -418,5 +453,12 @@ impl Ui {
             }
             None => std::io::stderr().lock().write_all(bytes),
         };
+        // A reader that went away (`marsadm view | head`) is no failure of the command.
+        if let Err(error) = written
+            && data
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.record().lost.get_or_insert(error.to_string());
+        }
     }
 }

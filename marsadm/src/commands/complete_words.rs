@@ -76,6 +76,9 @@ fn joined(words: &[String]) -> Vec<String> {
     out
 }
 
+/// Prefix of a command that means `--force`.
+const FORCE: &str = "force-";
+
 /// What stands at the cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Want {
@@ -106,6 +109,7 @@ impl Place {
         let mut positionals = 0;
         let mut open: Option<&Arg> = None;
         let mut socket = None;
+        let mut reading = None;
         for word in before {
             if let Some(arg) = open.take() {
                 if arg.get_id() == "socket" {
@@ -120,6 +124,8 @@ impl Place {
             {
                 command = sub;
                 positionals = 0;
+            } else if reading.is_none() && command.get_name() == root.get_name() {
+                reading = Some(of_reading_word(word));
             } else {
                 positionals += 1;
             }
@@ -132,10 +138,18 @@ impl Place {
             (format!("{name}="), value.to_owned(), want)
         } else if last.starts_with('-') {
             (String::new(), last, Want::Words(options(command)))
+        } else if let Some(want) = reading {
+            let want = if positionals == 0 {
+                want
+            } else {
+                Want::Nothing
+            };
+            (String::new(), last, want)
         } else if command.has_subcommands() && positionals == 0 {
             let mut words = subcommands(command);
             if command.get_name() == root.get_name() {
                 words.extend(reading_words(&last));
+                words.extend(forced_words(root, &last));
             }
             (String::new(), last, Want::Words(words))
         } else {
@@ -239,6 +253,27 @@ fn reading_words(start: &str) -> Vec<String> {
         }
     }
     words
+}
+
+/// Commands with the prefix that means `--force`, once it is begun.
+fn forced_words(root: &Command, start: &str) -> Vec<String> {
+    if start.starts_with(FORCE) {
+        let words = subcommands(root).into_iter();
+        words.map(|word| format!("{FORCE}{word}")).collect()
+    } else if FORCE.starts_with(start) && !start.is_empty() {
+        vec![FORCE.to_owned()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// What stands behind a word that is no command of the definition.
+fn of_reading_word(word: &str) -> Want {
+    if word.starts_with("view-") || reading_help::words().any(|known| known == word) {
+        Want::Resources
+    } else {
+        Want::Nothing
+    }
 }
 
 /// What an argument is, by the name of its value in the help.
@@ -345,6 +380,28 @@ mod tests {
         assert_eq!(found("--time"), ["--timeout="]);
         assert_eq!(found("wait-resource web is-up"), ["is-uptodate"]);
         assert_eq!(found("log ver"), ["verify"]);
+        assert_eq!(found("view-diskstate m"), ["mydata"]);
+        assert_eq!(found("--host b view-is-primary web,"), ["web,mydata"]);
+        assert_eq!(found("role w"), ["web"]);
+        assert_eq!(place("view-diskstate web ").want, Want::Nothing);
+        assert_eq!(place("prettyprint-default ").want, Want::Nothing);
+        assert_eq!(place("nonsense ").want, Want::Nothing);
+        assert_eq!(found("force-pri"), ["force-primary"]);
+        assert_eq!(found("for"), ["force-"]);
+        let disabled = ["view-disabled-log-digests", "view-disabled-net-digests"];
+        assert_eq!(
+            found("view-dis")
+                .iter()
+                .filter(|w| w.contains("-digests"))
+                .count(),
+            disabled.len()
+        );
+        assert!(
+            disabled
+                .iter()
+                .all(|word| found("view-dis").contains(&(*word).to_owned()))
+        );
+        assert!(macro_names(true).all(|name| !name.contains('|')));
         assert_eq!(place("--host ").want, Want::Hosts);
         assert_eq!(place("wait-cluster a b ").want, Want::Hosts);
         assert_eq!(place("log verify ").want, Want::Files);

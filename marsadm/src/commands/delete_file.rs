@@ -25,7 +25,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         for path in &args.paths {
             changes.push((userspace_key(path, ctx.opts.force)?, None));
         }
-        if !changes.is_empty() {
+        if changes.is_empty() {
+            ctx.ui
+                .note("no key was named: nothing to do (as in the original no failure)");
+        } else {
             ctx.apply(changes).await?;
         }
         Ok(())

@@ -76,6 +76,10 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
             changes.push(set(&status_key(res, "stop", host), "0")?);
         }
         ctx.apply(changes).await?;
+        ctx.achieved(
+            &format!("successfully started {word} on resource {res}"),
+            &format!("start {word} on resource {res}"),
+        );
         if !ctx.opts.force && !ctx.opts.dry_run {
             let back = match verb {
                 Verb::Down => "up",
@@ -89,10 +93,6 @@ pub async fn run(ctx: &Ctx, args: &Args, verb: Verb) -> Result<()> {
                 )
             })?;
         }
-        ctx.achieved(
-            &format!("successfully started {word} on resource {res}"),
-            &format!("start {word} on resource {res}"),
-        );
         Ok(())
     })
     .await

@@ -59,7 +59,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         loop {
             match follow(ctx, args, &mut teller, &mut following, resume.take()).await {
                 Ok(()) => break,
-                Err(error) if !args.follow || teller.cursor.instance.is_empty() => {
+                Err(error)
+                    if !args.follow
+                        || teller.cursor.instance.is_empty()
+                        || teller.ui.lost().is_some() =>
+                {
                     return Err(error);
                 }
                 Err(error) => {

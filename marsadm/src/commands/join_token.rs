@@ -1,13 +1,18 @@
 //! `join-token`: tokens by which other nodes may join.
 
 use super::ca::with_authority;
+use super::since::moment;
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::shown::shown;
 use crate::status::ago;
 use crate::wall;
+use mars_lamport::Timestamp;
 use mars_meta_api::{Request, Response, TokenInfo};
 use serde_json::json;
+
+/// Digits of the number of a token.
+const ID_DIGITS: usize = 16;
 
 /// Print a token by which other nodes may join this cluster. Keep it secret: who has it can join until it expires, is used
 /// up, or is revoked here: a token is known to the node that issued it.
@@ -67,6 +72,11 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 let document = json!({
                     "token": token.0, "id": id, "ttl_seconds": ttl_secs, "uses": args.uses
                 });
+                let named = id.as_deref().unwrap_or("ID (--list shows it)");
+                ctx.ui.when_lost(&format!(
+                    "nobody has read the token, yet it is valid: marsadm join-token --revoke {named} takes it back; then \
+                     make room where stdout goes, and draw another one"
+                ));
                 ctx.ui.document("JoinToken", &document)?;
                 ctx.ui.line(&token.0);
                 if let Some(id) = id {
@@ -133,13 +143,25 @@ fn line(token: &TokenInfo, now: u64) -> String {
 }
 
 async fn revoke(ctx: &Ctx, id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > ID_DIGITS || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let why = format!("--revoke '{}' is no number of a token", id.escape_debug());
+        return Err(Error::usage(why).hint(format!(
+            "it has {ID_DIGITS} hexadecimal digits: marsadm join-token --list shows them"
+        )));
+    }
+    let issued = tokens(ctx).await?;
+    let Some(token) = issued.iter().find(|token| token.id == id) else {
+        let why = format!("this node has issued no join token {id} that has not expired");
+        return Err(Error::not_found(why).hint(
+            "marsadm join-token --list shows the tokens of this node; others are known to the node that issued them",
+        ));
+    };
+    if let Some(at) = token.revoked {
+        let since = moment(Timestamp::from_parts(at, 0), wall::now());
+        let why = format!("the join token {id} is revoked, {since}");
+        return Err(Error::refused(why).hint("nothing is left to be done"));
+    }
     if ctx.opts.dry_run {
-        if !tokens(ctx).await?.iter().any(|token| token.id == id) {
-            return Err(
-                Error::refused(format!("this node has issued no join token {id}"))
-                    .hint("marsadm join-token --list shows them"),
-            );
-        }
         ctx.ui.note(&format!("would revoke the token {id}"));
         return Ok(());
     }

@@ -1,10 +1,11 @@
 //! `leave-cluster`: give up this node's membership.
 
+use super::since::since_key;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use mars_meta_api::Request;
-use mars_meta_model::{Durability, NodeState, Table, classify, roster};
+use mars_meta_model::{Durability, NodeState, Table, View as _, classify, resources_of, roster};
 
 /// Leave the cluster. The other nodes cut this one off; its daemon gives up identity and store and belongs to no cluster
 /// afterwards, so it may create or join one. Nobody else can come in under this node's key.
@@ -41,6 +42,44 @@ fn farewell(table: &Table, host: &str) -> Result<Changes> {
     Ok(changes)
 }
 
+/// Refuses what the daemon would refuse, as far as keys and neighbours tell.
+async fn may_leave(ctx: &Ctx, table: &Table, host: &str) -> Result<()> {
+    let own: Vec<String> = resources_of(table, host)
+        .into_keys()
+        .map(|res| {
+            let since = since_key(table, &format!("directory/{res}/member-{host}"));
+            format!("{res} ({since})")
+        })
+        .collect();
+    if !own.is_empty() {
+        let why = format!("{host} is still a member of resources: {}", own.join(", "));
+        return Err(Error::refused(why).hint("marsadm leave-resource first, or --force"));
+    }
+    let authority = "defaults/ca-host";
+    if table.text(authority) == Some(host) {
+        return Err(Error::refused(format!(
+            "{host} holds the authority of the cluster, {}: without it nobody could join any more",
+            since_key(table, authority)
+        ))
+        .hint(
+            "marsadm ca export here, marsadm ca import on another node; then leave with --force",
+        ));
+    }
+    let mut others = roster(table).into_iter();
+    if !others.any(|(name, record)| name != host && record.state == NodeState::Active) {
+        let why = format!("{host} is the last node: all that the cluster knows would be lost");
+        return Err(Error::refused(why).hint("--force insists"));
+    }
+    let peers = ctx.peers().await?;
+    if !peers.iter().any(|peer| peer.connected && peer.host != host) {
+        let why = "no other node is connected, so none would hear of it";
+        return Err(Error::refused(why).hint(
+            "mend the network; or leave with --force and run marsadm lowlevel-delete-host on another node",
+        ));
+    }
+    Ok(())
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -61,7 +100,11 @@ pub async fn run(ctx: &Ctx, _args: &Args) -> Result<()> {
             return super::lowlevel_delete_host::take_out(ctx, host).await;
         }
         if ctx.opts.dry_run {
-            ctx.apply(farewell(&ctx.table(&[""]).await?, host)?).await?;
+            let table = ctx.table(&[""]).await?;
+            if !ctx.opts.force {
+                may_leave(ctx, &table, host).await?;
+            }
+            ctx.apply(farewell(&table, host)?).await?;
             ctx.ui.note(&format!(
                 "would take {host} out of the cluster; its daemon would then give up its identity and all keys that it \
                  holds, but not before it has checked that this may be"

@@ -32,6 +32,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         return documents(ctx, args);
     }
     if !args.json {
+        args.source.check()?;
         ctx.ui
             .line("position length sequence stamp code offset bytes checksum stored");
     }

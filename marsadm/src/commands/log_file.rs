@@ -51,6 +51,7 @@ pub fn run(ctx: &Ctx, command: &Command) -> Result<()> {
 impl Source {
     /// Opens the file at its first byte.
     pub(super) fn open(&self) -> Result<File> {
+        let failed = |error| self.unreadable(error);
         let mut file = open_regular(&self.file).map_err(failed)?;
         let mut magic = Vec::new();
         (&file).take(8).read_to_end(&mut magic).map_err(failed)?;
@@ -77,7 +78,19 @@ impl Source {
             each(record);
             Ok::<(), io::Error>(())
         });
-        end.map_err(failed)
+        end.map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: io::Error) -> Error {
+        let error = failed(error);
+        let why = format!("{} cannot be read: {}", self.file.display(), error.why);
+        Error { why, ..error }
+    }
+
+    /// Fails as [`Source::scan`] would before the first record.
+    pub(super) fn check(&self) -> Result<()> {
+        self.device_size()?;
+        self.open().map(drop)
     }
 }
 

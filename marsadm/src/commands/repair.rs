@@ -14,7 +14,8 @@ use mars_meta_model::View as _;
 /// Take this host's disk for synced as it is, without copying the rest. DANGER: if it differs from the primary's, the
 /// replica is inconsistent from then on, and nothing will notice.
 ///
-/// For disks that are known to be equal, for example both new and empty. Switches the sync off and leaves it off.
+/// For disks that are known to be equal, for example both new and empty. Switches the sync off and leaves it off, also
+/// where the disk is synced already; marsadm resume-sync switches it on.
 /// --force does not wait for a running sync to end.
 ///
 /// Example: marsadm fake-sync mydata
@@ -64,8 +65,14 @@ pub async fn fake_sync(ctx: &Ctx, args: &FakeSyncArgs) -> Result<()> {
         };
         let synced = view.number(&format!("syncstatus-{host}")).unwrap_or(0);
         if synced >= size {
+            let off = if ctx.opts.dry_run {
+                "would be off afterwards"
+            } else {
+                "is off now"
+            };
             ctx.ui.note(&format!(
-                "the disk of {res} on {host} is synced already: nothing to do"
+                "the disk of {res} on {host} is synced already: nothing is given up, but the switch sync {off}; \
+                 marsadm resume-sync {res} switches it on"
             ));
             return Ok(());
         }

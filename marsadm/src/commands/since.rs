@@ -21,7 +21,8 @@ pub(super) fn since_key(table: &Table, key: &str) -> String {
     }
 }
 
-fn moment(stamp: Timestamp, now: Timestamp) -> String {
+/// A stamp and its age in words.
+pub(super) fn moment(stamp: Timestamp, now: Timestamp) -> String {
     let date = date_time(i64::try_from(stamp.secs()).unwrap_or(i64::MAX));
     let secs = now.secs().saturating_sub(stamp.secs());
     format!("since {date} UTC ({} ago)", age(secs))

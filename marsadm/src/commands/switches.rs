@@ -115,20 +115,30 @@ pub async fn run(ctx: &Ctx, args: &Args, action: Action) -> Result<()> {
             vec![host.to_owned()]
         };
         let mut changes = Changes::new();
+        let mut started = Vec::new();
         for host in &hosts {
+            // Of several hosts each has its line; that of the only one is as in the original.
+            let on_host = if action.all_hosts {
+                format!(" on {host}")
+            } else {
+                String::new()
+            };
             if action.on && view.todo(host, action.switch.key) {
                 ctx.ui.token(&format!(
-                    "{verb} on resource {res} is already activated on {host}"
+                    "{verb} on resource {res} is already activated{on_host}"
                 ));
             } else {
                 changes.push(switch(res, host, action.switch.key, action.on)?);
+                started.push(format!("{verb} on resource {res}{on_host}"));
             }
         }
         if !changes.is_empty() {
             ctx.apply(changes).await?;
+        }
+        for what in started {
             ctx.achieved(
-                &format!("successfully started {verb} on resource {res}"),
-                &format!("start {verb} on resource {res}"),
+                &format!("successfully started {what}"),
+                &format!("start {what}"),
             );
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Generating systemd units from templates, starting and stopping them.
 
+use super::each::resource_table;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::{Res, resource_list};
@@ -47,14 +48,18 @@ pub async fn trigger(ctx: &Ctx, args: &TriggerArgs) -> Result<()> {
         if args.follow {
             return follow(ctx).await;
         }
-        let report = generate(ctx, Activity::Generate).await?;
         let host = ctx.local_host().await?;
+        let named = match &args.resource {
+            Some(text) => Some(existing(ctx, text, host).await?),
+            None => None,
+        };
+        let report = generate(ctx, Activity::Generate).await?;
         let mut changes = Changes::new();
-        match &args.resource {
+        match named {
             None => changes.push(set(GLOBAL_TRIGGER, host)?),
-            Some(text) => {
+            Some(list) => {
                 let table = ctx.table(&["directory/", "resource-"]).await?;
-                for res in resource_list(text, &table, host)? {
+                for res in list {
                     // The same value again, with a new stamp.
                     if let Some(want) = Res::new(&table, &res).text("systemd-want") {
                         changes.push(set(&format!("resource-{res}/systemd-want"), want)?);
@@ -80,9 +85,8 @@ pub async fn trigger_extern(ctx: &Ctx, args: &ExternArgs) -> Result<()> {
         let activity = match &args.resource {
             None => Activity::Generate,
             Some(text) => {
-                let table = ctx.table(&["directory/"]).await?;
                 let host = ctx.local_host().await?;
-                Activity::Of(resource_list(text, &table, host)?.into_iter().collect())
+                Activity::Of(existing(ctx, text, host).await?.into_iter().collect())
             }
         };
         let report = generate(ctx, activity).await?;
@@ -90,6 +94,16 @@ pub async fn trigger_extern(ctx: &Ctx, args: &ExternArgs) -> Result<()> {
     };
     work.await
         .map_err(|error| error.about("systemd-trigger-extern"))
+}
+
+/// The resources that `text` names, all of which exist.
+async fn existing(ctx: &Ctx, text: &str, host: &str) -> Result<Vec<String>> {
+    let table = ctx.table(&["directory/"]).await?;
+    let list = resource_list(text, &table, host)?;
+    for res in &list {
+        resource_table(ctx, res).await?;
+    }
+    Ok(list)
 }
 
 fn is_off(ctx: &Ctx) -> bool {

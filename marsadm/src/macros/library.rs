@@ -145,8 +145,8 @@ impl Library {
     }
 }
 
-/// Whether a name may be that of a file.
-fn is_name(name: &str) -> bool {
+/// Whether a name may be that of a macro and its file.
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
         && name

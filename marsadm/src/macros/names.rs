@@ -12,8 +12,10 @@ const PRIMITIVES: &str = "\
     count-cluster-peers count-configured-peers count-guest-members count-guest-peers count-my-guests \
     count-my-members count-my-resources count-resource-members count-resource-peers deletable-size \
     device-amount-rate device-completion-age device-completion-stamp device-error device-nrflying device-opened \
-    device-ops-rate device-present device-rate device-size disabled-log|net-digests disk-error disk-present \
-    disk-size enabled-log|net-compressions errno-text features-version fetch-age fetch-almost-reached \
+    device-ops-rate device-present device-rate device-size disabled-log-digests \
+    disabled-net-digests disk-error disk-present \
+    disk-size enabled-log-compressions \
+    enabled-net-compressions errno-text features-version fetch-age fetch-almost-reached \
     fetch-amount-rate fetch-lag fetch-logcount fetch-lognr fetch-ops-rate fetch-percent fetch-permille fetch-pos \
     fetch-rate fetch-reached fetch-remain fetch-rest fetch-size fetch-threshold-reached fetch-timestamp \
     fetch-vector get-device get-disk get-log-status get-primary get-resource-err get-resource-err-count \

@@ -13,6 +13,7 @@ use crate::output::Format;
 use crate::regular::open_regular;
 use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following};
 use crate::ui::Ui;
+use clap::ValueEnum as _;
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -100,8 +101,7 @@ fn finish(ui: &Ui, args: &[OsString], result: Result<Answer>) -> u8 {
             (Err(error), code)
         }
     };
-    ui.finish(&result, false, code);
-    code
+    ui.finish(&result, false, code)
 }
 
 /// Prints an answer; the result of the process and its exit code. People and the original's scripts get the original's
@@ -249,6 +249,7 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
         argv: Vec::new(),
     };
     let (mut at, mut host, mut tree) = (None, None, None);
+    let mut wrong = None;
     let mut rest = args.iter().skip(1);
     while let Some(arg) = rest.next() {
         let Some(text) = arg.to_str() else {
@@ -284,8 +285,19 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
             "--socket" => reading.socket = value.into(),
             "--host" => host = Some(words),
             // Looked at by Format::wanted.
-            "--output" | "-o" => {}
+            "--output" | "-o" => {
+                if Format::from_str(&words, true).is_err() {
+                    wrong = wrong.or(Some(format!(
+                        "'{}' is no value for {name}: one of table, json, ndjson",
+                        words.escape_debug()
+                    )));
+                }
+            }
             "--timeout" => {
+                if let Err(why) = crate::cli::timeout(&words) {
+                    let value = words.escape_debug();
+                    wrong = wrong.or(Some(format!("'{value}' is no value for --timeout: {why}")));
+                }
                 let seconds = words.parse().ok().map(Duration::from_secs);
                 let words = if words == "-1" {
                     TIMEOUT_SECS_MAX.to_string()
@@ -311,7 +323,11 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
     let word = reading.argv.iter().find(|word| !word.starts_with('-'));
     let word = word.map(String::as_str).unwrap_or_default();
     let offline = !matches!(reading.origin, Origin::Live) && !OURS.contains(&word);
-    (word != "help" && (offline || is_reading(word))).then_some(Ok(reading))
+    let ours = word != "help" && (offline || is_reading(word));
+    ours.then(|| match wrong {
+        Some(why) => Err(Error::of(Code::CommandLine, why).hint("see marsadm --help")),
+        None => Ok(reading),
+    })
 }
 
 /// Reads a snapshot file.

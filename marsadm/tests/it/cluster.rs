@@ -16,7 +16,8 @@ async fn tokens_are_listed_without_secrets_and_revoked_by_number() {
     let w = World::new(&[]);
     let out = w.ok("join-token --list").await.stdout();
     assert!(out.starts_with("0123456789abcdef  expires in "), "{out}");
-    assert!(out.ends_with(", 1 use left, admitted hostb\n"), "{out}");
+    assert!(out.contains(", 1 use left, admitted hostb\n"), "{out}");
+    assert!(out.contains("fedcba9876543210  revoked "), "{out}");
     w.ok("--dry-run join-token --revoke 0123456789abcdef").await;
     let asked = || {
         let state = w.double.state.lock().unwrap();
@@ -26,8 +27,18 @@ async fn tokens_are_listed_without_secrets_and_revoked_by_number() {
     assert!(!asked());
     w.ok("join-token --revoke 0123456789abcdef").await;
     assert!(asked());
-    for line in ["join-token --revoke 00", "--dry-run join-token --revoke 00"] {
-        w.fails(line, Kind::Refused, "has issued no").await;
+    for dry in ["", "--dry-run "] {
+        let line = format!("{dry}join-token --revoke 999");
+        w.fails(&line, Kind::NotFound, "has issued no").await;
+        let line = format!("{dry}join-token --revoke xyz");
+        let error = w.fails(&line, Kind::Usage, "no number").await;
+        assert!(error.hint.unwrap().contains("--list"));
+        let line = format!("{dry}join-token --revoke fedcba9876543210");
+        let error = w.fails(&line, Kind::Refused, "UTC (").await;
+        assert!(
+            error.why.contains("since 2026-11-22 00:11:44 UTC"),
+            "{error}"
+        );
     }
 }
 
@@ -219,6 +230,37 @@ async fn a_dead_host_is_taken_out_and_a_living_one_is_not() {
         "no node",
     )
     .await;
+}
+
+#[tokio::test]
+async fn leaving_is_refused_alike_when_it_is_only_tried() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("directory/r/member-hosta", "storage"),
+        ("defaults/ca-host", "hosta"),
+    ]);
+    let line = "leave-cluster --dry-run";
+    let error = w.fails(line, Kind::Refused, "resources: r (since").await;
+    assert!(error.hint.unwrap().contains("leave-resource"));
+    w.ok("leave-cluster --dry-run --force").await;
+    w.double.put(&[("directory/r/member-hosta", "")]);
+    w.fails(line, Kind::Refused, "authority of the cluster, since")
+        .await;
+    w.double.put(&[("defaults/ca-host", "hostb")]);
+    w.fails(line, Kind::Refused, "no other node is connected")
+        .await;
+    let peer = |host: &str, connected| PeerInfo {
+        host: host.to_owned(),
+        connected,
+        ..PeerInfo::default()
+    };
+    w.double.state.lock().unwrap().peers = vec![peer("hosta", true), peer("hostb", true)];
+    let said = w.ok(line).await.stderr();
+    assert!(said.contains("would take hosta out"), "{said}");
+    w.double.put(&[("roster/hostb", "")]);
+    w.fails(line, Kind::Refused, "last node").await;
+    let state = w.double.state.lock().unwrap();
+    assert!(!state.requests.iter().any(|r| r.contains("LeaveCluster")));
 }
 
 #[tokio::test]

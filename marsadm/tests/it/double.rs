@@ -324,13 +324,22 @@ impl State {
                 Response::Error(ApiError::new(ErrorCode::Refused, why))
             }
             Request::JoinToken { .. } => Response::Token(Secret("mm1.secret".to_owned())),
-            Request::ListTokens => Response::Tokens(vec![mars_meta_api::TokenInfo {
-                id: "0123456789abcdef".to_owned(),
-                expires: 4_000_000_000,
-                uses_left: 1,
-                admitted: vec!["hostb".to_owned()],
-                revoked: None,
-            }]),
+            Request::ListTokens => Response::Tokens(vec![
+                mars_meta_api::TokenInfo {
+                    id: "0123456789abcdef".to_owned(),
+                    expires: 4_000_000_000,
+                    uses_left: 1,
+                    admitted: vec!["hostb".to_owned()],
+                    revoked: None,
+                },
+                mars_meta_api::TokenInfo {
+                    id: "fedcba9876543210".to_owned(),
+                    expires: 4_000_000_000,
+                    uses_left: 0,
+                    admitted: Vec::new(),
+                    revoked: Some(1_795_306_304),
+                },
+            ]),
             Request::RevokeToken { id } if id == "0123456789abcdef" => Response::Done,
             Request::RevokeToken { .. } => Response::Error(ApiError::new(
                 ErrorCode::Refused,

@@ -11,6 +11,7 @@ mod cluster;
 mod documents;
 mod double;
 mod events;
+mod full_disk;
 mod golden;
 mod golden_macros;
 mod golden_tree;

@@ -229,6 +229,26 @@ async fn switches_write_their_keys_once() {
     w.ok("up r").await;
     let seen = w.ok("attach r").await;
     assert!(seen.stdout().contains("already activated"));
+    let seen = w.ok("resume-fetch r").await;
+    assert_eq!(
+        seen.stdout(),
+        "resume-fetch on resource r is already activated\n"
+    );
+    let seen = w.ok("pause-fetch r").await;
+    let paused = "successfully started pause-fetch on resource r\n";
+    assert_eq!(seen.stdout(), paused);
+    assert_eq!(w.ok("pause-fetch r").await.stdout(), paused);
+    w.ok("pause-replay r").await;
+    w.ok("pause-sync r").await;
+    // What was written comes before what was waited for.
+    for command in ["detach", "down"] {
+        w.ok("attach r").await;
+        let out = w.ok(&format!("{command} r")).await.stdout();
+        let lines: Vec<&str> = out.lines().collect();
+        let started = format!("successfully started {command} on resource r");
+        assert_eq!(lines[0], started, "{out}");
+        assert!(lines[1].starts_with("OK at hosta: "), "{out}");
+    }
     w.fails("pause-fetch x", Kind::NotFound, "does not exist")
         .await;
     w.ok("down all").await;
@@ -246,13 +266,23 @@ async fn global_switches_are_flagged_overrides() {
     foreign_resource(&w, MIB);
     let disk = w.disk("d.img", MIB);
     w.ok(&format!("join-resource r {disk}")).await;
-    w.ok("pause-replay-global r").await;
+    let seen = w.ok("pause-replay-global r").await;
+    let line =
+        |host: &str| format!("successfully started pause-replay-global on resource r on {host}\n");
+    assert_eq!(seen.stdout(), line("hosta") + &line("hostb"));
     for host in ["hosta", "hostb"] {
         let key = format!("resource-r/todo-{host}/allow-replay");
         assert_eq!(w.double.get(&key).as_deref(), Some("0"));
     }
     let forced = w.double.state.lock().unwrap().forced.clone();
     assert!(forced.contains(&"resource-r/todo-hostb/allow-replay".to_owned()));
+    w.ok("resume-replay r").await;
+    let seen = w.ok("resume-replay-global r").await;
+    assert_eq!(
+        seen.stdout(),
+        "resume-replay-global on resource r is already activated on hosta\n\
+         successfully started resume-replay-global on resource r on hostb\n"
+    );
 }
 
 #[tokio::test]

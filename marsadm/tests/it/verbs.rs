@@ -236,12 +236,9 @@ async fn fake_sync_names_the_state_that_it_gives_up() {
     w.fails("fake-sync r", Kind::Refused, "actual primary")
         .await;
     demoted(&w);
-    assert!(
-        w.ok("fake-sync r")
-            .await
-            .stderr()
-            .contains("synced already")
-    );
+    assert!(w.ok("fake-sync r").await.stderr().contains(
+        "synced already: nothing is given up, but the switch sync is off now; marsadm resume-sync r"
+    ));
     assert_eq!(value(&w, "todo-hosta/sync").as_deref(), Some("0"));
     assert_eq!(value(&w, "todo-hosta/accept-unsynced"), None);
     w.double.put(&[("resource-r/syncstatus-hosta", "4096")]);

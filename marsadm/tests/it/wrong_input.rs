@@ -187,6 +187,16 @@ async fn commands_on_resources_agree() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    // A form that there is not.
+    for line in ["-o yaml view r", "role r --output=yaml", "up r -o yaml"] {
+        let (code, said) = process(&w, line).await;
+        let told = said.stderr();
+        assert_eq!(code, 25, "{line}: {told}");
+        assert!(
+            told.contains("'yaml' is no value for") && told.contains("ndjson"),
+            "{told}"
+        );
+    }
     // What is not there is what they are for: as in the original no failure.
     for line in [
         "show nosuch",
@@ -225,6 +235,20 @@ async fn other_commands_agree() {
         ("wait-cluster a/b", 25, 2),
         ("view r --host", 25, 2),
         ("view --stuck-seconds=abc r", 25, 2),
+        ("view r --timeout=-2", 25, 2),
+        ("role r --timeout 0", 25, 2),
+        ("up r --timeout=-2", 25, 2),
+        ("up r --timeout 0", 25, 2),
+        ("status --timeout 0", 2, 2),
+        ("get-global-sync-limit-value extra", 25, 2),
+        ("merge-cluster-list x", 25, 2),
+        ("cat", 25, 2),
+        ("systemd-trigger nosuch", 2, 3),
+        ("systemd-trigger r,nosuch", 2, 3),
+        ("systemd-trigger-extern nosuch", 2, 3),
+        ("systemd-trigger a/b", 25, 2),
+        ("view-bo\x1b[31mgus r", 2, 2),
+        ("log dump /no/such/log", 3, 3),
         // What does not exist.
         ("set-systemd-want r nosuch", 2, 4),
         ("lowlevel-delete-host nosuch", 2, 3),
@@ -269,4 +293,26 @@ async fn other_commands_agree() {
         ends(&w, line, table, json, &mut faults).await;
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_stands_in_the_message_and_steers_no_terminal() {
+    let w = world();
+    let (_, said) = process(&w, "view-bo\x1b[31mgus r").await;
+    let text = said.stdout() + &said.stderr();
+    assert!(text.contains("there is no macro `bo"), "{text}");
+    assert!(!text.contains('\x1b'), "{text:?}");
+    let (code, said) = process(&w, "log dump /no/such/log").await;
+    assert_eq!((code, said.stdout().as_str()), (3, ""));
+    let (_, said) = process(&w, "-o json log dump /no/such/log").await;
+    let document: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
+    let message = document["error"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("/no/such/log cannot be read"),
+        "{message}"
+    );
+    // Kept from the original: further words are arguments of the macro, no key is no failure.
+    for line in ["view r extra", "delete-file", "get-sync-limit-value r"] {
+        assert_eq!(process(&w, line).await.0, 0, "{line}");
+    }
 }

@@ -162,7 +162,11 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         "clock" => raw::clock(&mut answer, &facts),
         "cat" => raw::cat(&mut answer, &facts, args),
         "lowlevel-ls-host-ips" => raw::host_ips(&mut answer, &facts),
-        "merge-cluster-list" => raw::merge_cluster_list(&mut answer, &facts),
+        "merge-cluster-list" => {
+            if takes_nothing(&mut answer, &command, args) {
+                raw::merge_cluster_list(&mut answer, &facts);
+            }
+        }
         "version" | "v" => answer.line(&format!("marsadm Version: {}", env!("CARGO_PKG_VERSION"))),
         other => {
             if let Some(name) = other.strip_prefix("view-") {
@@ -253,17 +257,29 @@ fn takes_resources(answer: &mut Answer, command: &str, args: &[String], needed: 
     let error = match args {
         [] if !needed => return true,
         [] => no_name(command, ""),
-        [_, more, ..] => {
-            let why = format!("'{}' is too much", more.escape_debug());
-            let hint = format!("see marsadm {command} --help");
-            let error = Error::of(Code::CommandLine, why).hint(hint);
-            error.about(command)
-        }
+        [_, more, ..] => too_much(command, more),
         [which] if is_id_list(which) => return true,
         [which] => no_name(command, which),
     };
     answer.refuse(command, error);
     false
+}
+
+/// Whether there are no arguments; else says what is wrong.
+fn takes_nothing(answer: &mut Answer, command: &str, args: &[String]) -> bool {
+    if let Some(more) = args.first() {
+        answer.refuse(command, too_much(command, more));
+    }
+    args.is_empty()
+}
+
+fn too_much(command: &str, more: &str) -> Error {
+    Error::of(
+        Code::CommandLine,
+        format!("'{}' is too much", more.escape_debug()),
+    )
+    .hint(format!("see marsadm {command} --help"))
+    .about(command)
 }
 
 /// An argument that is no name of a resource.
@@ -280,7 +296,7 @@ fn no_name(command: &str, text: &str) -> Error {
 
 /// Reports a failure of one resource.
 fn failed(answer: &mut Answer, command: &str, res: &str, error: Error) {
-    answer.line(&format!("FAILURE cmd='{command}' res='{res}'"));
+    answer.line(&shown(&format!("FAILURE cmd='{command}' res='{res}'")));
     answer.fail(error.about(format!("{command} {res}").trim_end()));
     answer.exit = answer.exit.saturating_add(EXIT_FAILED);
 }

@@ -61,6 +61,10 @@ pub(super) fn clock(answer: &mut Answer, facts: &Facts<'_>) {
 
 /// Prints files, with their times in words.
 pub(super) fn cat(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
+    if args.is_empty() {
+        let error = Error::of(Code::CommandLine, "the name of a file is missing");
+        answer.refuse("cat", error.hint("see marsadm cat --help").about("cat"));
+    }
     for path in args {
         if let Some(text) = facts.content(inside(path)) {
             answer.text(&local_times(text, true));

@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, failed, resources, takes_resources, unknown};
+use super::{Answer, failed, resources, takes_nothing, takes_resources, unknown};
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
@@ -141,7 +141,13 @@ pub(super) fn get(
     let host = &facts.opts.host;
     match command {
         "get-global-sync-limit-value" | "get-sync-limit-value" => {
-            if !takes_resources(answer, command, args, false) {
+            // The old name wants a resource in the original, which does not matter.
+            let fits = if command == "get-sync-limit-value" {
+                takes_resources(answer, command, args, false)
+            } else {
+                takes_nothing(answer, command, args)
+            };
+            if !fits {
                 return true;
             }
             let value = facts.get(&format!("defaults-{host}/sync-limit"));

@@ -4,7 +4,7 @@ use super::options::Line;
 use super::{Answer, failed, is_id_list, no_name, resources, unknown};
 use crate::error::Error;
 use crate::macros::facts::{Facts, Part};
-use crate::macros::library::Library;
+use crate::macros::library::{Library, is_name};
 use crate::macros::machine::{Machine, NO_MACRO, Stop};
 use crate::macros::macro_names;
 use crate::macros::number::{seconds, truncate};
@@ -102,6 +102,13 @@ impl View<'_, '_> {
         let given = self.line.macro_text.clone();
         let text = given.map(|text| crate::macros::parse::strip(&text, true));
         let text = text.or_else(|| self.library.source(self.name));
+        if text.is_none() && !is_name(self.name) {
+            // Inside a text it would be no call at all but a part of the text.
+            let why = format!("{NO_MACRO}{}`", self.name.escape_debug());
+            let error = Error::usage(why).hint("docs/macros.md has the names of the macros");
+            failed(self.answer, &self.command, res, error);
+            return;
+        }
         // As in the original, a primitive macro gets the first argument only.
         let text = text.unwrap_or_else(|| format!("%primitive-{}{{%{{1}}}}", self.name));
         let args = self.args.to_vec();
