@@ -27,9 +27,26 @@ pub enum ClockVerdict {
         /// As in `Good`.
         peers: usize,
     },
+    /// This node's system clock was wrong: its Lamport clock is further ahead of it than the drift bound, so that the others
+    /// refuse all that it writes until time has caught up.
+    Ahead {
+        /// How far, in ns.
+        lead_ns: u64,
+    },
 }
 
 impl ClockVerdict {
+    /// The verdict with regard to the node's own two clocks, in ns.
+    #[must_use]
+    pub fn beside(self, (wall, lamport): (u64, u64), max_ahead_ns: u64) -> Self {
+        let lead_ns = lamport.saturating_sub(wall);
+        if lead_ns > max_ahead_ns {
+            Self::Ahead { lead_ns }
+        } else {
+            self
+        }
+    }
+
     /// The verdict over the offsets of the neighbours (positive: they are ahead): their median. Of the two in the middle
     /// of an even number the smaller one counts, so that one neighbour out of two with a wrong clock accuses nobody else.
     #[must_use]
@@ -64,6 +81,7 @@ impl ClockVerdict {
             Self::Good { .. } => "good",
             Self::Warn { .. } => "warn",
             Self::Insane { .. } => "insane",
+            Self::Ahead { .. } => "ahead",
         }
     }
 
@@ -71,7 +89,7 @@ impl ClockVerdict {
     #[must_use]
     pub const fn offset_ns(&self) -> Option<i64> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown | Self::Ahead { .. } => None,
             Self::Good { offset_ns, .. }
             | Self::Warn { offset_ns, .. }
             | Self::Insane { offset_ns, .. } => Some(*offset_ns),
@@ -116,6 +134,16 @@ mod tests {
         assert_eq!(name(&[-600, 1]), "good");
         assert_eq!(name(&[-600, 600, 0, 1]), "good");
         assert_eq!(name(&[600]), "insane");
+    }
+
+    #[test]
+    fn a_store_that_is_ahead_of_its_clock_is_told_whatever_the_neighbours_say() {
+        let good = ClockVerdict::of(vec![0], DELTA);
+        assert_eq!(good.beside((1000, 1060), DELTA), good);
+        assert_eq!(good.beside((1000, 900), DELTA), good);
+        let ahead = ClockVerdict::Ahead { lead_ns: 61 };
+        assert_eq!(good.beside((1000, 1061), DELTA), ahead);
+        assert_eq!((ahead.name(), ahead.offset_ns()), ("ahead", None));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! How far tombstones were collected, and who holds it up: lines for displays.
 
-use mars_lamport::Timestamp;
 use mars_meta_api::HELD_UP;
-use mars_meta_model::collect::{Blocker, Mark, Paces, Progress, global_voters, progress, voters};
+use mars_meta_model::collect::{
+    Blocker, Mark, Paces, Position, Progress, global_voters, is_collectable, progress, voters,
+};
 use mars_meta_model::{
-    NodeId, Scope, Table, View as _, is_volatile, resources, scope_includes, scope_of,
+    Epochs, NodeId, Scope, Table, View as _, resources, scope_includes, scope_of,
 };
 use std::collections::BTreeMap;
 
@@ -15,11 +16,11 @@ const LATE_QUANTA: u64 = 3;
 pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64) -> Vec<String> {
     let (host, node) = own;
     // Number, and the oldest.
-    let mut counts: BTreeMap<Scope, (usize, Timestamp)> = BTreeMap::new();
-    for entry in table.iter().filter(|e| e.is_tombstone() && !is_volatile(e)) {
+    let mut counts: BTreeMap<Scope, (usize, Position)> = BTreeMap::new();
+    for entry in table.iter().filter(|e| is_collectable(e)) {
         let held = counts.entry(scope_of(&entry.key));
-        let held = held.or_insert((0, entry.stamp));
-        *held = (held.0 + 1, held.1.min(entry.stamp));
+        let held = held.or_insert((0, Position::of(entry)));
+        *held = (held.0 + 1, held.1.min(Position::of(entry)));
     }
     let mut scopes = vec![Scope::Global];
     let all = resources(table)
@@ -28,12 +29,13 @@ pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64
     scopes.extend(all.filter(|scope| scope_includes(table, scope, host)));
     let global = global_voters(table);
     let none = Mark::default();
+    let epochs = Epochs::read(table);
     let line = |scope: &Scope| {
         let mark = table.ledger().and_then(|ledger| ledger.mark(scope));
         let voters = voters(table, scope, &global);
         let mark = mark.unwrap_or(&none);
         let (count, oldest) = counts.get(scope).copied().unwrap_or_default();
-        let allowed = paces.of(scope).level(wall);
+        let allowed = epochs.position(paces.of(scope).level(wall));
         // Nobody is waited for while nothing is to be collected.
         let level = if count > 0 && oldest <= allowed {
             allowed
@@ -42,8 +44,9 @@ pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64
         };
         let progress = progress(mark, &voters, node, level);
         let late = paces.of(scope).quantum.saturating_mul(LATE_QUANTA);
-        let line = describe(scope, count, &progress, wall);
-        let behind = level.nanos_since(oldest) > late && level > mark.floor;
+        let line = describe(scope, count, &progress, (&epochs, wall));
+        let waits = epochs.time(level).saturating_sub(epochs.time(oldest));
+        let behind = waits > late && level > mark.floor;
         if behind && !progress.blockers.is_empty() {
             format!("{HELD_UP}{line}")
         } else {
@@ -53,16 +56,17 @@ pub(crate) fn lines(table: &Table, own: (&str, NodeId), paces: &Paces, wall: u64
     scopes.iter().map(line).collect()
 }
 
-fn describe(scope: &Scope, count: usize, progress: &Progress, wall: u64) -> String {
+fn describe(scope: &Scope, count: usize, progress: &Progress, now: (&Epochs, u64)) -> String {
     let name = match scope {
         Scope::Global => "cluster",
         Scope::Resource(res) => res,
     };
-    let floor = match progress.floor.as_nanos() {
+    let (epochs, wall) = now;
+    let floor = match epochs.time(progress.floor) {
         0 => "nothing collected yet".to_owned(),
         floor => format!("collected up to {}", ago(wall, floor)),
     };
-    let reasons: Vec<String> = progress.blockers.iter().map(|b| reason(b, wall)).collect();
+    let reasons: Vec<String> = progress.blockers.iter().map(|b| reason(b, now)).collect();
     let waits = if reasons.is_empty() {
         String::new()
     } else {
@@ -71,15 +75,15 @@ fn describe(scope: &Scope, count: usize, progress: &Progress, wall: u64) -> Stri
     format!("{name}: {count} tombstones, {floor}{waits}")
 }
 
-fn reason(blocker: &Blocker, wall: u64) -> String {
+fn reason(blocker: &Blocker, (epochs, wall): (&Epochs, u64)) -> String {
+    let at = |since: Position| ago(wall, epochs.time(since));
     match blocker {
         Blocker::Silent { host } => format!("{host} has said nothing yet"),
         Blocker::Behind { host, since } => {
-            format!("{host} was last heard {}", ago(wall, since.as_nanos()))
+            format!("{host} was last heard {}", at(*since))
         }
         Blocker::Disagrees { host, since } => {
-            let since = ago(wall, since.as_nanos());
-            format!("{host} is not known to have the same ({since})")
+            format!("{host} is not known to have the same ({})", at(*since))
         }
         Blocker::NoMajority => "more than half of the members are parked".to_owned(),
         Blocker::NoVoter => "this node is parked, or no member".to_owned(),

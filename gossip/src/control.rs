@@ -42,7 +42,7 @@ impl DaemonControl {
             meta_addr: daemon.addr().to_string(),
             data_addr: daemon.config.data_advertise.to_string(),
             collection: self.collection(),
-            clock: daemon.status.clock().name().to_owned(),
+            clock: daemon.clock_verdict().name().to_owned(),
             clock_offset_ns: daemon.status.clock().offset_ns(),
             epoch: daemon.meta.with_table(current_epoch),
             removed: daemon.exclusion().map(|out| RemovedInfo {

@@ -8,7 +8,9 @@ use crate::state::StateDir;
 use crate::status::Exclusion;
 use crate::tokens::Tokens;
 use crate::witness::{self, Witness};
-use crate::{Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status};
+use crate::{
+    ClockVerdict, Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status,
+};
 use crate::{refill, roster_copy, summaries};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
 use mars_gossip_proto::Dialect;
@@ -316,6 +318,13 @@ impl Daemon {
     pub(crate) fn exclusion(&self) -> Option<Exclusion> {
         self.identity()?;
         self.status.exclusion((Instant::now(), self.meta.clock().0))
+    }
+
+    /// How this node's clocks stand now.
+    pub(crate) fn clock_verdict(&self) -> ClockVerdict {
+        let (wall, lamport) = self.meta.clock();
+        let own = (wall, lamport.as_nanos());
+        self.status.clock().beside(own, self.config.max_ahead_ns)
     }
 
     /// Whether the authority of the cluster lies on this node.

@@ -450,7 +450,7 @@ impl<B: Backend> Driver<B> {
                 peers,
                 "the neighbours' system clocks differ from this node's: set the system clocks right"
             ),
-            ClockVerdict::Good { .. } | ClockVerdict::Unknown => {
+            ClockVerdict::Good { .. } | ClockVerdict::Unknown | ClockVerdict::Ahead { .. } => {
                 tracing::info!(offset_ms, "the system clock agrees with the neighbours'");
             }
         }

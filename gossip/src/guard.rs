@@ -32,7 +32,7 @@ pub(crate) fn check_write(
         })
     })?;
     check_standing(daemon, changes)?;
-    check_clock(daemon.status.clock(), host, changes)
+    check_clock(daemon.clock_verdict(), host, changes)
 }
 
 /// What a node writes that is out of the cluster reaches nobody.
@@ -57,11 +57,22 @@ fn shared<'c>(changes: &'c [Change], host: &str) -> Option<&'c Key> {
 }
 
 fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<(), ApiError> {
-    let ClockVerdict::Insane { offset_ns, peers } = verdict else {
-        return Ok(());
-    };
     let Some(key) = shared(changes, host) else {
         return Ok(());
+    };
+    let (offset_ns, peers) = match verdict {
+        ClockVerdict::Insane { offset_ns, peers } => (offset_ns, peers),
+        ClockVerdict::Ahead { lead_ns } => {
+            let message = format!(
+                "the store of this node is {} s ahead of its system clock, which was wrong before: all others refuse what it \
+                 writes until then, so it writes no shared keys such as {key}",
+                lead_ns / 1_000_000_000
+            );
+            return Err(ApiError::new(ErrorCode::Refused, message).with_hint(
+                "write it on another node; marsadm clock epoch ends this (docs/clock.md); --force insists",
+            ));
+        }
+        _ => return Ok(()),
     };
     let secs = offset_ns / 1_000_000_000;
     let word = if secs < 0 { "behind" } else { "ahead of" };
@@ -90,6 +101,11 @@ mod tests {
             offset_ns: -40_000_000_000,
             peers: 3,
         };
+        let ahead = ClockVerdict::Ahead {
+            lead_ns: 86_400_000_000_000,
+        };
+        let error = check_clock(ahead, "a", &change("uuid")).unwrap_err();
+        assert!(error.message.contains("86400 s ahead"), "{error}");
         for own in ["actual-a/x", "resource-r/todo-a/attach", "ips/ip-a"] {
             assert_eq!(check_clock(insane, "a", &change(own)), Ok(()), "{own}");
         }

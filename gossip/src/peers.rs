@@ -30,6 +30,7 @@ impl<B: Backend> Driver<B> {
                 tracing::warn!(%peer, %key,
                     "the peer refuses an entry as deleted long ago, and this node holds it: write the key anew to keep it, or delete it");
             }
+            Event::EpochBegan => self.status.forget_refused_stamps(),
             Event::Refused { peer, key, stamp } => {
                 let mut count = 0;
                 self.status.update(&peer, |status| {

@@ -226,6 +226,13 @@ impl Status {
         Some(self.turns.load(Ordering::Relaxed)).filter(|turns| *turns > 0)
     }
 
+    /// Stamps of the epoch before say nothing any more.
+    pub(crate) fn forget_refused_stamps(&self) {
+        for peer in self.lock().values_mut() {
+            peer.refused_stamp = None;
+        }
+    }
+
     /// There is no driver any more.
     pub(crate) fn forget_turns(&self) {
         self.set_lost(None);

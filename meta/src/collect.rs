@@ -2,14 +2,13 @@
 
 use crate::core::{Core, Staged, read};
 use crate::job::{Change, MergeResult, Merged};
-use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Collected, Door, Mark, Own, Task, Tick, Voters, buried, door, global_voters, park_due,
-    parked_key, voters,
+    Collected, Door, Mark, Own, Position, Task, Tick, Voters, buried, door, global_voters,
+    is_below, is_collectable, park_due, parked_key, voters,
 };
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, Store, Table, Value, View as _,
-    announced_epoch, epoch_may_follow, is_volatile, scope_of,
+    EPOCH_PREFIX, Entry, Epochs, Key, LEVEL_EPOCH_MARKS, Merge, NodeId, Scope, Store, Table, Value,
+    View as _, announced_epoch, cluster_level, epoch_may_follow, is_volatile, scope_of,
 };
 use std::cmp::Ordering;
 
@@ -50,12 +49,12 @@ fn imported(entry: &Entry, held: Option<&Entry>, door: Door) -> Option<MergeResu
 }
 
 impl Staged {
-    fn floor(&self, table: &Table, scope: &Scope) -> Timestamp {
+    fn floor(&self, table: &Table, scope: &Scope) -> Position {
         match self.marks.get(scope) {
             Some(mark) => mark.floor,
             None => table
                 .ledger()
-                .map_or(Timestamp::ZERO, |ledger| ledger.floor(scope)),
+                .map_or(Position::ZERO, |ledger| ledger.floor(scope)),
         }
     }
 
@@ -171,22 +170,33 @@ impl<S: Store> Core<S> {
     ) {
         let scope = scope_of(&entry.key);
         let mut mark = staged.mark(table, &scope);
-        if mark.accepted_ends(self.node, entry.stamp) && !is_volatile(entry) {
+        if mark.accepted_ends(self.node, Position::of(entry)) && !is_volatile(entry) {
             if by != Bringer::Peer {
                 mark.disclaim(self.node);
             } else {
-                mark.accepted(&self.own(wall_ns), entry.stamp);
+                mark.accepted(&self.own(wall_ns, table), Position::of(entry));
             }
             staged.marks.insert(scope, mark);
         }
     }
 
-    fn own(&mut self, wall_ns: u64) -> Own {
+    fn own(&mut self, wall_ns: u64, table: &Table) -> Own {
+        let epoch = if self.marks_bear_epochs(table) {
+            self.epoch
+        } else {
+            // Lower than where this node stands, so it promises no more than is true.
+            0
+        };
         Own {
             node: self.node,
             boot: self.boot,
-            stamp: self.clock.tick(wall_ns),
+            stamp: Position::new(epoch, self.clock.tick(wall_ns)),
         }
+    }
+
+    /// Whether marks may say what epoch they are of: not before all nodes can read that.
+    fn marks_bear_epochs(&self, table: &Table) -> bool {
+        self.epoch > 0 && cluster_level(table).level >= LEVEL_EPOCH_MARKS
     }
 
     pub(crate) fn stage_collect(
@@ -207,13 +217,15 @@ impl<S: Store> Core<S> {
         match task {
             Task::Tick(tick) => {
                 self.learnt_global |= tick.equal;
+                let epochs = Epochs::read(&*table);
+                let may_claim = self.epoch == 0 || self.marks_bear_epochs(&table);
                 let mut scopes = tick.wanted.open.clone();
                 scopes.extend(tick.wanted.claims.keys().cloned());
                 // The global scope first: it says who the members are.
                 for scope in scopes {
-                    let allowed = tick.paces.of(&scope).level(wall_ns);
+                    let allowed = epochs.position(tick.paces.of(&scope).level(wall_ns));
                     let claim = tick.wanted.claims.get(&scope).copied();
-                    let claim = claim.filter(|level| self.epoch == 0 && *level <= allowed);
+                    let claim = claim.filter(|level| may_claim && *level <= allowed);
                     self.advance(&scene, &scope, claim, staged, &mut done);
                 }
                 self.park(&scene, &tick, staged, &mut done);
@@ -233,7 +245,7 @@ impl<S: Store> Core<S> {
         &mut self,
         scene: &Scene<'_>,
         scope: &Scope,
-        claim: Option<Timestamp>,
+        claim: Option<Position>,
         staged: &mut Staged,
         done: &mut Collected,
     ) {
@@ -244,7 +256,7 @@ impl<S: Store> Core<S> {
         }
         let before = staged.mark(table, scope);
         let mut mark = before.clone();
-        let own = self.own(scene.wall_ns);
+        let own = self.own(scene.wall_ns, table);
         if let Some(level) = claim {
             mark.claim(&own, level);
         }
@@ -263,7 +275,7 @@ impl<S: Store> Core<S> {
         &mut self,
         scene: &Scene<'_>,
         (scope, theirs): (&Scope, &Mark),
-        drop: &[(Key, Timestamp)],
+        drop: &[(Key, Position)],
         staged: &mut Staged,
         done: &mut Collected,
     ) -> Option<&'static str> {
@@ -272,14 +284,21 @@ impl<S: Store> Core<S> {
         if theirs.floor < mark.floor {
             return Some("its floor is lower than this node's by now");
         }
-        if theirs.floor.as_nanos() > wall_ns || self.clock.observe(wall_ns, theirs.floor).is_err() {
+        if theirs.epoch() > self.epoch {
+            return Some("it is of an epoch of the clock that this node has not entered yet");
+        }
+        let stamp = theirs.floor.stamp;
+        // Of earlier epochs the stamps say nothing any more.
+        if theirs.floor.epoch == self.epoch
+            && (stamp.as_nanos() > wall_ns || self.clock.observe(wall_ns, stamp).is_err())
+        {
             return Some("its floor lies in the future of this node's system clock");
         }
         let mut dropped = Vec::new();
-        for (key, stamp) in drop {
+        for (key, at) in drop {
             match staged.held(table, key) {
-                Some(held) if held.stamp > theirs.floor => {}
-                Some(held) if held.stamp == *stamp && theirs.floor > mark.floor => {
+                Some(held) if !is_below(Position::of(held), theirs.floor) => {}
+                Some(held) if Position::of(held) == *at && theirs.floor > mark.floor => {
                     dropped.push(held.clone());
                 }
                 _ => return Some("the store has changed meanwhile"),
@@ -290,7 +309,7 @@ impl<S: Store> Core<S> {
             staged.buried.push(entry.clone());
             done.removed.push(entry);
         }
-        let learnt = mark.learn(&self.own(scene.wall_ns), theirs);
+        let learnt = mark.learn(&self.own(wall_ns, table), theirs);
         staged.marks.insert(scope.clone(), mark);
         if learnt.floor_rose {
             purge(table, scope, staged, done);
@@ -343,10 +362,9 @@ impl<S: Store> Core<S> {
 fn purge(table: &Table, scope: &Scope, staged: &mut Staged, done: &mut Collected) {
     let floor = staged.floor(table, scope);
     let gone = |entry: &&Entry| {
-        entry.is_tombstone()
-            && entry.stamp <= floor
+        is_collectable(entry)
+            && is_below(Position::of(entry), floor)
             && scope_of(&entry.key) == *scope
-            && !is_volatile(entry)
     };
     let prefix = match scope {
         Scope::Global => String::new(),

@@ -140,7 +140,9 @@ impl<S: Store> Core<S> {
             .map_err(CoreOpenError::Store)?
             .map_err(CoreOpenError::Collection)?;
         for (_, mark) in marks.iter() {
-            last = last.max(mark.floor);
+            if mark.floor.epoch == epoch {
+                last = last.max(mark.floor.stamp);
+            }
         }
         *table.ledger_mut() = marks;
         if !outdated.is_empty() {

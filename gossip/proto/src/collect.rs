@@ -2,18 +2,18 @@
 //!
 //! Nothing is said while nothing is to be collected; and a peer is told of a slot once.
 
+use crate::hello::FEATURE_EPOCH_MARKS;
 use crate::limits::{
     COLLECT_INTERVAL_NS, CONTEXTS_MAX, ITEMS_MAX, MARKS_INTERVAL_NS, MARKS_MAX, RETELL_MAX_NS,
     RETELL_NS, SLOTS_TOLD_MAX,
 };
-use crate::peer::Why;
+use crate::peer::{Peer, Why};
 use crate::recon::floor;
 use crate::{
     BelowLine, Body, Context, Ctx, Event, Gossip, MarkLine, ScopeIndex, Summary, key_hash,
 };
-use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Collected, Mark, Paces, Sight, Slot, Task, Tick, parked_key, sight, wanted,
+    Collected, Mark, Paces, Position, Sight, Slot, Task, Tick, is_below, parked_key, sight, wanted,
 };
 use mars_meta_model::{Entry, Key, NodeId, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +30,8 @@ pub(crate) struct Collecting {
     pub(crate) due: u64,
     /// Checks over the marks as of the last look: made anew when the store reports a change.
     checks: BTreeMap<Scope, u64>,
+    /// Some mark bears an epoch: marks are for peers that read that.
+    epochs: bool,
 }
 
 impl Collecting {
@@ -40,6 +42,7 @@ impl Collecting {
             contexts: VecDeque::new(),
             due: ctx.now.saturating_add(COLLECT_INTERVAL_NS),
             checks: BTreeMap::new(),
+            epochs: false,
         }
     }
 
@@ -54,13 +57,13 @@ impl Collecting {
 }
 
 /// Of two slots of a node, the greater one is the later.
-type Rank = (Timestamp, u64, Timestamp);
+type Rank = (Position, u64, Position);
 
 /// What a peer is thought to know of a scope.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     slots: BTreeMap<NodeId, Rank>,
-    floor: Timestamp,
+    floor: Position,
     /// When all is told again if it still differs, and how long to wait the next time.
     again: u64,
     wait: u64,
@@ -140,6 +143,13 @@ impl Gossip {
 
     pub(crate) fn note_marks(&mut self, ctx: &Ctx<'_>) {
         let ledger = ctx.view.ledger();
+        self.collecting.epochs = ledger
+            .into_iter()
+            .flat_map(|ledger| ledger.iter())
+            .any(|(_, mark)| mark.epoch() > 0);
+        for peer in self.peers.values_mut() {
+            peer.collects &= reads(peer, self.collecting.epochs);
+        }
         let marks = ledger.into_iter().flat_map(|ledger| {
             let scopes = ledger.iter().map(|(scope, _)| scope);
             scopes.map(|scope| (scope.clone(), ledger.scope_check(scope)))
@@ -165,7 +175,7 @@ impl Gossip {
     fn tick(&self, ctx: &Ctx<'_>, paces: Paces) -> Option<Tick> {
         let own = &self.config.host;
         let resources: BTreeSet<Scope> = self.topology.scopes_of(own);
-        let oldest = |scope: &Scope, above: Timestamp| {
+        let oldest = |scope: &Scope, above: Position| {
             let index = self.index.get(scope)?;
             index.oldest_tombstone(above)
         };
@@ -185,6 +195,9 @@ impl Gossip {
     pub(crate) fn marks_sum(&self, host: &str) -> Option<u64> {
         self.config.collect?;
         let peer = self.peers.get(host)?;
+        if !reads(peer, self.collecting.epochs) {
+            return None;
+        }
         let scopes = peer.shared.iter().chain(std::iter::once(&Scope::Global));
         let check = |scope: &Scope| self.collecting.checks.get(scope).copied().unwrap_or(0);
         Some(scopes.fold(0u64, |sum, scope| sum.wrapping_add(check(scope))))
@@ -201,7 +214,7 @@ impl Gossip {
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };
-        peer.collects = theirs.is_some();
+        peer.collects = theirs.is_some() && reads(peer, self.collecting.epochs);
         peer.marks_equal = ours.is_some() && ours == theirs;
         if ours.is_none() || theirs.is_none() || ours == theirs || ctx.now < peer.marks_next {
             return;
@@ -228,18 +241,18 @@ impl Gossip {
         }
     }
 
+    /// Whether a peer reads the own marks. With who does not, none are exchanged.
+    fn reads_marks(&self, host: &str) -> bool {
+        let peer = self.peers.get(host);
+        peer.is_some_and(|peer| reads(peer, self.collecting.epochs))
+    }
+
     /// Notes a floor of a peer's; whether more is left out of the comparison now.
-    fn note_floor(
-        &mut self,
-        host: &str,
-        scope: &Scope,
-        theirs: Timestamp,
-        ours: Timestamp,
-    ) -> bool {
+    fn note_floor(&mut self, host: &str, scope: &Scope, theirs: Position, ours: Position) -> bool {
         let Some(peer) = self.peers.get_mut(host) else {
             return false;
         };
-        let known = peer.floors.entry(scope.clone()).or_insert(Timestamp::ZERO);
+        let known = peer.floors.entry(scope.clone()).or_insert(Position::ZERO);
         let rose = theirs > *known;
         *known = theirs.max(*known);
         if rose {
@@ -249,6 +262,9 @@ impl Gossip {
     }
 
     pub(crate) fn on_marks(&mut self, ctx: &Ctx<'_>, host: &str, lines: &[MarkLine]) {
+        if !self.reads_marks(host) {
+            return;
+        }
         let mut changed = false;
         let differ = |line: &&MarkLine| {
             let ours = self.collecting.checks.get(&line.scope).copied();
@@ -308,7 +324,8 @@ impl Gossip {
     /// Learns from a peer whose store is equal under its floor.
     pub(crate) fn on_context(&mut self, ctx: &Ctx<'_>, host: &str, theirs: &Context) {
         let (scope, mark) = (&theirs.scope, &theirs.mark);
-        if self.config.collect.is_none() || !self.topology.shares(scope, host) {
+        let reads = self.config.collect.is_some() && self.reads_marks(host);
+        if !reads || !self.topology.shares(scope, host) {
             return;
         }
         let ours = floor(ctx.view, scope);
@@ -357,9 +374,9 @@ impl Gossip {
     fn equal_under(
         &self,
         host: &str,
-        ours: Timestamp,
+        ours: Position,
         theirs: &Context,
-    ) -> Option<Vec<(Key, Timestamp)>> {
+    ) -> Option<Vec<(Key, Position)>> {
         let index = self.index.get(&theirs.scope);
         let mut sum = index.map_or_else(Summary::default, ScopeIndex::total);
         let floor = theirs.mark.floor;
@@ -373,10 +390,10 @@ impl Gossip {
             let Some(item) = index.and_then(|index| index.get(key)) else {
                 continue;
             };
-            let doubtful = sight(item.tombstone, item.stamp, ours, floor) == Sight::Doubtful;
+            let doubtful = sight(item.tombstone, item.at(), ours, floor) == Sight::Doubtful;
             if doubtful && item.print == *print {
                 sum.sub(item.print);
-                drop.push((key.clone(), item.stamp));
+                drop.push((key.clone(), item.at()));
             }
         }
         (sum.print == theirs.print && sum.count == theirs.count).then_some(drop)
@@ -425,7 +442,7 @@ impl Gossip {
             let mut news = Vec::new();
             for hash in &line.hashes {
                 for (hash, key, item) in index.range(&(*hash..=*hash)) {
-                    let below = item.stamp <= line.floor && !item.tombstone;
+                    let below = is_below(item.at(), line.floor) && !item.tombstone;
                     if below && peer.lacks(&line.scope, hash, key, item.print) {
                         news.push(key.clone());
                     }
@@ -441,6 +458,11 @@ impl Gossip {
             }
         }
     }
+}
+
+/// Whether a peer reads marks that bear epochs, or need not.
+const fn reads(peer: &Peer, epochs: bool) -> bool {
+    !epochs || peer.features & FEATURE_EPOCH_MARKS != 0
 }
 
 /// Whether a mark holds something that another one does not.

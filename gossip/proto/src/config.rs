@@ -149,6 +149,8 @@ pub enum Event {
         /// Its stamp.
         stamp: Timestamp,
     },
+    /// Another epoch of the cluster's clock began: stamps that were refused before are no sign of anything any more.
+    EpochBegan,
     /// An entry is not stored, since it breaks a rule of trust; it is left at the sender.
     Denied {
         /// Who sent it.

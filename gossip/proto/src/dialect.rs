@@ -1,9 +1,14 @@
 //! Which wire version a node speaks. A daemon speaks the present one; the others are there so that tests can run old, present
 //! and later nodes against each other.
 
-use crate::hello::{FEATURE_COMPACT, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES};
+use crate::hello::{
+    FEATURE_COMPACT, FEATURE_EPOCH_MARKS, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES,
+};
 use crate::limits::{BATCH_ENTRIES_MAX, FRAME_LEN_MAX};
-use crate::wire::{BRIEF, ENTRIES, HELLO, LINKS, LISTS, NEWS, PRINTS, PUSH, UNSERVED, WATCH};
+use crate::wire::{
+    BELOW_EPOCHS, BRIEF, ENTRIES, HELLO, LINKS, LISTS, MARKS_EPOCHS, NEWS, PRINTS, PUSH, UNSERVED,
+    WATCH,
+};
 use crate::{Body, DecodeError, Message, decode, encode};
 use mars_meta_model::FEATURE_LEVEL;
 
@@ -19,10 +24,10 @@ const ENTRY_LATER: [u8; 6] = [4, 0, 2, 0, 0, 0];
 /// A wire version, by what it knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
-    /// Before short digests, observations of links and compact comparisons: it knows none of the types 9, 10, 14, 15 and 25
-    /// to 27, and tells no feature level.
+    /// Before short digests, observations of links and compact comparisons: it knows none of the types 9, 10, 14, 15,
+    /// 19, 20 and 25 to 27, and tells no feature level.
     First,
-    /// Before watches: it knows none of the types 25 to 27, and tells no feature level.
+    /// Before watches: it knows none of the types 19, 20 and 25 to 27, and tells no feature level.
     Former,
     /// All that this program knows.
     #[default]
@@ -68,6 +73,7 @@ impl Dialect {
         match kind {
             LINKS | BRIEF => features & FEATURE_OVERLAY != 0,
             PRINTS | LISTS => features & FEATURE_COMPACT != 0,
+            MARKS_EPOCHS | BELOW_EPOCHS => features & FEATURE_EPOCH_MARKS != 0,
             WATCH | NEWS | UNSERVED => features & FEATURE_WATCH != 0,
             _ => true,
         }

@@ -343,7 +343,7 @@ impl Gossip {
         }
         self.below_floor(ctx, host, &below);
         if epoch {
-            self.release_all(ctx, Why::Epoch);
+            self.epoch_began(ctx);
         }
         if concerns {
             self.refresh_topology(ctx);
@@ -361,12 +361,20 @@ impl Gossip {
             self.note(ctx, entry, None);
         }
         if epoch {
-            self.release_all(ctx, Why::Epoch);
+            self.epoch_began(ctx);
         }
         if concerns {
             self.refresh_topology(ctx);
         }
         self.flush_volatile(ctx.now);
+    }
+
+    /// Another epoch was announced.
+    fn epoch_began(&mut self, ctx: &Ctx<'_>) {
+        self.release_all(ctx, Why::Epoch);
+        // However far ahead the stamps of earlier epochs are, they are taken now.
+        self.release_all(ctx, Why::Stamp);
+        self.event(Event::EpochBegan);
     }
 
     /// What was refused for this reason may be taken now.

@@ -11,8 +11,10 @@ pub const FEATURE_OVERLAY: u64 = 1;
 pub const FEATURE_COMPACT: u64 = 2;
 /// Bit of [`Hello::features`]: the sender reads watches of resources from outside (types 25 to 27).
 pub const FEATURE_WATCH: u64 = 4;
+/// Bit of [`Hello::features`]: the sender reads floors and marks that bear epochs (types 19 and 20, version 2 of a mark).
+pub const FEATURE_EPOCH_MARKS: u64 = 8;
 /// All abilities of this program.
-pub const FEATURES: u64 = FEATURE_OVERLAY | FEATURE_COMPACT | FEATURE_WATCH;
+pub const FEATURES: u64 = FEATURE_OVERLAY | FEATURE_COMPACT | FEATURE_WATCH | FEATURE_EPOCH_MARKS;
 
 /// First message in both directions. Unknown fields of later versions are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What a node holds of one scope, as fingerprints over ranges of key hashes.
 
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::{Position, is_collectable};
 use mars_meta_model::{Cell, Entry, Key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeInclusive};
@@ -43,7 +44,7 @@ pub struct Item {
     pub stamp: Timestamp,
     /// [`fingerprint`] of the entry.
     pub print: u128,
-    /// Whether it is a tombstone.
+    /// Whether it is a tombstone that can be collected.
     pub tombstone: bool,
 }
 
@@ -55,8 +56,14 @@ impl Item {
             epoch: entry.epoch,
             stamp: entry.stamp,
             print: fingerprint(entry),
-            tombstone: entry.is_tombstone(),
+            tombstone: is_collectable(entry),
         }
+    }
+
+    /// Where the write stands.
+    #[must_use]
+    pub const fn at(&self) -> Position {
+        Position::new(self.epoch, self.stamp)
     }
 
     /// The part of the fingerprint that goes over the wire in a listing.
@@ -146,7 +153,7 @@ pub struct ScopeIndex {
     buckets: Vec<BTreeMap<u64, Summary>>,
     total: Summary,
     /// Tombstones by age.
-    tombstones: BTreeMap<Timestamp, BTreeSet<(u64, Key)>>,
+    tombstones: BTreeMap<Position, BTreeSet<(u64, Key)>>,
 }
 
 impl ScopeIndex {
@@ -160,7 +167,7 @@ impl ScopeIndex {
         self.forget_tombstone(hash, &entry.key, old);
         if item.tombstone {
             let place = (hash, entry.key.clone());
-            self.tombstones.entry(item.stamp).or_default().insert(place);
+            self.tombstones.entry(item.at()).or_default().insert(place);
         }
         old
     }
@@ -176,31 +183,28 @@ impl ScopeIndex {
 
     fn forget_tombstone(&mut self, hash: u64, key: &Key, old: Option<Item>) {
         if let Some(old) = old.filter(|old| old.tombstone) {
-            let Some(places) = self.tombstones.get_mut(&old.stamp) else {
+            let Some(places) = self.tombstones.get_mut(&old.at()) else {
                 return;
             };
             places.remove(&(hash, key.clone()));
             if places.is_empty() {
-                self.tombstones.remove(&old.stamp);
+                self.tombstones.remove(&old.at());
             }
         }
     }
 
     /// Tombstones at or below a floor: hash and key.
-    pub fn tombstones(&self, floor: Timestamp) -> impl Iterator<Item = (u64, &Key)> {
+    pub fn tombstones(&self, floor: Position) -> impl Iterator<Item = (u64, &Key)> {
         let upto = self.tombstones.range(..=floor);
         upto.flat_map(|(_, places)| places)
             .map(|(hash, key)| (*hash, key))
     }
 
-    /// The stamp of the oldest tombstone above a stamp.
+    /// Where the oldest tombstone above a position stands.
     #[must_use]
-    pub fn oldest_tombstone(&self, above: Timestamp) -> Option<Timestamp> {
+    pub fn oldest_tombstone(&self, above: Position) -> Option<Position> {
         let behind = (Bound::Excluded(above), Bound::Unbounded);
-        self.tombstones
-            .range(behind)
-            .map(|(stamp, _)| *stamp)
-            .next()
+        self.tombstones.range(behind).map(|(at, _)| *at).next()
     }
 
     fn change(&mut self, hash: u64, old: Option<u128>, new: Option<u128>) {

@@ -41,7 +41,8 @@ pub use dialect::Dialect;
 pub use door::Denial;
 pub use gossip::Gossip;
 pub use hello::{
-    FEATURE_COMPACT, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES, Hello, HelloError, WIRE_VERSION,
+    FEATURE_COMPACT, FEATURE_EPOCH_MARKS, FEATURE_OVERLAY, FEATURE_WATCH, FEATURES, Hello,
+    HelloError, WIRE_VERSION,
 };
 pub use index::{Item, ScopeIndex, Summary, fingerprint, key_hash};
 pub use links::{LinkKind, LinkNote};

@@ -9,6 +9,7 @@ use crate::links::LinkKey;
 use crate::serving::ServedAll;
 use crate::{Body, ScopeIndex, Want};
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::Position;
 use mars_meta_model::{Entry, Key, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -116,7 +117,7 @@ pub(crate) struct Peer {
     /// It takes part in collection.
     pub(crate) collects: bool,
     /// Its floors, as last told: they never fall within a connection.
-    pub(crate) floors: BTreeMap<Scope, Timestamp>,
+    pub(crate) floors: BTreeMap<Scope, Position>,
     /// Own live entries that it lacks at or below its floor, with their fingerprints.
     pub(crate) absent: BTreeMap<Scope, BTreeMap<(u64, Key), u128>>,
     /// When marks may be sent again.
@@ -337,7 +338,7 @@ impl Peer {
         scope: &'a Scope,
         range: &'a RangeInclusive<u64>,
     ) -> impl Iterator<Item = (u64, &'a Key, Item)> {
-        let floor = self.floors.get(scope).copied().unwrap_or(Timestamp::ZERO);
+        let floor = self.floors.get(scope).copied().unwrap_or(Position::ZERO);
         let collected = index.into_iter().flat_map(move |i| i.tombstones(floor));
         let absent = self.absent.get(scope).into_iter().flatten();
         let absent = absent.map(|((hash, key), print)| (*hash, key, Some(*print)));

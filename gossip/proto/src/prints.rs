@@ -10,8 +10,8 @@ use crate::peer::Peer;
 use crate::recon::{ALL, Indexes, floor, offer};
 use crate::wire::width;
 use crate::{Body, Ctx, Gossip, ItemSet, PrintGroup};
-use mars_lamport::Timestamp;
 use mars_meta_model::Scope;
+use mars_meta_model::collect::Position;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
@@ -112,7 +112,7 @@ fn descend(indexes: &Indexes, peer: &Peer, scope: &Scope, at: Prefix, answer: &m
 fn compare(
     indexes: &Indexes,
     peer: &mut Peer,
-    (scope, at, floor): (&Scope, Prefix, Timestamp),
+    (scope, at, floor): (&Scope, Prefix, Position),
     theirs: u128,
     answer: &mut Answer,
 ) {

@@ -13,7 +13,7 @@ use crate::{
     BelowLine, Body, Brief, Ctx, Digest, Event, Gossip, ItemSet, RangeSum, ScopeIndex, Want, prints,
 };
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Sight, sight};
+use mars_meta_model::collect::{Position, Sight, is_below, sight};
 use mars_meta_model::{Key, Scope, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -395,7 +395,7 @@ fn range_sum(scope: Scope, range: &RangeInclusive<u64>, sum: Summary) -> RangeSu
 fn compare(
     indexes: &Indexes,
     peer: &mut Peer,
-    floor: Timestamp,
+    floor: Position,
     theirs: RangeSum,
     parts: &mut Vec<RangeSum>,
     sets: &mut Vec<ItemSet>,
@@ -453,7 +453,7 @@ fn divide(range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
 fn settle_items(
     indexes: &Indexes,
     peer: &mut Peer,
-    floor: Timestamp,
+    floor: Position,
     set: &ItemSet,
 ) -> (Vec<u64>, Vec<u64>) {
     let range = set.lo..=set.hi;
@@ -484,9 +484,9 @@ fn settle_items(
     }
     let index = indexes.get(&set.scope);
     let mut below = Vec::new();
-    for (hash, (_, stamp, _)) in theirs {
+    for (hash, (epoch, stamp, _)) in theirs {
         let held = index.is_some_and(|index| index.range(&(hash..=hash)).next().is_some());
-        if !held && stamp <= floor && floor > Timestamp::ZERO {
+        if !held && is_below(Position::new(epoch, stamp), floor) {
             below.push(hash);
         } else {
             wants.push(hash);
@@ -505,11 +505,11 @@ fn settle_items(
 pub(crate) fn offer(
     peer: &mut Peer,
     scope: &Scope,
-    floor: Timestamp,
+    floor: Position,
     (hash, key, item): (u64, Key, Item),
 ) {
-    let theirs = peer.floors.get(scope).copied().unwrap_or(Timestamp::ZERO);
-    match sight(item.tombstone, item.stamp, floor, theirs) {
+    let theirs = peer.floors.get(scope).copied().unwrap_or(Position::ZERO);
+    match sight(item.tombstone, item.at(), floor, theirs) {
         Sight::Collected => {}
         Sight::Doubtful => {
             peer.lacks(scope, hash, &key, item.print);
@@ -519,9 +519,9 @@ pub(crate) fn offer(
 }
 
 /// The own floor of a scope.
-pub(crate) fn floor(view: &dyn View, scope: &Scope) -> Timestamp {
+pub(crate) fn floor(view: &dyn View, scope: &Scope) -> Position {
     let ledger = view.ledger();
-    ledger.map_or(Timestamp::ZERO, |ledger| ledger.floor(scope))
+    ledger.map_or(Position::ZERO, |ledger| ledger.floor(scope))
 }
 
 fn send_ranges(peer: &mut Peer, parts: Vec<RangeSum>) {

@@ -13,8 +13,9 @@ use crate::limits::{
 use crate::links::LinkNote;
 use crate::reader::Reader;
 pub(crate) use compact::{LISTS, PRINTS, width};
+pub(crate) use marks::{BELOW_EPOCHS, MARKS_EPOCHS};
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::Mark;
+use mars_meta_model::collect::{Mark, Position};
 use mars_meta_model::{Entry, Scope, decode_entry, encode_entry};
 pub(crate) use overlay::{BRIEF, LINKS};
 pub(crate) use watching::{NEWS, UNSERVED, WATCH};
@@ -90,7 +91,7 @@ pub struct MarkLine {
     /// The scope.
     pub scope: Scope,
     /// The sender's floor.
-    pub floor: Timestamp,
+    pub floor: Position,
     /// Check over the sender's mark.
     pub check: u64,
 }
@@ -114,7 +115,7 @@ pub struct BelowLine {
     /// The scope.
     pub scope: Scope,
     /// The sender's floor.
-    pub floor: Timestamp,
+    pub floor: Position,
     /// Hashes of the keys.
     pub hashes: Vec<u64>,
 }
@@ -262,18 +263,12 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             out.extend_from_slice(text);
             8
         }
-        Body::Marks(lines) => {
-            marks::put_marks(&mut out, lines);
-            marks::MARKS
-        }
+        Body::Marks(lines) => marks::put_marks(&mut out, lines),
         Body::Context(context) => {
             marks::put_context(&mut out, context);
             marks::CONTEXT
         }
-        Body::Below(lines) => {
-            marks::put_below(&mut out, lines);
-            marks::BELOW
-        }
+        Body::Below(lines) => marks::put_below(&mut out, lines),
         Body::Clock(wall) => {
             out.extend_from_slice(&wall.to_le_bytes());
             KIND_CLOCK
@@ -321,7 +316,7 @@ fn put_want(out: &mut Vec<u8>, want: &Want) {
 /// # Errors
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
-    if !matches!(kind, 1..=10 | PRINTS | LISTS | marks::MARKS..=marks::BELOW | KIND_CLOCK..=UNSERVED)
+    if !matches!(kind, 1..=10 | PRINTS | LISTS | marks::MARKS..=BELOW_EPOCHS | KIND_CLOCK..=UNSERVED)
     {
         return Ok(None);
     }
@@ -348,9 +343,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             let hashes = get_list(r, ITEMS_MAX, "key hashes", Reader::u64)?;
             Ok(Want { scope, hashes })
         })?),
-        marks::MARKS => marks::get_marks(r)?,
+        marks::MARKS | MARKS_EPOCHS => marks::get_marks(r, kind)?,
         marks::CONTEXT => marks::get_context(r)?,
-        marks::BELOW => marks::get_below(r)?,
+        marks::BELOW | BELOW_EPOCHS => marks::get_below(r, kind)?,
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
         KIND_CLOCK => Body::Clock(r.u64()?),
         LINKS => overlay::get_links(r)?,

@@ -2,13 +2,19 @@
 
 use super::{Code, Problem, Severity};
 use crate::macros::facts::Facts;
-use mars_lamport::DEFAULT_MAX_AHEAD;
+use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 
 /// What is wrong with the system clock of `host`, as far as the snapshot tells (`clock` and `links`, see
 /// `docs/spec/snapshot.md`). Nobody else is accused where this node's own clock is the odd one.
 pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
     let own = own_clock(facts);
     if facts.is_real(host) {
+        if let Some(secs) = store_ahead(facts) {
+            let reason = format!(
+                "this node's store is {secs} s ahead of its system clock, which was wrong before: all others refuse what it writes until then"
+            );
+            return Some(behind_its_store(host, true, reason));
+        }
         let (insane, ahead) = own?;
         return Some(problem(host, insane, true, own_reason(insane, ahead)));
     }
@@ -29,7 +35,11 @@ pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
     };
     let (secs, insane) = (shown_secs(ahead), ahead.unsigned_abs() > DEFAULT_MAX_AHEAD);
     if ahead.unsigned_abs() <= DEFAULT_MAX_AHEAD / 2 {
-        return None;
+        let lead = refused_lead(facts, link).filter(|_| is_up(facts, host))?;
+        let reason = format!(
+            "stamps of {host} are refused ({refused} so far), the last ones are {lead} s ahead: its clock agrees now and was wrong before"
+        );
+        return Some(behind_its_store(host, false, reason));
     }
     let bound = DEFAULT_MAX_AHEAD / 1_000_000_000;
     let reason = match (insane, ahead > 0) {
@@ -56,6 +66,33 @@ pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
         ),
     };
     Some(problem(host, insane, false, reason))
+}
+
+/// How far this node's store is ahead of its system clock, in s, if that is more than others take.
+fn store_ahead(facts: &Facts<'_>) -> Option<u64> {
+    let header = &facts.snap.header;
+    let state = header.extra.get("clock")?.get("state")?.as_str()?;
+    let lead = header
+        .lamport?
+        .as_nanos()
+        .saturating_sub(header.wall.as_nanos());
+    (state == "ahead").then_some(lead / 1_000_000_000)
+}
+
+/// How far the greatest stamp that was refused is ahead of this node's clock, in s, if that is still too far.
+fn refused_lead(facts: &Facts<'_>, link: &serde_json::Value) -> Option<u64> {
+    let stamp: Timestamp = link.get("refused_stamp")?.as_str()?.parse().ok()?;
+    let lead = stamp
+        .as_nanos()
+        .checked_sub(facts.snap.header.wall.as_nanos())?;
+    (lead > DEFAULT_MAX_AHEAD).then_some(lead / 1_000_000_000)
+}
+
+/// A host whose store is ahead of its clock: there is nothing to set right any more.
+fn behind_its_store(host: &str, here: bool, reason: String) -> Problem {
+    let next = "marsadm clock epoch there ends it at once (docs/clock.md), else it ends when time has caught up".to_owned();
+    let problem = problem(host, true, here, reason);
+    Problem { next, ..problem }
 }
 
 /// Whether this node's own clock is insane (else: a warning), and how far it is ahead in ns.

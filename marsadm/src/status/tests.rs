@@ -649,6 +649,33 @@ fn who_has_a_wrong_clock_is_told_so_and_nobody_else_is_accused() {
     // A clock that agrees takes nothing of what the keys say.
     let (codes, ..) = told(&with_clocks(good, up(second, 7)));
     assert_eq!(codes[0].0, "DATA_PLANE_DOWN");
+    // Its clock is right again, its store is not.
+    let mut link = up(second, 7);
+    let mut snapshot = with_clocks(serde_json::json!({ "state": "good" }), link.clone());
+    let later = |secs: u64| {
+        snapshot
+            .header
+            .wall
+            .plus_nanos(secs * 1_000_000_000)
+            .to_string()
+    };
+    link["refused_stamp"] = later(3600).into();
+    let (codes, _, text) = told(&with_clocks(
+        serde_json::json!({ "state": "good" }),
+        link.clone(),
+    ));
+    assert_eq!(codes, [("CLOCK_INSANE", Severity::Critical)]);
+    assert!(text.contains("the last ones are 3600 s ahead"), "{text}");
+    link["refused_stamp"] = later(30).into();
+    let (codes, ..) = told(&with_clocks(serde_json::json!({ "state": "good" }), link));
+    assert_eq!(codes[0].0, "DATA_PLANE_DOWN");
+    snapshot.header.lamport = Some(snapshot.header.wall.plus_nanos(86_400_000_000_000));
+    (snapshot.header.extra).insert("clock".to_owned(), serde_json::json!({ "state": "ahead" }));
+    let status = judge(&snapshot, &Wanted::default());
+    assert_eq!(status.severity, Severity::Critical);
+    let text = lines(&status, Style::default()).join("\n");
+    let said = "CLOCK_INSANE hostb: this node's store is 86400 s ahead of its system clock";
+    assert!(text.contains(said), "{text}");
     // On the host itself, which must not accuse others.
     let insane = serde_json::json!({ "state": "insane", "neighbours_ahead_ns": -120 * second });
     let snapshot = with_clocks(insane, up(-120 * second, 0));

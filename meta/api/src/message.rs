@@ -275,7 +275,8 @@ pub struct NodeInfo {
     /// How far tombstones were collected, and who holds it up: one line for each scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collection: Vec<String>,
-    /// What the neighbours' clocks say of this node's system clock: `unknown`, `good`, `warn` or `insane`.
+    /// What the neighbours' clocks say of this node's system clock: `unknown`, `good`, `warn` or `insane`;
+    /// `ahead`: its own store is further ahead of it than the drift bound.
     #[serde(default)]
     pub clock: String,
     /// Median of how far the neighbours' system clocks are ahead of this node's, in ns.

@@ -5,6 +5,7 @@
 //! epoch; no other entry is the first of its epoch. Nodes take one step at a time, so nobody can exhaust the epochs at
 //! once, and a node that was away walks through the announcements in order.
 
+use crate::collect::Position;
 use crate::{Entry, Key, View};
 use mars_lamport::Timestamp;
 
@@ -46,6 +47,41 @@ pub fn epoch_may_follow(previous: Option<Timestamp>, next: Timestamp, newest: Ti
     })
 }
 
+/// When the epochs that a node knows of began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Epochs(Vec<(u16, Timestamp)>);
+
+impl Epochs {
+    /// Reads the announcements.
+    #[must_use]
+    pub fn read(view: &(impl View + ?Sized)) -> Self {
+        let all = view.scan(EPOCH_PREFIX);
+        // Their keys are in the order of their numbers.
+        Self(
+            all.filter_map(|entry| Some((announced_epoch(entry)?, entry.stamp)))
+                .collect(),
+        )
+    }
+
+    /// The position of a reading of the system clock: in the latest epoch that had begun by then.
+    #[must_use]
+    pub fn position(&self, stamp: Timestamp) -> Position {
+        let begun = self.0.iter().rev().find(|(_, began)| *began <= stamp);
+        Position::new(begun.map_or(0, |(epoch, _)| *epoch), stamp)
+    }
+
+    /// When (system clock, ns) something was written, as far as that can be said: stamps of earlier epochs may lie in the
+    /// future, but what bears them was there when the present epoch began.
+    #[must_use]
+    pub fn time(&self, at: Position) -> u64 {
+        let stamp = match self.0.last() {
+            Some((epoch, began)) if at.epoch < *epoch => at.stamp.min(*began),
+            _ => at.stamp,
+        };
+        stamp.as_nanos()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +111,30 @@ mod tests {
         assert!(epoch_may_follow(Some(at(5)), at(5 + EPOCH_GAP_NS), newest));
         assert!(!epoch_may_follow(Some(at(5)), at(4 + EPOCH_GAP_NS), newest));
         assert!(epoch_may_follow(Some(at(11 * EPOCH_GAP_NS)), at(0), newest));
+    }
+
+    #[test]
+    fn a_reading_of_the_clock_belongs_to_the_latest_epoch_that_had_begun() {
+        let at = Timestamp::from_nanos;
+        let mut table = crate::Table::new();
+        assert_eq!(
+            Epochs::read(&table).position(at(9)),
+            Position::new(0, at(9))
+        );
+        assert_eq!(Epochs::read(&table).time(Position::new(0, at(9))), 9);
+        // The first one was announced with a stamp of the future.
+        for (epoch, began) in [(1, 5_000), (2, 100)] {
+            let key = format!("clock-epoch/{epoch:05}");
+            let mut announced = entry(&key, Some("hosta"), began, 1);
+            announced.epoch = epoch;
+            table.merge(announced);
+        }
+        let epochs = Epochs::read(&table);
+        for (stamp, epoch) in [(99, 0), (100, 2), (4_999, 2), (6_000, 2)] {
+            assert_eq!(epochs.position(at(stamp)), Position::new(epoch, at(stamp)));
+        }
+        for (epoch, stamp, time) in [(0, 50, 50), (0, 9_000, 100), (1, 9_000, 100), (2, 300, 300)] {
+            assert_eq!(epochs.time(Position::new(epoch, at(stamp))), time);
+        }
     }
 }

@@ -14,8 +14,10 @@ pub const LEVEL_OLDEST: u16 = 1;
 /// From this level on nodes know that `directory/RES/summary-HOST` belongs to HOST alone. Older ones take it from any member
 /// of the resource, and would hold what the others refuse.
 pub const LEVEL_SUMMARIES: u16 = 2;
+/// From this level on nodes read marks of the collection that bear epochs. Older ones could not open a store that has one.
+pub const LEVEL_EPOCH_MARKS: u16 = 3;
 /// The level of this program.
-pub const FEATURE_LEVEL: u16 = LEVEL_SUMMARIES;
+pub const FEATURE_LEVEL: u16 = LEVEL_EPOCH_MARKS;
 
 /// What a node tells of its level.
 ///

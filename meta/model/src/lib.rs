@@ -32,12 +32,12 @@ pub use directory::{
 };
 pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{
-    EPOCH_GAP_NS, EPOCH_PREFIX, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
+    EPOCH_GAP_NS, EPOCH_PREFIX, Epochs, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
 };
 pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name, escaped};
 pub use level::{
-    ClusterLevel, FEATURE_LEVEL, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES, NodeLevel,
-    cluster_level, level_key, version_key,
+    ClusterLevel, FEATURE_LEVEL, LEVEL_EPOCH_MARKS, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES,
+    NodeLevel, cluster_level, level_key, version_key,
 };
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{

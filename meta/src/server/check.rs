@@ -86,6 +86,19 @@ fn reserved(key: &Key, value: Option<&Value>) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A line of the roster that is deleted would cut its node off without a word, and not for good: who was away would bring
+/// it back.
+fn keeps_the_roster(key: &Key) -> Result<(), ApiError> {
+    let Some(host) = key.as_str().strip_prefix("roster/") else {
+        return Ok(());
+    };
+    let message =
+        format!("key '{key}' says that {host} is a node of the cluster, and is never deleted");
+    Err(ApiError::new(ErrorCode::Refused, message).with_hint(format!(
+        "marsadm lowlevel-delete-host {host} removes a node for good, marsadm leave-cluster there lets it go"
+    )))
+}
+
 pub(super) fn changes(ops: Vec<Op>, forced: bool) -> Result<Vec<Change>, ApiError> {
     batch_len(ops.len(), "changes")?;
     ops.into_iter()
@@ -93,6 +106,7 @@ pub(super) fn changes(ops: Vec<Op>, forced: bool) -> Result<Vec<Change>, ApiErro
             Op::Delete { key: text } => {
                 let key = key(&text)?;
                 reserved(&key, None)?;
+                keeps_the_roster(&key)?;
                 Ok((key, None))
             }
             Op::Set { key: text, value } => {

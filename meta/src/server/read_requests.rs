@@ -3,7 +3,6 @@
 use crate::server::check;
 use crate::server::listen::Shared;
 use crate::server::liveness::{liveness_entries, liveness_entry, over_stored, prevailing};
-use mars_lamport::Timestamp;
 use mars_meta_api::limits::{ENTRIES_BYTES_MAX, LIST_LEN_MAX};
 use mars_meta_api::{ApiError, EntryBytes, ImportOutcome, Response};
 use mars_meta_model::collect::{Door, door};
@@ -35,7 +34,7 @@ fn preview(table: &Table, entries: Vec<Entry>) -> Vec<ImportOutcome> {
         entry.forced = true;
         let floor = table.ledger().map(|l| l.floor(&scope_of(&entry.key)));
         let held = table.entry(&entry.key);
-        match door(&entry, held, floor.unwrap_or(Timestamp::ZERO)) {
+        match door(&entry, held, floor.unwrap_or_default()) {
             Door::Merged(Merge::Apply) => ImportOutcome::Taken,
             Door::Merged(Merge::Duplicate) => ImportOutcome::Known,
             Door::Merged(Merge::Stale) => ImportOutcome::Older,
@@ -116,8 +115,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mars_lamport::Timestamp;
     use mars_meta_model::Scope;
-    use mars_meta_model::collect::Mark;
+    use mars_meta_model::collect::{Mark, Position};
     use mars_meta_model::testing::entry;
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
         table.merge(entry("userspace/a", Some("1"), 400, 1));
         table.merge(entry("userspace/b", Some("1"), 800, 1));
         let mark = Mark {
-            floor: Timestamp::from_nanos(500),
+            floor: Position::new(0, Timestamp::from_nanos(500)),
             ..Mark::default()
         };
         table.ledger_mut().set(Scope::Global, mark);

@@ -311,11 +311,11 @@ fn volatile_entries_stay_out_of_the_store_and_displace_imported_ones() {
 
 #[test]
 fn imports_older_than_forgotten_deletions_are_stamped_anew_and_keep_their_order() {
-    use mars_meta_model::collect::Mark;
+    use mars_meta_model::collect::{Mark, Position};
     let at = Timestamp::from_nanos;
     let mut core = open(MemStore::default(), 1);
     let mark = Mark {
-        floor: at(500),
+        floor: Position::new(0, at(500)),
         ..Mark::default()
     };
     let table = core.shared_table();

@@ -4,6 +4,7 @@
 mod core;
 #[cfg(test)]
 mod embedded;
+mod epoch_marks;
 mod epochs;
 #[cfg(test)]
 mod kill;

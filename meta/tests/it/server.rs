@@ -279,6 +279,13 @@ async fn bad_requests_are_refused_with_the_reason_and_change_nothing() {
             "reserved",
         ),
         (
+            vec![Op::Delete {
+                key: "roster/hosta".to_owned(),
+            }],
+            ErrorCode::Refused,
+            "never deleted",
+        ),
+        (
             vec![set_op("a", b"1"); 4097],
             ErrorCode::Limit,
             "4097 changes",

@@ -285,6 +285,15 @@ impl SimNode {
         Some(self.status()?.connected())
     }
 
+    /// The names of those peers.
+    #[must_use]
+    pub fn connected_with(&self) -> Vec<String> {
+        let peers = self.status().map(|status| status.peers());
+        let peers = peers.into_iter().flatten();
+        let connected = peers.filter(|(_, peer)| peer.connected);
+        connected.map(|(host, _)| host).collect()
+    }
+
     /// A local write.
     ///
     /// # Panics

@@ -110,6 +110,24 @@ impl SimStore {
         Ok(committed.entries)
     }
 
+    /// Begins a new epoch of the clock, as `marsadm clock epoch` does; returns its announcement.
+    ///
+    /// # Panics
+    /// If the disk fails, or the last one has just begun.
+    pub fn begin_epoch(&self) -> Vec<Entry> {
+        let mut inner = self.lock();
+        let wall = inner.whose.wall.ns();
+        let note = mars_meta_model::Value::text("repair").unwrap();
+        let job = Job::BeginEpoch { note };
+        let done = inner.core.commit_group(wall, vec![job], |_| {});
+        let Some(Done::Epoch(begun)) = done.unwrap().pop() else {
+            unreachable!("a job has one answer, of its own kind");
+        };
+        let entries = begun.unwrap().entries;
+        inner.publish(entries.clone(), Source::Local);
+        entries
+    }
+
     /// All entries as they are now.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {

@@ -242,6 +242,18 @@ impl World {
         self.try_write(node, changes, false).unwrap()
     }
 
+    /// Begins a new epoch of the clock on a running node.
+    ///
+    /// # Panics
+    /// If it does not run, its disk fails, or an epoch has just begun.
+    pub fn begin_epoch(&mut self, node: usize) {
+        let store = self.nodes[node].store().expect("a node that runs");
+        for entry in store.begin_epoch() {
+            self.ledger.note(&entry);
+            self.promised.merge(entry);
+        }
+    }
+
     /// The same on a disk that may fail; `forced`: in another owner's name.
     ///
     /// # Errors

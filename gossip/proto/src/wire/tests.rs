@@ -93,7 +93,7 @@ fn samples() -> Vec<Body> {
         }]),
         Body::Marks(vec![MarkLine {
             scope: resource(),
-            floor: Timestamp::from_nanos(1),
+            floor: Position::new(0, Timestamp::from_nanos(1)),
             check: 2,
         }]),
         Body::Context(Context {
@@ -104,7 +104,7 @@ fn samples() -> Vec<Body> {
         }),
         Body::Below(vec![BelowLine {
             scope: Scope::Global,
-            floor: Timestamp::from_nanos(5),
+            floor: Position::new(0, Timestamp::from_nanos(5)),
             hashes: vec![6],
         }]),
         Body::Clock(0x1122_3344_5566_7788),
@@ -121,6 +121,16 @@ fn samples() -> Vec<Body> {
             skipped: 0,
         }),
         Body::Unserved(vec![(resource(), Unserved::Busy)]),
+        Body::Marks(vec![MarkLine {
+            scope: resource(),
+            floor: Position::new(2, Timestamp::from_nanos(1)),
+            check: 2,
+        }]),
+        Body::Below(vec![BelowLine {
+            scope: Scope::Global,
+            floor: Position::new(2, Timestamp::from_nanos(5)),
+            hashes: vec![6],
+        }]),
     ]
 }
 

@@ -2,7 +2,11 @@
 //!
 //! No protection against an adversary: nodes of a cluster trust each other's marks.
 
+use super::Position;
 use crate::{NodeId, Scope};
+
+/// In the word behind a stamp of a later epoch than the first, above the epoch: no node, count or stamp looks like it.
+const EPOCH: u64 = 0x6570_6f63_6800_0000;
 
 /// A running check over 64-bit words.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +23,15 @@ impl Check {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         Self(z ^ (z >> 31))
+    }
+
+    /// The check with a position: within the first epoch one word, the stamp.
+    pub(crate) fn position(self, at: Position) -> Self {
+        let check = self.word(at.stamp.as_nanos());
+        match at.epoch {
+            0 => check,
+            epoch => check.word(EPOCH | u64::from(epoch)),
+        }
     }
 
     pub(crate) const fn node(self, node: NodeId) -> Self {

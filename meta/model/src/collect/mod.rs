@@ -6,6 +6,7 @@ mod check;
 mod codec;
 mod mark;
 mod pace;
+mod position;
 mod status;
 mod task;
 mod voters;
@@ -14,14 +15,14 @@ mod wanted;
 pub use codec::DecodeMarkError;
 pub use mark::{Learnt, Mark, Own, Slot};
 pub use pace::{Pace, Paces};
+pub use position::Position;
 pub use status::{Blocker, Progress, progress};
 pub use task::{Collected, Task, Tick};
 pub use voters::{Voters, global_voters, park_due, parked_key, voters};
 pub use wanted::{Wanted, wanted};
 
-use crate::{Entry, Merge, Scope, is_volatile};
+use crate::{EPOCH_PREFIX, Entry, Merge, Scope, is_volatile};
 use check::Check;
-use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 
 /// What becomes of a received entry at the store's door.
@@ -29,19 +30,27 @@ use std::collections::BTreeMap;
 pub enum Door {
     /// The merge rule decides.
     Merged(Merge),
-    /// The key is absent and the stamp at or below the floor: it was deleted, and its tombstone is gone.
+    /// The key is absent and the write at or below the floor: it was deleted, and its tombstone is gone.
     BelowFloor,
 }
 
-/// Whether a stamp is at or below a floor. Floor zero is none.
-fn is_below(stamp: Timestamp, floor: Timestamp) -> bool {
-    stamp <= floor && floor > Timestamp::ZERO
+/// Whether a write is at or below a floor: of an earlier epoch always. Floor zero is none.
+#[must_use]
+pub fn is_below(at: Position, floor: Position) -> bool {
+    at <= floor && floor > Position::ZERO
+}
+
+/// Whether an entry goes once it lies at or below the floor: a durable tombstone. Announcements of epochs stay, whatever
+/// their cell is: who was away walks through all of them.
+#[must_use]
+pub fn is_collectable(entry: &Entry) -> bool {
+    entry.is_tombstone() && !is_volatile(entry) && !entry.key.as_str().starts_with(EPOCH_PREFIX)
 }
 
 /// The door of a store: the merge rule, and the floor rule where there is nothing to merge with.
 #[must_use]
-pub fn door(entry: &Entry, held: Option<&Entry>, floor: Timestamp) -> Door {
-    if held.is_none() && is_below(entry.stamp, floor) && !is_volatile(entry) {
+pub fn door(entry: &Entry, held: Option<&Entry>, floor: Position) -> Door {
+    if held.is_none() && is_below(Position::of(entry), floor) && !is_volatile(entry) {
         return Door::BelowFloor;
     }
     Door::Merged(entry.merge_over(held))
@@ -50,8 +59,8 @@ pub fn door(entry: &Entry, held: Option<&Entry>, floor: Timestamp) -> Door {
 /// Whether an entry that won by the merge rule is a tombstone that is collected at once: the key is removed, and nothing
 /// is held in its place.
 #[must_use]
-pub fn buried(entry: &Entry, floor: Timestamp) -> bool {
-    entry.is_tombstone() && is_below(entry.stamp, floor) && !is_volatile(entry)
+pub fn buried(entry: &Entry, floor: Position) -> bool {
+    is_collectable(entry) && is_below(Position::of(entry), floor)
 }
 
 /// How an entry of one's own looks towards a peer.
@@ -65,15 +74,10 @@ pub enum Sight {
     Doubtful,
 }
 
-/// How an own entry with this stamp is to be seen in a comparison with a peer.
+/// How an own entry that stands at `at` is to be seen in a comparison with a peer.
 #[must_use]
-pub fn sight(
-    tombstone: bool,
-    stamp: Timestamp,
-    own_floor: Timestamp,
-    peer_floor: Timestamp,
-) -> Sight {
-    if !is_below(stamp, peer_floor) {
+pub fn sight(tombstone: bool, at: Position, own_floor: Position, peer_floor: Position) -> Sight {
+    if !is_below(at, peer_floor) {
         Sight::Seen
     } else if tombstone {
         Sight::Collected
@@ -99,8 +103,8 @@ impl Ledger {
 
     /// The floor of a scope; zero if nothing was ever collected.
     #[must_use]
-    pub fn floor(&self, scope: &Scope) -> Timestamp {
-        self.mark(scope).map_or(Timestamp::ZERO, |mark| mark.floor)
+    pub fn floor(&self, scope: &Scope) -> Position {
+        self.mark(scope).map_or(Position::ZERO, |mark| mark.floor)
     }
 
     /// Replaces the mark of a scope.

@@ -1,8 +1,7 @@
 //! Who blocks a cut, and since when: for displays.
 
-use super::{Mark, Voters};
+use super::{Mark, Position, Voters};
 use crate::NodeId;
-use mars_lamport::Timestamp;
 
 /// Why a node keeps a cut from happening.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +16,14 @@ pub enum Blocker {
         /// The host.
         host: String,
         /// When it claimed last.
-        since: Timestamp,
+        since: Position,
     },
     /// It has not voted, or on something else than what is known here.
     Disagrees {
         /// The host.
         host: String,
         /// When it claimed or voted last.
-        since: Timestamp,
+        since: Position,
     },
     /// Too many members are parked.
     NoMajority,
@@ -36,16 +35,16 @@ pub enum Blocker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The floor.
-    pub floor: Timestamp,
+    pub floor: Position,
     /// The level wanted.
-    pub level: Timestamp,
+    pub level: Position,
     /// Who blocks the next cut; nobody if the floor is as high as it can be.
     pub blockers: Vec<Blocker>,
 }
 
 /// How far the collection of a scope has come on the way to `level`.
 #[must_use]
-pub fn progress(mark: &Mark, voters: &Voters, own: NodeId, level: Timestamp) -> Progress {
+pub fn progress(mark: &Mark, voters: &Voters, own: NodeId, level: Position) -> Progress {
     let mut blockers = Vec::new();
     if level > mark.floor {
         if !voters.voting.contains(&own) {

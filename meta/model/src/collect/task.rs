@@ -1,8 +1,7 @@
 //! What gossip asks the store for, and what became of it.
 
-use super::{Mark, Paces, Wanted};
+use super::{Mark, Paces, Position, Wanted};
 use crate::{Entry, Key, Scope};
-use mars_lamport::Timestamp;
 
 /// What is due as time has passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +25,8 @@ pub enum Task {
         scope: Scope,
         /// What the peer knows.
         mark: Mark,
-        /// Live entries below the peer's floor that it lacks: key and stamp. They go to the graveyard.
-        drop: Vec<(Key, Timestamp)>,
+        /// Live entries below the peer's floor that it lacks: key and where it stands. They go to the graveyard.
+        drop: Vec<(Key, Position)>,
     },
 }
 

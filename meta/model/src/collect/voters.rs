@@ -1,8 +1,9 @@
 //! Who has a say in a scope, and who is parked.
 
-use super::{Mark, Paces};
-use crate::{Key, NodeId, NodeState, Scope, View, check_host_name, member_key, members, roster};
-use mars_lamport::Timestamp;
+use super::{Mark, Paces, Position};
+use crate::{
+    Epochs, Key, NodeId, NodeState, Scope, View, check_host_name, member_key, members, roster,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Members and voters of a scope, as one node sees them.
@@ -14,8 +15,8 @@ pub struct Voters {
     pub voting: BTreeSet<NodeId>,
     /// Host names of the members.
     pub names: BTreeMap<NodeId, String>,
-    /// Of a resource: when each became a member, by the stamp of its line.
-    pub since: BTreeMap<NodeId, Timestamp>,
+    /// Of a resource: when each became a member, by its line.
+    pub since: BTreeMap<NodeId, Position>,
 }
 
 impl Voters {
@@ -65,8 +66,8 @@ pub fn voters(view: &(impl View + ?Sized), scope: &Scope, global: &Voters) -> Vo
     for (node, host) in &global.names {
         if inside.contains_key(host) {
             found.add(*node, host.clone(), global.voting.contains(node));
-            let line = member_key(res, host).and_then(|key| Some(view.entry(&key)?.stamp));
-            found.since.extend(line.map(|stamp| (*node, stamp)));
+            let line = member_key(res, host).and_then(|key| view.entry(&key).map(Position::of));
+            found.since.extend(line.map(|at| (*node, at)));
         }
     }
     found
@@ -85,6 +86,7 @@ pub fn park_due(
     paces: &Paces,
     (wall, began, waiting): (u64, u64, u64),
 ) -> Option<String> {
+    let epochs = Epochs::read(view);
     let last = |node: &NodeId| {
         let slot = global
             .slots
@@ -92,12 +94,12 @@ pub fn park_due(
             .map(|slot| slot.stamp.max(slot.voted));
         let line = voters.names.get(node).and_then(|host| {
             let key = Key::parse(&format!("roster/{host}")).ok()?;
-            Some(view.entry(&key)?.stamp)
+            view.entry(&key).map(Position::of)
         });
         // Whose slot lies behind the floor was there when the floor rose.
         let seen = [slot, line, Some(global.floor)].into_iter().flatten();
-        let seen = seen.max().unwrap_or(Timestamp::ZERO);
-        let seen = seen.as_nanos().max(waiting);
+        let seen = seen.map(|at| epochs.time(at)).max().unwrap_or(0);
+        let seen = seen.max(waiting);
         if slot.is_some() {
             seen
         } else {

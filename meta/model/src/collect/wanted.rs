@@ -1,15 +1,14 @@
 //! When a claim is made: only if there is something that it helps to collect. An idle cluster says nothing.
 
-use super::{Mark, Paces, global_voters, voters};
-use crate::{NodeId, Scope, View};
-use mars_lamport::Timestamp;
+use super::{Mark, Paces, Position, global_voters, voters};
+use crate::{Epochs, NodeId, Scope, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node has to do for the collection of tombstones at some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Levels to claim.
-    pub claims: BTreeMap<Scope, Timestamp>,
+    pub claims: BTreeMap<Scope, Position>,
     /// Scopes in which claims lie above the floor: a vote or a cut may have become possible.
     pub open: BTreeSet<Scope>,
     /// Since when (system clock, ns) some tombstone waits for claims of the global scope; `None`: none does. Who is
@@ -24,7 +23,7 @@ impl Wanted {
         self.claims.is_empty() && self.open.is_empty()
     }
 
-    fn claim(&mut self, scope: &Scope, level: Timestamp) {
+    fn claim(&mut self, scope: &Scope, level: Position) {
         let held = self.claims.entry(scope.clone()).or_default();
         *held = level.max(*held);
     }
@@ -35,7 +34,7 @@ impl Wanted {
 }
 
 /// What `own` has to do at this reading of the system clock. `resources`: the scopes of resources that it takes part in;
-/// `oldest`: the stamp of the oldest durable tombstone of a scope that lies above a stamp.
+/// `oldest`: the oldest durable tombstone of a scope that lies above a position.
 ///
 /// A level is claimed
 /// * in a resource: if a tombstone lies above the own claim that the new one would free;
@@ -48,18 +47,19 @@ pub fn wanted(
     (own, resources): (NodeId, &BTreeSet<Scope>),
     paces: &Paces,
     wall: u64,
-    oldest: impl Fn(&Scope, Timestamp) -> Option<Timestamp>,
+    oldest: impl Fn(&Scope, Position) -> Option<Position>,
 ) -> Wanted {
     let mut found = Wanted::default();
     let none = Mark::default();
     let mark_of = |scope: &Scope| view.ledger().and_then(|ledger| ledger.mark(scope));
     let global = mark_of(&Scope::Global).unwrap_or(&none);
+    let epochs = Epochs::read(view);
     let mut calls_all = false;
     for scope in resources {
         let mark = mark_of(scope).unwrap_or(&none);
         let pace = paces.of(scope);
-        let allowed = pace.level(wall);
-        let due = |above| oldest(scope, above).filter(|stamp| *stamp <= allowed);
+        let allowed = epochs.position(pace.level(wall));
+        let due = |above| oldest(scope, above).filter(|at| *at <= allowed);
         let level = mark.level(own);
         if due(mark.floor.max(level)).is_some() {
             found.claim(scope, allowed);
@@ -74,17 +74,17 @@ pub fn wanted(
             } else {
                 mark.floor.max(reach)
             };
-            if let Some(stamp) = due(above) {
+            if let Some(at) = due(above) {
                 calls_all = true;
-                found.waits(stamp.as_nanos().saturating_add(pace.retention));
+                found.waits(epochs.time(at).saturating_add(pace.retention));
             }
         }
     }
     let pace = paces.global;
-    let allowed = pace.level(wall);
-    if let Some(stamp) = oldest(&Scope::Global, global.floor).filter(|stamp| *stamp <= allowed) {
+    let allowed = epochs.position(pace.level(wall));
+    if let Some(at) = oldest(&Scope::Global, global.floor).filter(|at| *at <= allowed) {
         calls_all = true;
-        found.waits(stamp.as_nanos().saturating_add(pace.retention));
+        found.waits(epochs.time(at).saturating_add(pace.retention));
     }
     if calls_all && allowed > global.level(own).max(global.floor) {
         found.claim(&Scope::Global, allowed);
@@ -94,7 +94,7 @@ pub fn wanted(
 }
 
 impl Wanted {
-    fn follow(&mut self, scope: &Scope, mark: &Mark, own: NodeId, allowed: Timestamp) {
+    fn follow(&mut self, scope: &Scope, mark: &Mark, own: NodeId, allowed: Position) {
         let floor = mark.floor;
         let above = mark.slots.values().filter(|slot| slot.level > floor);
         if above.clone().next().is_some() {
@@ -114,6 +114,7 @@ mod tests {
     use super::*;
     use crate::Table;
     use crate::collect::{Own, Pace};
+    use mars_lamport::Timestamp;
 
     const PACES: Paces = Paces {
         global: Pace {
@@ -127,8 +128,8 @@ mod tests {
         park_after: 10_000,
     };
 
-    fn at(ns: u64) -> Timestamp {
-        Timestamp::from_nanos(ns)
+    fn at(ns: u64) -> Position {
+        Position::new(0, Timestamp::from_nanos(ns))
     }
 
     fn ask(table: &Table, dead: &[(Scope, u64)], wall: u64) -> Wanted {

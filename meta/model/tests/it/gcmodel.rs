@@ -2,20 +2,23 @@
 //! half-way, late messages, partitions, crashes, old backups, parking, joining and leaving.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod clocks;
 mod collecting;
 mod exchange;
 mod judge;
 
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Door, Ledger, Mark, Own, Pace, Paces, Sight, Voters, Wanted, buried, door, global_voters,
-    park_due, parked_key, sight, voters as voters_of, wanted,
+    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, buried, door,
+    global_voters, is_below, is_collectable, park_due, parked_key, sight, voters as voters_of,
+    wanted,
 };
 use mars_meta_model::{
-    Cell, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value, View as _,
-    scope_includes, scope_of,
+    Cell, EPOCH_PREFIX, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value,
+    View as _, announced_epoch, current_epoch, epoch_key, scope_includes, scope_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// Rules under test: the right ones, and wrong ones that the checks must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub(crate) enum Rules {
     LearnsHalf,
     /// Whoever has made no claim yet is not waited for, and it is not asked since when the members are known.
     CutsWithoutJoiner,
+    /// Floors and claims are stamps without an epoch.
+    StampsOnly,
 }
 
 impl Rules {
@@ -53,6 +58,8 @@ pub(crate) struct Dangers {
     pub(crate) restore: bool,
     pub(crate) park: bool,
     pub(crate) members: bool,
+    /// Wrong clocks, stamps of the future, and new epochs.
+    pub(crate) epochs: bool,
 }
 
 /// What a history has shown.
@@ -71,6 +78,17 @@ pub(crate) struct Found {
     pub(crate) joined: u32,
     /// Sessions that were cut half-way.
     pub(crate) half_way: u32,
+    /// Epochs that were begun, and writes with a stamp of the future.
+    pub(crate) epochs: u32,
+    pub(crate) poisoned: u32,
+    /// Tombstones that went at a floor of a later epoch than their own.
+    pub(crate) purged_over: u32,
+    /// Marks that would have been learnt, had their epoch been entered.
+    pub(crate) ahead: u32,
+    /// Own writes at or below the own floor, and marks that call for them.
+    pub(crate) below_own: u32,
+    /// Writes at or below what their node had once promised to write above: before it was restored.
+    pub(crate) broken: u32,
 }
 
 pub(crate) struct Rng(u64);
@@ -107,16 +125,20 @@ struct State {
     table: Table,
     last: u64,
     /// Numbers of the writes that this state includes: the truth to check against.
-    ghost: BTreeSet<u64>,
+    ghost: Rc<BTreeSet<u64>>,
 }
 
 struct Node {
     state: State,
     host: String,
     skew: u64,
+    /// How far its system clock is wrong.
+    wrong: u64,
     up: bool,
     boot: u64,
     backups: Vec<State>,
+    /// The greatest levels that it ever claimed. No backup takes them back.
+    promised: BTreeMap<Scope, Position>,
 }
 
 /// A context on its way.
@@ -127,7 +149,7 @@ struct Flying {
     scope: Scope,
     mark: Mark,
     entries: BTreeMap<Key, Entry>,
-    ghost: BTreeSet<u64>,
+    ghost: Rc<BTreeSet<u64>>,
 }
 
 pub(crate) struct World {
@@ -138,6 +160,10 @@ pub(crate) struct World {
     parts: Option<u64>,
     flying: Vec<Flying>,
     writes: Vec<Entry>,
+    /// Keys that a restored node has written below what it had promised: no outcome is wrong.
+    given_up: BTreeSet<Key>,
+    /// Clocks were wrong at some time.
+    troubled: bool,
     boots: u64,
     acks: BTreeSet<(usize, usize, Key, Timestamp)>,
     pub(crate) found: Found,
@@ -179,6 +205,11 @@ fn line(id: usize, state: NodeState) -> String {
     record.to_string()
 }
 
+/// The epoch that a key announces.
+fn announces(text: &str) -> Option<u16> {
+    text.strip_prefix(EPOCH_PREFIX)?.parse().ok()
+}
+
 /// The numbers of keys that are written and deleted at random carry the number of the write as their value.
 fn is_user(key: &Key) -> bool {
     key.as_str().contains("userspace/")
@@ -196,6 +227,8 @@ impl World {
             parts: None,
             flying: Vec::new(),
             writes: Vec::new(),
+            given_up: BTreeSet::new(),
+            troubled: false,
             boots: 0,
             acks: BTreeSet::new(),
             found: Found::default(),
@@ -226,13 +259,20 @@ impl World {
     fn add_node(&mut self, id: usize, table: Table) {
         self.boots += 1;
         let skew = self.rng.below(80);
+        // Its clock takes notice of what it is given.
+        let epoch = current_epoch(&table);
+        let given = table.iter().filter(|entry| entry.epoch == epoch);
+        let last = given.map(|entry| entry.stamp.as_nanos()).max().unwrap_or(0);
         self.nodes.push(Node {
             state: State {
                 table,
+                last,
                 ..State::default()
             },
             host: format!("h{id}"),
             skew,
+            wrong: 0,
+            promised: BTreeMap::new(),
             up: true,
             boot: self.boots,
             backups: Vec::new(),
@@ -244,7 +284,7 @@ impl World {
     }
 
     fn wall(&self, node: usize) -> u64 {
-        self.now + self.nodes[node].skew
+        self.now + self.nodes[node].skew + self.nodes[node].wrong
     }
 
     fn tick_clock(&mut self, node: usize) -> Timestamp {
@@ -255,11 +295,31 @@ impl World {
     }
 
     fn own(&mut self, node: usize) -> Own {
+        self.tick_clock(node);
         Own {
             node: Self::id(node),
             boot: self.nodes[node].boot,
-            stamp: self.tick_clock(node),
+            stamp: {
+                let epoch = self.epoch(node);
+                self.position(epoch, self.nodes[node].state.last)
+            },
         }
+    }
+
+    fn epoch(&self, node: usize) -> u16 {
+        current_epoch(self.table(node))
+    }
+
+    const fn position(&self, epoch: u16, stamp: u64) -> Position {
+        let epoch = match self.rules {
+            Rules::StampsOnly => 0,
+            _ => epoch,
+        };
+        Position::new(epoch, Timestamp::from_nanos(stamp))
+    }
+
+    const fn at(&self, entry: &Entry) -> Position {
+        self.position(entry.epoch, entry.stamp.as_nanos())
     }
 
     fn say(&self, what: impl FnOnce() -> String) {
@@ -308,18 +368,29 @@ impl World {
     fn set_mark(&mut self, node: usize, scope: &Scope, mark: Mark) {
         let before = self.mark(node, scope);
         assert!(mark.floor >= before.floor, "a floor fell");
-        let table = &mut self.nodes[node].state.table;
+        let id = Self::id(node);
+        let state = &self.nodes[node].state;
+        let next = self.position(self.epoch(node), self.wall(node).max(state.last + 1));
+        if mark.floor >= next || mark.level(id) >= next {
+            self.say(|| format!("{node} is to write at {next:?}: {mark:?}"));
+            self.found.below_own += 1;
+        }
+        let promised = self.nodes[node].promised.entry(scope.clone()).or_default();
+        *promised = mark.level(id).max(*promised);
         if mark.floor > before.floor {
-            let gone: Vec<Key> = table
+            let gone: Vec<Entry> = self
+                .table(node)
                 .iter()
-                .filter(|e| e.is_tombstone() && e.stamp <= mark.floor && inside(&e.key, scope))
-                .map(|e| e.key.clone())
+                .filter(|e| is_collectable(e) && self.at(e) <= mark.floor && inside(&e.key, scope))
+                .cloned()
                 .collect();
             self.found.purged += u32::try_from(gone.len()).unwrap();
-            for key in gone {
-                table.remove(&key);
+            for entry in gone {
+                self.found.purged_over += u32::from(entry.epoch < mark.floor.epoch);
+                self.nodes[node].state.table.remove(&entry.key);
             }
         }
+        let table = &mut self.nodes[node].state.table;
         table.ledger_mut().set(scope.clone(), mark);
     }
 
@@ -336,6 +407,7 @@ impl World {
 
     fn write(&mut self, node: usize, text: &str, value: Option<String>) {
         let stamp = self.tick_clock(node);
+        let epoch = announces(text).unwrap_or_else(|| self.epoch(node));
         let number = self.writes.len() as u64;
         let cell = value.map_or(Cell::Tombstone, |text| {
             Cell::Live(Value::text(&text).unwrap())
@@ -343,7 +415,7 @@ impl World {
         let entry = Entry {
             key: key(text),
             cell,
-            epoch: 0,
+            epoch,
             stamp,
             origin: Self::id(node),
             boot: number,
@@ -352,14 +424,24 @@ impl World {
         };
         self.say(|| format!("{node} writes {entry:?}"));
         self.writes.push(entry.clone());
-        assert_eq!(
-            self.nodes[node].state.table.merge(entry.clone()),
-            Merge::Apply
-        );
-        if is_user(&entry.key) {
-            self.nodes[node].state.ghost.insert(number);
+        let (at, scope) = (self.at(&entry), scope_of(&entry.key));
+        self.found.below_own += u32::from(is_below(at, self.mark(node, &scope).floor));
+        let promised = self.nodes[node].promised.get(&scope).copied();
+        if is_below(at, promised.unwrap_or_default()) {
+            self.say(|| format!("{node} had promised not to write below {promised:?}"));
+            self.found.broken += 1;
+            self.given_up.insert(entry.key.clone());
         }
-        let scope = scope_of(&entry.key);
+        let merged = self.nodes[node].state.table.merge(entry.clone());
+        if self.rules == Rules::StampsOnly {
+            // Its announcement refused, a node does not know what epoch it is in.
+            self.found.below_own += u32::from(merged != Merge::Apply);
+        } else {
+            assert_eq!(merged, Merge::Apply);
+        }
+        if is_user(&entry.key) {
+            Rc::make_mut(&mut self.nodes[node].state.ghost).insert(number);
+        }
         for other in 0..self.nodes.len() {
             if self.linked(node, other) && self.member(node, &scope, other) && self.rng.chance(70) {
                 self.arrive(other, &entry);
@@ -393,6 +475,10 @@ impl World {
         self.now += 1 + self.rng.below(60);
         let node = self.rng.index(self.nodes.len());
         let up = self.nodes[node].up;
+        if dangers.epochs && self.rng.chance(2) {
+            self.trouble_with_clocks(node);
+            return;
+        }
         match self.rng.below(100) {
             0..20 if up => self.user_write(node),
             20..60 => {

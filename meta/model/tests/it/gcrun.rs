@@ -3,32 +3,25 @@
 use crate::gcmodel::{Dangers, Found, Rules, play};
 use std::io::Write as _;
 
-const ALL: [Dangers; 5] = [
+const fn dangers(restore: bool, park: bool, members: bool, epochs: bool) -> Dangers {
     Dangers {
-        restore: false,
-        park: false,
-        members: false,
-    },
-    Dangers {
-        restore: true,
-        park: false,
-        members: false,
-    },
-    Dangers {
-        restore: false,
-        park: true,
-        members: false,
-    },
-    Dangers {
-        restore: false,
-        park: false,
-        members: true,
-    },
-    Dangers {
-        restore: true,
-        park: true,
-        members: true,
-    },
+        restore,
+        park,
+        members,
+        epochs,
+    }
+}
+
+const ALL: [Dangers; 9] = [
+    dangers(false, false, false, false),
+    dangers(true, false, false, false),
+    dangers(false, true, false, false),
+    dangers(false, false, true, false),
+    dangers(true, true, true, false),
+    dangers(false, false, false, true),
+    dangers(true, false, false, true),
+    dangers(false, false, true, true),
+    dangers(true, true, true, true),
 ];
 
 fn say(text: &str) {
@@ -45,7 +38,9 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
             || (!dangers.restore && found.diverged + found.contradictions > 0);
         // Nothing may be lost where nobody was restored, parked or late.
         let calm = !(dangers.restore || dangers.park || dangers.members);
-        if bad.is_none() && (wrong || (calm && found.lost > 0)) {
+        // No node writes below its floor, nor below what it has promised in its name.
+        let rash = found.below_own > 0 || (!dangers.restore && found.broken > 0);
+        if bad.is_none() && (wrong || rash || (calm && found.lost > 0)) {
             bad = Some(seed);
         }
         sum.resurrected += found.resurrected.min(1);
@@ -59,6 +54,12 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
         sum.parked += found.parked;
         sum.joined += found.joined;
         sum.half_way += found.half_way;
+        sum.epochs += found.epochs;
+        sum.poisoned += found.poisoned;
+        sum.purged_over += found.purged_over;
+        sum.ahead += found.ahead;
+        sum.below_own += found.below_own.min(1);
+        sum.broken += found.broken;
     }
     say(&format!(
         "{rules:?} {dangers:?}\n   seeds {from}..{}: {sum:?}, first bad: {bad:?}",
@@ -73,10 +74,13 @@ fn slice(dangers: Dangers) {
         bad, None,
         "GC_TRACE=SEED,NUMBER tells it: {dangers:?}: {sum:?}"
     );
+    let least = if dangers.epochs { 200 } else { 300 };
     assert!(
-        sum.purged > 300 && sum.cuts > 300,
+        sum.purged > least && sum.cuts > least,
         "nothing was tried: {sum:?}"
     );
+    let later = sum.epochs > 500 && sum.poisoned > 500 && sum.purged_over > 50 && sum.ahead > 5;
+    assert_eq!(later, dangers.epochs, "epochs: {sum:?}");
     // Nor is any of it there in name only.
     assert!(sum.half_way > 1000, "no session was cut half-way: {sum:?}");
     assert_eq!(sum.parked > 20, dangers.park, "parked: {sum:?}");
@@ -94,6 +98,18 @@ fn nothing_deleted_comes_back() {
 fn nothing_deleted_comes_back_while_members_come_and_go() {
     slice(ALL[3]);
     slice(ALL[4]);
+}
+
+#[test]
+fn nothing_deleted_or_poisoned_comes_back_in_later_epochs() {
+    slice(ALL[5]);
+    slice(ALL[6]);
+}
+
+#[test]
+fn nothing_deleted_or_poisoned_comes_back_while_members_come_and_go() {
+    slice(ALL[7]);
+    slice(ALL[8]);
 }
 
 #[test]
@@ -116,6 +132,7 @@ fn each_guard_is_needed() {
         (Rules::ParksFromStaleRoster, 0, 100, ALL[2]),
         (Rules::LearnsHalf, 0, 100, ALL[3]),
         (Rules::CutsWithoutJoiner, 0, 300, ALL[3]),
+        (Rules::StampsOnly, 0, 60, ALL[5]),
     ] {
         let (sum, bad) = campaign(from, count, rules, dangers);
         assert!(bad.is_some(), "{rules:?} went undetected: {sum:?}");
@@ -125,14 +142,15 @@ fn each_guard_is_needed() {
     }
 }
 
-/// `cargo xtask gcmodel --seeds FROM COUNT`; with `GC_TRACE=SEED,DANGERS` one history is told.
+/// `cargo xtask gcmodel --seeds FROM COUNT`; with `GC_TRACE=SEED,DANGERS` one history is told, with
+/// `GC_DANGERS` only these dangers are played.
 #[test]
 #[ignore = "long; run by cargo xtask gcmodel"]
 fn long_campaign() {
     let variable = |name: &str| std::env::var(name).ok();
     if let Some(asked) = variable("GC_TRACE") {
         let (seed, dangers) = asked.split_once(',').expect("SEED,DANGERS");
-        let dangers = ALL[dangers.parse::<usize>().expect("0 to 4")];
+        let dangers = ALL[dangers.parse::<usize>().expect("0 to 8")];
         let found = play(seed.parse().expect("a seed"), Rules::Right, dangers, true);
         say(&format!("{found:?}"));
         return;
@@ -146,11 +164,16 @@ fn long_campaign() {
         Rules::ParksFromStaleRoster,
         Rules::LearnsHalf,
         Rules::CutsWithoutJoiner,
+        Rules::StampsOnly,
     ];
     let asked = variable("GC_RULES");
     let named = |rules: &&Rules| asked.as_deref() == Some(&*format!("{rules:?}"));
     let rules = all.iter().find(named).copied().unwrap_or(Rules::Right);
-    for dangers in ALL {
+    let only: Option<usize> = variable("GC_DANGERS").map(|text| text.parse().expect("0 to 8"));
+    for (number, dangers) in ALL.into_iter().enumerate() {
+        if only.is_some_and(|only| only != number) {
+            continue;
+        }
         let (_, bad) = campaign(from, count, rules, dangers);
         assert!(
             std::env::var("GC_GO").is_ok() || bad.is_none(),

@@ -13,7 +13,7 @@ use mars_meta_api::{
     ApiError, Bin, EntryBytes, ErrorCode, FromServer, MergeInfo, NodeInfo, Op, Request, Response,
     Secret, ToServer, encode_frame,
 };
-use mars_meta_model::collect::{Mark, Slot};
+use mars_meta_model::collect::{Mark, Position, Slot};
 use mars_meta_model::testing::entry;
 use mars_meta_model::{NodeId, Scope};
 use std::net::SocketAddr;
@@ -25,16 +25,25 @@ const fn at(ns: u64) -> Timestamp {
     Timestamp::from_nanos(ns)
 }
 
+const fn place(epoch: u16, ns: u64) -> Position {
+    Position::new(epoch, at(ns))
+}
+
 fn some_mark() -> Mark {
+    mark_of(0)
+}
+
+/// A mark that was made in this epoch, above a floor of the first one.
+fn mark_of(epoch: u16) -> Mark {
     let slot = Slot {
-        level: at(1),
-        stamp: at(2),
+        level: place(epoch, 1),
+        stamp: place(epoch, 2),
         boot: 3,
         vote: 4,
-        voted: at(5),
+        voted: place(epoch, 5),
     };
     Mark {
-        floor: at(1),
+        floor: place(0, 1),
         slots: [(NodeId(1), slot), (NodeId(2), slot)].into(),
     }
 }
@@ -145,7 +154,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
             "16-marks",
             Body::Marks(vec![MarkLine {
                 scope: res(),
-                floor: at(1),
+                floor: place(0, 1),
                 check: 2,
             }]),
         ),
@@ -162,7 +171,23 @@ fn bodies() -> Vec<(&'static str, Body)> {
             "18-below",
             Body::Below(vec![BelowLine {
                 scope: Scope::Global,
-                floor: at(5),
+                floor: place(0, 5),
+                hashes: vec![6],
+            }]),
+        ),
+        (
+            "19-marks-epochs",
+            Body::Marks(vec![MarkLine {
+                scope: res(),
+                floor: place(2, 1),
+                check: 2,
+            }]),
+        ),
+        (
+            "20-below-epochs",
+            Body::Below(vec![BelowLine {
+                scope: Scope::Global,
+                floor: place(2, 5),
                 hashes: vec![6],
             }]),
         ),
@@ -220,6 +245,7 @@ pub(super) fn mark() -> Named {
     named(vec![
         ("empty", bytes(&Mark::default())),
         ("two", bytes(&some_mark())),
+        ("epochs", bytes(&mark_of(2))),
     ])
 }
 

@@ -1,8 +1,8 @@
 //! Tombstones go, and nothing that was deleted comes back: the whole way, in virtual time, at a faster pace.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Pace, Paces};
+use mars_gossip_proto::Dialect;
+use mars_meta_model::collect::{Pace, Paces, Position};
 use mars_meta_model::{Scope, View as _};
 use mars_sim::{LinkQuality, World, change, check, in_virtual_time};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const PACES: Paces = Paces {
     park_after: 90 * MINUTE,
 };
 
-fn world(seed: u64) -> World {
+fn world_of(seed: u64) -> World {
     let quality = LinkQuality {
         one_way: Duration::from_millis(25),
         jitter: Duration::from_millis(5),
@@ -35,6 +35,11 @@ fn world(seed: u64) -> World {
     for node in &mut world.nodes {
         node.collect = Some(PACES);
     }
+    world
+}
+
+fn world(seed: u64) -> World {
+    let mut world = world_of(seed);
     world.start_all();
     world
 }
@@ -62,7 +67,7 @@ fn tombstones(world: &World, node: usize) -> usize {
     entries.iter().filter(|entry| entry.is_tombstone()).count()
 }
 
-fn floor(world: &World, node: usize, scope: &Scope) -> Timestamp {
+fn floor(world: &World, node: usize, scope: &Scope) -> Position {
     let store = world.nodes[node].store().unwrap();
     store.with_table(|table| table.ledger().unwrap().floor(scope))
 }
@@ -93,7 +98,7 @@ fn a_tombstone_goes_everywhere_and_digests_still_agree() {
         check::all_synced(&world).unwrap();
         // Over a restart, too.
         let before = floor(&world, 0, &resource());
-        assert!(before > Timestamp::ZERO);
+        assert!(before > Position::ZERO);
         let net = world.net.clone();
         world.nodes[0].crash(&net);
         world.start_all();
@@ -209,6 +214,144 @@ fn a_peer_that_does_not_collect_blocks_the_cut() {
         minutes(&world, 30).await;
         for node in 0..3 {
             assert_eq!(held(&world, node, IN_R), Some(None));
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
+
+/// The clocks of all nodes were hours ahead for a while, then `clock epoch` mended the store, and what was poisoned was
+/// deleted. Of node 2 there is a backup from before. Node 1 speaks `dialect`.
+async fn mended(seed: u64, dialect: Dialect) -> World {
+    const HOURS: i64 = 20 * 60 * 60 * 1_000_000_000;
+    let mut world = world_of(seed);
+    world.levels = true;
+    world.nodes[1].dialect = dialect;
+    world.start_all();
+    founded(&mut world);
+    minutes(&world, 1).await;
+    for node in &mut world.nodes {
+        node.let_clock_jump(HOURS);
+    }
+    world.write(0, vec![change(GLOBAL, Some("1")), change(IN_R, Some("1"))]);
+    world.write(1, vec![change("userspace/dead", Some("1"))]);
+    minutes(&world, 1).await;
+    world.write(1, vec![change("userspace/dead", None)]);
+    minutes(&world, 1).await;
+    world.nodes[2].back_up();
+    for node in &mut world.nodes {
+        node.let_clock_jump(-HOURS);
+    }
+    minutes(&world, 1).await;
+    world.begin_epoch(0);
+    minutes(&world, 1).await;
+    world.write(1, vec![change(GLOBAL, None), change(IN_R, None)]);
+    world.write(2, vec![change("userspace/kept", Some("1"))]);
+    minutes(&world, 1).await;
+    for node in 0..3 {
+        assert_eq!(held(&world, node, "userspace/kept"), Some(Some("1".into())));
+        assert_eq!(held(&world, node, GLOBAL), Some(None), "too early");
+        assert_eq!(tombstones(&world, node), 3);
+    }
+    world
+}
+
+fn assert_mended(world: &World) {
+    for node in 0..3 {
+        for key in [GLOBAL, IN_R, "userspace/dead"] {
+            let held = held(world, node, key);
+            assert_eq!(held, None, "{key} at {node}\n{}", world.marks());
+        }
+        assert_eq!(tombstones(world, node), 0);
+        assert_eq!(held(world, node, "userspace/kept"), Some(Some("1".into())));
+        assert_eq!(floor(world, node, &Scope::Global).epoch, 1);
+        assert_eq!(floor(world, node, &resource()).epoch, 1);
+    }
+    check::all_synced(world).unwrap();
+}
+
+#[test]
+fn after_an_epoch_tombstones_go_and_nothing_poisoned_comes_back() {
+    in_virtual_time(async {
+        let mut world = mended(16, Dialect::Present).await;
+        minutes(&world, 35).await;
+        assert_mended(&world);
+        let net = world.net.clone();
+        world.nodes[2].crash(&net);
+        world.restore(2, 0);
+        world.start_all();
+        let poisoned = held(&world, 2, IN_R);
+        assert_eq!(poisoned, Some(Some("1".into())), "the backup has it");
+        minutes(&world, 6).await;
+        // What it wrote after the backup it has from the others.
+        assert_mended(&world);
+        world.write(2, vec![change(IN_R, Some("2"))]);
+        minutes(&world, 1).await;
+        assert_eq!(held(&world, 0, IN_R), Some(Some("2".into())));
+    });
+}
+
+#[test]
+fn what_was_refused_for_its_stamp_is_taken_when_an_epoch_begins() {
+    const HOURS: i64 = 20 * 60 * 60 * 1_000_000_000;
+    in_virtual_time(async {
+        let mut world = world(18);
+        founded(&mut world);
+        minutes(&world, 1).await;
+        // One clock was wrong for a moment: its node goes on writing far ahead, and nobody takes it.
+        world.nodes[1].let_clock_jump(HOURS);
+        world.write(1, vec![change("userspace/x", Some("1"))]);
+        world.nodes[1].let_clock_jump(-HOURS);
+        world.write(1, vec![change("userspace/y", Some("1"))]);
+        minutes(&world, 2).await;
+        for key in ["userspace/x", "userspace/y"] {
+            assert_eq!(held(&world, 0, key), None);
+        }
+        // The connections stay.
+        world.begin_epoch(1);
+        minutes(&world, 1).await;
+        for node in [0, 2] {
+            for key in ["userspace/x", "userspace/y"] {
+                assert_eq!(held(&world, node, key), Some(Some("1".into())), "{key}");
+            }
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
+
+#[test]
+fn after_an_epoch_tombstones_wait_for_nodes_that_do_not_read_epochs() {
+    in_virtual_time(async {
+        let mut world = mended(17, Dialect::Former).await;
+        minutes(&world, 35).await;
+        for node in 0..3 {
+            assert_eq!(tombstones(&world, node), 3);
+            assert_eq!(floor(&world, node, &resource()).epoch, 0);
+        }
+        check::all_synced(&world).unwrap();
+        // It is upgraded.
+        let net = world.net.clone();
+        world.nodes[1].crash(&net);
+        world.nodes[1].dialect = Dialect::Present;
+        world.start_all();
+        minutes(&world, 35).await;
+        assert_mended(&world);
+        // With one that went back, marks are not exchanged, and all else is.
+        world.nodes[1].crash(&net);
+        world.nodes[1].dialect = Dialect::Former;
+        world.start_all();
+        minutes(&world, 1).await;
+        world.write(1, vec![change(IN_R, Some("2"))]);
+        world.write(0, vec![change(GLOBAL, Some("2"))]);
+        minutes(&world, 1).await;
+        world.write(2, vec![change(GLOBAL, None)]);
+        minutes(&world, 35).await;
+        for node in 0..3 {
+            assert_eq!(held(&world, node, IN_R), Some(Some("2".into())));
+            assert_eq!(
+                held(&world, node, GLOBAL),
+                Some(None),
+                "a member holds it up"
+            );
         }
         check::all_synced(&world).unwrap();
     });

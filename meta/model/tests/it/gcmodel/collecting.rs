@@ -54,7 +54,7 @@ impl World {
             match self.rules {
                 Rules::ParksFromStaleRoster => voters.members = voters.voting.clone(),
                 Rules::CutsWithoutJoiner => {
-                    reach = Timestamp::from_nanos(u64::MAX);
+                    reach = Position::MAX;
                     let known = self.mark(node, &scope).slots;
                     let asked = |id: &NodeId| *id == Self::id(node) || known.contains_key(id);
                     voters.voting.retain(asked);
@@ -68,7 +68,8 @@ impl World {
             let mut mark = self.mark(node, &scope);
             let own = self.own(node);
             if let Some(level) = wanted.claims.get(&scope) {
-                mark.claim(&own, *level);
+                let level = self.position(level.epoch, level.stamp.as_nanos());
+                mark.claim(&own, level);
             }
             mark.vote(&own, &voters);
             if let Some(floor) = mark.cut(&own, &voters, reach) {
@@ -85,9 +86,9 @@ impl World {
         scopes.retain(|scope| self.member(node, scope, node));
         let own = (Self::id(node), &scopes);
         wanted(table, own, &PACES, self.wall(node), |scope, above| {
-            let all = table.iter().filter(|e| e.is_tombstone());
-            let stamps = all.filter(|e| inside(&e.key, scope)).map(|e| e.stamp);
-            stamps.filter(|stamp| *stamp > above).min()
+            let all = table.iter().filter(|e| is_collectable(e));
+            let places = all.filter(|e| inside(&e.key, scope)).map(|e| self.at(e));
+            places.filter(|at| *at > above).min()
         })
     }
 
@@ -154,8 +155,10 @@ impl World {
                     Some(line(new, NodeState::Active)),
                 );
                 let mut table = Table::new();
-                for entry in self.table(node).scan("roster/") {
-                    table.merge(entry.clone());
+                for given in ["roster/", EPOCH_PREFIX] {
+                    for entry in self.table(node).scan(given) {
+                        table.merge(entry.clone());
+                    }
                 }
                 self.add_node(new, table);
                 self.found.joined += 1;

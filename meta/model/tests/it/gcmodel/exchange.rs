@@ -9,9 +9,16 @@ impl World {
         if !self.member(node, &scope, node) {
             return;
         }
+        if !self.enters(node, entry) {
+            return;
+        }
         let mut mark = self.mark(node, &scope);
         let held = self.table(node).entry(&entry.key);
         let outcome = match self.rules {
+            Rules::StampsOnly if held.is_none() && is_below(self.at(entry), mark.floor) => {
+                Door::BelowFloor
+            }
+            Rules::StampsOnly => Door::Merged(entry.merge_over(held)),
             rules if rules.floors() => door(entry, held, mark.floor),
             _ => Door::Merged(entry.merge_over(held)),
         };
@@ -24,19 +31,28 @@ impl World {
             Door::Merged(Merge::Apply) => {
                 let own = self.own(node);
                 self.nodes[node].state.table.merge(entry.clone());
-                if self.rules.floors() && buried(entry, mark.floor) {
+                let below = match self.rules {
+                    Rules::StampsOnly => {
+                        entry.is_tombstone() && is_below(self.at(entry), mark.floor)
+                    }
+                    _ => buried(entry, mark.floor),
+                };
+                if self.rules.floors() && below {
                     self.nodes[node].state.table.remove(&entry.key);
                 }
-                if mark.accepted(&own, entry.stamp) {
+                if mark.accepted(&own, self.at(entry)) {
                     self.set_mark(node, &scope, mark);
                 }
             }
             Door::Merged(_) => {}
         }
+        let epoch = self.epoch(node);
         let state = &mut self.nodes[node].state;
-        state.last = state.last.max(entry.stamp.as_nanos());
+        if entry.epoch == epoch {
+            state.last = state.last.max(entry.stamp.as_nanos());
+        }
         if is_user(&entry.key) {
-            state.ghost.insert(Self::number(entry));
+            Rc::make_mut(&mut state.ghost).insert(Self::number(entry));
         }
     }
 
@@ -44,18 +60,20 @@ impl World {
     pub(super) fn repair(&mut self, from: usize, to: usize, scope: &Scope, percent: u64) {
         let (mine, theirs) = (self.mark(from, scope).floor, self.mark(to, scope).floor);
         let right = self.rules.floors();
-        for entry in self.entries(from, scope).into_values() {
+        let missing = |entry: &&Entry| {
             let held = self.table(to).entry(&entry.key);
-            if entry.merge_over(held) != Merge::Apply {
-                continue;
-            }
-            let seen = sight(entry.is_tombstone(), entry.stamp, mine, theirs);
+            inside(&entry.key, scope) && entry.merge_over(held) == Merge::Apply
+        };
+        let missing: Vec<Entry> = self.table(from).iter().filter(missing).cloned().collect();
+        for entry in missing {
+            let held = self.table(to).entry(&entry.key);
+            let seen = sight(is_collectable(&entry), self.at(&entry), mine, theirs);
             let absent = held.is_none();
             let kept = right && absent && seen != Sight::Seen;
             if kept || !self.rng.chance(percent) {
                 continue;
             }
-            if right && absent && seen == Sight::Seen && entry.stamp <= theirs {
+            if right && absent && seen == Sight::Seen && self.at(&entry) <= theirs {
                 self.found.contradictions += 1;
                 self.say(|| format!("contradiction {from} {to} {entry:?} {mine:?} {theirs:?}"));
             }
@@ -95,8 +113,8 @@ impl World {
         for (key, entry) in self.entries(node, scope) {
             let other = flying.entries.get(&key);
             match sight(
-                entry.is_tombstone(),
-                entry.stamp,
+                is_collectable(&entry),
+                self.at(&entry),
                 mark.floor,
                 flying.mark.floor,
             ) {
@@ -112,6 +130,9 @@ impl World {
         if count != flying.entries.len() && self.rules != Rules::LearnsHalf {
             return;
         }
+        if !self.may_learn(node, &flying.mark) {
+            return;
+        }
         let own = self.own(node);
         self.say(|| {
             format!(
@@ -125,12 +146,14 @@ impl World {
         }
         mark.learn(&own, &flying.mark);
         self.set_mark(node, scope, mark);
-        self.nodes[node]
-            .state
-            .ghost
-            .extend(flying.ghost.iter().copied().filter(|number| {
-                scope_of(&self.writes[usize::try_from(*number).unwrap()].key) == *scope
-            }));
+        let known = &self.nodes[node].state.ghost;
+        let news = flying.ghost.difference(known).copied();
+        let news: Vec<u64> = news
+            .filter(|number| inside(&self.writes[usize::try_from(*number).unwrap()].key, scope))
+            .collect();
+        if !news.is_empty() {
+            Rc::make_mut(&mut self.nodes[node].state.ghost).extend(news);
+        }
         let host = self.nodes[node].host.clone();
         let text = format!("parked/{host}");
         if *scope == Scope::Global && self.table(node).text(&text).is_some() {

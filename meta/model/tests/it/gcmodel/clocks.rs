@@ -1,0 +1,92 @@
+//! Clocks that go wrong, stamps of the future, and the epochs that mend them.
+
+use super::*;
+
+/// How far the future is: longer than any history.
+const FAR: u64 = 1_000_000;
+/// So many epochs are begun in a history, at most.
+const EPOCHS_MAX: u16 = 3;
+
+impl World {
+    pub(super) fn trouble_with_clocks(&mut self, node: usize) {
+        self.troubled = true;
+        match self.rng.below(100) {
+            0..40 if self.nodes[node].up => {
+                // Nothing of the drift bound here: as if all clocks had been wrong when it was written.
+                let state = &mut self.nodes[node].state;
+                state.last = state.last.max(self.now) + 1 + self.rng.below(FAR);
+                self.found.poisoned += 1;
+                self.say(|| format!("{node} takes a stamp of the future"));
+                self.user_write(node);
+            }
+            40..55 => {
+                let who = self.rng.next();
+                for (node, held) in self.nodes.iter_mut().enumerate() {
+                    held.wrong = if who >> node & 1 == 1 { FAR } else { 0 };
+                }
+                self.say(|| format!("system clocks go wrong: {who:b}"));
+            }
+            55..75 => {
+                for node in &mut self.nodes {
+                    node.wrong = 0;
+                }
+                self.say(|| "system clocks are right".to_owned());
+            }
+            75..100 if self.nodes[node].up => self.begin_epoch(node),
+            _ => {}
+        }
+    }
+
+    /// No stamp lies in the future any more.
+    pub(super) fn calm_clocks(&mut self) {
+        if self.troubled {
+            for node in &mut self.nodes {
+                node.wrong = 0;
+            }
+            self.now += 2 * FAR;
+        }
+    }
+
+    fn begin_epoch(&mut self, node: usize) {
+        let next = self.epoch(node) + 1;
+        if next > EPOCHS_MAX {
+            return;
+        }
+        self.found.epochs += 1;
+        self.nodes[node].state.last = 0;
+        let key = epoch_key(next).unwrap();
+        self.write(node, key.as_str(), Some(format!("h{node}")));
+    }
+
+    /// Whether an entry is of an epoch that this node is in, or enters by it.
+    pub(super) fn enters(&mut self, node: usize, entry: &Entry) -> bool {
+        let epoch = self.epoch(node);
+        if entry.epoch <= epoch {
+            return true;
+        }
+        let next = announced_epoch(entry) == Some(epoch + 1);
+        if next {
+            self.nodes[node].state.last = 0;
+        }
+        next
+    }
+
+    /// Whether a node that learns a mark keeps to what is in it; its clock takes notice of the floor.
+    pub(super) fn may_learn(&mut self, node: usize, mark: &Mark) -> bool {
+        let (epoch, wall) = (self.epoch(node), self.wall(node));
+        if mark.epoch() > epoch {
+            self.found.ahead += 1;
+            return false;
+        }
+        let floor = mark.floor;
+        if self.position(epoch, 0).epoch != floor.epoch {
+            return true;
+        }
+        let state = &mut self.nodes[node].state;
+        let known = floor.stamp.as_nanos() <= wall;
+        if known {
+            state.last = state.last.max(floor.stamp.as_nanos());
+        }
+        known
+    }
+}
