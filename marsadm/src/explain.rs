@@ -2,13 +2,14 @@
 //! tells it. Pure, like `status`, and told in the same words.
 
 use crate::error::{Error, Result};
+use crate::limits::HEARD_NOW_SECS;
 use crate::macros::facts::{Facts, Part, Series};
 use crate::shown::shown;
 use crate::size::human;
 use crate::snapshot::Snapshot;
 use crate::status::{
-    FeatureLevel, Look, Problem, Severity, Wanted, ago, clock_trouble, feature_level, fresh_secs,
-    level_line, resource, risk, with_facts,
+    FeatureLevel, Look, Problem, Seconds, Severity, Wanted, ago, clock_trouble, feature_level,
+    fresh_secs, level_line, resource, risk, with_facts,
 };
 use serde::Serialize;
 
@@ -50,6 +51,8 @@ pub struct Other {
     pub role: &'static str,
     /// One word for its state, as in the status.
     pub state: &'static str,
+    /// Age of all that is told about it; 0 on its own host.
+    pub age: Seconds,
     /// Whether nothing is wrong with it.
     pub ok: bool,
     /// As those of the explanation.
@@ -133,6 +136,7 @@ pub fn explain(
                     ok: steps.iter().all(|step| step.ok),
                     role: replica.role,
                     state: replica.state,
+                    age: replica.age,
                     steps,
                     host,
                 }
@@ -453,7 +457,7 @@ impl Walk<'_, '_, '_> {
         let (host, look) = (self.host, self.look);
         let left = self.facts().rest(look.res, host, Series::Sync);
         let wanted = look.wants(host, "sync");
-        let told = look.message(host, "inf-sync").map(|(_, text)| text);
+        let told = look.trouble(host, "inf-sync").map(|(_, text)| text);
         let evidence = vec![
             self.of("size"),
             self.of(&format!("syncstatus-{host}")),
@@ -520,7 +524,7 @@ impl Walk<'_, '_, '_> {
         let wanted = look.wants(host, "connect");
         let runs = look.is(host, "is-copying");
         let left = self.facts().rest(look.res, host, Series::Fetch);
-        let told = look.message(host, "inf-fetch").map(|(_, text)| text);
+        let told = look.trouble(host, "inf-fetch").map(|(_, text)| text);
         let evidence = vec![
             self.todo("connect"),
             self.actual(host, "is-copying"),
@@ -646,7 +650,7 @@ pub fn lines(told: &Explanation) -> Vec<String> {
         wrong.for_each(|step| step_lines(step, &mut out));
     }
     let well = told.others.iter().filter(|other| other.ok);
-    let well: Vec<&str> = well.map(|other| other.host.as_str()).collect();
+    let well: Vec<String> = well.map(well_host).collect();
     if !well.is_empty() {
         out.push(format!(
             "{}: nothing is wrong on {}",
@@ -658,6 +662,16 @@ pub fn lines(told: &Explanation) -> Vec<String> {
     out.into_iter()
         .map(|line| shown(&line).into_owned())
         .collect()
+}
+
+/// A host with which nothing is wrong, as far as is known; with the age of that, where it is no more of now.
+fn well_host(other: &Other) -> String {
+    match other.age.seconds {
+        Some(secs) if secs >= HEARD_NOW_SECS => {
+            format!("{} (heard {} ago)", other.host, ago(secs))
+        }
+        _ => other.host.clone(),
+    }
 }
 
 fn step_lines(step: &Step, out: &mut Vec<String>) {

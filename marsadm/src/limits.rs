@@ -122,6 +122,8 @@ pub const RISK_TARGET_SECS: u64 = 10;
 pub const STALE_NATIVE_SECS: u64 = 15;
 /// The same in a tree of the original, whose hosts hear of each other every few seconds, or every 30 s when idle.
 pub const STALE_TREE_SECS: u64 = 60;
+/// What was told so many seconds ago or longer is shown with its age, where nothing is wrong.
+pub const HEARD_NOW_SECS: u64 = 5;
 /// By how much the sign of life of a node that is heard of by way of others may be older than what came over the way: its
 /// neighbours miss it after 30 s, and tell all within a few seconds.
 pub const HEARD_BY_OTHERS_SECS: u64 = 40;

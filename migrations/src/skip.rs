@@ -55,3 +55,29 @@ pub enum SkipReason {
     #[error("not readable: {0}")]
     Unreadable(String),
 }
+
+impl SkipReason {
+    /// Whether what is skipped says something that a carried key would say: neither private to its host, nor a remnant,
+    /// nor told better elsewhere in the tree.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        match self {
+            Self::NotReplicated
+            | Self::TooDeep
+            | Self::NameEncoding
+            | Self::BadKey(_)
+            | Self::BadValue(_)
+            | Self::BadRequest(_)
+            | Self::SpecialFile
+            | Self::Unreadable(_) => true,
+            Self::Temporary
+            | Self::Hidden
+            | Self::Private
+            | Self::Local
+            | Self::Obsolete
+            | Self::Void
+            | Self::OldPlace
+            | Self::Superseded(_) => false,
+        }
+    }
+}

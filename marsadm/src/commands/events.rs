@@ -15,8 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Print how nodes, roles and replicas are, as one JSON document per line; with --follow also how they change.
 ///
 /// Every line has a cursor: with --cursor only what changed behind that line is printed; what changed to and fro meanwhile
-/// is left out. Where that cannot be told, because the metadata daemon was started anew, or because something is gone and
-/// so is its name, there is a line of type gap, and then a snapshot: everything as it is, in lines of type state.
+/// is left out. Where that cannot be told, because the metadata daemon was started anew, because the cursor is of another
+/// node, or because something is gone and so is its name, there is a line of type gap, and then a snapshot: everything as it is, in lines of type state.
+///
+/// The codes of health are those of marsadm status that last: not those of a few seconds, nor of the whole resource. What
+/// a host has not told since the metadata daemon was started is unknown.
 ///
 /// Of resources that this node has no part in, their members' summaries are told, which are up to a minute old. Those named
 /// with --resource are watched at a member for as long as the command runs.
@@ -157,6 +160,7 @@ impl<'a> Source<'a> {
             table: &self.table,
             followed: &self.following.tables(),
             peers: &self.peers,
+            wall_ns: wall::now().as_nanos(),
         })
     }
 
@@ -203,7 +207,8 @@ async fn follow(
     let lost = known.as_ref().and_then(|cursor| {
         if cursor.instance != now {
             return Some(
-                "the metadata daemon was started anew: what changed before cannot be told",
+                "the cursor is not of this run of the metadata daemon here: it was started anew since, or the cursor is of \
+                 another node; what changed before cannot be told",
             );
         }
         let nameless = "something is gone, and so is its name";

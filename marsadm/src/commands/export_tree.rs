@@ -125,9 +125,14 @@ fn refused(error: WriteExportError) -> Error {
         _ => Kind::Refused,
     };
     let hint = match kind {
+        _ if matches!(error, WriteExportError::Exists(_)) => {
+            "name a folder that is new or empty; --force renews this export"
+        }
         Kind::Denied => "run marsadm as root, or name a folder that you may write",
         Kind::Internal => "check the file system of the folder, then run the command again",
-        _ => "name a folder that is new or empty; --force fills one that holds a tree already",
+        _ => {
+            "name a folder that is new or empty: nothing but an export is written into, not with --force either"
+        }
     };
     Error::new(kind, error.to_string()).hint(hint)
 }

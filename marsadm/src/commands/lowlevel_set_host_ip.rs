@@ -78,8 +78,11 @@ fn parse(text: &str, port: u16) -> Result<SocketAddr> {
     let addr = addr.or_else(|_| text.parse::<SocketAddr>());
     let usable = |addr: &SocketAddr| addr.port() != 0 && !addr.ip().is_unspecified();
     addr.ok().filter(usable).ok_or_else(|| {
-        Error::usage(format!("'{}' is no address", text.escape_debug()))
-            .hint("give IP or IP:PORT, for example 192.0.2.7:7900")
+        Error::usage(format!(
+            "'{}' is no address",
+            mars_meta_model::escaped(text)
+        ))
+        .hint("give IP or IP:PORT, for example 192.0.2.7:7900")
     })
 }
 

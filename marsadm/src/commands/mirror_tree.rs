@@ -16,7 +16,7 @@ use mars_migrations::mirror::{
     Answer, Changes, MirrorError, MirrorTree, PutOutcome, Related, Scope, Step, compare,
 };
 use mars_migrations::{
-    ImportOptions, Outcome, Scan, check_mirror, mirror_uuid_to_keep, plan_import,
+    ImportOptions, Outcome, Scan, SkippedRow, check_mirror, mirror_uuid_to_keep, plan_import,
 };
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -33,6 +33,9 @@ use tokio::time::Instant;
 ///
 /// Refused, with nothing done, is a tree with another uuid than the cluster and the trees that were imported before, and
 /// a tree with a resource that has members here which it does not have. With --force: it is mirrored all the same.
+///
+/// What is in the tree and can be no key (a name that is not UTF-8, a folder that the original does not replicate) is named
+/// once as skipped.
 ///
 /// With --dry-run: only show what would be imported and written now, then end.
 ///
@@ -64,6 +67,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             dirty: Dirty::default(),
             belongs: false,
             told: BTreeSet::new(),
+            skipped: BTreeSet::new(),
             imported: 0,
             written: 0,
         };
@@ -153,6 +157,8 @@ struct Mirror<'c> {
     belongs: bool,
     /// What was reported to stay as it is.
     told: BTreeSet<(Key, Answer)>,
+    /// Objects of the tree, escaped, that were reported to be skipped.
+    skipped: BTreeSet<String>,
     imported: u64,
     written: u64,
 }
@@ -174,13 +180,14 @@ impl Mirror<'_> {
             self.ctx.ui.note(&text);
         }
         let (imported, written, kept) = (self.imported, self.written, self.told.len());
+        let skipped = self.skipped.len();
         self.ctx.ui.line(&if self.ctx.opts.dry_run {
             format!(
-                "{imported} entries would be imported, {written} links would be written, {kept} keys kept different"
+                "{imported} entries would be imported, {written} links would be written, {kept} keys kept different, {skipped} objects skipped"
             )
         } else {
             format!(
-                "{imported} entries imported, {written} links written, {kept} keys kept different"
+                "{imported} entries imported, {written} links written, {kept} keys kept different, {skipped} objects skipped"
             )
         });
         Ok(())
@@ -287,6 +294,9 @@ impl Mirror<'_> {
         for (key, answer) in compared.kept {
             self.tell(key, answer);
         }
+        for row in compared.skipped {
+            self.skip(row);
+        }
         let mut imports = Vec::new();
         let mut done = 0;
         for step in compared.steps {
@@ -377,6 +387,20 @@ impl Mirror<'_> {
         }
         self.imported += taken;
         Ok(taken)
+    }
+
+    /// Names an object of the tree that can be no key, once.
+    fn skip(&mut self, row: SkippedRow) {
+        let text = format!("{}: skipped: {}", row.path, row.reason);
+        if !self.skipped.insert(row.path) {
+            return;
+        }
+        let ui = &self.ctx.ui;
+        if self.skipped.len() as u64 > MIRROR_SHOWN_MAX {
+            ui.detail(&text);
+        } else {
+            ui.note(&text);
+        }
     }
 
     fn tell(&mut self, key: Key, answer: Answer) {

@@ -1,5 +1,6 @@
 //! The facts behind the events, read from keys and from what is known of the nodes.
 
+use super::health::{self, Contact, UNKNOWN, contact};
 use crate::keys::Res;
 use mars_meta_api::{PeerInfo, PeerState};
 use mars_meta_model::{
@@ -19,7 +20,7 @@ pub enum Subject {
     Role,
     /// A replica: primary, secondary, paused, inconsistent, detached, guest, or unknown.
     Replica,
-    /// What is wrong with a replica, as codes joined by blanks; `OK`: nothing.
+    /// What is wrong with a replica, as codes of the status joined by blanks; `OK`: nothing; unknown: not told yet.
     Health,
 }
 
@@ -55,6 +56,8 @@ pub struct Known<'a> {
     pub followed: &'a BTreeMap<String, Table>,
     /// What is known of the nodes.
     pub peers: &'a [PeerInfo],
+    /// System clock, ns since 1970.
+    pub wall_ns: u64,
 }
 
 /// All facts of the present state.
@@ -80,8 +83,8 @@ pub fn facts(known: Known<'_>) -> BTreeMap<Fact, String> {
             known.followed.get(&name)
         };
         match source {
-            Some(table) => detailed(&mut out, known.table, &Res::new(table, &name), &hosts),
-            None => summarized(&mut out, known.table, &name, &hosts),
+            Some(table) => detailed(&mut out, &known, &Res::new(table, &name), &hosts),
+            None => summarized(&mut out, &known, &name, &hosts),
         }
     }
     out
@@ -116,7 +119,7 @@ pub fn gone(table: &Table, present: &BTreeMap<Fact, String>) -> BTreeSet<Fact> {
 /// A resource all of whose keys are known.
 fn detailed(
     out: &mut BTreeMap<Fact, String>,
-    nodes: &Table,
+    known: &Known<'_>,
     view: &Res<'_>,
     hosts: &BTreeMap<String, Membership>,
 ) {
@@ -130,15 +133,18 @@ fn detailed(
             out.insert(of(Subject::Replica), "guest".to_owned());
             continue;
         }
-        out.insert(of(Subject::Replica), replica(view, host).to_owned());
-        out.insert(of(Subject::Health), health(nodes, view, host));
+        let contact = contact(known, host);
+        let word = replica(view, host).filter(|_| contact != Contact::Never);
+        out.insert(of(Subject::Replica), word.unwrap_or(UNKNOWN).to_owned());
+        let codes = health::of_keys(contact, known.table, view, host);
+        out.insert(of(Subject::Health), codes);
     }
 }
 
 /// A resource of which only the directory tells.
 fn summarized(
     out: &mut BTreeMap<Fact, String>,
-    table: &Table,
+    known: &Known<'_>,
     res: &str,
     hosts: &BTreeMap<String, Membership>,
 ) {
@@ -148,13 +154,18 @@ fn summarized(
             out.insert(of(Subject::Replica), "guest".to_owned());
             continue;
         }
-        let text = table.text(&format!("directory/{res}/summary-{host}"));
+        let contact = contact(known, host);
+        let text = known.table.text(&format!("directory/{res}/summary-{host}"));
         let told: Option<ReplicaSummary> = text.and_then(|text| text.parse().ok());
         if told.as_ref().and_then(|told| told.role) == Some(ReplicaRole::Primary) {
             out.insert(Fact::new(Subject::Role, Some(res), None), host.clone());
         }
-        let (word, codes) = told.map_or(("unknown", None), |told| {
-            (summary_word(&told), Some(summary_codes(&told)))
+        let (word, codes) = told.map_or((UNKNOWN, None), |told| {
+            let word = match contact {
+                Contact::Never => UNKNOWN,
+                _ => summary_word(&told),
+            };
+            (word, Some(health::of_summary(contact, &told)))
         });
         out.insert(of(Subject::Replica), word.to_owned());
         if let Some(codes) = codes {
@@ -170,40 +181,17 @@ fn summary_word(told: &ReplicaSummary) -> &'static str {
         (_, Some(DiskClass::Inconsistent), _) => "inconsistent",
         (_, _, Some(ReplayClass::Paused)) => "paused",
         (Some(ReplicaRole::Secondary), ..) => "secondary",
-        _ => "unknown",
+        _ => UNKNOWN,
     }
 }
 
-fn summary_codes(told: &ReplicaSummary) -> String {
-    let codes = [
-        (!told.plane, DATA_PLANE_DOWN),
-        (told.disk == Some(DiskClass::Failed), "DISK_ERROR"),
-        (told.replay == Some(ReplayClass::Stopped), "REPLAY_FAILED"),
-        (told.replay == Some(ReplayClass::SplitBrain), "SPLIT_BRAIN"),
-        (told.replay == Some(ReplayClass::Emergency), "EMERGENCY"),
-    ];
-    joined(
-        codes
-            .into_iter()
-            .filter_map(|(is, code)| is.then_some(code)),
-    )
-}
-
-/// The code of a host whose data plane does not run, or gives no sign of life.
-const DATA_PLANE_DOWN: &str = "DATA_PLANE_DOWN";
-
-fn joined(codes: impl Iterator<Item = &'static str>) -> String {
-    let codes: Vec<&str> = codes.collect();
-    if codes.is_empty() {
-        return "OK".to_owned();
-    }
-    codes.join(" ")
-}
-
-fn replica(view: &Res<'_>, host: &str) -> &'static str {
+/// Nothing if its host has not told of it yet.
+fn replica(view: &Res<'_>, host: &str) -> Option<&'static str> {
     let on = |name| view.todo(host, name);
-    if view.actual(host, "is-primary") {
+    Some(if view.actual(host, "is-primary") {
         "primary"
+    } else if view.text(&format!("actual-{host}/is-attached")).is_none() {
+        return None;
     } else if !view.actual(host, "is-attached") {
         "detached"
     } else if view.unsynced(host).is_some() {
@@ -212,28 +200,7 @@ fn replica(view: &Res<'_>, host: &str) -> &'static str {
         "paused"
     } else {
         "secondary"
-    }
-}
-
-fn health(nodes: &Table, view: &Res<'_>, host: &str) -> String {
-    let text = |name: &str| view.text(&format!("actual-{host}/{name}"));
-    let mut codes = Vec::new();
-    if nodes.text(&format!("actual-{host}/datapath")) == Some("0") {
-        codes.push(DATA_PLANE_DOWN);
-    }
-    if text("disk-error").is_some_and(|error| error != "0") {
-        codes.push("DISK_ERROR");
-    }
-    if text("log-damage").is_some_and(|place| place != "none") {
-        codes.push("LOG_DAMAGED");
-    }
-    if text("replay-code").is_some_and(|code| code.starts_with('-')) {
-        codes.push("REPLAY_FAILED");
-    }
-    if view.actual(host, "is-emergency") {
-        codes.push("EMERGENCY");
-    }
-    joined(codes.into_iter())
+    })
 }
 
 #[cfg(test)]
@@ -255,6 +222,7 @@ mod tests {
             table,
             followed,
             peers: &[],
+            wall_ns: 0,
         };
         facts(known).into_values().collect()
     }
@@ -281,7 +249,7 @@ mod tests {
         // What others hold of it is of the past.
         assert_eq!(
             texts("c", &held, &none),
-            ["a", "primary", "guest", "EMERGENCY"]
+            ["a", "primary", "guest", "LOG_FULL"]
         );
         let told = table(&[
             ("resource-r/primary", "a"),
@@ -290,13 +258,13 @@ mod tests {
         let followed = BTreeMap::from([("r".to_owned(), told)]);
         assert_eq!(
             texts("c", &held, &followed),
-            ["a", "detached", "guest", "OK"]
+            ["a", "detached", "guest", "DETACHED"]
         );
         let stopped = table(&[
             ("directory/r/member-a", "storage"),
             ("actual-a/datapath", "0"),
         ]);
-        assert_eq!(texts("a", &stopped, &none)[1], DATA_PLANE_DOWN);
+        assert_eq!(texts("a", &stopped, &none)[1], "DATA_PLANE_DOWN");
         assert_eq!(texts("c", &stopped, &none), ["unknown"]);
     }
 
@@ -309,6 +277,7 @@ mod tests {
             table: &held,
             followed: &BTreeMap::new(),
             peers: &[],
+            wall_ns: 0,
         });
         let names: Vec<_> = gone(&held, &present)
             .into_iter()

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod facts;
+mod health;
 
 pub use cursor::{Cursor, instance};
 pub use facts::{Fact, Known, Subject, facts, gone};

@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::output::Format;
 use crate::regular::open_regular;
-use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following};
+use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following, read_keys};
 use crate::ui::Ui;
 use clap::ValueEnum as _;
 use std::ffi::OsString;
@@ -148,6 +148,14 @@ impl Reading {
     }
 }
 
+/// Commands that print keys as they are.
+const OF_KEYS: [&str; 4] = [
+    "get-link",
+    "list-links",
+    "lowlevel-ls-host-ips",
+    "merge-cluster-list",
+];
+
 /// Answers a command line of the original's (without the program's name) from where `ctx` looks.
 ///
 /// # Errors
@@ -159,8 +167,13 @@ pub async fn answer_from(ctx: &Ctx, argv: &[String]) -> Result<Answer> {
         .skip(1)
         .flat_map(|word| word.split(',').map(str::to_owned))
         .collect();
-    let mut snapshot = read_following(ctx, &names).await?;
     let words: Vec<&String> = argv.iter().filter(|word| !word.starts_with('-')).collect();
+    let word = words.first().map_or("", |word| word.as_str());
+    let mut snapshot = if OF_KEYS.contains(&word) {
+        read_keys(ctx).await?
+    } else {
+        read_following(ctx, &names).await?
+    };
     if words.first().is_some_and(|word| *word == "cat")
         && !matches!(ctx.opts.origin, Origin::Snapshot(_))
     {

@@ -9,7 +9,7 @@ mod write;
 
 pub use live::{take, take_following, take_with};
 pub use model::{Body, Device, Disk, FORMAT, Header, Item, Snapshot};
-pub use origin::{Origin, read, read_following, read_offline};
+pub use origin::{Origin, read, read_following, read_keys, read_offline};
 pub use parse::{ParseError, parse};
 pub(crate) use tree::scan_error;
 pub use tree::{TreeHeader, at_newest, read_tree, tree_host};

@@ -50,6 +50,22 @@ pub async fn read_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
     }
 }
 
+/// [`read_following`] for what only prints keys, which are the same through any host's eyes: a tree of several hosts needs
+/// none to be named.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_keys(ctx: &Ctx) -> Result<Snapshot> {
+    let Origin::Tree { dir, at, host } = &ctx.opts.origin else {
+        return read(ctx).await;
+    };
+    read_tree(dir, |items| {
+        let hosts = || items.keys().filter_map(|path| path.strip_prefix("ips/ip-"));
+        let any = host.as_deref().or_else(|| hosts().next());
+        header(dir, items, at.as_deref(), any)
+    })
+}
+
 /// Reads the state from a file or tree.
 ///
 /// # Errors

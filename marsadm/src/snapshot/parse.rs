@@ -215,7 +215,7 @@ fn check_path(path: &str) -> Result<(), String> {
     if path.len() > SNAPSHOT_PATH_MAX || path.contains('\0') || path.split('/').any(bad_part) {
         return Err(format!(
             "`{}` is no path relative to /mars",
-            path.chars().take(100).collect::<String>().escape_debug()
+            mars_meta_model::escaped(&path.chars().take(100).collect::<String>())
         ));
     }
     Ok(())

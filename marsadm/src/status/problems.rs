@@ -482,7 +482,7 @@ impl Found<'_, '_, '_> {
             );
             return;
         }
-        if let Some((since, text)) = look.message(host, "inf-sync") {
+        if let Some((since, text)) = look.trouble(host, "inf-sync") {
             let next = self.explain(host);
             self.add(
                 Code::Inconsistent,
@@ -515,7 +515,7 @@ impl Found<'_, '_, '_> {
             .as_deref()
             .is_none_or(|primary| look.is_fresh(primary));
         if let Some((since, text)) = look
-            .message(host, "inf-fetch")
+            .trouble(host, "inf-fetch")
             .filter(|_| fetching && primary_fresh)
         {
             let next = format!(

@@ -2,6 +2,7 @@
 
 use super::{Replica, Seconds};
 use crate::keys::{parse_replay, parse_version_end};
+use crate::macros::errno::errno_text;
 use crate::macros::facts::{Facts, Series, truth};
 
 /// A host and a resource, with the questions that judging needs.
@@ -75,6 +76,20 @@ impl Look<'_, '_> {
         Some((age, text))
     }
 
+    /// What is wrong with a transfer of `host`: a message as of [`Self::message`], without those of the original that show
+    /// its progress.
+    pub(crate) fn trouble(&self, host: &str, name: &str) -> Option<(Option<u64>, String)> {
+        let (age, text) = self.message(host, name)?;
+        match progress_error(&text) {
+            None => Some((age, text)),
+            Some(0) => None,
+            Some(code) => {
+                let text = errno_text(&code.to_string());
+                Some((age, format!("the transfer ended with error {code}{text}")))
+            }
+        }
+    }
+
     /// Seconds since a key was written.
     pub(crate) fn key_age(&self, leaf: &str) -> Option<u64> {
         let stamp = self.facts.stamp(&format!("resource-{}/{leaf}", self.res))?;
@@ -126,10 +141,13 @@ impl Look<'_, '_> {
         let others = [Some(host.to_owned()), primary];
         for other in others.into_iter().flatten() {
             let age = self.age(&other);
+            // One that hangs may have taken writes since it last told of any, on the node itself too.
+            let silent = self.silent_secs(&other);
             // Where the primary's data plane has ended, nothing is written.
-            if age.at_least || (other == host && self.has_ended(host)) {
+            if age.at_least || silent.is_some() || (other == host && self.has_ended(host)) {
+                let old = age.seconds.map(|secs| secs.max(silent.unwrap_or(0)));
                 risk = Seconds {
-                    seconds: risk.seconds.zip(age.seconds).map(|(a, b)| a.max(b)),
+                    seconds: risk.seconds.zip(old).map(|(a, b)| a.max(b)),
                     at_least: true,
                 };
             }
@@ -327,6 +345,18 @@ pub(super) fn silent_secs(facts: &Facts<'_>, host: &str) -> Option<u64> {
     let since = facts.get(&format!("{key}-silent"))?;
     let since: i64 = since.split('.').next()?.parse().ok()?;
     (since > 0).then(|| positive(facts.real_time().saturating_sub(since)))
+}
+
+/// The error code in the original's report of a transfer, which it writes as long as one runs (`NAME = NUMBER`, among others
+/// `error_code` and `nr_errors`); nothing if the text is none. The number of errors is that since the transfer began, and
+/// stays: only the code is of now.
+fn progress_error(text: &str) -> Option<i64> {
+    let number = |name: &str| {
+        let rest = text.split_once(&format!(" {name} = "))?.1;
+        rest.split(' ').next()?.parse::<i64>().ok()
+    };
+    number("nr_errors")?;
+    number("error_code")
 }
 
 /// Seconds since the last sign of life.

@@ -47,6 +47,96 @@ fn states_of_the_original_are_judged() {
     says("handover-new.hostb", "PRIMARY_NOT_ACTIVE");
 }
 
+/// What the original tells of a transfer that runs.
+fn transfer(error_code: i64) -> String {
+    format!(
+        "1742553599.900250000 1742553599.900250000 from = '/mars/resource-mydata/log-000000002-hosta@hosta:7778' \
+         to = '/mars/resource-mydata/log-000000002-hosta' on = 1 start_pos = 5099520 end_pos = 5112288 \
+         actual_pos = 5112288 actual_stamp = 1742553599.899000000 ops_rate = 0 amount_rate = 805 read_fly = 0 \
+         write_fly = 0 error_code = {error_code} nr_errors = 2"
+    )
+}
+
+#[test]
+fn progress_of_a_transfer_is_no_trouble() {
+    let told = |code: i64| {
+        let mut snapshot = golden("healthy.hostb");
+        let key = "resource-mydata/actual-hostb/msg-inf-fetch".to_owned();
+        let mut item = snapshot.items.values().next().unwrap().clone();
+        item.body = Body::Key(transfer(code).into_bytes());
+        snapshot.items.insert(key, item);
+        let status = judge(&snapshot, &Wanted::default());
+        let problems = status.resources[0].problems.iter();
+        let problems: Vec<String> = problems
+            .map(|one| format!("{} {}", one.code.as_str(), one.reason))
+            .collect();
+        let why = crate::explain::explain(&snapshot, &Wanted::default(), "mydata", None).unwrap();
+        (problems, why.wrong().is_some())
+    };
+    assert_eq!(told(0), (Vec::new(), false));
+    let (problems, wrong) = told(-110);
+    assert!(wrong);
+    let [problem] = &problems[..] else {
+        panic!("{problems:?}");
+    };
+    assert!(
+        problem.starts_with("FETCH_TROUBLE the transfer ended with error -110"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn whose_data_plane_hangs_is_not_sure_of_what_it_wrote() {
+    let mut snapshot = native();
+    let now = snapshot.header.wall.secs();
+    let mut item = snapshot.items.values().next().unwrap().clone();
+    item.stamp = Timestamp::from_parts(now, 0);
+    let mut put = |key: &str, value: &str| {
+        item.body = Body::Key(value.as_bytes().to_vec());
+        snapshot.items.insert(key.to_owned(), item.clone());
+    };
+    put("actual-hosta/datapath", "0");
+    put("actual-hosta/datapath-silent", &format!("{}.0", now - 27));
+    put("actual-hosta/time", &format!("{}.0", now - 27));
+    put("actual-hostb/time", &format!("{now}.0"));
+    put("resource-mydata/actual-hostb/missing-since", "0");
+    for host in ["hosta", "hostb"] {
+        snapshot.header.host = host.to_owned();
+        snapshot.header.daemon = host != "hosta";
+        let status = judge(&snapshot, &Wanted::default());
+        let res = &status.resources[0];
+        let at_risk = (res.at_risk.seconds, res.at_risk.at_least, res.good);
+        assert_eq!(at_risk, (Some(27), true, 0), "seen from {host}");
+    }
+}
+
+#[test]
+fn what_was_heard_some_time_ago_is_told_with_its_age() {
+    let mut snapshot = golden("healthy.hosta");
+    let now = snapshot
+        .header
+        .lamport
+        .unwrap_or(snapshot.header.wall)
+        .secs();
+    let told = |snapshot: &Snapshot| {
+        let why = crate::explain::explain(snapshot, &Wanted::default(), "mydata", None).unwrap();
+        crate::explain::lines(&why).join("\n")
+    };
+    let key = "actual-hostb/time";
+    let mut heard = |secs: u64| {
+        let item = snapshot.items.get_mut(key).unwrap();
+        item.body = Body::Key(format!("{}.0", now - secs).into_bytes());
+        told(&snapshot)
+    };
+    let text = heard(13);
+    assert!(
+        text.contains("nothing is wrong on hostb (heard 13s ago)"),
+        "{text}"
+    );
+    let text = heard(1);
+    assert!(text.ends_with("nothing is wrong on hostb"), "{text}");
+}
+
 #[test]
 fn what_is_to_be_explained_is_that_replica() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");

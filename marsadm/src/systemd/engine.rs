@@ -120,7 +120,7 @@ impl Generated {
                 why: format!(
                     "by a value, {}= would name '{}', which no template here makes",
                     stray.directive,
-                    stray.word.escape_debug()
+                    mars_meta_model::escaped(&stray.word)
                 ),
                 next: "install a template for it, mend the key that the value comes from, or write the name out in \
                        the template; see docs/systemd.md"

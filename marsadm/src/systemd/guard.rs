@@ -145,7 +145,7 @@ impl Text {
         if !FREE_TEXT.contains(&directive) && value.chars().any(char::is_whitespace) {
             return Err(format!(
                 "the value '{}' has blanks, and {directive}= would take it for several words",
-                value.escape_debug()
+                mars_meta_model::escaped(value)
             ));
         }
         if directive.starts_with("Exec") {
@@ -167,13 +167,13 @@ fn place_in_command(directive: &str, before: &str, value: &str) -> Result<(), St
     if value.contains('\\') {
         return Err(format!(
             "the value '{}' contains '\\\\', which {directive}= would take for another character",
-            value.escape_debug()
+            mars_meta_model::escaped(value)
         ));
     }
     if value.starts_with('-') && before.ends_with(char::is_whitespace) {
         return Err(format!(
             "the value '{}' would be an option of the program of {directive}=",
-            value.escape_debug()
+            mars_meta_model::escaped(value)
         ));
     }
     Ok(())
@@ -209,7 +209,7 @@ fn check_value(given: &str) -> Result<(), String> {
     if let Some(c) = value.chars().find(|c| odd(*c)) {
         return Err(format!(
             "the value '{}' contains {c:?}, which systemd could take for more than text",
-            given.escape_debug()
+            mars_meta_model::escaped(given)
         ));
     }
     if value.split('/').any(|part| part == "..") {

@@ -31,7 +31,7 @@ impl UnitName {
         let bad = |rule: &str| {
             Err(format!(
                 "'{}' is no name of a unit: {rule}",
-                text.escape_debug()
+                mars_meta_model::escaped(text)
             ))
         };
         if text.len() > UNIT_NAME_MAX {
@@ -107,7 +107,10 @@ pub fn escape_path(text: &str) -> Result<String, String> {
         .filter(|part| !part.is_empty() && *part != ".")
         .collect();
     if parts.contains(&"..") {
-        return Err(format!("'{}' has a part ..", text.escape_debug()));
+        return Err(format!(
+            "'{}' has a part ..",
+            mars_meta_model::escaped(text)
+        ));
     }
     if parts.is_empty() {
         return Ok("-".to_owned());

@@ -120,7 +120,7 @@ fn variable(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 100 || !text.chars().all(good) {
         return Err(format!(
             "'{}' is no name of a variable",
-            text.escape_debug()
+            mars_meta_model::escaped(text)
         ));
     }
     Ok(text.to_owned())

@@ -177,13 +177,20 @@ async fn the_keys_are_exported_as_a_legacy_tree() {
     let note = tree.join("userspace/note");
     assert_eq!(std::fs::read_link(note).unwrap().to_str(), Some("hello"));
     assert!(!tree.join("roster").exists());
-    w.fails(&line, Kind::Refused, "holds an export already")
+    let error = w
+        .fails(&line, Kind::Refused, "holds an export already")
         .await;
+    assert!(error.hint.unwrap().contains("--force renews"));
     let json = w.ok(&format!("--force {line} --json")).await.stdout();
     assert!(json.contains("\"made\": 0"), "{json}");
     let busy = format!("export-tree {}", w.dir.path().display());
-    w.fails(&busy, Kind::Refused, "neither empty nor an export")
-        .await;
+    for line in [format!("--force {busy}"), busy] {
+        let error = w
+            .fails(&line, Kind::Refused, "neither empty nor an export")
+            .await;
+        let hint = error.hint.unwrap();
+        assert!(hint.contains("not with --force either"), "{hint}");
+    }
 }
 
 #[tokio::test]

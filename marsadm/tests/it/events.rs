@@ -13,7 +13,9 @@ fn world() -> World {
         ("directory/r/member-hosta", "storage"),
         ("directory/r/member-hostb", "storage"),
         ("resource-r/primary", "hosta"),
+        ("resource-r/actual-hosta/is-attached", "1"),
         ("resource-r/actual-hosta/is-primary", "1"),
+        ("resource-r/actual-hostb/is-attached", "0"),
     ]);
     w
 }
@@ -63,7 +65,7 @@ async fn a_snapshot_then_only_what_is_new() {
             "state replica r hosta - primary",
             "state replica r hostb - detached",
             "state health r hosta - OK",
-            "state health r hostb - OK",
+            "state health r hostb - DETACHED",
             "synced - - - - -",
         ]
     );
@@ -140,7 +142,8 @@ async fn resources_elsewhere_are_told_by_summaries_or_in_full() {
         ),
         ("resource-q/primary", "hostb"),
         ("resource-q/actual-hostb/is-primary", "1"),
-        ("resource-q/actual-hostb/is-emergency", "1"),
+        ("resource-q/actual-hostb/is-attached", "1"),
+        ("resource-q/actual-hostb/has-emergency", "1"),
     ]);
     let short = events(&w, &[]).await;
     let lines = |health| {
@@ -153,7 +156,7 @@ async fn resources_elsewhere_are_told_by_summaries_or_in_full() {
     };
     assert_eq!(brief(&short), lines("OK"));
     let full = events(&w, &["--resource", "q"]).await;
-    assert_eq!(brief(&full), lines("EMERGENCY"));
+    assert_eq!(brief(&full), lines("LOG_FULL"));
     let (code, captured) = execute(&w, &["events", "--resource", "x"]).await;
     assert_eq!(code, 3, "{}", captured.stderr());
 }
@@ -164,6 +167,7 @@ async fn another_daemon_is_a_gap_and_a_snapshot() {
     let all = events(&w, &["--cursor", "1-00ff-1:5"]).await;
     assert_eq!(all[0]["type"], "gap");
     assert!(all[0]["reason"].as_str().unwrap().contains("started anew"));
+    assert!(all[0]["reason"].as_str().unwrap().contains("another node"));
     let old = events(&w, &["--cursor", "2-00ff-AAAAAAAA"]).await;
     assert_eq!(old[0]["type"], "gap");
     assert_eq!(brief(&all)[1..], brief(&events(&w, &[]).await)[..]);
@@ -205,8 +209,8 @@ async fn changes_are_told_as_they_come() {
             w.double.put(&[("resource-r/primary", "hostb")]);
             until("change role r - hosta hostb").await;
             w.double
-                .put(&[("resource-r/actual-hosta/is-emergency", "1")]);
-            until("change health r hosta OK EMERGENCY").await;
+                .put(&[("resource-r/actual-hosta/has-emergency", "1")]);
+            until("change health r hosta OK LOG_FULL").await;
             let peer = mars_meta_api::PeerInfo {
                 host: "hostb".to_owned(),
                 connected: false,

@@ -435,5 +435,21 @@ async fn a_tree_is_read_without_a_daemon() {
     make("ips/ip-hostb", "192.0.2.2");
     w.fails(&format!("--tree={at} status"), Kind::Usage, "several hosts")
         .await;
+    // Keys are the same through any eyes.
+    let origin = Origin::Tree {
+        dir: tree.clone(),
+        at: None,
+        host: None,
+    };
+    let ctx = w.ctx(Ui::captured().0, origin);
+    let keys = async |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        answer_from(&ctx, &words).await.map(|answer| answer.stdout)
+    };
+    let one = keys(&["get-link", "/mars/ips/ip-hostb"]).await.unwrap();
+    assert_eq!(one, "192.0.2.2\n");
+    let all = keys(&["list-links", "ips/"]).await.unwrap();
+    assert_eq!(all.lines().count(), 2, "{all}");
+    assert!(keys(&["role", "r"]).await.is_err());
     assert!(Path::new(&file).exists());
 }

@@ -319,7 +319,15 @@ async fn a_mirror_is_of_one_cluster() {
         w.double.get("resource-r/data-hostx").as_deref(),
         Some("/dev/x")
     );
-    w.ok(&first).await;
+    // What can be no key is named, and counted.
+    std::fs::create_dir(w.dir.path().join("first/roster")).unwrap();
+    let said = w.ok(&first).await;
+    assert!(
+        said.stdout().contains("1 objects skipped"),
+        "{}",
+        said.stdout()
+    );
+    assert_eq!(said.stderr().matches("roster: skipped: ").count(), 1);
     let other = tree("other", "two", "s");
     for line in [format!("--dry-run {other}"), other.clone()] {
         let error = w.fails(&line, Kind::Refused, "its uuid is 'two'").await;

@@ -39,13 +39,28 @@ pub enum ParseKeyError {
     TooLong(usize),
 }
 
+/// A text as messages may show it: control characters, quotes and backslashes as in Rust, control characters of ASCII
+/// without a letter of their own as `\xNN`. Never holds a control character.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_control() && !matches!(c, '\0' | '\t' | '\n' | '\r') {
+            out.push_str(&format!("\\x{:02x}", u32::from(c)));
+        } else {
+            out.extend(c.escape_debug());
+        }
+    }
+    out
+}
+
 impl Key {
     /// Takes a path with or without a leading `/mars/`.
     ///
     /// # Errors
     /// [`ParseKeyError`] names the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, ParseKeyError> {
-        let shown = || text.escape_debug().to_string();
+        let shown = || escaped(text);
         let path = match text.strip_prefix('/') {
             None => text,
             Some(_) if text == "/mars" || text == "/mars/" => return Err(ParseKeyError::Empty),
@@ -177,7 +192,7 @@ pub fn check_name(name: &str, kind: &'static str) -> Result<(), NameError> {
         || name.starts_with('-')
         || !name.bytes().all(ok)
     {
-        return Err(NameError::Grammar(name.escape_debug().to_string(), kind));
+        return Err(NameError::Grammar(escaped(name), kind));
     }
     if RESERVED.contains(&name) {
         return Err(NameError::Reserved(name.to_owned(), kind));

@@ -34,7 +34,7 @@ pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{
     EPOCH_GAP_NS, EPOCH_PREFIX, Epochs, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
 };
-pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
+pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name, escaped};
 pub use level::{
     ClusterLevel, FEATURE_LEVEL, LEVEL_EPOCH_MARKS, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES,
     NodeLevel, cluster_level, level_key, version_key,

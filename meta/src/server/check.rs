@@ -25,7 +25,7 @@ pub(super) fn prefix(text: &str) -> Result<&str, ApiError> {
         Some(rest) => rest.strip_prefix("mars/").ok_or_else(|| {
             bad(format!(
                 "prefix '{}' lies outside of /mars",
-                text.escape_debug()
+                mars_meta_model::escaped(text)
             ))
         })?,
     };

@@ -1,7 +1,7 @@
 //! What tree and store lack of each other: pure.
 
 use crate::export::place::left_out;
-use crate::{ImportOptions, ObjectKind, Scan, plan_import};
+use crate::{ImportOptions, ObjectKind, Scan, SkippedRow, plan_import};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, View};
 use std::cmp::Ordering;
@@ -51,6 +51,8 @@ pub struct Compared {
     pub steps: Vec<Step>,
     /// What stays as it is.
     pub kept: Vec<(Key, Answer)>,
+    /// Objects of the tree that can be no keys, and are lost on the other side: those of [`crate::SkipReason::is_loss`].
+    pub skipped: Vec<SkippedRow>,
 }
 
 /// What is compared.
@@ -90,7 +92,12 @@ pub fn compare(
         Scope::All => keys.extend(store.scan("").map(|entry| entry.key.clone())),
         Scope::Keys(more) => keys.extend(more.iter().cloned()),
     }
-    let mut out = Compared::default();
+    let mut skipped = std::mem::take(&mut plan.report.skipped);
+    skipped.retain(|row| row.reason.is_loss());
+    let mut out = Compared {
+        skipped,
+        ..Compared::default()
+    };
     for key in keys {
         let identity = is_identity(&key);
         let (ours, theirs) = (store.entry(&key), tree.get(&key).copied());

@@ -395,3 +395,18 @@ fn a_stamp_far_in_the_future_is_corrected_on_both_sides() {
     );
     assert_eq!(world.full(), 0);
 }
+
+#[test]
+fn what_can_be_no_key_is_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut world = World::new();
+    put(&world.dir, "roster/hosta", "x", BASE);
+    put(&world.dir, "userspace/.tmp.x", "x", BASE);
+    put(&world.dir, "ignored", "x", BASE);
+    let odd = std::ffi::OsStr::from_bytes(b"userspace/\xff\x1b");
+    symlink("x", world.dir.join(odd)).unwrap();
+    let scan = world.tree.scan().unwrap();
+    let out = compare(&scan, &world.store, &Scope::All, &ImportOptions::at(NOW));
+    let paths: Vec<&str> = out.skipped.iter().map(|row| row.path.as_str()).collect();
+    assert_eq!(paths, ["roster", "userspace/\\xff\\x1b"]);
+}
