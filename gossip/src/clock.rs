@@ -40,7 +40,9 @@ impl ClockVerdict {
     #[must_use]
     pub fn beside(self, (wall, lamport): (u64, u64), max_ahead_ns: u64) -> Self {
         let lead_ns = lamport.saturating_sub(wall);
-        if lead_ns > max_ahead_ns {
+        // As long as the system clock itself is wrong, that is what has to be mended.
+        let insane = matches!(self, Self::Insane { .. });
+        if lead_ns > max_ahead_ns && !insane {
             Self::Ahead { lead_ns }
         } else {
             self
@@ -144,6 +146,8 @@ mod tests {
         let ahead = ClockVerdict::Ahead { lead_ns: 61 };
         assert_eq!(good.beside((1000, 1061), DELTA), ahead);
         assert_eq!((ahead.name(), ahead.offset_ns()), ("ahead", None));
+        let insane = ClockVerdict::of(vec![100], DELTA);
+        assert_eq!(insane.beside((1000, 1061), DELTA), insane);
     }
 
     #[test]
