@@ -227,6 +227,9 @@ impl Found<'_, '_, '_> {
         if insane && designated {
             problem.severity = Severity::Critical;
         }
+        if exclusion(facts).is_some() {
+            problem.next = WAY_BACK.to_owned();
+        }
         self.list.push(problem);
         insane && !here
     }
