@@ -255,6 +255,23 @@ fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
     names
 }
 
+/// Why nothing can be said of a resource: it does not exist, or only others know of it and none of them tells.
+fn missing(facts: &Facts<'_>, res: &str) -> Option<Error> {
+    if !facts.has_resource(res) {
+        return Some(unknown(facts, res));
+    }
+    let untold = facts.snap.header.extra.get("untold")?;
+    let reason = untold.get(res)?.as_str()?;
+    let prefix = format!("directory/{res}/member-");
+    let hosts = facts
+        .paths(&prefix)
+        .filter(|path| facts.get(path).is_some());
+    let hosts = hosts.filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned));
+    let hosts: Vec<String> = hosts.collect();
+    let here = &facts.snap.header.host;
+    Some(crate::outside::untold(here, res, reason, &hosts))
+}
+
 /// A resource that does not exist.
 fn unknown(facts: &Facts<'_>, res: &str) -> Error {
     let known: Vec<String> = facts.resources().into_iter().collect();
