@@ -48,7 +48,7 @@ pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: 
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
         if !facts.has_resource(&res) {
-            failed(answer, command, &res, unknown(facts, &res));
+            failed(answer, command, &res, missing(facts, &res));
             continue;
         }
         let host = &facts.opts.host;
