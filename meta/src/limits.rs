@@ -77,6 +77,15 @@ pub const KEYS_NAMED_MAX: usize = 8;
 
 /// How long a new connection may take for its greeting, in ms.
 pub const GREETING_TIMEOUT_MS: u64 = 5000;
+/// How long a connection has been idle, in ms, before it has to make room when all places are taken: longer than the time
+/// between two requests of a program that is at work.
+pub const IDLE_MIN_MS: u64 = 1000;
+/// How long a new connection waits for room, in ms, before it is turned away.
+pub const ROOM_WAIT_MS: u64 = 5000;
+/// How often it is looked for room meanwhile, in ms.
+pub const ROOM_TICK_MS: u64 = 50;
+/// How long the last words to a client may take to leave, in ms.
+pub const LAST_WORDS_TIMEOUT_MS: u64 = 1000;
 /// How long one answer may take to leave, in ms, before a client that does not read is cut off.
 pub const WRITE_TIMEOUT_MS: u64 = 30_000;
 /// Answers of one connection that are ready and wait for the socket.
