@@ -70,6 +70,9 @@ pub const SLED_FLUSH_EVERY_MS: u64 = 250;
 /// How long opening waits for another process to release the store, in ms.
 pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
 
+/// Damaged stores that are kept beside the store; when there is one more, the oldest goes.
+pub const ASIDE_KEPT_MAX: usize = 3;
+
 /// Damaged records that a check names; more are counted.
 pub const DAMAGED_NAMED_MAX: usize = 100;
 /// Keys that a check names of a damaged group.
