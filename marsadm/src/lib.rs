@@ -22,6 +22,7 @@ pub mod limits;
 pub mod macros;
 pub mod output;
 pub mod parse_error;
+pub mod plane;
 pub mod regular;
 pub mod run;
 pub mod sandbox;
