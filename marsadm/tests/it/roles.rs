@@ -100,8 +100,10 @@ async fn a_planned_handover_names_its_successor_from_the_first_write_on() {
     // Whoever reads halfway must not find that nobody shall be primary.
     let log = seen.stderr();
     assert!(!log.contains("resource-r/primary -> (none)"), "{log}");
+    let again = w.ok("primary r").await.stdout();
+    assert!(again.contains("hosta is primary of r already"), "{again}");
+    assert!(!again.contains("changed from"), "{again}");
     // Once more: who was primary before stays told.
-    w.ok("primary r").await;
     for (key, host) in [("last-primary", "hosta"), ("prev-primary", "hostb")] {
         let key = format!("resource-r/userspace/{key}");
         assert_eq!(w.double.get(&key).as_deref(), Some(host), "{key}");
