@@ -68,7 +68,7 @@ pub fn outside_names(snapshot: &Snapshot) -> Vec<String> {
 fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     let header = &facts.snap.header;
     let names = if wanted.resources.is_empty() {
-        let mut names = facts.all_here();
+        let mut names = facts.resources_of(&facts.opts.host, Part::Any);
         names.extend(elsewhere::told(facts));
         names
     } else {

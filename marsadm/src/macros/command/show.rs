@@ -40,6 +40,26 @@ pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
     }
 }
 
+/// Prints the text in which the data plane of the original told how this host's replica was doing.
+pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: &[String]) {
+    if !takes_resources(answer, command, args, command == "mars-info") {
+        return;
+    }
+    let which = args.first().map_or("all", String::as_str);
+    for res in resources(facts, which) {
+        if !facts.has_resource(&res) {
+            failed(answer, command, &res, unknown(facts, &res));
+            continue;
+        }
+        let host = &facts.opts.host;
+        super::raw::file(
+            answer,
+            facts,
+            &format!("resource-{res}/logstatus-{host}.status"),
+        );
+    }
+}
+
 fn line(answer: &mut Answer, facts: &Facts<'_>, path: &str) {
     if let Some(value) = facts.get(path) {
         // Values of the original may end in newlines: empty lines, which forge nothing, stay as they were.
