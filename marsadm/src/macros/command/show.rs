@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, failed, missing, resources, takes_nothing, takes_resources, unknown};
+use super::{Answer, failed, missing, resources, takes_nothing, takes_resources};
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
@@ -47,8 +47,8 @@ pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: 
     }
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
-        if !facts.has_resource(&res) {
-            failed(answer, command, &res, missing(facts, &res));
+        if let Some(error) = missing(facts, &res) {
+            failed(answer, command, &res, error);
             continue;
         }
         let host = &facts.opts.host;
