@@ -41,10 +41,6 @@ const DECODERS: &[(&str, Fed)] = &[
     ("datapath/src/nbd/wire.rs", By(&["nbd_client"])),
     ("datapath/src/replicate/wire.rs", By(&["data_frame"])),
     (
-        "datapath/src/resource/secondary/fetched.rs",
-        Not("takes what replicate/wire.rs has decoded"),
-    ),
-    (
         "gossip/net/src/alpn.rs",
         Not("compares with the known names"),
     ),
@@ -102,10 +98,6 @@ const DECODERS: &[(&str, Fed)] = &[
     ),
     (
         "meta/src/core.rs",
-        Not("an own record of fixed length behind its checksum: store_record"),
-    ),
-    (
-        "meta/src/fsck.rs",
         Not("an own record of fixed length behind its checksum: store_record"),
     ),
     ("meta/src/group.rs", By(&["store_record"])),
