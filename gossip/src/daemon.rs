@@ -11,7 +11,7 @@ use crate::witness::{self, Witness};
 use crate::{
     ClockVerdict, Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status,
 };
-use crate::{refill, roster_copy, summaries};
+use crate::{answers, refill, roster_copy, summaries};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
 use mars_gossip_proto::Dialect;
 use mars_meta::{
@@ -401,6 +401,11 @@ impl Daemon {
             self.meta.clone(),
             self.config.host.clone(),
             self.config.summaries,
+            stopped.clone(),
+        ));
+        tokio::spawn(answers::follow(
+            self.meta.clone(),
+            self.config.host.clone(),
             stopped.clone(),
         ));
         tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));

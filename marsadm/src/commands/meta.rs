@@ -168,7 +168,7 @@ pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
 
 fn failed(error: &io::Error) -> Error {
     let kind = Kind::of_io(error);
-    Error::new(kind, error.to_string())
+    Error::new(kind, format!("the file cannot be read or written: {error}"))
 }
 
 async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
