@@ -1,5 +1,6 @@
 //! Every file of the programs that decodes bytes is known here, with the target that feeds it or the reason why none does.
 //! A new decoder fails this test until it has a line; how decoders are recognised: [`is_decoder`].
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_fuzz::TARGETS;
 use std::collections::BTreeSet;
