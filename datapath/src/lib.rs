@@ -15,6 +15,7 @@ mod control;
 pub mod limits;
 mod mirror;
 pub mod nbd;
+mod network;
 mod observe;
 mod replicate;
 mod report;

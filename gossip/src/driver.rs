@@ -5,6 +5,7 @@ use crate::dial::Dials;
 use crate::limits::{CLOSE_TIMEOUT, IDLE_MAX, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
 use crate::link::{LinkReport, Spawner, send_datagram};
 use crate::merger::{self, FromStore, ToStore};
+use crate::overrides::Overrides;
 use crate::session::{self, Fresh};
 use crate::{Backend, Changes, ClockVerdict, Status};
 use mars_gossip_net::{CloseCode, Connection, Endpoint};
@@ -112,6 +113,8 @@ pub struct Driver<B: Backend> {
     pub(crate) forged: BTreeMap<Key, Timestamp>,
     /// The active nodes of the roster, as last looked at.
     pub(crate) members: BTreeMap<String, NodeId>,
+    /// Overrides that are to be told in the log.
+    pub(crate) overrides: Overrides,
     /// It was said that this node is out of the cluster.
     pub(crate) told_out: bool,
     max_ahead_ns: u64,
@@ -207,6 +210,7 @@ impl<B: Backend> Driver<B> {
             observed: BTreeMap::new(),
             forged: BTreeMap::new(),
             members: BTreeMap::new(),
+            overrides: Overrides::default(),
             told_out: false,
             max_ahead_ns: config.max_ahead_ns,
             to_store,
@@ -306,7 +310,8 @@ impl<B: Backend> Driver<B> {
             .poll_timeout()
             .map(|at| self.began + Duration::from_nanos(at));
         let dial = self.dials.next(|host| self.links.contains_key(host));
-        let all = [core, dial, self.lives_due].into_iter().flatten();
+        let all = [core, dial, self.lives_due, self.overrides.due()];
+        let all = all.into_iter().flatten();
         let idle = Instant::now() + IDLE_MAX;
         all.min().map_or(idle, |due| due.min(idle))
     }
@@ -354,6 +359,7 @@ impl<B: Backend> Driver<B> {
         }
         self.look_up_lives();
         self.tell_standing();
+        self.tell_overrides();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
                 self.endpoint.clone(),

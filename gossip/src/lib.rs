@@ -26,6 +26,7 @@ pub mod limits;
 mod link;
 mod merge;
 mod merger;
+mod overrides;
 mod peers;
 mod policy;
 mod refill;

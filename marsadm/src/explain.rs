@@ -8,8 +8,8 @@ use crate::shown::shown;
 use crate::size::human;
 use crate::snapshot::Snapshot;
 use crate::status::{
-    FeatureLevel, Look, Problem, Seconds, Severity, Wanted, ago, clock_trouble, feature_level,
-    fresh_secs, level_line, resource, risk, with_facts,
+    FeatureLevel, Look, Problem, Seconds, Severity, WAY_BACK, Wanted, ago, clock_trouble,
+    exclusion, feature_level, fresh_secs, level_line, resource, risk, with_facts,
 };
 use serde::Serialize;
 
@@ -238,16 +238,38 @@ impl Walk<'_, '_, '_> {
         evidence: Vec<Evidence>,
         next: impl Into<String>,
     ) {
+        let next = match exclusion(self.facts()) {
+            Some(_) => WAY_BACK.to_owned(),
+            None => next.into(),
+        };
         self.steps.push(Step {
             question,
             ok,
             finding: finding.into(),
             evidence,
-            next: (!ok).then(|| next.into()),
+            next: (!ok).then_some(next),
         });
     }
 
+    /// Asked only where it is the cause.
+    fn standing(&mut self) {
+        if let Some(reason) = exclusion(self.facts()) {
+            let finding = format!(
+                "the cluster has removed {} ({reason}): what others did since then is not known here",
+                self.facts().snap.header.host
+            );
+            self.add(
+                "does this node belong to the cluster?",
+                false,
+                finding,
+                Vec::new(),
+                WAY_BACK,
+            );
+        }
+    }
+
     fn all(&mut self) {
+        self.standing();
         self.clock();
         self.life();
         self.disk();

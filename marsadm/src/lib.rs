@@ -21,6 +21,7 @@ pub mod legacy_options;
 pub mod limits;
 pub mod macros;
 pub mod output;
+mod outside;
 pub mod parse_error;
 pub mod regular;
 pub mod run;

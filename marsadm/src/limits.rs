@@ -95,7 +95,7 @@ pub const SNAPSHOT_VALUE_MAX: usize = 4095;
 /// Deepest nesting of brace groups in a macro, as in the original.
 pub const MACRO_BRACES_MAX: usize = 20;
 /// Deepest nesting of macros that call each other.
-pub const MACRO_DEPTH_MAX: usize = 64;
+pub const MACRO_DEPTH_MAX: usize = 400;
 /// Most questions to the state in one evaluation of a macro.
 pub const MACRO_ASKS_MAX: u64 = 20_000;
 /// Most calls and loop turns of one evaluation of a macro.

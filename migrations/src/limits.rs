@@ -2,6 +2,10 @@
 
 /// Most objects of a tree that a scan lists; a larger tree is refused.
 pub const OBJECTS_MAX: usize = 4_000_000;
+/// Most threads that list a tree.
+pub const SCAN_THREADS_MAX: usize = 8;
+/// Fewest names at the root of a tree for each thread that lists it.
+pub const SCAN_FOLDERS_PER_THREAD_MIN: usize = 32;
 /// Most passes over a tree that changes while it is read.
 pub const PASSES_MAX: u32 = 4;
 /// A stamp of the original at least this far in the future (ns) is wrong by its own rule: 30 days.

@@ -1,11 +1,14 @@
 //! Listing a tree, read only.
 
+mod walk;
+
+pub(crate) use walk::Stop;
+
 use crate::limits::{OBJECTS_MAX, PASSES_MAX};
-use crate::place::{folder_skip, parts_of};
+use crate::place::parts_of;
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,43 +169,22 @@ fn read_rank(name: &[u8]) -> u8 {
     }
 }
 
-/// What a pass does with the objects that it finds.
-enum Found<'o> {
-    /// All are listed.
-    List(Vec<Object>),
-    /// Those that two passes must agree on are looked up among what an earlier one listed, in order, and not kept: a
-    /// large tree is not held twice.
-    Compare {
-        listed: &'o [Object],
-        same: usize,
-        differ: bool,
-    },
-}
-
 fn list_all(dir: &Path, options: &ScanOptions) -> Result<Vec<Object>, ScanError> {
-    let found = one_pass(dir, options, Found::List(Vec::new()))?;
-    Ok(sorted(found))
+    one_pass(dir, options, |root| walk::list(root, options.objects_max))
 }
 
 /// Whether another pass finds the history that is among `listed`.
 fn same_history(dir: &Path, options: &ScanOptions, listed: &[Object]) -> Result<bool, ScanError> {
-    let found = Found::Compare {
-        listed,
-        same: 0,
-        differ: false,
-    };
-    let wanted = listed.iter().filter(|object| is_history(&object.path));
-    Ok(match one_pass(dir, options, found)? {
-        Found::Compare { same, differ, .. } => !differ && same == wanted.count(),
-        Found::List(_) => false,
+    one_pass(dir, options, |root| {
+        walk::same_history(root, options.objects_max, listed)
     })
 }
 
-fn one_pass<'o>(
+fn one_pass<T>(
     dir: &Path,
     options: &ScanOptions,
-    found: Found<'o>,
-) -> Result<Found<'o>, ScanError> {
+    pass: impl FnOnce(&OwnedFd) -> Result<T, Stop>,
+) -> Result<T, ScanError> {
     let path = || dir.to_owned();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let error = |errno| match errno {
@@ -215,7 +197,7 @@ fn one_pass<'o>(
         },
     };
     let root = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(error)?;
-    match walk(&root, options.objects_max, found) {
+    match pass(&root) {
         Ok(found) => Ok(found),
         Err(Stop::Full) => Err(ScanError::TooMany {
             path: path(),
@@ -227,149 +209,10 @@ fn one_pass<'o>(
 
 /// Lists the tree below an open folder in one pass.
 pub(crate) fn list(root: &OwnedFd, objects_max: usize) -> Result<Scan, Stop> {
-    let found = walk(root, objects_max, Found::List(Vec::new()))?;
     Ok(Scan {
-        objects: sorted(found),
+        objects: walk::list(root, objects_max)?,
         unsettled: false,
     })
-}
-
-fn sorted(found: Found<'_>) -> Vec<Object> {
-    let Found::List(mut objects) = found else {
-        return Vec::new();
-    };
-    objects.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    objects
-}
-
-fn walk<'o>(root: &OwnedFd, limit: usize, found: Found<'o>) -> Result<Found<'o>, Stop> {
-    let mut walk = Walk {
-        found,
-        names: 0,
-        limit,
-    };
-    walk.folder(root, &mut Vec::new())?;
-    Ok(walk.found)
-}
-
-/// Why a pass ended early.
-pub(crate) enum Stop {
-    /// Too many objects.
-    Full,
-    /// The root cannot be read.
-    Unreadable(Errno),
-}
-
-struct Walk<'o> {
-    found: Found<'o>,
-    /// Names seen so far, of all folders.
-    names: usize,
-    limit: usize,
-}
-
-impl Walk<'_> {
-    /// Lists the content of one open folder and of all below that are to be entered.
-    fn folder(&mut self, fd: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Stop> {
-        for name in self.names_of(fd, path.is_empty())? {
-            let len = path.len();
-            if len > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
-            self.object(fd.as_fd(), &name, path)?;
-            path.truncate(len);
-        }
-        Ok(())
-    }
-
-    fn names_of(&mut self, fd: &OwnedFd, at_root: bool) -> Result<Vec<Vec<u8>>, Stop> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(fd).map_err(Stop::Unreadable)? {
-            let entry = entry.map_err(Stop::Unreadable)?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            let compares = matches!(self.found, Found::Compare { .. });
-            if compares && !leads_to_history(at_root, name) {
-                continue;
-            }
-            self.names += 1;
-            if self.names > self.limit {
-                return Err(Stop::Full);
-            }
-            names.push(name.to_vec());
-        }
-        names.sort_by(|a, b| (read_rank(a), a).cmp(&(read_rank(b), b)));
-        names.dedup();
-        Ok(names)
-    }
-
-    fn object(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        path: &mut Vec<u8>,
-    ) -> Result<(), Stop> {
-        match look(parent, name) {
-            Ok((stat, Look::Plain(kind))) => self.push(path, kind, mtime_of(&stat)),
-            Ok((stat, Look::Dir)) => return self.sub_folder(parent, name, path, mtime_of(&stat)),
-            // A tree in use: what has gone meanwhile was not there.
-            Err(Errno::NOENT) => {}
-            Err(errno) => self.push(path, unreadable(errno), 0),
-        }
-        Ok(())
-    }
-
-    fn sub_folder(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        path: &mut Vec<u8>,
-        mtime_ns: i128,
-    ) -> Result<(), Stop> {
-        if folder_skip(&parts_of(path)).is_some() {
-            self.push(path, ObjectKind::Dir { entered: false }, mtime_ns);
-            return Ok(());
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(parent, name, flags, Mode::empty());
-        let result = match opened {
-            Ok(fd) => self.folder(&fd, path),
-            Err(errno) => Err(Stop::Unreadable(errno)),
-        };
-        match result {
-            Ok(()) => self.push(path, ObjectKind::Dir { entered: true }, mtime_ns),
-            Err(Stop::Unreadable(Errno::NOENT)) => {}
-            Err(Stop::Unreadable(errno)) => self.push(path, unreadable(errno), mtime_ns),
-            Err(Stop::Full) => return Err(Stop::Full),
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, path: &[u8], kind: ObjectKind, mtime_ns: i128) {
-        match &mut self.found {
-            Found::List(objects) => objects.push(Object {
-                path: path.to_vec(),
-                kind,
-                mtime_ns,
-            }),
-            Found::Compare { .. } if !is_history(path) => {}
-            Found::Compare {
-                listed,
-                same,
-                differ,
-            } => {
-                let at = listed.binary_search_by(|object| object.path.as_slice().cmp(path));
-                let held = at.ok().and_then(|at| listed.get(at));
-                if held.is_some_and(|held| held.kind == kind && held.mtime_ns == mtime_ns) {
-                    *same += 1;
-                } else {
-                    *differ = true;
-                }
-            }
-        }
-    }
 }
 
 pub(crate) enum Look {
@@ -400,10 +243,4 @@ pub(crate) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Look), 
 
 pub(crate) fn mtime_of(stat: &Stat) -> i128 {
     i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
-}
-
-fn unreadable(errno: Errno) -> ObjectKind {
-    ObjectKind::Unreadable {
-        error: std::io::Error::from(errno).to_string(),
-    }
 }

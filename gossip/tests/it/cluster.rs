@@ -157,7 +157,7 @@ async fn a_revoked_token_is_refused_with_reason_and_time() {
     expect(
         a.call(revoke(id)).await,
         ErrorCode::Refused,
-        &format!("revoked at {at}"),
+        &format!("revoked at {}", mars_gossip_net::Utc(at)),
     );
     // Another node knows nothing of it.
     expect(
@@ -169,7 +169,7 @@ async fn a_revoked_token_is_refused_with_reason_and_time() {
     expect(
         c.join(&first).await,
         ErrorCode::Refused,
-        &format!("revoked at {at}"),
+        &format!("revoked at {}", mars_gossip_net::Utc(at)),
     );
     // Other tokens stay good.
     assert_eq!(c.join(&second).await, Ok(Response::Done));

@@ -106,10 +106,22 @@ async fn take_role(ctx: &Ctx, table: &Table, host: &str, res: &str, units: Chang
         }
     }
     let before = view.text("primary").unwrap_or("(none)");
-    ctx.achieved(
-        &format!("designated primary of {res} changed from '{before}' to '{host}'"),
-        &format!("change the designated primary of {res} from '{before}' to '{host}'"),
-    );
+    if before == host {
+        let is = if view.actual(host, "is-primary") {
+            "is"
+        } else {
+            "is designated as"
+        };
+        ctx.achieved(
+            &format!("{host} {is} primary of {res} already"),
+            &format!("change nothing: {host} {is} primary of {res} already"),
+        );
+    } else {
+        ctx.achieved(
+            &format!("designated primary of {res} changed from '{before}' to '{host}'"),
+            &format!("change the designated primary of {res} from '{before}' to '{host}'"),
+        );
+    }
     if ctx.opts.dry_run {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keys::natural;
 use crate::macros::facts::Sets;
 use crate::snapshot::{Origin, Snapshot, read, read_following};
-use crate::status::{Severity, Status, Style, Wanted, judge, lines, outside_names};
+use crate::status::{Node, Severity, Status, Style, Wanted, judge, lines, outside_names};
 use mars_meta_api::HELD_UP;
 
 /// Show what needs attention, worst first: seconds of data at risk against the target, why, since when, what to do.
@@ -145,6 +145,12 @@ fn verdict(status: &Status) -> Result<()> {
         return Ok(());
     }
     let bad = status.summary.resources - status.summary.ok;
+    let out = |node: &&Node| node.alarm_severity() == Some(Severity::Critical);
+    if let Some(node) = status.nodes.iter().find(out) {
+        // Whatever else is wrong follows from it, or cannot be mended here.
+        let text = node.alarm.clone().unwrap_or_default();
+        return Err(Error::new(Kind::Negative, text).hint(node.acknowledgement()));
+    }
     let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
     if let (0, Some(node)) = (bad, alarmed) {
         let text = format!("node {} reports an alarm", node.host);

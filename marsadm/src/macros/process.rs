@@ -10,6 +10,7 @@ use crate::limits::{
     READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS,
 };
 use crate::output::Format;
+use crate::outside::told_note;
 use crate::regular::open_regular;
 use crate::shown::shown;
 use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following, read_keys};
@@ -188,6 +189,15 @@ pub async fn answer_from(ctx: &Ctx, argv: &[String]) -> Result<Answer> {
         std::env::var_os("HOME").as_deref(),
         rustix::process::geteuid().is_root(),
     );
+    let followed = snapshot.header.extra.get("followed");
+    let followed = followed.and_then(|list| list.as_array());
+    for res in followed
+        .into_iter()
+        .flatten()
+        .filter_map(|res| res.as_str())
+    {
+        ctx.ui.note(&told_note(&snapshot.header.host, res));
+    }
     Ok(answer(argv, &snapshot, &dirs))
 }
 

@@ -3,16 +3,16 @@
 use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
-use crate::limits::FOLLOW_WAIT_MAX;
+use crate::outside::{follow, resources_outside};
 use mars_lamport::Timestamp;
-use mars_meta_api::{
-    CallError, Client, NodeInfo, PeerInfo, PeerState, Request, Response, WatchEvent,
+use mars_meta_api::{Client, NodeInfo, PeerInfo, PeerState, Request, Response};
+use mars_meta_model::{
+    Entry, Key, NodeState, Scope, Table, View as _, members, resources, roster, scope_of,
 };
-use mars_meta_model::{Entry, Key, NodeState, Table, View as _, members, resources, roster};
 use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
-use tokio::time::{Instant, timeout};
+use std::time::Instant;
 
 /// Both clocks of the node.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
 pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
     let table = ctx.table(&[""]).await?;
     let me = &ctx.node().await?.host;
-    let mut told = BTreeMap::new();
+    let (mut told, mut untold) = (BTreeMap::new(), BTreeMap::new());
     for res in names {
         let hosts = members(&table, res);
         if hosts.is_empty() || hosts.contains_key(me) {
@@ -68,12 +68,19 @@ pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
             Ok(entries) => {
                 told.insert(res.clone(), entries);
             }
-            Err(reason) => ctx
-                .ui
-                .note(&format!("{res}: {reason}; only summaries are shown of it")),
+            Err(reason) => {
+                ctx.ui
+                    .note(&format!("{res}: {reason}; only summaries are shown of it"));
+                untold.insert(res.clone(), reason);
+            }
         }
     }
-    with_told(ctx, table, told).await
+    let mut snapshot = with_told(ctx, table, told).await?;
+    if !untold.is_empty() {
+        let extra = &mut snapshot.header.extra;
+        extra.insert("untold".to_owned(), json!(untold));
+    }
+    Ok(snapshot)
 }
 
 /// [`take`], with what members have told of resources that this node is no member of, by name.
@@ -164,7 +171,7 @@ pub fn assemble(table: &Table, told: &BTreeMap<String, Table>, answers: &Answers
         wall: later(answers.clocks.wall),
         lamport: later(answers.clocks.lamport),
     };
-    if told.is_empty() {
+    if told.is_empty() && resources_outside(table, &answers.node.host).is_empty() {
         return build(&answers.node, &answers.peers, table, clocks);
     }
     let told = told.iter().map(|(res, told)| {
@@ -182,23 +189,28 @@ fn merged(
     told: BTreeMap<String, Vec<Entry>>,
     clocks: Clocks,
 ) -> Snapshot {
-    let mut followed = Vec::new();
+    let mut past = resources_outside(&table, &node.host);
+    let (mut followed, mut fresh) = (Vec::new(), Vec::new());
     for (res, entries) in told {
         let hosts = members(&table, &res);
         if hosts.is_empty() || hosts.contains_key(&node.host) {
             continue;
         }
-        // What is here of it is the past, from when this node was a member.
-        let prefix = format!("resource-{res}/");
-        let here = table
-            .scan("")
-            .filter(|e| !e.key.as_str().starts_with(&prefix));
-        let here: Vec<Entry> = here.cloned().collect();
+        past.insert(res.clone());
+        fresh.extend(entries);
+        followed.push(res);
+    }
+    if !past.is_empty() {
+        // What is here of them is the past, from when this node was a member.
+        let counts = |entry: &&Entry| match scope_of(&entry.key) {
+            Scope::Resource(res) => !past.contains(&*res),
+            Scope::Global => true,
+        };
+        let here: Vec<Entry> = table.scan("").filter(counts).cloned().collect();
         table = Table::new();
-        for entry in here.into_iter().chain(entries) {
+        for entry in here.into_iter().chain(fresh) {
             table.merge(entry);
         }
-        followed.push(res);
     }
     let mut snapshot = build(node, peers, &table, clocks);
     if !followed.is_empty() {
@@ -206,31 +218,6 @@ fn merged(
         extra.insert("followed".to_owned(), followed.into());
     }
     snapshot
-}
-
-/// All that a member tells of a resource now.
-async fn follow(ctx: &Ctx, res: &str) -> std::result::Result<Vec<Entry>, String> {
-    let client = ctx.client().await.map_err(|error| error.to_string())?;
-    let left = ctx.deadline.saturating_duration_since(Instant::now());
-    let wait = (left / 2).min(FOLLOW_WAIT_MAX);
-    let all = async {
-        let mut news = client.follow(res).await?;
-        let mut entries = Vec::new();
-        loop {
-            match news.next().await? {
-                WatchEvent::Entries(more) => entries.extend(more),
-                WatchEvent::Lagged => entries.clear(),
-                WatchEvent::Synced => return Ok::<_, CallError>(entries),
-            }
-        }
-    };
-    match timeout(wait, all).await {
-        Ok(told) => told.map_err(|error| error.to_string()),
-        Err(_) => Err(format!(
-            "none of its members told of it within {} s",
-            wait.as_secs()
-        )),
-    }
 }
 
 fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> Snapshot {

@@ -138,7 +138,8 @@ pub(crate) fn feature_level(facts: &Facts<'_>) -> Option<FeatureLevel> {
 
 /// A line about the level, if some nodes hold the others back.
 pub(crate) fn level_line(level: &FeatureLevel) -> Option<String> {
-    if level.held_back_by.is_empty() && level.cluster == level.own {
+    // Without a cluster, nobody holds anything back.
+    if level.held_back_by.is_empty() {
         return None;
     }
     let hosts = level.held_back_by.join(" ");

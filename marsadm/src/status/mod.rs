@@ -11,8 +11,8 @@ mod text;
 pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
 pub(crate) use elsewhere::{feature_level, in_one_line, level_line, short_line};
+pub(crate) use judge::{WAY_BACK, exclusion, fresh_secs, resource, with_facts};
 pub use judge::{Wanted, judge, outside_names};
-pub(crate) use judge::{fresh_secs, resource, with_facts};
 pub(crate) use replica::Look;
 pub use text::{Style, ago, lines, problem_lines, replica_line, risk};
 

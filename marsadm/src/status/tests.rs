@@ -585,3 +585,54 @@ proptest! {
         check_possible(&snapshot);
     }
 }
+
+#[test]
+fn who_was_removed_is_told_the_way_back_and_nothing_else() {
+    for case in [
+        "primary-unreachable.hostb",
+        "no-primary.hostb",
+        "detached.hostb",
+    ] {
+        let mut snapshot = golden(case);
+        let out = serde_json::json!({ "since": 1, "reason": "hosta removed it at noon" });
+        snapshot.header.extra.insert("removed".to_owned(), out);
+        let wanted = Wanted::default();
+        let status = judge(&snapshot, &wanted);
+        assert_eq!(status.severity, Severity::Critical, "{case}");
+        let problems: Vec<&Problem> = status
+            .resources
+            .iter()
+            .flat_map(|res| &res.problems)
+            .collect();
+        assert!(!problems.is_empty(), "{case}");
+        for problem in problems {
+            assert_eq!(problem.next, WAY_BACK, "{case}: {problem:?}");
+        }
+        for res in &status.resources {
+            let told = crate::explain::explain(&snapshot, &wanted, &res.name, None).unwrap();
+            let (_, first) = told.wrong().unwrap();
+            assert!(
+                first.finding.contains("hosta removed it at noon"),
+                "{first:?}"
+            );
+            let text = crate::explain::lines(&told).join("\n");
+            assert!(!text.contains("primary --force"), "{text}");
+            assert!(text.contains("join-cluster"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_to_be_upgraded_where_nobody_holds_back() {
+    let level = |held_back_by: &[&str]| FeatureLevel {
+        cluster: 1,
+        own: 3,
+        held_back_by: held_back_by.iter().map(|host| (*host).to_owned()).collect(),
+    };
+    assert_eq!(level_line(&level(&[])), None, "no cluster, no nodes");
+    assert!(
+        level_line(&level(&["a"]))
+            .unwrap()
+            .ends_with("upgrade mars on a")
+    );
+}

@@ -30,6 +30,9 @@ pub(crate) struct State {
     pub(crate) conflicts: Vec<String>,
     /// Up to where deletions were collected.
     pub(crate) floor: Timestamp,
+    /// What a member tells of resources that this node is no member of, if that is not what lies here; nothing in it: no
+    /// member answers.
+    pub(crate) told: Option<Table>,
     watches: Vec<(Vec<String>, mpsc::Sender<Entry>)>,
     script: Option<Script>,
 }
@@ -54,6 +57,7 @@ impl Double {
             requests: Vec::new(),
             conflicts: Vec::new(),
             floor: Timestamp::ZERO,
+            told: None,
             watches: Vec::new(),
             script: None,
         };
@@ -121,7 +125,19 @@ impl Double {
                 continue;
             }
             if let Request::Follow { resource } = &request {
-                self.watch(id, vec![format!("resource-{resource}/")], &out);
+                let prefix = format!("resource-{resource}/");
+                let told = self.state.lock().unwrap().told.clone();
+                let Some(told) = told else {
+                    self.watch(id, vec![prefix], &out);
+                    continue;
+                };
+                let entries: Vec<Entry> = told.scan(&prefix).cloned().collect();
+                if !entries.is_empty() {
+                    let told = Response::WatchEntries(EntryBytes::pack(&entries));
+                    for response in [told, Response::WatchSynced] {
+                        let _ = out.try_send(FromServer { id, response });
+                    }
+                }
                 continue;
             }
             let response = self.state.lock().unwrap().answer(request);

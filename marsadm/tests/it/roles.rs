@@ -100,7 +100,9 @@ async fn a_planned_handover_names_its_successor_from_the_first_write_on() {
     // Whoever reads halfway must not find that nobody shall be primary.
     let log = seen.stderr();
     assert!(!log.contains("resource-r/primary -> (none)"), "{log}");
-    w.ok("primary r").await;
+    let again = w.ok("primary r").await.stdout();
+    assert!(again.contains("hosta is primary of r already"), "{again}");
+    assert!(!again.contains("changed from"), "{again}");
 }
 
 #[tokio::test]

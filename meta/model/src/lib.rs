@@ -28,8 +28,8 @@ mod value;
 
 pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len, peek_entry};
 pub use directory::{
-    Membership, is_membership, member_key, members, replica_keys, resource_key, resources,
-    resources_of, scope_includes,
+    Membership, end_of_memberships, is_membership, member_key, members, replica_keys, resource_key,
+    resources, resources_of, scope_includes,
 };
 pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{

@@ -1,7 +1,7 @@
 //! Trees that nobody should have, and places that are no trees.
 
 use super::*;
-use mars_migrations::ScanError;
+use mars_migrations::{ObjectKind, ScanError};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 const T: i128 = 1_700_000_000_000_000_000;
@@ -31,6 +31,50 @@ fn what_is_no_tree_is_an_error_that_says_so() {
     };
     let error = scan_tree(tree.root(), &small).unwrap_err();
     assert!(matches!(error, ScanError::TooMany { limit: 3, .. }));
+}
+
+/// Enough folders for several threads: what they find together is all, in order, once, and counted together.
+#[test]
+fn a_wide_tree_is_listed_whole_and_within_its_limit() {
+    const FOLDERS: usize = 300;
+    const EACH: [&str; 4] = [
+        "data-h",
+        "log-000000001-h",
+        "replay-h",
+        "version-000000001-h",
+    ];
+    let tree = Tree::new();
+    let mut expected = Vec::new();
+    for folder in 0..FOLDERS {
+        let folder = format!("resource-r{folder}");
+        expected.push(folder.clone().into_bytes());
+        for leaf in EACH {
+            let path = format!("{folder}/{leaf}");
+            tree.link(&path, &path, T);
+            expected.push(path.into_bytes());
+        }
+    }
+    expected.sort();
+    let exact = ScanOptions {
+        objects_max: expected.len(),
+        ..ScanOptions::default()
+    };
+    let scan = scan_tree(tree.root(), &exact).unwrap();
+    assert!(!scan.unsettled);
+    let found: Vec<_> = scan.objects.iter().map(|object| &object.path).collect();
+    assert_eq!(found, expected.iter().collect::<Vec<_>>());
+    for object in &scan.objects {
+        match &object.kind {
+            ObjectKind::Link { value } => assert_eq!(value[..], object.path[..]),
+            other => assert_eq!(*other, ObjectKind::Dir { entered: true }),
+        }
+    }
+    let small = ScanOptions {
+        objects_max: expected.len() - 1,
+        ..exact
+    };
+    let error = scan_tree(tree.root(), &small).unwrap_err();
+    assert!(matches!(error, ScanError::TooMany { .. }), "{error}");
 }
 
 #[test]

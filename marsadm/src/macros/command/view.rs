@@ -1,7 +1,7 @@
 //! `view`, `view-MACRO`, and the macros' sources.
 
 use super::options::Line;
-use super::{Answer, failed, is_id_list, no_name, resources, unknown};
+use super::{Answer, failed, is_id_list, missing, no_name, resources};
 use crate::error::Error;
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::{Library, is_name};
@@ -92,8 +92,8 @@ impl View<'_, '_> {
     }
 
     fn one(&mut self, res: &str) {
-        if !res.is_empty() && !self.name.contains("global") && !self.facts.has_resource(res) {
-            let error = unknown(self.facts, res);
+        let concerns = !res.is_empty() && !self.name.contains("global");
+        if let Some(error) = missing(self.facts, res).filter(|_| concerns) {
             failed(self.answer, &self.command, res, error);
             return;
         }
