@@ -124,9 +124,7 @@ impl DaemonControl {
         tracing::info!(ttl_secs, uses, "a join token was made");
         Ok(Secret(token.to_text().as_str().to_owned()))
     }
-}
 
-impl DaemonControl {
     fn issued_tokens(&self) -> Vec<TokenInfo> {
         let daemon = &self.0;
         let known = daemon.meta.with_table(roster);

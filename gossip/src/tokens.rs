@@ -154,7 +154,11 @@ impl Tokens {
     /// Takes a token back: from now on nobody is admitted by it. It is remembered until it expires, to say so. On stable
     /// storage when this returns.
     pub(crate) fn revoke(&self, id: &str, now: u64) -> Result<(), TokensError> {
-        let unknown = || TokensError::Unknown(id.escape_debug().take(40).collect());
+        let unknown = || {
+            TokensError::Unknown(mars_meta_model::escaped(
+                &id.chars().take(40).collect::<String>(),
+            ))
+        };
         let wanted = TokenId(unhex(id).ok_or_else(unknown)?);
         let mut tokens = self.lock();
         let mut new = tokens.clone();

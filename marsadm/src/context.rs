@@ -405,9 +405,9 @@ fn is_foreign(key: &Key, me: &str) -> bool {
 /// An answer that does not belong to the request.
 #[must_use]
 pub fn unexpected(response: &Response) -> Error {
-    let text: String = format!("{response:?}").chars().take(80).collect();
     Error::internal(format!(
-        "the metadata daemon gave an answer that was not understood: {text}"
+        "the metadata daemon gave an answer that was not understood: {}",
+        response.kind()
     ))
     .hint("marsadm and marsd are of different versions: use those of one release")
 }

@@ -61,8 +61,13 @@ pub const TOP_WATCHES_MAX: usize = 8;
 pub const TOP_WATCH_WAIT: Duration = Duration::from_millis(500);
 /// How long `events` waits before it asks again for a member of a resource that this node has no part in.
 pub const EVENTS_FOLLOW_RETRY: Duration = Duration::from_secs(5);
-/// How often `events` looks for nodes that came or went.
-pub const EVENTS_PEERS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often `events` asks for nodes and clocks, and looks at what time alone has changed.
+pub const EVENTS_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest pause between two looks of `events`, and how many times as long as a look took it is at least: so it takes a
+/// fifth of one CPU at most.
+pub const EVENTS_PAUSE: Duration = Duration::from_millis(100);
+/// See [`EVENTS_PAUSE`].
+pub const EVENTS_PAUSE_FACTOR: u32 = 5;
 /// How often a refreshed line on a terminal may change.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Width of a terminal that does not tell it.

@@ -3,6 +3,7 @@
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::error_code::Code;
+use crate::shown::shown;
 use crate::suggest;
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -121,7 +122,7 @@ pub fn unknown_command(word: &str) -> Option<Error> {
     } else {
         format!("did you mean {}? See marsadm --help", near.join(" or "))
     };
-    let why = format!("there is no command '{}'", word.escape_debug());
+    let why = format!("there is no command '{}'", shown(word));
     Some(Error::of(Code::UnknownCommand, why).hint(hint))
 }
 

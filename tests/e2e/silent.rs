@@ -3,6 +3,7 @@
 use crate::replicas::RES;
 use crate::world::World;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Sends a signal to one process, and to that only.
 fn signal(pid: &str, name: &str) {
@@ -16,11 +17,20 @@ fn a_stopped_data_plane_of_the_primary_is_told_everywhere_and_heals() {
     w.until("hosta", "status", |said| said.code == Some(0));
     let pid = w.pid("hosta", "mars-datapath").unwrap();
     signal(&pid, "STOP");
+    // 5 s here, and the way of the command; elsewhere a round of gossip later.
+    let stopped = Instant::now();
+    w.until("hosta", "status", |said| {
+        said.out.contains("DATA_PLANE_DOWN")
+    });
+    assert!(stopped.elapsed() < Duration::from_secs(8), "{stopped:?}");
+    w.until("hostb", "status", |said| {
+        said.out.contains("DATA_PLANE_DOWN")
+    });
     for node in ["hosta", "hostb"] {
         w.until(node, "status", |said| {
             said.code == Some(1)
                 && said.out.contains("DATA_PLANE_DOWN mydata@hosta  since ")
-                && said.out.contains("no sign of life for 1")
+                && said.out.contains("no sign of life for ")
         });
         let told = w.exec(node, &format!("explain {RES} --of hosta"));
         assert!(told.out.contains("[NO] does the host run?"), "{}", told.out);

@@ -1,9 +1,11 @@
 //! `leave-cluster`: give up this node's membership.
 
-use super::since::since_key;
+use super::since::{moment, since_key};
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
+use crate::wall::now;
+use mars_lamport::Timestamp;
 use mars_meta_api::Request;
 use mars_meta_model::{
     Durability, Key, NodeState, Table, View as _, classify, end_of_memberships, resources_of,
@@ -75,12 +77,22 @@ async fn may_leave(ctx: &Ctx, table: &Table, host: &str) -> Result<()> {
     }
     let mut others = roster(table).into_iter();
     if !others.any(|(name, record)| name != host && record.state == NodeState::Active) {
-        let why = format!("{host} is the last node: all that the cluster knows would be lost");
+        // Lines in the roster change when nodes come and go.
+        let newest = table.scan("roster/").map(|entry| entry.stamp).max();
+        let since = newest.map_or(String::new(), |stamp| format!(", {}", moment(stamp, now())));
+        let why =
+            format!("{host} is the last node{since}: all that the cluster knows would be lost");
         return Err(Error::refused(why).hint("--force insists"));
     }
     let peers = ctx.peers().await?;
     if !peers.iter().any(|peer| peer.connected && peer.host != host) {
-        let why = "no other node is connected, so none would hear of it";
+        let others = peers.iter().filter(|peer| peer.host != host);
+        let heard = others.filter_map(|peer| peer.heard_ns).max();
+        let since = heard.map_or_else(
+            || "none was heard of since the daemon started".to_owned(),
+            |ns| moment(Timestamp::from_nanos(ns), now()),
+        );
+        let why = format!("no other node is connected, so none would hear of it ({since})");
         return Err(Error::refused(why).hint(
             "mend the network; or leave with --force and run marsadm lowlevel-delete-host on another node",
         ));

@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::output::Format;
 use crate::outside::told_note;
 use crate::regular::open_regular;
+use crate::shown::shown;
 use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following, read_keys};
 use crate::ui::Ui;
 use clap::ValueEnum as _;
@@ -312,13 +313,13 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
                 if Format::from_str(&words, true).is_err() {
                     wrong = wrong.or(Some(format!(
                         "'{}' is no value for {name}: one of table, json, ndjson",
-                        words.escape_debug()
+                        shown(&words)
                     )));
                 }
             }
             "--timeout" => {
                 if let Err(why) = crate::cli::timeout(&words) {
-                    let value = words.escape_debug();
+                    let value = shown(&words);
                     wrong = wrong.or(Some(format!("'{value}' is no value for --timeout: {why}")));
                 }
                 let seconds = words.parse().ok().map(Duration::from_secs);

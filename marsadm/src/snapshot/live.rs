@@ -6,13 +6,14 @@ use crate::error::Result;
 use crate::outside::{follow, resources_outside};
 use crate::plane::{Plane, plane};
 use mars_lamport::Timestamp;
-use mars_meta_api::{NodeInfo, PeerInfo, PeerState, Request, Response};
+use mars_meta_api::{Client, NodeInfo, PeerInfo, PeerState, Request, Response};
 use mars_meta_model::{
     Entry, Key, NodeState, Scope, Table, View as _, members, resources, roster, scope_of,
 };
 use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
+use std::time::Instant;
 
 /// Both clocks of the node.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,16 @@ struct Clocks {
 }
 
 impl Clocks {
+    fn of(answer: &Response) -> Result<Self> {
+        match answer {
+            Response::Clock { wall, lamport } => Ok(Self {
+                wall: Timestamp::from_nanos(*wall),
+                lamport: Timestamp::from_nanos(*lamport),
+            }),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// What the system clock showed then, on the scale of the Lamport clock.
     fn on_lamport(&self, wall_ns: u64) -> Timestamp {
         let age = self.wall.as_nanos().saturating_sub(wall_ns);
@@ -88,11 +99,97 @@ pub async fn take_with(ctx: &Ctx, told: BTreeMap<String, Table>) -> Result<Snaps
 
 async fn with_told(
     ctx: &Ctx,
-    mut table: Table,
+    table: Table,
     told: BTreeMap<String, Vec<Entry>>,
 ) -> Result<Snapshot> {
     let node = ctx.node().await?;
     let peers = ctx.peers().await?;
+    let clocks = Clocks::of(&ctx.call(Request::Clock).await?)?;
+    Ok(merged(node, &peers, table, told, clocks))
+}
+
+/// What the daemon tells when it is asked, besides the keys.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// The node.
+    pub node: NodeInfo,
+    /// What it knows of all nodes.
+    pub peers: Vec<PeerInfo>,
+    clocks: Clocks,
+    asked: Instant,
+}
+
+impl Answers {
+    /// Asks.
+    ///
+    /// # Errors
+    /// If the daemon does not answer.
+    pub async fn ask(client: &Client) -> Result<Self> {
+        let node = match client.call(Request::Node).await? {
+            Response::Node(node) => node,
+            other => return Err(unexpected(&other)),
+        };
+        let peers = match client.call(Request::Peers).await? {
+            Response::Peers(peers) => peers,
+            other => return Err(unexpected(&other)),
+        };
+        Ok(Self {
+            node,
+            peers,
+            clocks: Clocks::of(&client.call(Request::Clock).await?)?,
+            asked: Instant::now(),
+        })
+    }
+
+    /// As if a daemon had answered so at that time.
+    #[cfg(test)]
+    pub(crate) fn for_tests(host: &str, peers: &[PeerInfo], wall_ns: u64) -> Self {
+        let now = Timestamp::from_nanos(wall_ns);
+        let node = NodeInfo {
+            host: host.to_owned(),
+            cluster: Some("c".to_owned()),
+            ..NodeInfo::default()
+        };
+        Self {
+            node,
+            peers: peers.to_vec(),
+            clocks: Clocks {
+                wall: now,
+                lamport: now,
+            },
+            asked: Instant::now(),
+        }
+    }
+}
+
+/// The snapshot of keys that are known already, and of what the daemon answered a moment ago; `told`: what members have told
+/// of resources that the node is no member of.
+#[must_use]
+pub fn assemble(table: &Table, told: &BTreeMap<String, Table>, answers: &Answers) -> Snapshot {
+    let gone_by = u64::try_from(answers.asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let later = |at: Timestamp| Timestamp::from_nanos(at.as_nanos().saturating_add(gone_by));
+    let clocks = Clocks {
+        wall: later(answers.clocks.wall),
+        lamport: later(answers.clocks.lamport),
+    };
+    if told.is_empty() && resources_outside(table, &answers.node.host).is_empty() {
+        return build(&answers.node, &answers.peers, table, clocks);
+    }
+    let told = told.iter().map(|(res, told)| {
+        let entries = told.iter().cloned().collect();
+        (res.clone(), entries)
+    });
+    let (node, peers) = (&answers.node, &answers.peers);
+    merged(node, peers, table.clone(), told.collect(), clocks)
+}
+
+fn merged(
+    node: &NodeInfo,
+    peers: &[PeerInfo],
+    mut table: Table,
+    told: BTreeMap<String, Vec<Entry>>,
+    clocks: Clocks,
+) -> Snapshot {
     let mut past = resources_outside(&table, &node.host);
     let (mut followed, mut fresh) = (Vec::new(), Vec::new());
     for (res, entries) in told {
@@ -116,19 +213,12 @@ async fn with_told(
             table.merge(entry);
         }
     }
-    let clocks = match ctx.call(Request::Clock).await? {
-        Response::Clock { wall, lamport } => Clocks {
-            wall: Timestamp::from_nanos(wall),
-            lamport: Timestamp::from_nanos(lamport),
-        },
-        other => return Err(unexpected(&other)),
-    };
-    let mut snapshot = build(node, &peers, &table, clocks);
+    let mut snapshot = build(node, peers, &table, clocks);
     if !followed.is_empty() {
         let extra = &mut snapshot.header.extra;
         extra.insert("followed".to_owned(), followed.into());
     }
-    Ok(snapshot)
+    snapshot
 }
 
 fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> Snapshot {

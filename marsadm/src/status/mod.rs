@@ -142,6 +142,8 @@ pub struct Summarized {
     pub since: Option<u64>,
     /// Seconds since the last sign of life of the host.
     pub age: Seconds,
+    /// What is wrong, as far as this tells.
+    pub codes: Vec<Code>,
 }
 
 /// Counts of resources.

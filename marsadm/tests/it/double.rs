@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) forced: Vec<String>,
     pub(crate) cluster: Option<String>,
     pub(crate) peers: Vec<PeerInfo>,
+    /// System clock, in ns since 1970.
+    pub(crate) wall: u64,
     pub(crate) requests: Vec<String>,
     pub(crate) conflicts: Vec<String>,
     /// Up to where deletions were collected.
@@ -51,6 +53,7 @@ impl Double {
             forced: Vec::new(),
             cluster: Some("c1".to_owned()),
             peers: Vec::new(),
+            wall: 5_000_000_001,
             requests: Vec::new(),
             conflicts: Vec::new(),
             floor: Timestamp::ZERO,
@@ -269,8 +272,8 @@ impl State {
                 }
             }
             Request::Clock => Response::Clock {
-                wall: 5_000_000_001,
-                lamport: self.stamp.max(6_000_000_002),
+                wall: self.wall,
+                lamport: self.stamp.max(self.wall + 1_000_000_001),
             },
             Request::Peers => Response::Peers(self.peers.clone()),
             Request::Restore { entries } => {

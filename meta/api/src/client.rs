@@ -310,8 +310,7 @@ fn protocol(error: impl std::fmt::Display) -> CallError {
 }
 
 fn unexpected(response: &Response) -> CallError {
-    let text = format!("{response:?}");
-    CallError::Protocol(text.chars().take(80).collect())
+    CallError::Protocol(response.kind())
 }
 
 /// What is queued leaves together: under load, one system call carries many requests.

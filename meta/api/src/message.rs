@@ -440,6 +440,16 @@ impl ApiError {
     }
 }
 
+impl Response {
+    /// Which answer it is, without what it holds.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric());
+        text[..end.unwrap_or(text.len())].to_owned()
+    }
+}
+
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {

@@ -19,6 +19,7 @@ pub mod limits;
 mod owner;
 mod roster;
 mod schema;
+mod shown;
 mod store;
 mod summary;
 mod table;
@@ -34,7 +35,7 @@ pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{
     EPOCH_GAP_NS, EPOCH_PREFIX, Epochs, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
 };
-pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name, escaped};
+pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
 pub use level::{
     ClusterLevel, FEATURE_LEVEL, LEVEL_EPOCH_MARKS, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES,
     NodeLevel, cluster_level, level_key, version_key,
@@ -45,6 +46,7 @@ pub use roster::{
     removed_hash, removed_key, removed_mark, roster, roster_key,
 };
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
+pub use shown::{escaped, shown};
 pub use store::{Durable, Store, View, Write};
 pub use summary::{
     BEHIND_SECS, DiskClass, ParseSummaryError, ReplayClass, ReplicaRole, ReplicaSummary, summaries,

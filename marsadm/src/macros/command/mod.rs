@@ -310,12 +310,9 @@ fn takes_nothing(answer: &mut Answer, command: &str, args: &[String]) -> bool {
 }
 
 fn too_much(command: &str, more: &str) -> Error {
-    Error::of(
-        Code::CommandLine,
-        format!("'{}' is too much", more.escape_debug()),
-    )
-    .hint(format!("see marsadm {command} --help"))
-    .about(command)
+    Error::of(Code::CommandLine, format!("'{}' is too much", shown(more)))
+        .hint(format!("see marsadm {command} --help"))
+        .about(command)
 }
 
 /// An argument that is no name of a resource.
@@ -323,7 +320,7 @@ fn no_name(command: &str, text: &str) -> Error {
     let why = if text.is_empty() {
         "the name of a resource is missing".to_owned()
     } else {
-        format!("'{}' is no name of a resource", text.escape_debug())
+        format!("'{}' is no name of a resource", shown(text))
     };
     Error::of(Code::BadName, why)
         .hint("name a resource, several joined by commas, or all")

@@ -8,6 +8,7 @@ use crate::macros::library::{Library, is_name};
 use crate::macros::machine::{Machine, NO_MACRO, Stop};
 use crate::macros::macro_names;
 use crate::macros::number::{seconds, truncate};
+use crate::shown::shown;
 use crate::suggest;
 
 struct View<'a, 'b> {
@@ -104,7 +105,7 @@ impl View<'_, '_> {
         let text = text.or_else(|| self.library.source(self.name));
         if text.is_none() && !is_name(self.name) {
             // Inside a text it would be no call at all but a part of the text.
-            let why = format!("{NO_MACRO}{}`", self.name.escape_debug());
+            let why = format!("{NO_MACRO}{}`", shown(self.name));
             let error = Error::usage(why).hint("docs/macros.md has the names of the macros");
             failed(self.answer, &self.command, res, error);
             return;
@@ -220,10 +221,7 @@ pub(super) fn source(answer: &mut Answer, mut library: Library, name: &str) {
     match library.source(name) {
         Some(text) => answer.text(&text),
         None => {
-            let error = Error::not_found(format!(
-                "there is no source of macro '{}'",
-                name.escape_debug()
-            ));
+            let error = Error::not_found(format!("there is no source of macro '{}'", shown(name)));
             let mut known: Vec<String> = macro_names(false).map(str::to_owned).collect();
             known.extend(library.own_names());
             let near = suggest::similar(name, &known);
