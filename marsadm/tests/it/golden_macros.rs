@@ -108,7 +108,6 @@ fn the_language() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one state after the other")]
 fn states_that_were_not_recorded() {
     let todo = |name: &str| format!("resource-mydata/todo-hostb/{name}");
     let fetch_off = changed("lagging.hostb", &[(&todo("connect"), "0")]);
