@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, failed, missing, resources, takes_nothing, takes_resources, unknown};
+use super::{Answer, failed, missing, resources, takes_nothing, takes_resources};
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
