@@ -226,7 +226,7 @@ mod tests {
             Err(E::Dots(text("/mars/../etc")))
         );
         assert_eq!(Key::parse("a/./b"), Err(E::Dots(text("a/./b"))));
-        assert_eq!(Key::parse("a\0b"), Err(E::Nul(text("a\\0b"))));
+        assert_eq!(Key::parse("a\0b"), Err(E::Nul(text("a\\x00b"))));
         assert_eq!(Key::parse("a/b/c/d/e"), Err(E::TooDeep(text("a/b/c/d/e"))));
         assert_eq!(Key::parse(&"x".repeat(1024)), Err(E::TooLong(1024)));
         assert_eq!(Key::parse(&"x".repeat(256)), Err(E::TooLong(256)));
