@@ -26,3 +26,5 @@ mod status;
 pub use adopt::{AdoptError, Adoption};
 pub use config::Config;
 pub use control::{RunError, Signs, run, run_supervised};
+#[doc(hidden)]
+pub use replicate::reread_data_frame;

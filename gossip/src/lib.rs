@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod authority;
 mod backend;
 mod clock;
@@ -37,6 +38,7 @@ mod session;
 mod signs;
 mod state;
 mod status;
+mod store_check;
 mod summaries;
 mod tokens;
 mod witness;
@@ -49,9 +51,10 @@ pub use driver::{Driver, DriverConfig, DriverError, JoinHandler};
 pub use foreign::Follower;
 pub use link::Spawner;
 pub use mars_gossip_proto::{Dialect, NodeLife};
-pub use mars_meta::{Damaged, Fsck, FsckError, fsck};
+pub use mars_meta::{Aside, Damaged, Fsck, FsckError, fsck};
 pub use policy::RosterPolicy;
 pub use signs::Signs;
 pub use state::replace_private;
 pub use status::{PeerStatus, Status};
+pub use store_check::{NextStart, StoreReport, check_store};
 pub use summaries::SummaryPaces;

@@ -58,6 +58,10 @@ pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How soon others can read that something has changed about who lives.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
+/// Shortest time between two signs of life on request.
+pub const ANSWER_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The same for each node of the cluster: so that no node is told of more than 100 such signs a second.
+pub const ANSWER_INTERVAL_NODE: Duration = Duration::from_millis(10);
 
 /// From the start of a daemon to its first look at what its replicas are: the data plane tells its state anew.
 pub const SUMMARY_SETTLE: Duration = Duration::from_secs(10);

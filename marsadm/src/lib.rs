@@ -23,6 +23,7 @@ pub mod macros;
 pub mod output;
 mod outside;
 pub mod parse_error;
+pub mod plane;
 pub mod regular;
 pub mod run;
 pub mod sandbox;

@@ -45,6 +45,10 @@ pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How old the report that a device is in use may be: observations travel at most once a second.
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
+/// How long `log-rotate` waits for the data plane to tell how long a log is that nothing is known to be in.
+pub const LOG_END_WAIT: Duration = Duration::from_secs(2);
+/// How long a data plane may take to say that it runs, which a metadata daemon that was restarted does not know.
+pub const PLANE_GRACE: Duration = Duration::from_secs(3);
 /// By how much the clean-up of a command may exceed its deadline, before the command is ended.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
 /// How long a shell's completion waits for names that only the daemon knows.
@@ -118,8 +122,16 @@ pub const MACRO_WIDTH_MAX: usize = 10_000;
 pub const BEAT_STALE_SECS: u64 = 35;
 /// Largest status file of a legacy tree whose text is read, in bytes.
 pub const TREE_CONTENT_MAX: u64 = 64 << 10;
-/// How long the local daemon may take to answer a question.
+/// How long the local daemon may take to greet, and to answer `view`.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for the greeting that `check` waits for: what asks for monitoring gives up after 10 s.
+pub const CHECK_GREETING: Duration = Duration::from_secs(8);
+/// Most characters of what `check` says in its first line before the performance data, which monitoring cuts.
+pub const CHECK_TEXT_MAX: usize = 400;
+/// Most resources whose performance data `check` tells one by one; of more the worst and sums.
+pub const CHECK_PERF_MAX: usize = 20;
+/// Most resources that `check` tells of in lines of their own.
+pub const CHECK_LINES_MAX: usize = 50;
 /// Seconds of data that may be at risk unless a resource or the command line says otherwise.
 pub const RISK_TARGET_SECS: u64 = 10;
 /// How old what another host told may be and still be taken for the present, where our daemons run: hosts hear of each

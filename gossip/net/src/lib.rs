@@ -28,6 +28,7 @@ mod restart;
 mod seeded;
 mod tls;
 mod token;
+mod unfinished;
 mod utc;
 mod verify;
 

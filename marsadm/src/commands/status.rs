@@ -2,7 +2,7 @@
 
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::keys::natural;
+use crate::keys::{list_parts, natural};
 use crate::macros::facts::Sets;
 use crate::snapshot::{Origin, Snapshot, read, read_following};
 use crate::status::{Node, Severity, Status, Style, Wanted, judge, lines, outside_names};
@@ -97,7 +97,7 @@ pub async fn snapshot_following(ctx: &Ctx, argument: &str) -> Result<Snapshot> {
         // Refused there.
         return snapshot_of(ctx).await;
     }
-    let names: Vec<String> = argument.split(',').map(str::to_owned).collect();
+    let names: Vec<String> = list_parts(argument).map(str::to_owned).collect();
     read_following(ctx, &names).await
 }
 
@@ -107,7 +107,7 @@ pub async fn snapshot_following(ctx: &Ctx, argument: &str) -> Result<Snapshot> {
 /// As [`wanted_resources`].
 pub fn named_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<String>> {
     let outside = outside_names(snapshot);
-    let names = argument.split(',');
+    let names = list_parts(argument);
     let (other, known): (Vec<&str>, Vec<&str>) =
         names.partition(|name| outside.iter().any(|other| other == name));
     if other.is_empty() {
@@ -186,7 +186,7 @@ pub fn wanted_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<Strin
     }
     let known = Sets::new(snapshot).resources();
     let mut list: Vec<String> = Vec::new();
-    for name in argument.split(',') {
+    for name in list_parts(argument) {
         if !known.iter().any(|known| known == name) {
             return Err(
                 Error::not_found(format!("resource {name} is not known to this host"))

@@ -4,6 +4,7 @@ use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
 use crate::outside::{follow, resources_outside};
+use crate::plane::{Plane, plane};
 use mars_lamport::Timestamp;
 use mars_meta_api::{Client, NodeInfo, PeerInfo, PeerState, Request, Response};
 use mars_meta_model::{
@@ -233,7 +234,9 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
         );
     }
     let beats = beats(table);
-    let daemon = beats.get(&node.host).is_some_and(|beat| beat.runs);
+    let daemon = beats
+        .get(&node.host)
+        .is_some_and(|beat| beat.plane == Plane::Up);
     lives(&mut items, node, peers, &beats, clocks);
     leavers(&mut items, table, clocks);
     Snapshot {
@@ -323,9 +326,7 @@ fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
 /// What a data plane, or the daemon beside it, last told of whether it runs.
 struct Beat {
     at: Timestamp,
-    runs: bool,
-    /// Since when its process says nothing, if it is there.
-    silent: Option<Timestamp>,
+    plane: Plane,
 }
 
 fn beats(table: &Table) -> BTreeMap<String, Beat> {
@@ -335,15 +336,10 @@ fn beats(table: &Table) -> BTreeMap<String, Beat> {
             .as_str()
             .strip_prefix("actual-")?
             .split_once('/')?;
-        let text = entry.text().filter(|_| leaf == "datapath")?;
-        // Whoever writes it takes it back when it ends, or its metadata daemon does.
-        let runs = text != "0";
-        let silent = table.text(&format!("{}-silent", entry.key));
-        let silent = silent.filter(|since| !runs && *since != "0");
+        entry.text().filter(|_| leaf == "datapath")?;
         let beat = Beat {
             at: entry.stamp,
-            runs,
-            silent: silent.and_then(|since| since.parse().ok()),
+            plane: plane(table, host),
         };
         Some((host.to_owned(), beat))
     });
@@ -369,11 +365,12 @@ fn lives(
             continue;
         };
         let time = match beats.get(host) {
-            Some(beat) if !beat.runs => {
-                let silent = beat.silent.map(|since| clocks.on_lamport(since.as_nanos()));
-                silent.unwrap_or(beat.at).min(heard)
-            }
-            _ => heard,
+            Some(beat) => match beat.plane {
+                Plane::Silent(since) => clocks.on_lamport(since.as_nanos()).min(heard),
+                Plane::Down(_) => beat.at.min(heard),
+                Plane::Up | Plane::Unknown => heard,
+            },
+            None => heard,
         };
         let body = Body::Key(time.to_string().into_bytes());
         items.insert(format!("actual-{host}/time"), item(time, body));

@@ -132,6 +132,16 @@ fn states_that_were_not_recorded() {
         "{shown}"
     );
 
+    let limited = changed("healthy.hosta", &[("defaults-hosta/sync-limit", "2")]);
+    let shown = run(&limited, &["view", "all"]).stdout;
+    assert!(
+        shown.contains("\n   HINT: the global-sync-limit-value is set to \"2\"\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn edges_that_were_not_recorded() {
     // Every replica is at the same point, but what is before it differs.
     let version = "resource-mydata/version-000000003-hostb";
     let Body::Key(digest) = &state("healthy.hosta").items[version].body else {
@@ -221,13 +231,6 @@ fn states_that_were_not_recorded() {
     .stdout;
     assert!(
         shown.contains("> replay: 600.000 MiB") && !shown.contains("lag:"),
-        "{shown}"
-    );
-
-    let limited = changed("healthy.hosta", &[("defaults-hosta/sync-limit", "2")]);
-    let shown = run(&limited, &["view", "all"]).stdout;
-    assert!(
-        shown.contains("\n   HINT: the global-sync-limit-value is set to \"2\"\n"),
         "{shown}"
     );
 }

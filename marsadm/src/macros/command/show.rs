@@ -47,8 +47,8 @@ pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: 
     }
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
-        if !facts.has_resource(&res) {
-            failed(answer, command, &res, unknown(facts, &res));
+        if let Some(error) = missing(facts, &res) {
+            failed(answer, command, &res, error);
             continue;
         }
         let host = &facts.opts.host;
