@@ -4,7 +4,8 @@ use crate::block::{Closer, closing_pair};
 use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::nbd::{BindError as NbdError, NbdServer};
-use crate::replicate::{Peers, RosterPolicy, serve};
+use crate::network::network;
+use crate::replicate::Peers;
 use crate::resource::{
     Context, DriverHandle, Event, Intent, Registry, Requests, Shared, SyncSlots, spawn,
 };
@@ -12,7 +13,6 @@ use crate::segments::SegmentDir;
 use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{ReplayValue, VersionValue};
 use mars_datapath_core::{LogPos, Name, NameError};
-use mars_gossip_net::{Endpoint, EndpointConfig, Identity};
 use mars_meta_model::{Key, NodeId, Table, View as _, resources_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -24,8 +24,6 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// How often everything is looked at although nothing changed.
 const ROUND: Duration = Duration::from_millis(500);
-/// How often a missing identity is looked for.
-const IDENTITY_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait for the drivers at the end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -171,37 +169,6 @@ fn lock_dir(path: &Path) -> Result<File, RunError> {
         Err(fs::TryLockError::WouldBlock) => Err(RunError::Locked(path.to_owned())),
         Err(fs::TryLockError::Error(reason)) => Err(error(reason)),
     }
-}
-
-/// Waits for an identity, opens the endpoint, serves peers, and cuts off those who leave the roster.
-async fn network(config: Config, mirror: Arc<Mirror>, peers: Arc<Peers>, registry: Arc<Registry>) {
-    let dir = config.state_dir.join("identity");
-    let mut told = String::new();
-    let endpoint = loop {
-        match bind(&dir, &config, &mirror) {
-            Ok(endpoint) => break endpoint,
-            Err(reason) if reason != told => {
-                tracing::info!(reason, "waiting for an identity and an address");
-                told = reason;
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(IDENTITY_RETRY).await;
-    };
-    tracing::info!(listen = %config.listen, "serving other data planes");
-    peers.set_endpoint(endpoint.clone());
-    tokio::spawn(serve(endpoint.clone(), registry, peers));
-    let mut changes = mirror.subscribe();
-    while changes.changed().await.is_ok() {
-        endpoint.enforce_policy();
-    }
-}
-
-fn bind(dir: &Path, config: &Config, mirror: &Arc<Mirror>) -> Result<Endpoint, String> {
-    let identity = Identity::load(dir).map_err(|error| error.to_string())?;
-    let policy = Arc::new(RosterPolicy(Arc::clone(mirror)));
-    Endpoint::bind(EndpointConfig::bulk(identity, config.listen, policy))
-        .map_err(|error| error.to_string())
 }
 
 struct Running {

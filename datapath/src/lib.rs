@@ -15,6 +15,7 @@ mod control;
 pub mod limits;
 mod mirror;
 pub mod nbd;
+mod network;
 mod observe;
 mod replicate;
 mod report;
@@ -25,3 +26,5 @@ mod status;
 pub use adopt::{AdoptError, Adoption};
 pub use config::Config;
 pub use control::{RunError, Signs, run, run_supervised};
+#[doc(hidden)]
+pub use replicate::reread_data_frame;

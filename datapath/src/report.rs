@@ -159,6 +159,9 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
                     changes.push((key, Some(value)));
                 }
             }
+            if status.primary {
+                changes.extend(role_taken(table, res, host));
+            }
             changes.extend(old_versions(table, res, host, status).map(|key| (key, None)));
             changes.extend(old_logs(table, res, host, status).map(|key| (key, None)));
         }
@@ -173,6 +176,21 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
     // Positions come last: whoever reads them finds the versions that belong to them.
     changes.sort_by_key(|(key, _)| key.as_str().contains("/replay-"));
     changes
+}
+
+/// That this host was primary last, and who was before it: whoever takes a role tells, for the command that asked for it
+/// may not live to do so. Nothing if it is told, or somebody else is designated by now.
+fn role_taken(table: &Table, res: &str, host: &str) -> Changes {
+    let text = |leaf: &str| table.text(&format!("resource-{res}/{leaf}"));
+    let last = text("userspace/last-primary").filter(|last| *last != host);
+    let Some(last) = last.filter(|_| text("primary") == Some(host)) else {
+        return Changes::new();
+    };
+    let pairs = [("prev-primary", last), ("last-primary", host)];
+    let keys = pairs
+        .iter()
+        .filter_map(|(leaf, value)| pair(&format!("resource-{res}/userspace/{leaf}"), value));
+    keys.collect()
 }
 
 async fn report(mirror: &Mirror, changes: Changes) -> Result<(), mars_meta_api::CallError> {
@@ -275,6 +293,34 @@ mod tests {
             .map(|(key, _)| key.to_string())
             .collect();
         assert_eq!(keys, ["actual-a/datapath", "actual-a/datapath-silent"]);
+    }
+
+    #[test]
+    fn whoever_takes_a_role_tells_who_had_it_before() {
+        let mut table = Table::new();
+        let set = |table: &mut Table, leaf: &str, value: &str, stamp| {
+            table.merge(entry(&format!("resource-r/{leaf}"), Some(value), stamp, 1));
+        };
+        set(&mut table, "primary", "b", 1);
+        assert_eq!(role_taken(&table, "r", "b"), [], "nobody had it");
+        set(&mut table, "userspace/last-primary", "a", 1);
+        let told: Vec<String> = role_taken(&table, "r", "b")
+            .into_iter()
+            .map(|(key, value)| {
+                let value = value.unwrap();
+                format!("{key}={}", String::from_utf8_lossy(value.as_bytes()))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "resource-r/userspace/prev-primary=a",
+                "resource-r/userspace/last-primary=b"
+            ]
+        );
+        assert_eq!(role_taken(&table, "r", "c"), [], "not designated");
+        set(&mut table, "userspace/last-primary", "b", 2);
+        assert_eq!(role_taken(&table, "r", "b"), [], "told already");
     }
 
     #[test]

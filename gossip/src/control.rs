@@ -45,7 +45,7 @@ impl DaemonControl {
             clock: daemon.clock_verdict().name().to_owned(),
             clock_offset_ns: daemon.status.clock().offset_ns(),
             epoch: daemon.meta.with_table(current_epoch),
-            twice: daemon.status.own_twice(),
+            twice: daemon.status.own_twice().map(Into::into),
             removed: daemon.exclusion().map(|out| RemovedInfo {
                 since_ns: out.since_ns,
                 reason: out.reason,
@@ -130,9 +130,7 @@ impl DaemonControl {
         tracing::info!(ttl_secs, uses, "a join token was made");
         Ok(Secret(token.to_text().as_str().to_owned()))
     }
-}
 
-impl DaemonControl {
     fn issued_tokens(&self) -> Vec<TokenInfo> {
         let daemon = &self.0;
         let known = daemon.meta.with_table(roster);

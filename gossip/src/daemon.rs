@@ -11,7 +11,7 @@ use crate::witness::{self, Witness};
 use crate::{
     ClockVerdict, Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status,
 };
-use crate::{heard, own_lines, refill, roster_copy, summaries};
+use crate::{answers, heard, own_lines, refill, roster_copy, summaries};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
 use mars_gossip_proto::Dialect;
 use mars_meta::{
@@ -178,7 +178,7 @@ async fn open_store(
         Ok(meta) => match identity {
             Some(identity) => {
                 let meta = check_cluster(state, config, &settings, identity, meta).await?;
-                check_age(state, config, meta, existed).await
+                check_age(state, config, &settings, meta, existed).await
             }
             None => Ok(meta),
         },
@@ -233,7 +233,8 @@ async fn check_cluster(
 async fn check_age(
     state: &StateDir,
     config: &Config,
-    meta: Meta,
+    settings: &MetaConfig,
+    mut meta: Meta,
     existed: bool,
 ) -> Result<Meta, RunError> {
     let Some(witness) = witness::read(&state.witness()) else {
@@ -246,6 +247,16 @@ async fn check_age(
     if refill::has_peers(state, &config.host) {
         if !state.alarm().exists() {
             refill::raise_older(state)?;
+        }
+        if existed {
+            meta.close().await;
+            drop(meta);
+            let store = state.store();
+            let kept = tokio::task::spawn_blocking(move || refill::keep_copy(&store)).await;
+            if let Err(error) = kept {
+                tracing::error!(%error, "no copy of the store that is older than it was could be kept");
+            }
+            meta = open_blocking(state, settings).await??;
         }
         refill::begin(&meta).await.map_err(storage)?;
     } else if existed {
@@ -399,6 +410,11 @@ impl Daemon {
         tokio::spawn(own_lines::follow(
             Arc::clone(self),
             (identity.clone(), addr),
+            stopped.clone(),
+        ));
+        tokio::spawn(answers::follow(
+            self.meta.clone(),
+            self.config.host.clone(),
             stopped.clone(),
         ));
         tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));

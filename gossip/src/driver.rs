@@ -6,6 +6,7 @@ use crate::dial::Dials;
 use crate::limits::{CLOSE_TIMEOUT, IDLE_MAX, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
 use crate::link::{LinkReport, Spawner, send_datagram};
 use crate::merger::{self, FromStore, ToStore};
+use crate::overrides::Overrides;
 use crate::session::{self, Fresh};
 use crate::{Backend, Changes, ClockVerdict, Status};
 use mars_gossip_net::{CloseCode, Connection, Endpoint};
@@ -115,6 +116,8 @@ pub struct Driver<B: Backend> {
     pub(crate) forged: BTreeMap<Key, Timestamp>,
     /// The active nodes of the roster, as last looked at.
     pub(crate) members: BTreeMap<String, NodeId>,
+    /// Overrides that are to be told in the log.
+    pub(crate) overrides: Overrides,
     /// It was said that this node is out of the cluster.
     pub(crate) told_out: bool,
     /// It was said that this node is alone in its epoch.
@@ -215,6 +218,7 @@ impl<B: Backend> Driver<B> {
             observed: BTreeMap::new(),
             forged: BTreeMap::new(),
             members: BTreeMap::new(),
+            overrides: Overrides::default(),
             told_out: false,
             told_apart: false,
             bodies: Bodies::default(),
@@ -316,7 +320,8 @@ impl<B: Backend> Driver<B> {
             .poll_timeout()
             .map(|at| self.began + Duration::from_nanos(at));
         let dial = self.dials.next(|host| self.links.contains_key(host));
-        let all = [core, dial, self.lives_due].into_iter().flatten();
+        let all = [core, dial, self.lives_due, self.overrides.due()];
+        let all = all.into_iter().flatten();
         let idle = Instant::now() + IDLE_MAX;
         all.min().map_or(idle, |due| due.min(idle))
     }
@@ -365,6 +370,7 @@ impl<B: Backend> Driver<B> {
         self.look_up_lives();
         self.tell_standing();
         self.tell_apart();
+        self.tell_overrides();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
                 self.endpoint.clone(),

@@ -6,12 +6,11 @@ use crate::roster::{pack_payload, pack_survey};
 use crate::tokens::Tokens;
 use mars_gossip_net::join::{Grant, JoinRequest, Refusal, serve_join};
 use mars_gossip_net::{CloseCode, Connection};
-use mars_meta::{Change, Meta};
+use mars_meta::Meta;
 use mars_meta_model::{
-    NodeId, NodeRecord, NodeState, Table, Value, check_host_name, is_removed, member_key,
-    removed_mark, replica_keys, resource_key, resources_of, roster, roster_key,
+    NodeId, NodeRecord, NodeState, Value, check_host_name, end_of_memberships, is_removed,
+    removed_mark, roster, roster_key,
 };
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -119,10 +118,16 @@ impl Issuer {
                 // Together with the new line, and before it: whoever has that knows that the former bearer is out.
                 changes.splice(0..0, removed_mark(host, held));
             }
-            let inherits = known.get(host).is_some_and(|held| held.id != id);
+            // A name that was used before, by another machine or by this one before it left or was removed: the new membership
+            // is none of a resource.
+            let inherits = known
+                .get(host)
+                .is_some_and(|held| (held.id, held.key_hash) != (id, record.key_hash));
             if inherits {
-                // Another machine under a name that was used before: it is no member of what that one was.
-                changes.extend(self.meta.with_table(|table| inheritance(table, host)));
+                let ended = self
+                    .meta
+                    .with_table(|table| end_of_memberships(table, host));
+                changes.extend(ended.into_iter().map(|key| (key, None)));
             }
             let written = self.meta.apply(changes, inherits).await;
             written.map_err(|error| Refusal::Unavailable(error.to_string()))?;
@@ -130,17 +135,4 @@ impl Issuer {
         let payload = self.meta.with_table(|table| pack_payload(table));
         Ok(Grant { payload })
     }
-}
-
-/// Deletions of all memberships of a host, and of what made it a replica: else a blank machine would count as a good one.
-/// The disk and the device also where this node does not see the keys of the resource.
-fn inheritance(table: &Table, host: &str) -> Vec<Change> {
-    let mut keys = BTreeSet::new();
-    for res in resources_of(table, host).into_keys() {
-        keys.extend(member_key(&res, host));
-        keys.extend(replica_keys(table, &res, host));
-        let sure = ["data", "device"].map(|kind| resource_key(&res, &format!("{kind}-{host}")));
-        keys.extend(sure.into_iter().flatten());
-    }
-    keys.into_iter().map(|key| (key, None)).collect()
 }

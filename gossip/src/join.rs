@@ -3,7 +3,7 @@
 use crate::control::already_in_cluster;
 use crate::create::own_key;
 use crate::daemon::Daemon;
-use crate::limits::JOIN_SYNC_TIMEOUT;
+use crate::limits::{JOIN_SETTLE_LOOK, JOIN_SETTLE_TIMEOUT, JOIN_SYNC_TIMEOUT};
 use crate::resolve::resolve;
 use crate::roster::{CA_HOST, unpack_payload};
 use mars_gossip_net::join::{JoinError, Joined, Joiner, Refusal, redeem, survey};
@@ -14,7 +14,7 @@ use mars_meta_api::{ApiError, ErrorCode, Secret};
 use mars_meta_model::{Entry, Key, REMOVED_PREFIX, View as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 /// Redeems the token, takes over the roster, and waits for the first complete exchange with a peer.
@@ -103,7 +103,8 @@ pub(crate) fn joiner(daemon: &Daemon) -> Result<Joiner, ApiError> {
     })
 }
 
-/// Waits for the first complete exchange with a peer of the new cluster.
+/// Waits for the first complete exchange with a peer of the new cluster; then, for a while, until all neighbours are heard,
+/// so that what is asked next is not answered too early.
 pub(crate) async fn wait_first_sync(daemon: &Daemon) -> Result<(), ApiError> {
     if timeout(JOIN_SYNC_TIMEOUT, daemon.status.wait_synced())
         .await
@@ -115,6 +116,17 @@ pub(crate) async fn wait_first_sync(daemon: &Daemon) -> Result<(), ApiError> {
         );
         return Err(ApiError::new(ErrorCode::Unreachable, message)
             .with_hint("the exchange goes on; check that UDP is let through in both directions"));
+    }
+    let end = Instant::now() + JOIN_SETTLE_TIMEOUT;
+    while let Some(host) = daemon.status.unsettled() {
+        if Instant::now() >= end {
+            tracing::warn!(
+                host,
+                "not heard of yet: what is shown here may not be complete"
+            );
+            break;
+        }
+        sleep(JOIN_SETTLE_LOOK).await;
     }
     Ok(())
 }
@@ -144,7 +156,9 @@ pub(crate) fn explain(error: &JoinError) -> ApiError {
         JoinError::Unreachable(_) | JoinError::Timeout { .. } | JoinError::Lost { .. } => {
             ErrorCode::Unreachable
         }
-        JoinError::Refused { .. } | JoinError::WrongAuthority { .. } => ErrorCode::Refused,
+        JoinError::Refused { .. }
+        | JoinError::WrongAuthority { .. }
+        | JoinError::NoIssuer { .. } => ErrorCode::Refused,
         JoinError::Request(_) | JoinError::BadReply { .. } => ErrorCode::Internal,
     };
     let hint = match error {
@@ -160,8 +174,18 @@ pub(crate) fn explain(error: &JoinError) -> ApiError {
             ..
         }
         | JoinError::Token(_) => "make a new token with join-token on a member of the cluster",
-        JoinError::Unreachable(_) => "check the address, and that UDP is let through",
-        JoinError::Timeout { .. } | JoinError::Lost { .. } => "try again with the same token",
+        JoinError::Unreachable(_) => {
+            "start the metadata daemon there and let UDP through; if that node is gone, its tokens are, too: marsadm \
+             join-token > FILE on the node that holds the authority now (marsadm get-link defaults/ca-host on any node)"
+        }
+        JoinError::NoIssuer { .. } => {
+            "its tokens are void: marsadm join-token > FILE on the node that holds the authority now (marsadm get-link \
+             defaults/ca-host on any node)"
+        }
+        JoinError::Timeout { .. } | JoinError::Lost { .. } => {
+            "try again with the same token; if that fails again, take one of the node that holds the authority now (marsadm \
+             get-link defaults/ca-host on any node)"
+        }
         _ => return ApiError::new(code, error.to_string()),
     };
     ApiError::new(code, error.to_string()).with_hint(hint)
@@ -228,5 +252,29 @@ mod tests {
         assert_eq!(newest(&[poisoned.clone()]), at(1000));
         assert_eq!(newest(&[poisoned.clone(), skipped.clone()]), at(900));
         assert_eq!(newest(&[skipped, announced, poisoned]), at(100));
+    }
+
+    #[test]
+    fn who_holds_a_token_of_somebody_who_is_gone_is_told_whom_to_ask() {
+        let addr = SocketAddr::from(([192, 0, 2, 1], 7900));
+        let gone = explain(&JoinError::NoIssuer {
+            addr,
+            reason: "this node does not hold the authority of the cluster".to_owned(),
+        });
+        let silent = explain(&JoinError::Unreachable(Vec::new()));
+        let broken = explain(&JoinError::Timeout { addr });
+        assert_eq!(
+            [gone.code, silent.code, broken.code],
+            [
+                ErrorCode::Refused,
+                ErrorCode::Unreachable,
+                ErrorCode::Unreachable
+            ]
+        );
+        assert!(gone.message.contains("192.0.2.1:7900"), "{gone}");
+        for error in [gone, silent, broken] {
+            let hint = error.hint.unwrap();
+            assert!(hint.contains("defaults/ca-host"), "{hint}");
+        }
     }
 }

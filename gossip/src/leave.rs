@@ -11,8 +11,10 @@ use mars_lamport::Timestamp;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode};
 use mars_meta_model::{
-    Key, NodeRecord, NodeState, View as _, classify, removal, resources_of, roster, roster_key,
+    Durability, Key, NodeRecord, NodeState, View as _, classify, end_of_memberships, removal,
+    resources_of, roster, roster_key,
 };
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::time::sleep;
@@ -145,22 +147,32 @@ fn check_leave(daemon: &Daemon, host: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The line in the roster, and the deletion of what is known of this host outside of resources.
+/// The line in the roster, and the deletion of what is known of this host outside of resources, and of its memberships with
+/// what makes it a replica.
 fn farewell(daemon: &Daemon, host: &str, key_hash: [u8; 32]) -> Vec<Change> {
-    // Of the directory, what it says of its replicas; whether it is a member is not its daemon's to say.
+    // Of the directory, what it says of its replicas; memberships are another matter.
     let is_member = |key: &str| key.contains("/member-");
     daemon.meta.with_table(|table| {
         let mut changes: Vec<Change> = table
             .iter()
             .filter(|entry| !entry.is_tombstone())
             .filter(|entry| {
-                let (_, owner, res) = classify(&entry.key);
+                let (family, owner, res) = classify(&entry.key);
                 let key = entry.key.as_str();
                 let outside = res.is_none() || key.starts_with("directory/");
-                owner == Some(host) && outside && !key.starts_with("roster/") && !is_member(key)
+                let made_up = family.durability == Durability::Liveness;
+                owner == Some(host)
+                    && outside
+                    && !made_up
+                    && !key.starts_with("roster/")
+                    && !is_member(key)
             })
             .map(|entry| (entry.key.clone(), None))
             .collect();
+        // Who insists leaves its resources, too; else the name would still be a replica of them.
+        let ended = end_of_memberships(table, host);
+        let told: BTreeSet<Key> = changes.iter().map(|(key, _)| key.clone()).collect();
+        changes.extend(ended.difference(&told).map(|key| (key.clone(), None)));
         match roster(table).remove(host) {
             Some(record) if record.key_hash == key_hash => changes.extend(removal(host, &record)),
             // The name belongs to another node now.

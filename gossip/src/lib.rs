@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod authority;
 mod backend;
 mod bodies;
@@ -28,6 +29,7 @@ pub mod limits;
 mod link;
 mod merge;
 mod merger;
+mod overrides;
 mod own_lines;
 mod peers;
 mod policy;
@@ -39,6 +41,7 @@ mod session;
 mod signs;
 mod state;
 mod status;
+mod store_check;
 mod summaries;
 mod tokens;
 mod witness;
@@ -52,9 +55,10 @@ pub use foreign::Follower;
 pub use heard::certain as certainly_heard;
 pub use link::Spawner;
 pub use mars_gossip_proto::{Dialect, NodeLife};
-pub use mars_meta::{Damaged, Fsck, FsckError, fsck};
+pub use mars_meta::{Aside, Damaged, Fsck, FsckError, fsck};
 pub use policy::RosterPolicy;
 pub use signs::Signs;
 pub use state::replace_private;
 pub use status::{PeerStatus, Status};
+pub use store_check::{NextStart, StoreReport, check_store};
 pub use summaries::SummaryPaces;

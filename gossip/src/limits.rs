@@ -16,8 +16,18 @@ pub const DIAL_WAIT_MIN: Duration = Duration::from_millis(500);
 pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long the node with the greater number waits for the other one to dial.
 pub const DIAL_COURTESY: Duration = Duration::from_millis(700);
+/// A connection over which nothing has come for so long is given up, whatever this side sends; at most [`SILENT_LOOK`]
+/// earlier, for it is not known more exactly when the last packet came.
+pub const SILENT_AFTER: Duration = Duration::from_secs(30);
+/// How often a connection is looked at for that.
+pub const SILENT_LOOK: Duration = Duration::from_secs(5);
 /// How long joining waits for the first complete exchange with a peer.
 pub const JOIN_SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long joining waits beyond that until every neighbour is heard and equal, and of all others something is known. Nodes
+/// that are dead cost a joiner this time.
+pub const JOIN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often joining looks whether that is so.
+pub const JOIN_SETTLE_LOOK: Duration = Duration::from_millis(50);
 /// How long stopping waits for the peers to hear of it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest life of a join token in seconds: 30 days.
@@ -30,6 +40,12 @@ pub const TOKENS_MAX: usize = 1000;
 pub const TOKENS_FILE_MAX: u64 = 4 << 20;
 /// Joiners that are served at the same time.
 pub const JOINS_MAX: usize = 32;
+/// From the first override of an origin to its line in the log, which so tells of a whole command.
+pub const FORCED_TELL_SOON: Duration = Duration::from_secs(1);
+/// Least time between two lines in the log about overrides of the same origin and kind.
+pub const FORCED_TELL_INTERVAL: Duration = Duration::from_secs(60);
+/// Origins of overrides that are told apart in the log; those of further ones share a line.
+pub const FORCED_ORIGINS_MAX: usize = 64;
 /// Keys of which forged entries were seen that wait to be written anew; for further ones the next forgery counts.
 pub const FORGED_MAX: usize = 1024;
 /// How often the store's witness is written anew while nothing else happens.
@@ -42,6 +58,10 @@ pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How soon others can read that something has changed about who lives.
 pub const LIVES_SOON: Duration = Duration::from_millis(200);
+/// Shortest time between two signs of life on request.
+pub const ANSWER_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The same for each node of the cluster: so that no node is told of more than 100 such signs a second.
+pub const ANSWER_INTERVAL_NODE: Duration = Duration::from_millis(10);
 
 /// From the start of a daemon to its first look at what its replicas are: the data plane tells its state anew.
 pub const SUMMARY_SETTLE: Duration = Duration::from_secs(10);

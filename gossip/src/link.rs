@@ -1,6 +1,6 @@
 //! One connection: greetings, then messages in both directions.
 
-use crate::limits::HELLO_TIMEOUT;
+use crate::limits::{HELLO_TIMEOUT, SILENT_AFTER, SILENT_LOOK};
 use bytes::Bytes;
 use mars_gossip_net::{CloseCode, Connection, FrameReceiver, FrameSender};
 use mars_gossip_proto::limits::{FRAME_LEN_MAX, WINDOW};
@@ -8,8 +8,9 @@ use mars_gossip_proto::{Body, Dialect, Ending, Hello, Message};
 use mars_lamport::Timestamp;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Starts a task. In a simulation it notes the task, so that a crash ends it.
 pub type Spawner = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
@@ -193,7 +194,12 @@ pub(crate) fn start(
         messages.clone(),
     )));
     spawner(Box::pin(async move {
-        let reason = read_messages((greeted.receiver, dialect), &host, number, &messages).await;
+        let silent = silence(&greeted.connection);
+        let receiver = (greeted.receiver, dialect);
+        let reason = tokio::select! {
+            reason = read_messages(receiver, &host, number, &messages) => reason,
+            reason = silent => reason,
+        };
         let reason = match greeted.connection.close_reason() {
             Some(error) => error.to_string(),
             None => reason,
@@ -205,6 +211,49 @@ pub(crate) fn start(
         let _ = reports.send((host, number, down)).await;
     }));
     (out, connection)
+}
+
+/// Waits until nothing at all has come from the peer for [`SILENT_AFTER`], not even an acknowledgement. QUIC's own idle
+/// timer begins anew with what this side sends; that is up to a digest's interval after the last packet of a peer that
+/// died.
+async fn silence(connection: &Connection) -> String {
+    let packets = || connection.stats().udp_rx.datagrams;
+    let mut look = Silence::new(packets(), Instant::now());
+    loop {
+        sleep(SILENT_LOOK).await;
+        if let Some(age) = look.at(packets(), Instant::now()) {
+            return format!("nothing came from it for {} s", age.as_secs());
+        }
+    }
+}
+
+/// How long nothing has come.
+struct Silence {
+    packets: u64,
+    /// Nothing has come since then, or only just after.
+    since: Instant,
+    looked: Instant,
+}
+
+impl Silence {
+    const fn new(packets: u64, now: Instant) -> Self {
+        Self {
+            packets,
+            since: now,
+            looked: now,
+        }
+    }
+
+    /// The silence, if it is too long now.
+    fn at(&mut self, packets: u64, now: Instant) -> Option<Duration> {
+        if packets != self.packets {
+            // Between the last look and now.
+            (self.packets, self.since) = (packets, self.looked);
+        }
+        self.looked = now;
+        let age = now.duration_since(self.since);
+        (age >= SILENT_AFTER).then_some(age)
+    }
 }
 
 async fn write_messages(
@@ -270,5 +319,30 @@ async fn read_messages(
             Ok(None) => return "the peer ended the stream".to_owned(),
             Err(reason) => return reason,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_silent_25_to_30_s_after_its_last_packet() {
+        let begin = Instant::now();
+        let at = |secs: u64| begin + Duration::from_secs(secs);
+        for last in 1..=10 {
+            // It sends every second until it dies.
+            let mut silence = Silence::new(0, begin);
+            let mut noticed = None;
+            for look in (5..60).step_by(5) {
+                let found = silence.at(last.min(look), at(look));
+                noticed = noticed.or(found.map(|_| look));
+            }
+            let after = noticed.unwrap() - last;
+            assert!((25..=30).contains(&after), "{after} s after second {last}");
+        }
+        // Who goes on is never silent.
+        let mut silence = Silence::new(0, begin);
+        assert!((1..100).all(|n| silence.at(n, at(5 * n)).is_none()));
     }
 }

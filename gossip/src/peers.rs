@@ -5,11 +5,11 @@ use crate::limits::{FORGED_MAX, LIVES_SOON};
 use crate::link::{Greeted, LinkIo, LinkReport, is_refused, start};
 use crate::session::Fresh;
 use crate::{Backend, Driver};
-use mars_gossip_net::{CloseCode, Connection};
+use mars_gossip_net::{CloseCode, Connection, Utc};
 use mars_gossip_proto::{Ending, Event};
 use mars_lamport::Timestamp;
 use mars_meta_model::{
-    Key, NodeId, NodeRecord, NodeState, current_epoch, is_removed, node_record, roster, roster_key,
+    Key, NodeId, NodeRecord, NodeState, current_epoch, node_record, removed_key, roster, roster_key,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -69,18 +69,14 @@ impl<B: Backend> Driver<B> {
             Event::Forced {
                 peer,
                 relayed,
+                origin,
                 keys,
                 count,
             } => {
                 self.status.update(&peer, |status| status.forced += count);
-                let more = count.saturating_sub(u64::try_from(keys.len()).unwrap_or(count));
-                let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
-                if relayed {
-                    tracing::warn!(%peer, ?keys, more, count,
-                        "the peer passes on what an administrator wrote in another owner's name: nothing proves who it was");
-                } else {
-                    tracing::info!(%peer, ?keys, more, count, "an administrator wrote in another owner's name");
-                }
+                let now = Instant::now();
+                self.overrides
+                    .note(now, &peer, relayed, origin, (keys, count));
             }
             Event::Skipped { peer, count } => {
                 tracing::warn!(%peer, count, "entries of a later version were left out: upgrade this node");
@@ -99,6 +95,33 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Tells of overrides in the log, where it is time.
+    pub(crate) fn tell_overrides(&mut self) {
+        while let Some(told) = self.overrides.poll(Instant::now()) {
+            let name = |id: NodeId| {
+                let known = self.members.iter().find(|(_, member)| **member == id);
+                known.map_or_else(|| id.to_string(), |(host, _)| host.clone())
+            };
+            let origin = match told.origin {
+                Some(NodeId::IMPORTED) => "an import".to_owned(),
+                Some(id) => name(id),
+                None => "several".to_owned(),
+            };
+            let (grave, count, peer) = (told.is_grave(), told.count, told.peer);
+            let more = count.saturating_sub(u64::try_from(told.keys.len()).unwrap_or(count));
+            let keys: Vec<&str> = told.keys.iter().map(Key::as_str).collect();
+            if told.relayed {
+                tracing::warn!(%peer, origin, ?keys, more, count,
+                    "the peer passes on what an administrator wrote in another owner's name: nothing proves who it was");
+            } else if grave {
+                tracing::warn!(%peer, origin, ?keys, more, count,
+                    "an administrator wrote who belongs to the cluster, in another owner's name");
+            } else {
+                tracing::info!(%peer, origin, ?keys, more, count, "an administrator wrote in another owner's name");
+            }
+        }
+    }
+
     /// Whether the roster as this node has it names this node.
     fn look_at_own_line(&mut self) {
         let Some(identity) = self.endpoint.identity() else {
@@ -107,8 +130,13 @@ impl<B: Backend> Driver<B> {
         let (own, key) = (identity.key_hash(), &self.hello.host);
         let lost = self.backend.with_view(|view| {
             let line = node_record(view, key);
-            if is_removed(view, own.as_bytes()) {
-                return Some("the roster says so".to_owned());
+            if let Some(mark) = removed_key(own.as_bytes()).and_then(|key| view.entry(&key)) {
+                let who = roster(view)
+                    .into_iter()
+                    .find(|(_, record)| record.id == mark.origin);
+                let who = who.map_or_else(|| format!("node {}", mark.origin), |(host, _)| host);
+                let at = Utc(mark.stamp.secs());
+                return Some(format!("{who} removed it at {at}"));
             }
             let line = line?;
             if line.key_hash != *own.as_bytes() {

@@ -7,7 +7,9 @@ use crate::roster::set;
 use crate::roster_copy;
 use crate::state::{StateDir, read_small, replace_private};
 use mars_lamport::Timestamp;
-use mars_meta::{FeedEvent, Meta, WriteError, aside_name, set_aside};
+use mars_meta::{
+    FeedEvent, Meta, WriteError, aside_name, copy_aside, list_aside, prune_aside, set_aside,
+};
 use mars_meta_model::Key;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,7 @@ const ALARM_LEN_MAX: u64 = 4095;
 
 /// Sets the store that cannot be used (`reason`: the fact, no advice) aside if the node has peers to refill from; `false`: it has none, and nothing was changed.
 pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bool, RunError> {
-    if !roster_copy::names_a_peer(state, host) {
+    if !roster_copy::names_a_peer(&state.roster_copy(), host) {
         return Ok(false);
     }
     let path = state.store();
@@ -47,7 +49,40 @@ pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bo
         store = %path.display(), aside = %aside.display(), reason,
         "the metadata store cannot be used and was set aside: refilling from the peers"
     );
+    tell_kept(&path);
     Ok(true)
+}
+
+/// Keeps what is there of a store that opened and is older than it was: it is written to again. `path` is not in use.
+pub(crate) fn keep_copy(path: &Path) {
+    let aside = aside_name(path);
+    match copy_aside(path, &aside) {
+        Ok(()) => tell_kept(path),
+        // Refilling is worth more than what may be found in it.
+        Err(error) => {
+            tracing::error!(store = %path.display(), %error, "no copy of the store that is older than it was could be kept");
+        }
+    }
+}
+
+/// Removes the oldest damaged stores if there are too many, and tells of the others how they are removed.
+fn tell_kept(path: &Path) {
+    match prune_aside(path) {
+        Ok(gone) => {
+            for aside in gone {
+                tracing::warn!(aside = %aside.path.display(), bytes = aside.bytes, since = aside.since, "an earlier damaged store was removed: only the newest are kept");
+            }
+        }
+        Err(error) => {
+            tracing::error!(store = %path.display(), %error, "earlier damaged stores could not be removed");
+        }
+    }
+    for aside in list_aside(path).unwrap_or_default() {
+        tracing::warn!(
+            aside = %aside.path.display(), bytes = aside.bytes, since = aside.since,
+            "a damaged store is kept; when nobody needs it any more: rm -r {}", aside.path.display()
+        );
+    }
 }
 
 /// Raises the alarm that the store opened, but is not as far as it was.
@@ -64,7 +99,7 @@ pub(crate) fn raise_older(state: &StateDir) -> Result<(), RunError> {
 
 /// Whether there is a peer that a store can be refilled from.
 pub(crate) fn has_peers(state: &StateDir, host: &str) -> bool {
-    roster_copy::names_a_peer(state, host)
+    roster_copy::names_a_peer(&state.roster_copy(), host)
 }
 
 /// Waits until a store that is being refilled is equal with a peer, but not for long: local programs, the data plane

@@ -1,6 +1,7 @@
 //! Addresses given by hand: `HOST`, `HOST:PORT`, `IP`, `IP:PORT`, `[IP6]:PORT`.
 
 use mars_meta_api::{ApiError, ErrorCode};
+use mars_meta_model::shown;
 use std::net::{IpAddr, SocketAddr};
 
 /// The addresses that a text stands for; `port` where it names none.
@@ -22,7 +23,7 @@ pub(crate) async fn resolve(text: &str, port: u16) -> Result<Vec<SocketAddr>, Ap
     let found = tokio::net::lookup_host((host, port)).await;
     let addrs: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
     if addrs.is_empty() {
-        let message = format!("the host name '{}' has no address", host.escape_debug());
+        let message = format!("the host name '{}' has no address", shown(host));
         return Err(ApiError::new(ErrorCode::Unreachable, message)
             .with_hint("give an IP address, or leave the address to the token"));
     }
@@ -30,10 +31,7 @@ pub(crate) async fn resolve(text: &str, port: u16) -> Result<Vec<SocketAddr>, Ap
 }
 
 fn bad(text: &str) -> ApiError {
-    let message = format!(
-        "'{}' is no address of the form HOST[:PORT]",
-        text.escape_debug()
-    );
+    let message = format!("'{}' is no address of the form HOST[:PORT]", shown(text));
     ApiError::new(ErrorCode::BadRequest, message)
 }
 

@@ -8,24 +8,23 @@ use crate::roster::{pack_payload, unpack_payload};
 use crate::state::{StateDir, replace_private};
 use mars_meta::{FeedEvent, Meta, WriteError};
 use mars_meta_model::{EPOCH_PREFIX, Entry, NodeState, REMOVED_PREFIX, Table, roster};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// Largest copy that is read, in bytes.
 const COPY_LEN_MAX: u64 = 16 << 20;
 
-fn read(state: &StateDir) -> Option<Result<Vec<Entry>, String>> {
-    let path = state.roster_copy();
-    let bytes = match std::fs::metadata(&path).map(|found| found.len()) {
-        Ok(len) if len <= COPY_LEN_MAX => std::fs::read(&path).unwrap_or_default(),
+fn read(path: &Path) -> Option<Result<Vec<Entry>, String>> {
+    let bytes = match std::fs::metadata(path).map(|found| found.len()) {
+        Ok(len) if len <= COPY_LEN_MAX => std::fs::read(path).unwrap_or_default(),
         Ok(_) | Err(_) => return None,
     };
     Some(unpack_payload(&bytes))
 }
 
 /// Whether the copy can be read, this node is active in it, and another node is, too.
-pub(crate) fn names_a_peer(state: &StateDir, host: &str) -> bool {
-    let Some(Ok(entries)) = read(state) else {
+pub(crate) fn names_a_peer(path: &Path, host: &str) -> bool {
+    let Some(Ok(entries)) = read(path) else {
         return false;
     };
     let mut table = Table::new();
@@ -47,7 +46,7 @@ pub(crate) async fn restore(state: &StateDir, meta: &Meta) -> Result<(), WriteEr
         return Ok(());
     }
     let path = state.roster_copy();
-    let Some(found) = read(state) else {
+    let Some(found) = read(&path) else {
         return Ok(());
     };
     match found {

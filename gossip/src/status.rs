@@ -176,6 +176,15 @@ impl Status {
         peers.iter().find(open).map(|(host, _)| host.clone())
     }
 
+    /// Some peer of which nothing was heard yet, or some neighbour that is not equal yet.
+    pub(crate) fn unsettled(&self) -> Option<String> {
+        let silent = |(_, peer): &(&String, &PeerStatus)| {
+            peer.heard_ns.is_none() || (peer.neighbour && !(peer.connected && peer.synced))
+        };
+        let peers = self.peers();
+        peers.iter().find(silent).map(|(host, _)| host.clone())
+    }
+
     /// System clock (ns) when a peer was last heard of.
     #[must_use]
     pub fn heard(&self, host: &str) -> Option<u64> {
@@ -299,9 +308,12 @@ impl Status {
     /// There is no driver any more.
     pub(crate) fn forget_turns(&self) {
         self.set_lost(None);
+        // What the next cluster has is another matter.
+        self.synced.send_replace(false);
+        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // Who refused the node that this one was, does not refuse the one that it may become.
         for peer in self.lock().values_mut() {
-            peer.refuses = false;
+            *peer = PeerStatus::default();
         }
         *self.noticed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.turns.store(0, Ordering::Relaxed);
@@ -370,6 +382,21 @@ mod tests {
             });
         }
         status
+    }
+
+    #[test]
+    fn another_life_begins_with_nothing_heard() {
+        let status = status(&[("a", true, false), ("b", true, false)]);
+        status.set_synced();
+        assert_eq!(status.unsettled(), Some("a".to_owned()), "not equal");
+        for host in ["a", "b"] {
+            status.update(host, |peer| (peer.synced, peer.heard_ns) = (true, Some(1)));
+        }
+        assert_eq!(status.unsettled(), None);
+        assert!(*status.synced.borrow());
+        status.forget_turns();
+        assert!(!*status.synced.borrow(), "a join would not wait");
+        assert_eq!(status.unsettled(), Some("a".to_owned()));
     }
 
     fn is_out(status: &Status) -> Option<String> {

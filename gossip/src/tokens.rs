@@ -7,7 +7,7 @@
 use crate::limits::{TOKENS_FILE_MAX, TOKENS_MAX};
 use crate::state::{read_small, replace_private};
 use mars_gossip_net::join::{Refusal, TokenState};
-use mars_gossip_net::{JoinToken, KeyHash, TokenId, TokenSecret};
+use mars_gossip_net::{JoinToken, KeyHash, TokenId, TokenSecret, Utc};
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub(crate) enum TokensError {
     TooMany,
     #[error("this node has issued no join token {0} that has not expired")]
     Unknown(String),
-    #[error("the join token {id} was revoked at {at} (seconds since 1970)")]
+    #[error("the join token {id} was revoked at {}", Utc(*at))]
     Revoked { id: TokenId, at: u64 },
 }
 
@@ -154,7 +154,11 @@ impl Tokens {
     /// Takes a token back: from now on nobody is admitted by it. It is remembered until it expires, to say so. On stable
     /// storage when this returns.
     pub(crate) fn revoke(&self, id: &str, now: u64) -> Result<(), TokensError> {
-        let unknown = || TokensError::Unknown(id.escape_debug().take(40).collect());
+        let unknown = || {
+            TokensError::Unknown(mars_meta_model::escaped(
+                &id.chars().take(40).collect::<String>(),
+            ))
+        };
         let wanted = TokenId(unhex(id).ok_or_else(unknown)?);
         let mut tokens = self.lock();
         let mut new = tokens.clone();
@@ -299,7 +303,12 @@ mod tests {
             tokens.revoke(&id.to_string(), 20).unwrap();
         }
         let again = tokens.revoke(&used.id.to_string(), 30).unwrap_err();
-        assert!(again.to_string().contains("revoked at 20"), "{again}");
+        assert!(
+            again
+                .to_string()
+                .contains("revoked at 1970-01-01 00:00:20 UTC"),
+            "{again}"
+        );
         for bad in ["", "zz", "0123456789abcdef"] {
             assert!(matches!(
                 tokens.revoke(bad, 30),

@@ -21,7 +21,7 @@ const LEN_MAX: u64 = 100;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Witness {
     /// Number of the testimony; each start and each interval has one.
-    number: u64,
+    pub(crate) number: u64,
     /// Reading of the Lamport clock then.
     pub(crate) stamp: Timestamp,
 }

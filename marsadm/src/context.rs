@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
-use crate::limits::TIMEOUT_MIN;
+use crate::limits::{READ_TIMEOUT, TIMEOUT_MIN, WAIT_SILENT};
 use crate::output::{Change, value_text};
 use crate::snapshot::Origin;
 use crate::systemd::Settings;
@@ -54,6 +54,7 @@ pub struct Ctx {
     pub deadline: Instant,
     /// How systemd is dealt with.
     pub systemd: Settings,
+    greeting: Duration,
     client: OnceCell<Client>,
     node: OnceCell<NodeInfo>,
     acting: OnceCell<String>,
@@ -67,6 +68,7 @@ impl Ctx {
             // Without any time not even the daemon could answer.
             deadline: Instant::now() + opts.timeout.max(TIMEOUT_MIN),
             systemd: Settings::from_env(),
+            greeting: READ_TIMEOUT,
             ui,
             opts,
             client: OnceCell::new(),
@@ -79,6 +81,13 @@ impl Ctx {
     #[must_use]
     pub fn with_systemd(mut self, enabled: bool) -> Self {
         self.systemd.enabled = enabled;
+        self
+    }
+
+    /// The same, with another limit for the daemon's greeting than [`READ_TIMEOUT`].
+    #[must_use]
+    pub const fn with_greeting(mut self, limit: Duration) -> Self {
+        self.greeting = limit;
         self
     }
 
@@ -101,15 +110,49 @@ impl Ctx {
     /// The connection to the daemon, made at first use.
     ///
     /// # Errors
-    /// If nobody answers at the socket.
+    /// If nobody answers at the socket, or does not greet within the limit for that.
     pub async fn client(&self) -> Result<&Client> {
         self.client
             .get_or_try_init(|| async {
                 let connect = Client::connect(&self.opts.socket);
-                let client = self.bounded("the metadata daemon did not greet", connect);
-                Ok(client.await??)
+                self.greeted(connect).await?.map_err(Error::from)
             })
             .await
+    }
+
+    /// Waits for the daemon's greeting, which comes at once from one that runs: so `--timeout` is not what limits it, and who
+    /// waits is told soon.
+    ///
+    /// # Errors
+    /// [`Kind::Timeout`] if it does not come.
+    pub async fn greeted<T>(&self, connect: impl Future<Output = T>) -> Result<T> {
+        let began = Instant::now();
+        let limit = self.deadline.min(began + self.greeting);
+        tokio::pin!(connect);
+        if let Ok(greeted) =
+            tokio::time::timeout_at(limit.min(began + WAIT_SILENT), &mut connect).await
+        {
+            return Ok(greeted);
+        }
+        let socket = self.opts.socket.display();
+        let what = format!(
+            "for the metadata daemon at {socket} to answer, at most {} s more",
+            limit.saturating_duration_since(Instant::now()).as_secs()
+        );
+        if self.ui.is_quiet() {
+            self.ui.aside(&format!("waiting {what}"));
+        } else {
+            self.ui.progress(&format!("waiting: {what}"));
+        }
+        let greeted = tokio::time::timeout_at(limit, &mut connect).await;
+        greeted.map_err(|_| {
+            let secs = limit.saturating_duration_since(began).as_secs();
+            Error::new(
+                Kind::Timeout,
+                format!("the metadata daemon at {socket} did not greet within {secs} s: it hangs, or was stopped"),
+            )
+            .hint("let marsd go on (kill -CONT) or start it again, then look at its log")
+        })
     }
 
     /// One request.
@@ -362,9 +405,9 @@ fn is_foreign(key: &Key, me: &str) -> bool {
 /// An answer that does not belong to the request.
 #[must_use]
 pub fn unexpected(response: &Response) -> Error {
-    let text: String = format!("{response:?}").chars().take(80).collect();
     Error::internal(format!(
-        "the metadata daemon gave an answer that was not understood: {text}"
+        "the metadata daemon gave an answer that was not understood: {}",
+        response.kind()
     ))
     .hint("marsadm and marsd are of different versions: use those of one release")
 }

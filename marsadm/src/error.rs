@@ -62,6 +62,23 @@ impl Kind {
     }
 }
 
+/// The text without the system's numbers of errors, which Rust adds to their names: ` (os error 2)`.
+fn without_numbers(mut text: String) -> String {
+    const BEGIN: &str = " (os error ";
+    while let Some(at) = text.find(BEGIN) {
+        let rest = &text[at + BEGIN.len()..];
+        let digits = rest
+            .bytes()
+            .take_while(|b| b.is_ascii_digit() || *b == b'-');
+        let length = digits.count();
+        if length == 0 || !rest[length..].starts_with(')') {
+            break;
+        }
+        text.replace_range(at..=at + BEGIN.len() + length, "");
+    }
+    text
+}
+
 /// A failure of a command: what was tried, why it failed, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -88,7 +105,7 @@ impl Error {
             kind,
             code: None,
             what: String::new(),
-            why: why.into(),
+            why: without_numbers(why.into()),
             hint: None,
         }
     }
@@ -314,5 +331,19 @@ mod tests {
         assert_eq!(error.kind, Kind::Refused);
         assert_eq!(error.hint.as_deref(), Some("do this"));
         assert_eq!(error.about("set-link a").to_string(), "set-link a: no");
+    }
+
+    #[test]
+    fn numbers_of_errors_are_for_programs() {
+        let missing = std::io::Error::from_raw_os_error(2);
+        let error = Error::refused(format!("/x cannot be read: {missing}, nor /y: {missing}"));
+        assert!(!error.why.contains("os error"), "{error}");
+        assert!(
+            error.why.starts_with("/x cannot be read: No such"),
+            "{error}"
+        );
+        assert!(error.why.contains("directory, nor /y"), "{error}");
+        let odd = "a file (os error x)";
+        assert_eq!(Error::refused(odd).why, odd);
     }
 }

@@ -61,6 +61,7 @@ codes! {
     DeviceInUse "DEVICE_IN_USE" Refused "the device is open";
     IsPrimary "IS_PRIMARY" Refused "the host is the primary of the resource";
     PrimarySilent "PRIMARY_SILENT" Refused "the primary of the resource does not answer";
+    DataPlaneDown "DATA_PLANE_DOWN" Refused "the data plane of the host does not run, or gives no sign of life";
     KeyProtected "KEY_PROTECTED" Refused "the key belongs to MARS itself; --force overrides";
     Limit "LIMIT" Refused "a limit of the store is reached";
     Conflict "CONFLICT" Conflict "somebody else changed the same thing meanwhile";

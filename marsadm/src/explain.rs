@@ -1,15 +1,17 @@
 //! `explain`: why replicas are as they are. A walk along the causes, from the machine to the data, each with the key that
 //! tells it. Pure, like `status`, and told in the same words.
 
+mod text;
+
+pub use text::lines;
+
 use crate::error::{Error, Result};
-use crate::limits::HEARD_NOW_SECS;
 use crate::macros::facts::{Facts, Part, Series};
-use crate::shown::shown;
 use crate::size::human;
 use crate::snapshot::Snapshot;
 use crate::status::{
-    FeatureLevel, Look, Problem, Seconds, Severity, Wanted, ago, clock_trouble, feature_level,
-    fresh_secs, level_line, resource, risk, with_facts,
+    FeatureLevel, Look, Problem, Seconds, Severity, WAY_BACK, Wanted, ago, clock_trouble,
+    exclusion, feature_level, fresh_secs, level_line, resource, risk, with_facts,
 };
 use serde::Serialize;
 
@@ -238,16 +240,38 @@ impl Walk<'_, '_, '_> {
         evidence: Vec<Evidence>,
         next: impl Into<String>,
     ) {
+        let next = match exclusion(self.facts()) {
+            Some(_) => WAY_BACK.to_owned(),
+            None => next.into(),
+        };
         self.steps.push(Step {
             question,
             ok,
             finding: finding.into(),
             evidence,
-            next: (!ok).then(|| next.into()),
+            next: (!ok).then_some(next),
         });
     }
 
+    /// Asked only where it is the cause.
+    fn standing(&mut self) {
+        if let Some(reason) = exclusion(self.facts()) {
+            let finding = format!(
+                "the cluster has removed {} ({reason}): what others did since then is not known here",
+                self.facts().snap.header.host
+            );
+            self.add(
+                "does this node belong to the cluster?",
+                false,
+                finding,
+                Vec::new(),
+                WAY_BACK,
+            );
+        }
+    }
+
     fn all(&mut self) {
+        self.standing();
         self.clock();
         self.life();
         self.disk();
@@ -628,63 +652,5 @@ impl Walk<'_, '_, '_> {
         };
         let next = "mend the first thing above that is wrong; what is in progress ends by itself";
         self.add("could it take over now?", ok, finding, evidence, next);
-    }
-}
-
-/// The text form: all of the first replica, what is wrong with the others, and which of them are well.
-#[must_use]
-pub fn lines(told: &Explanation) -> Vec<String> {
-    let mut out = vec![format!(
-        "{} on {}, as {} knows it",
-        told.resource, told.host, told.seen_from
-    )];
-    told.steps
-        .iter()
-        .for_each(|step| step_lines(step, &mut out));
-    for other in told.others.iter().filter(|other| !other.ok) {
-        out.push(format!(
-            "{} on {} ({}, {}): marsadm explain {} --of {} tells all",
-            told.resource, other.host, other.role, other.state, told.resource, other.host
-        ));
-        let wrong = other.steps.iter().filter(|step| !step.ok);
-        wrong.for_each(|step| step_lines(step, &mut out));
-    }
-    let well = told.others.iter().filter(|other| other.ok);
-    let well: Vec<String> = well.map(well_host).collect();
-    if !well.is_empty() {
-        out.push(format!(
-            "{}: nothing is wrong on {}",
-            told.resource,
-            well.join(" ")
-        ));
-    }
-    out.extend(told.feature_level.as_ref().and_then(level_line));
-    out.into_iter()
-        .map(|line| shown(&line).into_owned())
-        .collect()
-}
-
-/// A host with which nothing is wrong, as far as is known; with the age of that, where it is no more of now.
-fn well_host(other: &Other) -> String {
-    match other.age.seconds {
-        Some(secs) if secs >= HEARD_NOW_SECS => {
-            format!("{} (heard {} ago)", other.host, ago(secs))
-        }
-        _ => other.host.clone(),
-    }
-}
-
-fn step_lines(step: &Step, out: &mut Vec<String>) {
-    let sign = if step.ok { "ok" } else { "NO" };
-    out.push(format!("  [{sign}] {}  {}", step.question, step.finding));
-    for evidence in &step.evidence {
-        let value = evidence.value.as_deref().unwrap_or("(none)");
-        let age = evidence
-            .age
-            .map_or(String::new(), |secs| format!("  ({} old)", ago(secs)));
-        out.push(format!("         {} = {value}{age}", evidence.key));
-    }
-    if let Some(next) = &step.next {
-        out.push(format!("       next: {next}"));
     }
 }

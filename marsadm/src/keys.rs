@@ -244,6 +244,14 @@ pub fn one_resource(text: &str) -> Result<()> {
     })
 }
 
+/// The parts of a list with commas. As in the original, commas at its end are none; an empty part before is one.
+pub fn list_parts(text: &str) -> impl Iterator<Item = &str> {
+    let list = text.trim_end_matches(',');
+    // Only commas are no empty list, but wrong.
+    let list = if list.is_empty() { text } else { list };
+    list.split(',')
+}
+
 /// The resources that an argument names: one, several joined by commas, those of the host that a pattern with `*` and
 /// `?` matches, or `all` of the host.
 ///
@@ -256,7 +264,7 @@ pub fn resource_list(text: &str, table: &Table, host: &str) -> Result<Vec<String
         return Ok(all);
     }
     let mut list: Vec<String> = Vec::new();
-    for part in text.split(',') {
+    for part in list_parts(text) {
         if part.contains(['*', '?']) {
             let own = resources_of(table, host).into_keys();
             let matching: Vec<String> = own.filter(|name| matches(part, name)).collect();
@@ -428,6 +436,11 @@ mod tests {
         assert_eq!(resource_list("lv-?,lv-2", &t, "a").unwrap(), ["lv-2"]);
         assert!(resource_list("*x", &t, "a").is_err());
         assert!(resource_list("a,,b", &t, "a").is_err());
+        assert_eq!(resource_list("b,a,", &t, "a").unwrap(), ["a", "b"]);
+        assert_eq!(resource_list("a,,", &t, "a").unwrap(), ["a"]);
+        for bad in ["", ",", ",a"] {
+            assert!(resource_list(bad, &t, "a").is_err(), "{bad}");
+        }
         assert!(resource_list("none", &t, "a").is_err());
     }
 

@@ -45,6 +45,10 @@ pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How old the report that a device is in use may be: observations travel at most once a second.
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
+/// How long `log-rotate` waits for the data plane to tell how long a log is that nothing is known to be in.
+pub const LOG_END_WAIT: Duration = Duration::from_secs(2);
+/// How long a data plane may take to say that it runs, which a metadata daemon that was restarted does not know.
+pub const PLANE_GRACE: Duration = Duration::from_secs(3);
 /// By how much the clean-up of a command may exceed its deadline, before the command is ended.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(3);
 /// How long a shell's completion waits for names that only the daemon knows.
@@ -57,8 +61,13 @@ pub const TOP_WATCHES_MAX: usize = 8;
 pub const TOP_WATCH_WAIT: Duration = Duration::from_millis(500);
 /// How long `events` waits before it asks again for a member of a resource that this node has no part in.
 pub const EVENTS_FOLLOW_RETRY: Duration = Duration::from_secs(5);
-/// How often `events` looks for nodes that came or went.
-pub const EVENTS_PEERS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often `events` asks for nodes and clocks, and looks at what time alone has changed.
+pub const EVENTS_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest pause between two looks of `events`, and how many times as long as a look took it is at least: so it takes a
+/// fifth of one CPU at most.
+pub const EVENTS_PAUSE: Duration = Duration::from_millis(100);
+/// See [`EVENTS_PAUSE`].
+pub const EVENTS_PAUSE_FACTOR: u32 = 5;
 /// How often a refreshed line on a terminal may change.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Width of a terminal that does not tell it.
@@ -90,7 +99,7 @@ pub const SNAPSHOT_VALUE_MAX: usize = 4095;
 /// Deepest nesting of brace groups in a macro, as in the original.
 pub const MACRO_BRACES_MAX: usize = 20;
 /// Deepest nesting of macros that call each other.
-pub const MACRO_DEPTH_MAX: usize = 64;
+pub const MACRO_DEPTH_MAX: usize = 400;
 /// Most questions to the state in one evaluation of a macro.
 pub const MACRO_ASKS_MAX: u64 = 20_000;
 /// Most calls and loop turns of one evaluation of a macro.
@@ -113,8 +122,16 @@ pub const MACRO_WIDTH_MAX: usize = 10_000;
 pub const BEAT_STALE_SECS: u64 = 35;
 /// Largest status file of a legacy tree whose text is read, in bytes.
 pub const TREE_CONTENT_MAX: u64 = 64 << 10;
-/// How long the local daemon may take to answer a question.
+/// How long the local daemon may take to greet, and to answer `view`.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for the greeting that `check` waits for: what asks for monitoring gives up after 10 s.
+pub const CHECK_GREETING: Duration = Duration::from_secs(8);
+/// Most characters of what `check` says in its first line before the performance data, which monitoring cuts.
+pub const CHECK_TEXT_MAX: usize = 400;
+/// Most resources whose performance data `check` tells one by one; of more the worst and sums.
+pub const CHECK_PERF_MAX: usize = 20;
+/// Most resources that `check` tells of in lines of their own.
+pub const CHECK_LINES_MAX: usize = 50;
 /// Seconds of data that may be at risk unless a resource or the command line says otherwise.
 pub const RISK_TARGET_SECS: u64 = 10;
 /// How old what another host told may be and still be taken for the present, where our daemons run: hosts hear of each

@@ -3,6 +3,7 @@
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::error_code::Code;
+use crate::shown::shown;
 use crate::suggest;
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -21,6 +22,14 @@ pub fn whole_verb(args: &[OsString], verb: &str) -> String {
         Some(sub) => format!("{verb} {sub}"),
         None => verb.to_owned(),
     }
+}
+
+/// The help of the command of a command line; nothing if there is no such command.
+#[must_use]
+pub fn help_of(args: &[OsString], verb: &str) -> Option<String> {
+    let words = whole_verb(args, verb);
+    let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+    crate::commands::reading_help::of(&words).ok()
 }
 
 /// The failure that a wrong command line is.
@@ -55,7 +64,7 @@ pub fn from_clap(error: &clap::Error, verb: Option<&str>) -> Error {
                     valid if valid.is_empty() => String::new(),
                     valid => format!(": one of {valid}"),
                 },
-                |reason| format!(": {reason}"),
+                |reason| format!(": {}", own_words(&reason.to_string())),
             );
             (
                 Code::CommandLine,
@@ -113,7 +122,7 @@ pub fn unknown_command(word: &str) -> Option<Error> {
     } else {
         format!("did you mean {}? See marsadm --help", near.join(" or "))
     };
-    let why = format!("there is no command '{}'", word.escape_debug());
+    let why = format!("there is no command '{}'", shown(word));
     Some(Error::of(Code::UnknownCommand, why).hint(hint))
 }
 
@@ -154,6 +163,20 @@ fn suggestions(error: &clap::Error, verb: Option<&str>, code: Code) -> Vec<Strin
     near
 }
 
+/// What Rust says of a text that is no number, in words for people.
+fn own_words(reason: &str) -> String {
+    let words = match reason {
+        "invalid digit found in string" => "it is no whole number",
+        "cannot parse integer from empty string" => "a number is missing",
+        "number too large to fit in target type" => "the number is too large",
+        "number too small to fit in target type" => "the number is too small",
+        "invalid float literal" => "it is no number",
+        "provided string was not `true` or `false`" => "true or false is wanted",
+        other => other,
+    };
+    words.to_owned()
+}
+
 fn plain(value: &ContextValue) -> String {
     match value {
         ContextValue::Strings(list) => list.join(", "),
@@ -165,4 +188,45 @@ fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_given_beside_wrong_words() {
+        let help = |line: &str, verb: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            help_of(&args, verb)
+        };
+        let clock = help("marsadm clock repair --help", "clock").unwrap();
+        assert!(clock.contains("marsadm clock epoch"), "{clock}");
+        let dump = help("marsadm log dump --help --x", "log").unwrap();
+        assert!(dump.contains("marsadm log dump"), "{dump}");
+        assert_eq!(help("marsadm nosuch --help", "nosuch"), None);
+    }
+
+    #[test]
+    fn wrong_numbers_are_told_in_our_words() {
+        for (args, why) in [
+            (["wait-cluster", "--window=x"], "it is no whole number"),
+            (["wait-cluster", "--window="], "value"),
+            (
+                ["wait-cluster", "--window=99999999999999999999999"],
+                "too large",
+            ),
+            (
+                ["log-rotate", "--thresh-logfiles=1x"],
+                "it is no whole number",
+            ),
+        ] {
+            let line = ["marsadm", args[0], args[1]];
+            let error = Cli::command().try_get_matches_from(line).unwrap_err();
+            let told = from_clap(&error, Some(args[0])).why;
+            assert!(told.contains(why), "{args:?}: {told}");
+            assert!(!told.contains("in string"), "{args:?}: {told}");
+            assert!(!told.contains("target type"), "{args:?}: {told}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::contract::{exit_code, is_original};
 use crate::error::{Error, Kind, Result};
 use crate::gone;
 use crate::hooks::{unheeded, warning};
-use crate::limits::{CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
+use crate::limits::{CHECK_GREETING, CLEANUP_GRACE, PARALLEL_MAX, TIMEOUT_SECS_MAX};
 use crate::macros::template_dirs;
 use crate::output::Format;
 use crate::parse_error;
@@ -72,6 +72,12 @@ pub async fn execute(ui: Ui, args: Vec<OsString>, watchdog: bool) -> u8 {
             return told(&ui, &text);
         }
         Err(error) => {
+            // Whoever asks for help shall have it, whatever else is wrong with the line.
+            if asks_for_help(&args)
+                && let Some(help) = parse_error::help_of(&args, &verb)
+            {
+                return told(&ui, &help);
+            }
             let whole = parse_error::whole_verb(&args, &verb);
             let known = Some(whole.as_str()).filter(|verb| !verb.is_empty());
             let error =
@@ -192,6 +198,10 @@ pub async fn run(ui: &Ui, cli: Cli) -> Result<()> {
         },
     )
     .with_systemd(cli.global.legacy.systemd_enabled());
+    let ctx = match cli.command {
+        Command::Check(_) => ctx.with_greeting(CHECK_GREETING),
+        _ => ctx,
+    };
     if !cli.command.is_bounded(timeout) || timeout >= TIMEOUT_SECS_MAX {
         return dispatch(&ctx, cli.command).await;
     }

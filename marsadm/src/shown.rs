@@ -1,48 +1,10 @@
 //! Texts from elsewhere on their way to a terminal.
 
-use std::borrow::Cow;
-
-/// A text as a terminal may get it. What would steer the terminal (control characters) or deceive its reader (marks
-/// that turn writing around, invisible separators) is shown as an escape: `\x1b`, `\n`, `\u{202e}`.
-///
-/// The backslash itself stays, so the escape of a text may be that of another one: it is for eyes, not for programs.
-#[must_use]
-pub fn shown(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(steers) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
-            c if steers(c) && u32::from(c) < 0x100 => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)));
-            }
-            c if steers(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
+pub use mars_meta_model::shown;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ui::Ui;
-
-    #[test]
-    fn what_steers_a_terminal_is_shown() {
-        assert_eq!(shown("a\x1b[31mb\u{9b}2J\x07"), "a\\x1b[31mb\\x9b2J\\x07");
-        assert_eq!(shown("x\n\r\t\x7f"), "x\\n\\r\\t\\x7f");
-        assert_eq!(shown("safe\u{202e}exe"), "safe\\u{202e}exe");
-        assert!(matches!(shown("gr\u{fc}n, 100 % \\ ok"), Cow::Borrowed(_)));
-    }
 
     #[test]
     fn messages_never_steer_a_terminal() {

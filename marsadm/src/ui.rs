@@ -62,6 +62,8 @@ struct Record {
     status: StatusLine,
     /// Why data did not reach stdout.
     lost: Option<String>,
+    /// The reader of stdout went away.
+    unread: bool,
     /// What to do about lost data of this command.
     when_lost: Option<String>,
 }
@@ -355,6 +357,12 @@ impl Ui {
         Some(Error::internal(format!("stdout did not take the output: {why}")).hint(hint))
     }
 
+    /// Whether the reader of stdout went away, which is no failure: nothing more needs to be printed.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.record().unread
+    }
+
     /// Prints what the command handed out, and its failure. To be called once, at its end. Returns the exit code: the one
     /// given, but after lost data never 0.
     pub fn finish(&self, result: &Result<()>, dry_run: bool, exit_code: u8) -> u8 {
@@ -456,9 +464,12 @@ impl Ui {
         // A reader that went away (`marsadm view | head`) is no failure of the command.
         if let Err(error) = written
             && data
-            && error.kind() != std::io::ErrorKind::BrokenPipe
         {
-            self.record().lost.get_or_insert(error.to_string());
+            if error.kind() == std::io::ErrorKind::BrokenPipe {
+                self.record().unread = true;
+            } else {
+                self.record().lost.get_or_insert(error.to_string());
+            }
         }
     }
 }

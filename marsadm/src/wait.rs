@@ -3,6 +3,7 @@
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{WAIT_SILENT, WAIT_TOLD_EVERY};
+use crate::plane::{plane, sign};
 use crate::ui::Ui;
 use mars_meta_api::WatchEvent;
 use mars_meta_model::Table;
@@ -126,6 +127,38 @@ impl Ctx {
             self.ui.waited(&last);
         }
         result
+    }
+
+    /// [`Ctx::wait_for`] what data planes tell: as long as one of `hosts` does not run, or gives no sign of life, what it told
+    /// last is the past, and the condition is taken for not met.
+    ///
+    /// # Errors
+    /// As [`Ctx::wait_for`].
+    pub async fn wait_told<T>(
+        &self,
+        hosts: &[&str],
+        prefixes: &[&str],
+        mut condition: impl FnMut(&Table) -> Step<T>,
+    ) -> Result<T> {
+        let signs: Vec<String> = hosts.iter().map(|host| sign(host)).collect();
+        let all = prefixes
+            .iter()
+            .copied()
+            .chain(signs.iter().map(String::as_str));
+        let all: Vec<&str> = all.collect();
+        self.wait_for(&all, |table| {
+            let past = hosts
+                .iter()
+                .find_map(|host| Some((*host, plane(table, host).why_past(host)?)));
+            match (condition(table), past) {
+                (Step::Ready(_), Some((host, why))) => Step::Waiting(format!(
+                    "for the data plane of {host}: {why}, and what it told last does not count"
+                )),
+                (Step::Waiting(what), Some((_, why))) => Step::Waiting(format!("{what} ({why})")),
+                (step, _) => step,
+            }
+        })
+        .await
     }
 
     /// The error of a wait that took too long.

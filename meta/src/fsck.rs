@@ -1,5 +1,6 @@
 //! Offline check of a store: every record is read, nothing is loaded and nothing is mended.
 
+use crate::aside::copy_folder;
 use crate::config::NODE_ID;
 use crate::core::CEILING;
 use crate::group::{GroupChange, group_key, group_sequence, keys_of, open_group};
@@ -10,10 +11,16 @@ use crate::record::{
     open_entry, open_record,
 };
 use crate::sled_records::{Records, SledRecords};
-use crate::store_error::{SledError, other_format};
+use crate::store_error::{SledError, io_error, other_format};
 use mars_meta_model::{Entry, Key};
 use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+
+/// Local record of the daemon: number of the last testimony, as text.
+const WITNESS: &str = "witness";
+/// Local record of the daemon: the cluster, as text.
+const CLUSTER: &str = "cluster";
 
 /// A record that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +46,12 @@ pub struct Fsck {
     pub named: Vec<Damaged>,
     /// Why not all records could be read: the backend failed.
     pub unreadable: Option<String>,
+    /// Number of the last testimony that the store holds (`docs/spec/store.md`, "Witness"), if its record is good.
+    pub witness: Option<u64>,
+    /// Cluster that the store says it belongs to, as text; empty or `None`: none.
+    pub cluster: Option<String>,
+    /// Identity of the node whose store it is.
+    pub node: Option<u128>,
 }
 
 impl Fsck {
@@ -70,8 +83,9 @@ pub enum FsckError {
     Store(SledError),
 }
 
-/// Reads every record of the store in the folder `path`. The store must not be in use. No record is changed or removed;
-/// sled, which reads them, drops what it takes for a write that was cut off, as at every opening. Blocks.
+/// Reads every record of the store in the folder `path`. The store must not be in use. Nothing in the folder is changed: sled
+/// drops at every opening what it takes for a write that was cut off, so a copy is read, which lies beside the folder
+/// meanwhile (`.NAME.fsck-PID`). Blocks.
 ///
 /// # Errors
 /// [`FsckError`]: it could not be checked. Damage is no error but part of the answer.
@@ -87,7 +101,9 @@ pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
             return Ok(found);
         }
     }
-    let checked = SledRecords::open(path).and_then(|records| check(&records, &mut found));
+    let copy = Copy::of(path).map_err(FsckError::Store)?;
+    let checked = SledRecords::open(&copy.0).and_then(|records| check(&records, &mut found));
+    drop(copy);
     match checked {
         Ok(()) => Ok(found),
         Err(error) if error.is_damage() => {
@@ -97,7 +113,42 @@ pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
             });
             Ok(found)
         }
+        Err(SledError::Format { found, .. }) => Err(FsckError::Store(SledError::Format {
+            path: path.to_owned(),
+            found,
+        })),
         Err(error) => Err(FsckError::Store(error)),
+    }
+}
+
+/// A copy of a store, removed when dropped.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(path: &Path) -> Result<Self, SledError> {
+        let failed = |error| io_error(path, error);
+        // sled's own lock; held while it is copied.
+        let held = File::open(path.join("db")).map_err(failed)?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SledError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let absolute = std::path::absolute(path).map_err(failed)?;
+        let name = absolute.file_name().unwrap_or_default().to_string_lossy();
+        let copy = Self(absolute.with_file_name(format!(".{name}.fsck-{}", std::process::id())));
+        if copy.0.exists() {
+            fs::remove_dir_all(&copy.0).map_err(|error| io_error(&copy.0, error))?;
+        }
+        copy_folder(path, &copy.0).map_err(|error| io_error(&copy.0, error))?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // What stays is overwritten by the next check of this number.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -211,6 +262,14 @@ fn check<R: Records>(records: &R, found: &mut Fsck) -> Result<(), SledError> {
     let (keys, live) = (pass.keys.len(), pass.keys.values().filter(|live| **live));
     found.live = u64::try_from(live.count()).unwrap_or(u64::MAX);
     found.tombstones = u64::try_from(keys).unwrap_or(u64::MAX) - found.live;
+    let text = |name: &str| -> Result<Option<String>, SledError> {
+        let body = local(records, name).or_else(damaged_later)?;
+        Ok(body.and_then(|body| String::from_utf8(body).ok()))
+    };
+    found.witness = text(WITNESS)?.and_then(|text| text.parse().ok());
+    found.cluster = text(CLUSTER)?;
+    let node = local(records, NODE_ID).or_else(damaged_later)?;
+    found.node = node.and_then(|body| body.try_into().ok().map(u128::from_le_bytes));
     if format.is_none() && records.get(&local_key(FORMAT_NAME))?.is_none() {
         let reason = "it is missing: this is no store, or it has lost its contents";
         found.add(&local_key(FORMAT_NAME), reason.to_owned());
@@ -305,15 +364,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         assert!(matches!(fsck(&path), Err(FsckError::NoStore(_))));
-        std::fs::create_dir(&path).unwrap();
+        fs::create_dir(&path).unwrap();
         assert!(fsck(&path).unwrap().unreadable.is_some());
-        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
-        std::fs::remove_dir(&path).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        fs::remove_dir(&path).unwrap();
         drop(store(dir.path()));
-        let lost = std::fs::File::options()
-            .write(true)
-            .open(path.join("db"))
-            .unwrap();
+        let lost = File::options().write(true).open(path.join("db")).unwrap();
         lost.set_len(0).unwrap();
         assert!(!fsck(&path).unwrap().is_good());
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 mod collect;
 mod config;
 mod convert;
@@ -28,6 +29,7 @@ mod sled_store;
 mod store_error;
 mod writer;
 
+pub use crate::aside::{Aside, aside_name, copy_aside, list_aside, prune_aside, set_aside};
 pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
 pub use fsck::{Damaged, Fsck, FsckError, fsck};
@@ -39,5 +41,5 @@ pub use server::{
     Access, Answer, ApiListener, BindError, Control, Follow, FollowEvent, Following, ServerConfig,
     allow_uids, serve,
 };
-pub use sled_store::{SledStore, aside_name, set_aside};
+pub use sled_store::SledStore;
 pub use store_error::SledError;

@@ -70,6 +70,9 @@ pub const SLED_FLUSH_EVERY_MS: u64 = 250;
 /// How long opening waits for another process to release the store, in ms.
 pub const OPEN_LOCK_WAIT_MS: u64 = 3000;
 
+/// Damaged stores that are kept beside the store; when there is one more, the oldest goes.
+pub const ASIDE_KEPT_MAX: usize = 3;
+
 /// Damaged records that a check names; more are counted.
 pub const DAMAGED_NAMED_MAX: usize = 100;
 /// Keys that a check names of a damaged group.
@@ -77,6 +80,15 @@ pub const KEYS_NAMED_MAX: usize = 8;
 
 /// How long a new connection may take for its greeting, in ms.
 pub const GREETING_TIMEOUT_MS: u64 = 5000;
+/// How long a connection has been idle, in ms, before it has to make room when all places are taken: longer than the time
+/// between two requests of a program that is at work.
+pub const IDLE_MIN_MS: u64 = 1000;
+/// How long a new connection waits for room, in ms, before it is turned away.
+pub const ROOM_WAIT_MS: u64 = 5000;
+/// How often it is looked for room meanwhile, in ms.
+pub const ROOM_TICK_MS: u64 = 50;
+/// How long the last words to a client may take to leave, in ms.
+pub const LAST_WORDS_TIMEOUT_MS: u64 = 1000;
 /// How long one answer may take to leave, in ms, before a client that does not read is cut off.
 pub const WRITE_TIMEOUT_MS: u64 = 30_000;
 /// Answers of one connection that are ready and wait for the socket.
@@ -86,9 +98,12 @@ pub const ALIVE_WITHIN_NS: u64 = 30_000_000_000;
 /// How often a watch looks for changes of liveness, in ms.
 pub const LIVENESS_POLL_MS: u64 = 1000;
 /// How often it is looked whether a data plane that gave a sign of life was heard of since, in ms.
-pub const SIGN_TICK_MS: u64 = 1000;
-/// After so many looks without, it counts as silent; a data plane is heard of every 3 s.
-pub const SIGN_SILENT_TICKS: u32 = 12;
+pub const SIGN_TICK_MS: u64 = 500;
+/// After so many looks without, it counts as silent: 4 to 4.5 s after the last sign. A data plane gives one every second, older
+/// ones every 3 s.
+pub const SIGN_SILENT_TICKS: u32 = 8;
+// What is written then is known here within 5 s.
+const _: () = assert!(SIGN_TICK_MS * (SIGN_SILENT_TICKS as u64 + 1) < 5000);
 /// Keys named in the log line of a forced write.
 pub const LOGGED_KEYS_MAX: usize = 16;
 

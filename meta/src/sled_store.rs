@@ -7,8 +7,7 @@ use crate::store_error::{SledError, io_error};
 use mars_meta_model::{Durable, Entry, Store, Write};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
 
 /// A [`Store`] in a folder of its own.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ impl SledStore {
     /// one of the format before. Waits a moment for another process to release it. Blocks.
     ///
     /// # Errors
-    /// [`SledError`]. Nothing is ever repaired or emptied here: see [`set_aside`].
+    /// [`SledError`]. Nothing is ever repaired or emptied here: see [`crate::set_aside`].
     pub fn open(path: &Path) -> Result<Self, SledError> {
         if is_absent_or_empty(path).map_err(|error| io_error(path, error))? {
             create(path, FORMAT)?;
@@ -60,35 +59,7 @@ impl Store for SledStore {
     }
 }
 
-/// Where [`set_aside`] would put the folder `path` now: `NAME.bad-SECONDS`, next to it.
-#[must_use]
-pub fn aside_name(path: &Path) -> PathBuf {
-    let secs = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut aside = path.with_file_name(format!("{name}.bad-{secs}"));
-    for more in 1..1000 {
-        if !aside.exists() {
-            break;
-        }
-        aside = path.with_file_name(format!("{name}.bad-{secs}.{more}"));
-    }
-    aside
-}
-
-/// Renames the folder of a store that does not open to `aside` (see [`aside_name`]). The caller decided that the node
-/// starts empty and refills from its peers.
-///
-/// # Errors
-/// If the folder cannot be renamed; it is then where it was.
-pub fn set_aside(path: &Path, aside: &Path) -> io::Result<()> {
-    fs::rename(path, aside)?;
-    sync_parent(path)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),

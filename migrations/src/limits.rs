@@ -28,6 +28,8 @@ pub const REPLICAS_COMPARED_MAX: usize = 64;
 
 /// Most keys that are exported: as many as a scan of the export would list.
 pub const EXPORT_KEYS_MAX: usize = OBJECTS_MAX;
+/// Longest file beside an export that an import reads, bytes; a longer one is not whole.
+pub const EXTRA_BYTES_MAX: u64 = 256 << 20;
 /// Longest host name that the original holds without cutting it, bytes.
 pub const LEGACY_HOST_LEN_MAX: usize = 31;
 

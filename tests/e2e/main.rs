@@ -23,6 +23,7 @@ mod nbd;
 mod oracle;
 mod outside;
 mod partition;
+mod rejoin;
 mod replicas;
 mod resource;
 mod roles;

@@ -195,6 +195,9 @@ fn a_handover_whose_command_dies_ends_with_one_primary() {
         );
         w.has("hostb", "actual-hosta/open-count", "0");
     }
+    // Whoever took the role tells who had it, for the command could not.
+    w.has("hosta", "userspace/last-primary", "hostb");
+    w.has("hosta", "userspace/prev-primary", "hosta");
 }
 
 #[test]

@@ -102,7 +102,8 @@ async fn fetch(context: &Context, id: u64, host: &str, from: &LogEnd) -> Result<
             kind::REFUSED => return wire::unmap(frame.kind, &body).map_err(bad),
             kind::SEGMENT => {
                 let segment: Segment = wire::unmap(frame.kind, &body).map_err(bad)?;
-                let header = SegmentHeader::decode(&segment.header)
+                let header = segment
+                    .decode_header()
                     .map_err(|error| format!("host {host} sent a bad segment header: {error}"))?;
                 if header.number != segment.number || header.resource != context.shared.name {
                     return Err(format!("host {host} sent the header of another log"));

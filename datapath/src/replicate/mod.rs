@@ -14,3 +14,4 @@ pub(crate) use ship::serve;
 pub(crate) use source_task::SourceTask;
 pub(crate) use sync::{SyncEvent, Synced, start_sync};
 pub(crate) use wire::code;
+pub use wire::reread_data_frame;

@@ -63,6 +63,13 @@ impl Peers {
             .unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
     }
 
+    /// The cluster of the identity that the endpoint has now.
+    #[cfg(test)]
+    pub(crate) fn cluster(&self) -> Option<uuid::Uuid> {
+        let endpoint = self.endpoint.read().unwrap_or_else(PoisonError::into_inner);
+        Some(endpoint.as_ref()?.identity()?.cluster())
+    }
+
     /// Ends all connections and the endpoint; its address is free again when this returns.
     pub(crate) async fn close(&self) {
         let endpoint = self

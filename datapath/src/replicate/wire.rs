@@ -1,6 +1,7 @@
 //! Messages of the data stream (`docs/spec/data-stream.md`).
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use mars_datapath_core::format::{HEADER_LENGTH, SegmentHeader};
 use serde::{Deserialize, Serialize};
 
 /// Frame kinds.
@@ -76,6 +77,20 @@ pub(crate) struct SyncTarget {
     pub(crate) segment: u64,
     pub(crate) origin: String,
     pub(crate) position: u64,
+}
+
+impl Segment {
+    /// The header, which is all of these bytes: the bytes of the log come in other frames.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn decode_header(&self) -> Result<SegmentHeader, String> {
+        let (len, wanted) = (self.header.len(), HEADER_LENGTH);
+        if len > wanted {
+            return Err(format!("segment header of {len} instead of {wanted} bytes"));
+        }
+        SegmentHeader::decode(&self.header).map_err(|error| error.to_string())
+    }
 }
 
 mod bin {
@@ -188,6 +203,44 @@ pub(crate) fn unchunk(mut body: Bytes) -> Result<(u64, u32, ChunkBody), BadMessa
     Ok((offset, len, content))
 }
 
+/// Reads the body of a frame as the process does, and writes it again: for tests of hostile bytes. `None`: it is refused, or
+/// not of the kinds with a body.
+#[doc(hidden)]
+#[must_use]
+pub fn reread_data_frame(kind: u8, body: &Bytes) -> Option<Bytes> {
+    fn again<T: Serialize + for<'de> Deserialize<'de>>(kind: u8, body: &[u8]) -> Option<Bytes> {
+        unmap::<T>(kind, body).ok().map(|message| map(&message))
+    }
+    let mut rest = body.clone();
+    match kind {
+        kind::FETCH => again::<Fetch>(kind, body),
+        kind::REFUSED => again::<Refused>(kind, body),
+        kind::SEGMENT => {
+            let segment: Segment = unmap(kind, body).ok()?;
+            segment.decode_header().ok()?;
+            Some(map(&segment))
+        }
+        kind::SYNC => again::<Sync>(kind, body),
+        kind::SYNC_INFO => again::<SyncInfo>(kind, body),
+        kind::SYNC_TARGET => again::<SyncTarget>(kind, body),
+        kind::DATA | kind::DURABLE | kind::CLOSED => {
+            let at = take_u64(kind, &mut rest).ok()?;
+            Some([position(at), rest].concat().into())
+        }
+        kind::DIGESTS => {
+            let offset = take_u64(kind, &mut rest).ok()?;
+            let len = take_u32(kind, &mut rest).ok()?;
+            let len = Bytes::copy_from_slice(&len.to_le_bytes());
+            Some([position(offset), len, rest].concat().into())
+        }
+        kind::CHUNK => {
+            let (offset, len, what) = unchunk(rest).ok()?;
+            Some(chunk(offset, len, &what))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +262,32 @@ mod tests {
             &chunk(1, 2, &ChunkBody::Zeroes)[..],
             [1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0]
         );
+    }
+
+    #[test]
+    fn a_segment_header_with_stray_bytes_is_refused() {
+        let name = |text: &str| text.parse().unwrap();
+        let header = SegmentHeader {
+            resource: name("mydata"),
+            origin: name("hosta"),
+            number: 1,
+            generation: 7,
+            created: mars_lamport::Timestamp::from_nanos(1),
+            base_sequence: 0,
+            alignment: 512,
+            predecessor: None,
+        };
+        let mut segment = Segment {
+            number: 1,
+            origin: "hosta".to_owned(),
+            header: header.encode().unwrap().to_vec(),
+        };
+        assert_eq!(segment.decode_header(), Ok(header));
+        segment.header.push(0);
+        let error = segment.decode_header().unwrap_err();
+        assert!(error.contains("4097 instead of 4096"), "{error}");
+        segment.header.truncate(4095);
+        assert!(segment.decode_header().is_err());
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::crypto::rustls::HandshakeData;
@@ -17,8 +16,9 @@ use crate::cert::{self, PeerIdentity};
 use crate::close::{CloseCode, reason_bytes};
 use crate::config::Windows;
 use crate::connection::{Connection, Registry};
-use crate::limits::{MAX_HANDSHAKES, MAX_STRANGERS, RETRY_ABOVE};
+use crate::limits::MAX_STRANGERS;
 use crate::policy::PeerPolicy;
+use crate::unfinished::{Reception, Unfinished};
 
 /// A peer that passed TLS is not one we talk to. The connection is closed with that code.
 #[derive(Clone, Debug)]
@@ -115,41 +115,6 @@ fn leaf(quic: &quinn::Connection) -> Option<CertificateDer<'static>> {
     chain.into_iter().next()
 }
 
-/// Counts one handshake as long as it lives.
-struct Pending(Arc<AtomicUsize>);
-
-impl Pending {
-    fn begin(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What is done with a new attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reception {
-    Refuse,
-    ProveAddress,
-    ShakeHands,
-}
-
-/// By how many handshakes are unfinished, and whether the address can still be asked to prove itself.
-const fn reception(unfinished: usize, may_retry: bool) -> Reception {
-    if unfinished >= MAX_HANDSHAKES {
-        Reception::Refuse
-    } else if unfinished >= RETRY_ABOVE && may_retry {
-        Reception::ProveAddress
-    } else {
-        Reception::ShakeHands
-    }
-}
-
 /// Accepts until the endpoint is closed. Each handshake is a task of its own, so that a slow one
 /// holds up nobody.
 pub(crate) async fn accept_all(
@@ -158,9 +123,10 @@ pub(crate) async fn accept_all(
     runtime: Arc<dyn Runtime>,
     accepted: mpsc::Sender<Connection>,
 ) {
-    let pending = Arc::new(AtomicUsize::new(0));
+    let unfinished = Unfinished::default();
     while let Some(incoming) = endpoint.accept().await {
-        match reception(pending.load(Ordering::Relaxed), incoming.may_retry()) {
+        let from = incoming.remote_address();
+        match unfinished.reception(from, incoming.may_retry()) {
             Reception::Refuse => incoming.refuse(),
             Reception::ProveAddress => {
                 // Refused only when the address is proven already, which `may_retry` excludes.
@@ -168,10 +134,13 @@ pub(crate) async fn accept_all(
             }
             Reception::ShakeHands => {
                 let (gate, accepted) = (gate.clone(), accepted.clone());
-                let pending = Pending::begin(&pending);
+                let mut place = unfinished.begin(from);
                 runtime.spawn(Box::pin(async move {
-                    shake_hands(gate, incoming, accepted).await;
-                    drop(pending);
+                    tokio::select! {
+                        biased;
+                        () = shake_hands(gate, incoming, accepted) => {}
+                        () = place.is_cut() => tracing::debug!(%from, "handshake cut off: too many of this source"),
+                    }
                 }));
             }
         }
@@ -202,30 +171,5 @@ async fn shake_hands(gate: Gate, incoming: Incoming, accepted: mpsc::Sender<Conn
             let peer = no.peer.as_ref().map(ToString::to_string);
             tracing::info!(%from, peer, code = %no.code, reason = no.reason, "peer refused");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn handshakes_are_counted_until_they_end_and_bounded() {
-        let count = Arc::new(AtomicUsize::new(0));
-        let mut all = Vec::new();
-        let mut asked = 0;
-        loop {
-            let unfinished = count.load(Ordering::Relaxed);
-            match reception(unfinished, false) {
-                Reception::Refuse => break,
-                Reception::ProveAddress => panic!("it has proven its address"),
-                Reception::ShakeHands => all.push(Pending::begin(&count)),
-            }
-            asked += usize::from(reception(unfinished, true) == Reception::ProveAddress);
-        }
-        assert_eq!((all.len(), asked), (256, 256 - 50));
-        all.pop();
-        let unfinished = count.load(Ordering::Relaxed);
-        assert_eq!(reception(unfinished, false), Reception::ShakeHands);
     }
 }

@@ -52,7 +52,7 @@ pub enum CertError {
     #[error("the certificate is not that of a cluster's authority")]
     NotCa,
     /// A name that cannot be a node's.
-    #[error("{0:?} cannot be a node's name: 1 to 63 letters, digits, '_' or '-', the first no '-'")]
+    #[error("'{0}' cannot be a node's name: 1 to 63 letters, digits, '_' or '-', the first no '-'")]
     Name(String),
     /// Signed by somebody else.
     #[error("the certificate is not signed by this authority")]

@@ -58,7 +58,7 @@ impl fmt::Debug for KeyHash {
 
 /// Not the text form of a key hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a key hash is 64 hexadecimal digits, got {0:?}")]
+#[error("a key hash is 64 hexadecimal digits, got '{0}'")]
 pub struct BadKeyHash(String);
 
 impl FromStr for KeyHash {

@@ -28,6 +28,8 @@ mod restart;
 mod seeded;
 mod tls;
 mod token;
+mod unfinished;
+mod utc;
 mod verify;
 
 pub use alpn::Alpn;
@@ -45,3 +47,4 @@ pub use key::{BadKeyHash, KeyError, KeyHash, NodeKey};
 pub use policy::{AllowMembers, PeerPolicy};
 pub use tls::TlsError;
 pub use token::{JoinToken, TokenError, TokenId, TokenSecret};
+pub use utc::Utc;

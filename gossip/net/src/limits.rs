@@ -15,7 +15,8 @@ pub const MAX_CLOSE_REASON: usize = 200;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes in flight beyond which a new client must first prove its address (QUIC Retry).
 pub const RETRY_ABOVE: usize = 50;
-/// Handshakes in flight beyond which new ones are refused.
+/// Handshakes in flight beyond which a new one takes the place of the oldest one of the source (IPv4 address, IPv6 network of
+/// 64 bits) that has most of them, or is refused if its own source has as many.
 pub const MAX_HANDSHAKES: usize = 256;
 /// Received bytes kept per connection attempt that we have not looked at yet.
 pub const INCOMING_BUFFER: u64 = 16 << 10;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::key::{KeyHash, sha256};
 use crate::limits::{MAX_TOKEN_ADDRESSES, MAX_TOKEN_TEXT};
+use crate::utc::Utc;
 
 const PREFIX: &str = "mars";
 const VERSION: u8 = 1;
@@ -90,7 +91,7 @@ pub enum TokenError {
     #[error("the join token is of version {0}, this program knows only 1; upgrade it")]
     UnsupportedVersion(String),
     /// Too late.
-    #[error("the join token expired at {at} (seconds since 1970), it is {now} now; make a new one")]
+    #[error("the join token expired at {}, it is {} now; make a new one", Utc(*at), Utc(*now))]
     Expired {
         /// When.
         at: u64,

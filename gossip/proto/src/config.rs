@@ -190,6 +190,8 @@ pub enum Event {
         peer: String,
         /// Whether the peer passed them on, so that nothing proves in whose name they are.
         relayed: bool,
+        /// Whose writes they say to be.
+        origin: NodeId,
         /// Their keys, at most [`crate::limits::FORCED_KEYS_MAX`].
         keys: Vec<Key>,
         /// How many.

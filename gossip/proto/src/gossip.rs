@@ -19,7 +19,7 @@ use crate::{
 };
 use mars_lamport::Timestamp;
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, Merge, Scope, collect, current_epoch, is_volatile, scope_of,
+    EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, current_epoch, is_volatile, scope_of,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -272,8 +272,8 @@ impl Gossip {
         let mut fresh = Vec::new();
         let mut below = Vec::new();
         let mut events = Vec::new();
-        // Overrides of the peer itself, and those that it passed on: keys and number.
-        let mut forced: [(Vec<Key>, u64); 2] = Default::default();
+        // Overrides of the peer itself, and those that it passed on, by origin: keys and number.
+        let mut forced: BTreeMap<(bool, NodeId), (Vec<Key>, u64)> = BTreeMap::new();
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
@@ -290,8 +290,8 @@ impl Gossip {
                     let rules = (&self.config, &*self.topology);
                     match door::judge(rules, ctx, host, &peer.incoming, &entry) {
                         Verdict::Take => {}
-                        Verdict::TakeForced => note_forced(&mut forced[0], &entry.key),
-                        Verdict::TakeRelayed => note_forced(&mut forced[1], &entry.key),
+                        Verdict::TakeForced => note_forced(&mut forced, false, &entry),
+                        Verdict::TakeRelayed => note_forced(&mut forced, true, &entry),
                         verdict => {
                             deny(peer, host, &entry, verdict, &mut events);
                             continue;
@@ -318,16 +318,14 @@ impl Gossip {
             self.merges.push_back((host.to_owned(), fresh));
         }
         self.below_floor(ctx, host, &below);
-        for (relayed, (keys, count)) in [false, true].into_iter().zip(forced) {
-            if count > 0 {
-                let peer = host.to_owned();
-                events.push(Event::Forced {
-                    peer,
-                    relayed,
-                    keys,
-                    count,
-                });
-            }
+        for ((relayed, origin), (keys, count)) in forced {
+            events.push(Event::Forced {
+                peer: host.to_owned(),
+                relayed,
+                origin,
+                keys,
+                count,
+            });
         }
         for event in events {
             self.event(event);
@@ -611,10 +609,15 @@ impl Gossip {
     }
 }
 
-fn note_forced((keys, count): &mut (Vec<Key>, u64), key: &Key) {
+fn note_forced(
+    forced: &mut BTreeMap<(bool, NodeId), (Vec<Key>, u64)>,
+    relayed: bool,
+    entry: &Entry,
+) {
+    let (keys, count) = forced.entry((relayed, entry.origin)).or_default();
     *count += 1;
     if keys.len() < FORCED_KEYS_MAX {
-        keys.push(key.clone());
+        keys.push(entry.key.clone());
     }
 }
 

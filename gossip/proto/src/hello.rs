@@ -1,5 +1,6 @@
 //! The first message of a connection: who speaks, and which versions.
 
+use mars_meta_model::escaped;
 use serde::{Deserialize, Serialize};
 
 /// Version of the wire format that this program speaks.
@@ -81,14 +82,14 @@ impl Hello {
     pub fn check(&self, ours: &Self, certified: &str) -> Result<u16, HelloError> {
         if self.host != certified {
             return Err(HelloError::Name {
-                said: self.host.escape_debug().to_string(),
+                said: escaped(&self.host),
                 certified: certified.to_owned(),
             });
         }
         if self.cluster != ours.cluster {
             return Err(HelloError::Cluster {
                 host: self.host.clone(),
-                theirs: self.cluster.escape_debug().to_string(),
+                theirs: escaped(&self.cluster),
                 ours: ours.cluster.clone(),
             });
         }

@@ -68,6 +68,7 @@ async fn a_poisoned_cluster_refuses_joiners_without_a_trace_and_takes_them_when_
     // The token was not used up.
     assert_eq!(b.join(&token).await, Ok(Response::Done));
     a.connected("hostb").await;
+    let line = a.line("hosta").await.to_string();
     b.sees("roster/hosta", Some(&line)).await;
     assert_eq!(
         (info(&b).await.epoch, info(&b).await.clock),

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::node::{Node, config, eventually};
-use mars_gossip::{RunError, run};
+use mars_gossip::{NextStart, RunError, StoreReport, check_store, run};
 use mars_meta_api::{ErrorCode, Request, Response, Secret};
 use mars_meta_model::Key;
 use std::path::Path;
@@ -157,7 +157,7 @@ async fn a_revoked_token_is_refused_with_reason_and_time() {
     expect(
         a.call(revoke(id)).await,
         ErrorCode::Refused,
-        &format!("revoked at {at}"),
+        &format!("revoked at {}", mars_gossip_net::Utc(at)),
     );
     // Another node knows nothing of it.
     expect(
@@ -169,7 +169,7 @@ async fn a_revoked_token_is_refused_with_reason_and_time() {
     expect(
         c.join(&first).await,
         ErrorCode::Refused,
-        &format!("revoked at {at}"),
+        &format!("revoked at {}", mars_gossip_net::Utc(at)),
     );
     // Other tokens stay good.
     assert_eq!(c.join(&second).await, Ok(Response::Done));
@@ -246,6 +246,11 @@ fn damage(dir: &Path) {
     file.set_len(0).unwrap();
 }
 
+/// What a check says of the store of a node that does not run.
+fn verdict(dir: &Path) -> StoreReport {
+    check_store(&dir.join("state/db")).unwrap()
+}
+
 const ALARM: &str = "actual-hostb/msg-store-set-aside";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -263,7 +268,13 @@ async fn a_damaged_store_is_set_aside_with_an_alarm_and_refills() {
     a.sees("defaults-hostb/sync-limit", Some("7")).await;
     let dir = b.stop().await;
     a.delete("userspace/gone").await;
+    let whole = verdict(dir.path());
+    assert_eq!((whole.next, whole.aside.len()), (NextStart::Used, 0));
+    assert!(whole.found.is_good() && !whole.is_older() && whole.witness.is_some());
     damage(dir.path());
+    let damaged = verdict(dir.path());
+    assert_eq!(damaged.next, NextStart::SetAside);
+    assert!(!damaged.found.is_good());
     let b = Node::start_in("hostb", dir).await;
     b.sees("resource-r/todo-hostb/attach", Some("1")).await;
     b.sees("defaults-hostb/sync-limit", Some("7")).await;
@@ -304,7 +315,11 @@ async fn a_damaged_store_is_set_aside_with_an_alarm_and_refills() {
     let b = b.restart().await;
     b.sees("userspace/after", Some("1")).await;
     assert_eq!(b.text(ALARM).await, None);
-    for node in [a, b, c] {
+    let dir = b.stop().await;
+    let held = verdict(dir.path());
+    assert_eq!((held.next, held.aside.len()), (NextStart::Used, 1));
+    assert!(held.aside[0].bytes > 0 && held.aside[0].path.is_dir());
+    for node in [a, c] {
         node.stop().await;
     }
 }
@@ -315,6 +330,7 @@ async fn a_damaged_store_without_peers_is_left_alone() {
     a.create_cluster().await;
     let dir = a.stop().await;
     damage(dir.path());
+    assert_eq!(verdict(dir.path()).next, NextStart::Refused);
     for _ in 0..2 {
         let error = run(config("hosta", dir.path()), std::future::pending())
             .await
@@ -378,6 +394,15 @@ async fn an_old_copy_of_the_store_goes_on_with_the_clock_of_the_new_one() {
     let dir_a = a.stop().await;
     std::fs::remove_dir_all(&db).unwrap();
     std::fs::rename(&kept, &db).unwrap();
+    let log = std::fs::read(db.join("db")).unwrap();
+    let old = verdict(dir.path());
+    assert_eq!(old.next, NextStart::Refilled);
+    assert!(old.found.is_good() && old.is_older());
+    assert_eq!(
+        std::fs::read(db.join("db")).unwrap(),
+        log,
+        "a check changes nothing"
+    );
     let b = Node::start_in("hostb", dir).await;
     assert_eq!(b.text("userspace/x").await.as_deref(), Some("old"));
     let alarm = b.text(ALARM).await.unwrap();
@@ -386,7 +411,12 @@ async fn an_old_copy_of_the_store_goes_on_with_the_clock_of_the_new_one() {
     let after = stamp_of(&b, "userspace/x").await;
     assert!(after > before, "{after} {before}");
     // (That what is newer comes back is shown with real processes, whose addresses stay.)
-    b.stop().await;
+    let dir = b.stop().await;
+    // What was found there is kept.
+    let now = verdict(dir.path());
+    assert_eq!((now.next, now.aside.len()), (NextStart::Used, 1));
+    let found = check_store(&now.aside[0].path).unwrap();
+    assert_eq!((found.found, found.next), (old.found, NextStart::NoStart));
     drop(dir_a);
 }
 
@@ -401,6 +431,7 @@ async fn an_old_copy_on_a_node_without_peers_has_to_be_meant() {
     let dir = a.stop().await;
     std::fs::remove_dir_all(&db).unwrap();
     std::fs::rename(&kept, &db).unwrap();
+    assert_eq!(verdict(dir.path()).next, NextStart::Refused);
     let error = run(config("hosta", dir.path()), std::future::pending()).await;
     assert!(
         matches!(error, Err(RunError::OlderAlone { .. })),

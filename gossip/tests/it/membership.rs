@@ -363,3 +363,93 @@ async fn a_new_epoch_reaches_all_and_joiners() {
         node.stop().await;
     }
 }
+
+/// b is a replica of r beside a.
+async fn replicas() -> (Node, Node) {
+    let (a, b) = pair().await;
+    a.set("directory/r/member-hosta", "storage").await;
+    b.sees("directory/r/member-hosta", Some("storage")).await;
+    b.set("directory/r/member-hostb", "storage").await;
+    a.sees("directory/r/member-hostb", Some("storage")).await;
+    b.set("resource-r/data-hostb", "/dev/x").await;
+    b.set("resource-r/todo-hostb/attach", "1").await;
+    a.sees("resource-r/data-hostb", Some("/dev/x")).await;
+    a.sees("resource-r/todo-hostb/attach", Some("1")).await;
+    (a, b)
+}
+
+const REPLICA: [&str; 3] = [
+    "directory/r/member-hostb",
+    "resource-r/data-hostb",
+    "resource-r/todo-hostb/attach",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_by_force_is_no_replica_any_more_and_not_when_it_comes_back() {
+    let (a, b) = replicas().await;
+    assert_eq!(leave(&b, true).await, Ok(Response::Done));
+    for key in REPLICA {
+        a.sees(key, None).await;
+    }
+    // Not known to a, as if b had been cut off when it left: the last that was heard says that it is a replica.
+    let line = Key::parse("directory/r/member-hostb").unwrap();
+    let member = Value::text("storage").unwrap();
+    a.client.apply([(line, Some(member))], true).await.unwrap();
+    assert_eq!(b.join(&a.token(1).await).await, Ok(Response::Done));
+    for node in [&a, &b] {
+        for key in REPLICA {
+            node.sees(key, None).await;
+        }
+    }
+    for node in [a, b] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joiner_has_heard_everybody_also_when_it_joins_again() {
+    let (a, b) = pair().await;
+    let c = Node::start("hostc").await;
+    for _ in 0..2 {
+        a.set("userspace/x", "1").await;
+        assert_eq!(c.join(&a.token(1).await).await, Ok(Response::Done));
+        // At once, without waiting for anything.
+        assert_eq!(c.text("userspace/x").await.as_deref(), Some("1"));
+        for host in ["hosta", "hostb"] {
+            let peer = c.peer(host).await.unwrap();
+            assert!(peer.heard_ns.is_some(), "{peer:?}");
+        }
+        assert_eq!(leave(&c, false).await, Ok(Response::Done));
+    }
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_resource_and_joins_it_again_brings_nothing_deleted_back() {
+    let (a, b) = replicas().await;
+    a.set("resource-r/userspace/gone", "1").await;
+    a.set("resource-r/userspace/new", "1").await;
+    b.sees("resource-r/userspace/gone", Some("1")).await;
+    b.sees("resource-r/userspace/new", Some("1")).await;
+    b.delete("directory/r/member-hostb").await;
+    a.sees("directory/r/member-hostb", None).await;
+    a.delete("resource-r/userspace/gone").await;
+    a.set("resource-r/userspace/new", "2").await;
+    // Order: what is global and later has come, so what was before would have, too.
+    a.set("userspace/mark", "1").await;
+    b.sees("userspace/mark", Some("1")).await;
+    assert_eq!(
+        b.text("resource-r/userspace/new").await.as_deref(),
+        Some("1"),
+        "of the past"
+    );
+    b.set("directory/r/member-hostb", "storage").await;
+    b.sees("resource-r/userspace/gone", None).await;
+    b.sees("resource-r/userspace/new", Some("2")).await;
+    assert_eq!(a.text("resource-r/userspace/gone").await, None);
+    for node in [a, b] {
+        node.stop().await;
+    }
+}

@@ -6,7 +6,7 @@ use crate::context::{Changes, Ctx};
 use crate::error::Result;
 use crate::keys::resource_list;
 use mars_lamport::Timestamp;
-use mars_meta_model::{Entry, NodeState, Owner, Table, classify, roster};
+use mars_meta_model::{Durability, Entry, NodeState, Owner, Table, classify, roster};
 use std::collections::BTreeSet;
 
 /// Most deletions of one batch.
@@ -62,7 +62,10 @@ fn owner(entry: &Entry) -> Option<&str> {
             .strip_prefix(res)?
             .strip_prefix('/')
     });
-    let stays = key.starts_with("roster/") || leaf.is_some_and(|leaf| leaf.starts_with("log-"));
+    // Signs of life are made up by the daemon that is asked: there is nothing to delete.
+    let stays = key.starts_with("roster/")
+        || family.durability == Durability::Liveness
+        || leaf.is_some_and(|leaf| leaf.starts_with("log-"));
     host.filter(|_| family.owner == Owner::Host && !stays && !entry.is_tombstone())
 }
 
@@ -115,6 +118,7 @@ mod tests {
         let mut table = Table::new();
         for key in [
             "actual-a/features",
+            "actual-a/time",
             "defaults-a/sync-limit",
             "resource-r/version-000000001-a",
             "resource-r/log-000000001-a",

@@ -3,9 +3,11 @@
 use super::status::{snapshot_of, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::limits::{CHECK_LINES_MAX, CHECK_PERF_MAX, CHECK_TEXT_MAX};
 use crate::shown::shown;
 use crate::status::{Node, Resource, Severity, Status, Wanted, judge, risk};
 use crate::ui::Ui;
+use std::cmp::Reverse;
 
 /// Print one line for monitoring: the state, what is worst, and performance data. Exit codes are those of Nagios: 0 ok,
 /// 1 warning, 2 critical, 3 unknown.
@@ -13,6 +15,9 @@ use crate::ui::Ui;
 /// Seconds at risk beyond --warning-seconds are a warning, beyond --critical-seconds critical; so is what status calls
 /// WARNING or CRITICAL, a node whose metadata store was set aside, until that is acknowledged, and a system clock that is
 /// far off; that the cluster has removed this node is critical. What could not be asked is unknown.
+///
+/// Of several resources that are not well the first line tells the worst and how many; the others follow in lines of their
+/// own. Of more than 20 resources the performance data tell sums and the worst.
 ///
 /// Example: marsadm check --warning-seconds 30 --critical-seconds 300
 #[derive(Debug, clap::Args)]
@@ -37,11 +42,13 @@ const UNKNOWN: u8 = 3;
 /// # Errors
 /// [`Kind::Monitoring`] with the exit code, unless all is well.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
-    let (code, line) = match assess(ctx, args).await {
-        Ok(status) => report(&status, args),
-        Err(error) => return Err(unknown(&ctx.ui, error)),
-    };
+    let status = assess(ctx, args).await;
+    let status = status.map_err(|error| unknown(&ctx.ui, error))?;
+    let (code, line) = report(&status, args);
     ctx.ui.line(&line);
+    for line in more(&status, args) {
+        ctx.ui.line(&line);
+    }
     if code == 0 {
         return Ok(());
     }
@@ -128,24 +135,7 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
             .resources
             .iter()
             .max_by_key(|res| (grade(res, args), res.at_risk.weight()));
-        let worst = worst.map_or(String::new(), |res| {
-            let what = match res.problems.first() {
-                Some(problem) => {
-                    let host = problem
-                        .host
-                        .as_ref()
-                        .map_or(String::new(), |host| format!("@{host}"));
-                    format!(
-                        "{}{host} {}: {}",
-                        res.name,
-                        problem.code.as_str(),
-                        problem.reason
-                    )
-                }
-                None => format!("{}: {} s at risk", res.name, risk(res.at_risk)),
-            };
-            format!("; {what}")
-        });
+        let worst = worst.map_or(String::new(), |res| format!("; {}", what(res)));
         let bad = status
             .resources
             .iter()
@@ -170,6 +160,47 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
     (code, line(word, &text, status, args))
 }
 
+/// What is wrong with a resource, in a few words.
+fn what(res: &Resource) -> String {
+    let Some(problem) = res.problems.first() else {
+        return format!("{}: {} s at risk", res.name, risk(res.at_risk));
+    };
+    let host = problem.host.as_ref();
+    let host = host.map_or(String::new(), |host| format!("@{host}"));
+    let code = problem.code.as_str();
+    format!("{}{host} {code}: {}", res.name, problem.reason)
+}
+
+/// The lines behind the first one: each resource that is not well, where there are several.
+fn more(status: &Status, args: &Args) -> Vec<String> {
+    let mut bad: Vec<&Resource> = status.resources.iter().collect();
+    bad.retain(|res| grade(res, args) > 0);
+    if bad.len() < 2 {
+        return Vec::new();
+    }
+    bad.sort_by_key(|res| Reverse((grade(res, args), res.at_risk.weight())));
+    let told = bad.iter().take(CHECK_LINES_MAX).map(|res| {
+        let word = WORDS.get(usize::from(grade(res, args)));
+        let line = format!("{} {}", word.copied().unwrap_or("UNKNOWN"), what(res));
+        shown(&short(line.replace('|', "/"))).into_owned()
+    });
+    let mut lines: Vec<String> = told.collect();
+    let left = bad.len() - lines.len();
+    if left > 0 {
+        lines.push(format!("and {left} more: marsadm status tells all of them"));
+    }
+    lines
+}
+
+/// At most so much of a text as monitoring shows.
+fn short(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(CHECK_TEXT_MAX) {
+        text.truncate(at);
+        text.push_str("...");
+    }
+    text
+}
+
 /// The text with its performance data.
 fn line(word: &str, text: &str, status: &Status, args: &Args) -> String {
     let summary = status.summary;
@@ -178,7 +209,17 @@ fn line(word: &str, text: &str, status: &Status, args: &Args) -> String {
         format!("resources={};;;0", summary.resources),
         format!("ok={};;;0;{}", summary.ok, summary.resources),
     ];
-    for res in &status.resources {
+    let many = status.resources.len() > CHECK_PERF_MAX;
+    if many {
+        let worst = status.resources.iter().map(|res| res.at_risk.weight().0);
+        let worst = worst.max().filter(|secs| *secs < u64::MAX);
+        let worst = worst.map_or("U".to_owned(), |secs| format!("{secs}s"));
+        let all: usize = status.resources.iter().map(|res| res.count).sum();
+        let good: usize = status.resources.iter().map(|res| res.good).sum();
+        perf.push(format!("worst_at_risk={worst};{limits}"));
+        perf.push(format!("good={good};;;0;{all}"));
+    }
+    for res in status.resources.iter().filter(|_| !many) {
         // `U` is what plugins say where nothing is known.
         let seconds = res
             .at_risk
@@ -191,7 +232,7 @@ fn line(word: &str, text: &str, status: &Status, args: &Args) -> String {
         ));
     }
     // The bar divides the text from the data.
-    let text = text.replace('|', "/");
+    let text = short(text.replace('|', "/"));
     let line = format!("MARS {word} - {text} | {}", perf.join(" "));
     shown(&line).into_owned()
 }
@@ -200,6 +241,41 @@ fn line(word: &str, text: &str, status: &Status, args: &Args) -> String {
 mod tests {
     use super::*;
     use crate::snapshot::parse;
+
+    #[test]
+    fn many_resources_make_a_short_first_line() {
+        let mut text = String::from(
+            r#"{"format":"mars-snapshot/1","host":"a","wall":"5000.000000000","lamport":"5000.000000000","daemon":true,"program":"marsd 1"}"#,
+        );
+        for nr in 0..401 {
+            for (leaf, value) in [
+                ("data-a", "/dev/x"),
+                ("size", "4096"),
+                ("primary", "b"),
+                ("actual-a/is-attached", "0"),
+            ] {
+                text.push_str(&format!(
+                    "\n{{\"key\":\"resource-r{nr}/{leaf}\",\"value\":\"{value}\",\"stamp\":\"4000.000000000\"}}"
+                ));
+            }
+        }
+        let status = judge(&parse(&text).unwrap(), &Wanted::default());
+        assert_eq!(status.resources.len(), 401);
+        let args = Args {
+            resource: "all".to_owned(),
+            warning_seconds: 30,
+            critical_seconds: 300,
+        };
+        let (code, line) = report(&status, &args);
+        assert!(code > 0, "{line}");
+        assert!(line.contains("401 of 401 resources"), "{line}");
+        assert!(line.chars().count() < 2 * CHECK_TEXT_MAX, "{line}");
+        assert!(line.contains(" worst_at_risk=U;30;300;0 good=0;"), "{line}");
+        let lines = more(&status, &args);
+        assert_eq!(lines.len(), CHECK_LINES_MAX + 1);
+        assert!(lines[0].contains(" r"), "{lines:?}");
+        assert!(lines[CHECK_LINES_MAX].contains("351 more"), "{lines:?}");
+    }
 
     #[test]
     fn a_wrong_clock_is_no_good_state_even_without_resources() {

@@ -1,6 +1,7 @@
 //! `down` and `detach`: release the disk.
 
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::planes;
 use super::since::since;
 use super::switches::switch;
 use super::systemd::{is_managed, wait_closed};
@@ -129,10 +130,13 @@ pub(super) async fn grace_for_closing(ctx: &Ctx, host: &str, res: &str) -> Resul
     }
 }
 
-/// Waits until none of the observed flags is set.
+/// Waits until none of the observed flags is set. Where no data plane runs nothing is in use, whatever was told last.
 pub(super) async fn wait_idle(ctx: &Ctx, host: &str, res: &str, flags: &[&str]) -> Result<()> {
+    if planes::is_absent(ctx, host, &format!("nothing of {res} is in use there")).await? {
+        return Ok(());
+    }
     let [directory, own] = prefixes(res);
-    ctx.wait_for(&[&directory, &own], |table| {
+    ctx.wait_told(&[host], &[&directory, &own], |table| {
         let view = Res::new(table, res);
         let on: Vec<&str> = flags
             .iter()

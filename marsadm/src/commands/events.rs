@@ -4,13 +4,18 @@ use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Cursor, Event, EventType, Fact, Known, facts, gone, instance};
 use crate::following::Following;
-use crate::limits::{EVENTS_PEERS_INTERVAL, FOLLOW_WAIT_MAX, POLL_INTERVAL};
+use crate::limits::{
+    EVENTS_INTERVAL, EVENTS_PAUSE, EVENTS_PAUSE_FACTOR, FOLLOW_WAIT_MAX, POLL_INTERVAL,
+};
 use crate::output::Format;
+use crate::snapshot::{Answers, assemble};
+use crate::status::{Wanted, judge};
 use crate::ui::Ui;
 use crate::wall;
-use mars_meta_api::{CallError, Client, PeerInfo, Request, Response, Watch, WatchEvent};
+use mars_meta_api::{CallError, Client, Watch, WatchEvent};
 use mars_meta_model::Table;
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
 
 /// Print how nodes, roles and replicas are, as one JSON document per line; with --follow also how they change.
 ///
@@ -18,8 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// is left out. Where that cannot be told, because the metadata daemon was started anew, because the cursor is of another
 /// node, or because something is gone and so is its name, there is a line of type gap, and then a snapshot: everything as it is, in lines of type state.
 ///
-/// The codes of health are those of marsadm status that last: not those of a few seconds, nor of the whole resource. What
-/// a host has not told since the metadata daemon was started is unknown.
+/// The codes of health are those of marsadm status, all of them, when they begin and when they end: of each replica, of each
+/// resource as a whole (no host), and of each node (no resource). It is looked at when something changes, and once a second.
+/// The role of a replica whose host was not heard since the metadata daemon was started is unknown.
 ///
 /// Of resources that this node has no part in, their members' summaries are told, which are up to a minute old. Those named
 /// with --resource are watched at a member for as long as the command runs.
@@ -93,8 +99,7 @@ struct Source<'a> {
     client: Client,
     watch: Watch,
     table: Table,
-    host: String,
-    peers: Vec<PeerInfo>,
+    answers: Answers,
     following: &'a mut Following,
     named: &'a [String],
 }
@@ -106,19 +111,14 @@ impl<'a> Source<'a> {
         following: &'a mut Following,
     ) -> Result<Source<'a>> {
         let client = limited(ctx, Client::connect(&ctx.opts.socket)).await?;
-        let prefixes = ["actual-", "directory/", "resource-", "roster/"];
-        let watch = limited(ctx, client.watch(&prefixes)).await?;
-        let host = match limited(ctx, client.call(Request::Node)).await? {
-            Response::Node(node) => node.host,
-            other => return Err(crate::context::unexpected(&other)),
-        };
+        // The status looks at all keys.
+        let watch = limited(ctx, client.watch(&[""])).await?;
         let mut source = Self {
             ctx,
-            peers: peers(ctx, &client).await?,
+            answers: limited(ctx, Answers::ask(&client)).await?,
             client,
             watch,
             table: Table::new(),
-            host,
             following,
             named,
         };
@@ -146,7 +146,7 @@ impl<'a> Source<'a> {
                 let text = format!("resource {name} is not known to this host");
                 return Err(Error::not_found(text).hint("marsadm status --all lists all"));
             }
-            if !hosts.contains_key(&self.host) {
+            if !hosts.contains_key(&self.answers.node.host) {
                 wanted.insert(name.clone());
             }
         }
@@ -155,16 +155,22 @@ impl<'a> Source<'a> {
     }
 
     fn facts(&self) -> BTreeMap<Fact, String> {
+        let followed = self.following.tables();
+        let wanted = Wanted {
+            window: Some(self.ctx.opts.window.as_secs()),
+            ..Wanted::default()
+        };
+        let snapshot = assemble(&self.table, &followed, &self.answers);
         facts(Known {
-            host: &self.host,
+            host: &self.answers.node.host,
             table: &self.table,
-            followed: &self.following.tables(),
-            peers: &self.peers,
-            wall_ns: wall::now().as_nanos(),
+            followed: &followed,
+            peers: &self.answers.peers,
+            status: &judge(&snapshot, &wanted),
         })
     }
 
-    /// Waits until something may have changed.
+    /// Waits until something may have changed; time itself changes things too.
     async fn change(&mut self, tick: &mut tokio::time::Interval) -> Result<()> {
         let mut elsewhere = self.following.changes();
         tokio::select! {
@@ -182,7 +188,9 @@ impl<'a> Source<'a> {
                 }
             },
             _ = elsewhere.changed() => {}
-            _ = tick.tick() => self.peers = peers(self.ctx, &self.client).await?,
+            _ = tick.tick() => {
+                self.answers = limited(self.ctx, Answers::ask(&self.client)).await?;
+            }
         }
         Ok(())
     }
@@ -235,16 +243,33 @@ async fn follow(
     if !args.follow {
         return Ok(());
     }
-    let mut tick = tokio::time::interval(EVENTS_PEERS_INTERVAL);
+    let mut tick = tokio::time::interval(EVENTS_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What comes within a pause is looked at in one go.
+    let (mut news, mut next) = (false, Instant::now());
     loop {
-        source.change(&mut tick).await?;
+        tokio::select! {
+            changed = source.change(&mut tick) => {
+                changed?;
+                news = true;
+            }
+            () = tokio::time::sleep_until(next), if news => {}
+        }
+        let begun = Instant::now();
+        if begun < next {
+            continue;
+        }
         source.watch_named().or_else(|error| match error.kind {
             // It is gone, which is told.
             Kind::NotFound => Ok(()),
             _ => Err(error),
         })?;
         teller.changes(source.facts())?;
+        if ctx.ui.is_unread() {
+            return Ok(());
+        }
+        news = false;
+        next = begun + EVENTS_PAUSE.max(begun.elapsed() * EVENTS_PAUSE_FACTOR);
     }
 }
 
@@ -266,13 +291,6 @@ where
             ),
         )
         .hint("look at the daemon's log")),
-    }
-}
-
-async fn peers(ctx: &Ctx, client: &Client) -> Result<Vec<PeerInfo>> {
-    match limited(ctx, client.call(Request::Peers)).await? {
-        Response::Peers(peers) => Ok(peers),
-        other => Err(crate::context::unexpected(&other)),
     }
 }
 

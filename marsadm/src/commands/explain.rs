@@ -4,6 +4,7 @@ use super::status::{snapshot_following, wanted_resources};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explanation, explain, lines};
+use crate::keys::list_parts;
 use crate::snapshot::Snapshot;
 use crate::status::{Wanted, in_one_line, judge, outside_names, with_facts};
 
@@ -28,7 +29,7 @@ pub struct Args {
 /// The first named resource of which there are summaries only.
 fn summarized_only(snapshot: &Snapshot, argument: &str) -> Option<String> {
     let outside = outside_names(snapshot);
-    let mut names = argument.split(',').map(str::to_owned);
+    let mut names = list_parts(argument).map(str::to_owned);
     names.find(|name| outside.contains(name))
 }
 

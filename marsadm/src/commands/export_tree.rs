@@ -18,6 +18,8 @@ use std::path::PathBuf;
 /// DIR must be missing or empty; an export that was cut off is continued. Logs are not exported, because the original
 /// cannot read them: its replicas need a full sync afterwards. With --dry-run: only show what would be written.
 ///
+/// In the tree is only what the original knows. Names of this system are in a file beside it, DIR.mars-extra, for an import.
+///
 /// With --hand-back: each resource that is at rest gets a fresh, empty log of the original, in which all replicas stand
 /// at the beginning, so that the original needs no full sync. At rest: marsadm secondary, then, once all replicas have
 /// replayed all, marsadm down on every host. It is refused if a resource is not, unless --force is given.

@@ -4,9 +4,13 @@ use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::output::KeyItem;
+use crate::outside::Reader;
 
 /// Print the value of each key, one per line, byte for byte (on a terminal, control
 /// characters are shown as escapes). A missing key is an error (exit code 3).
+///
+/// Keys of a resource that this node is no member of are asked for at a member; if none answers, that is said, and nothing
+/// old is printed.
 ///
 /// Example: marsadm get-link /mars/userspace/note
 #[derive(Debug, clap::Args)]
@@ -24,10 +28,18 @@ pub struct Args {
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let mut missing = None;
     let mut found = Vec::new();
+    let mut reader = Reader::new(ctx);
     for path in &args.paths {
         let about = |error: Error| error.about(&format!("get-link {path}"));
         let key = key(path).map_err(about)?;
-        let entry = ctx.get(&key).await.map_err(about)?;
+        let entry = match reader.get(&key).await.map_err(about) {
+            Ok(entry) => entry,
+            // Others may well be known.
+            Err(error) => {
+                missing.get_or_insert(error);
+                continue;
+            }
+        };
         let why = match entry {
             None => format!("there is no key {key}"),
             Some(entry) => match entry.value() {

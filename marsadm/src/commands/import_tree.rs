@@ -10,6 +10,7 @@ use mars_meta_api::limits::ENTRIES_BYTES_MAX;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, Table, encoded_len};
+use mars_migrations::export::add_beside;
 use mars_migrations::{
     ImportConflict, ImportOptions, MergedTrees, Outcome, Plan, Preview, Scan, ScanOptions, Tree,
     check_conflict, merge_trees, plan_import, scan_tree, uuid_to_keep,
@@ -22,6 +23,8 @@ use std::time::Instant;
 /// DIR is only read. What the store holds already with a newer stamp stays. May be repeated, also after an
 /// interruption. With --dry-run: only show what would be taken: what is new, what is newer than what this node's store holds, there
 /// already, older, or refused. Where no daemon runs it cannot be compared, and the report says so.
+///
+/// What export-tree has put beside a tree that it wrote (DIR.mars-extra) is read too: names that the original does not know.
 ///
 /// Of several trees of one cluster (one of each host, or copies), the newest value of each key counts: that is the
 /// cluster's true state. The report tells where they differ.
@@ -163,7 +166,8 @@ fn shown(dirs: &[PathBuf]) -> String {
 fn read(ctx: &Ctx, dirs: &[PathBuf]) -> Result<MergedTrees> {
     let mut trees = Vec::new();
     for dir in dirs {
-        let scan = scan_tree(dir, &ScanOptions::default()).map_err(|error| scan_error(&error))?;
+        let scan = scan_tree(dir, &ScanOptions::default());
+        let mut scan = scan.map_err(|error| scan_error(&error))?;
         if !ctx.opts.force && !is_tree(&scan) {
             let why = format!(
                 "{} is no tree of the original: it has neither uuid nor ips",
@@ -171,6 +175,14 @@ fn read(ctx: &Ctx, dirs: &[PathBuf]) -> Result<MergedTrees> {
             );
             return Err(Error::refused(why)
                 .hint("name the root of the tree or of a copy, for example /mars; --force takes it all the same"));
+        }
+        match add_beside(dir, &mut scan) {
+            Ok(_) => {}
+            Err(error) if ctx.opts.force => ctx.ui.note(&format!("left out: {error}")),
+            Err(error) => {
+                let hint = "remove it, or put back the one that export-tree wrote; --force goes without it";
+                return Err(Error::refused(error.to_string()).hint(hint));
+            }
         }
         let name = dir.display().to_string();
         ctx.ui

@@ -2,6 +2,7 @@
 
 use super::down::wait_idle;
 use super::each::{each, own_table};
+use super::planes;
 use super::roles::check_not_primary;
 use super::since::since;
 use super::switches::{in_emergency, switch};
@@ -39,6 +40,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         check_not_primary(ctx, &view, host)?;
         source(&view, host)?;
         check_source(ctx, &view).await?;
+        if !ctx.opts.force {
+            let so = format!("the replica of {res} could not be synced; it was left as it is");
+            planes::need(ctx, host, &so).await?;
+        }
         let off = ["allow-replay", "sync", "connect", "attach"]
             .into_iter()
             .map(|name| switch(res, host, name, false))

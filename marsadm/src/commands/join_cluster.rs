@@ -53,6 +53,17 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
                 without_cluster(ctx).await?;
                 return Err(error);
             }
+            Err(error) if error.kind == Kind::Timeout => {
+                let issuer = args.host.as_deref().unwrap_or("the issuer of the token");
+                let text = format!(
+                    "{issuer} has not admitted this node within {} s",
+                    ctx.opts.timeout.as_secs()
+                );
+                return Err(Error::new(Kind::Timeout, text).hint(
+                    "if that node is gone, its tokens are, too: marsadm join-token > FILE on the node that holds the \
+                     authority now (marsadm get-link defaults/ca-host on any node); else again, with a longer --timeout",
+                ));
+            }
             Err(error) if error.hint.is_none() => return Err(error.hint(hint)),
             Err(error) => return Err(error),
         }

@@ -144,7 +144,7 @@ fn line(token: &TokenInfo, now: u64) -> String {
 
 async fn revoke(ctx: &Ctx, id: &str) -> Result<()> {
     if id.is_empty() || id.len() > ID_DIGITS || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let why = format!("--revoke '{}' is no number of a token", id.escape_debug());
+        let why = format!("--revoke '{}' is no number of a token", shown(id));
         return Err(Error::usage(why).hint(format!(
             "it has {ID_DIGITS} hexadecimal digits: marsadm join-token --list shows them"
         )));

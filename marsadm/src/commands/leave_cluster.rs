@@ -1,17 +1,22 @@
 //! `leave-cluster`: give up this node's membership.
 
-use super::since::since_key;
+use super::since::{moment, since_key};
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
+use crate::wall::now;
+use mars_lamport::Timestamp;
 use mars_meta_api::Request;
-use mars_meta_model::{Durability, NodeState, Table, View as _, classify, resources_of, roster};
+use mars_meta_model::{
+    Durability, Key, NodeState, Table, View as _, classify, end_of_memberships, resources_of,
+    roster,
+};
 
 /// Leave the cluster. The other nodes cut this one off; its daemon gives up identity and store and belongs to no cluster
 /// afterwards, so it may create or join one. Nobody else can come in under this node's key.
 ///
 /// Refused while this host is a member of a resource, holds the authority of the cluster, is the last node, or while no
-/// other node is connected. --force skips these checks. Restart mars-datapath afterwards.
+/// other node is connected. --force skips these checks, and ends memberships of resources too; their disks keep their data.
 ///
 /// For a node that is dead: --host=DEAD on another node, which is lowlevel-delete-host DEAD.
 ///
@@ -21,7 +26,7 @@ use mars_meta_model::{Durability, NodeState, Table, View as _, classify, resourc
 pub struct Args {}
 
 /// What the daemon tells the others: the line in the roster, and the deletion of what is known of the host outside of
-/// resources.
+/// resources, and of its memberships.
 fn farewell(table: &Table, host: &str) -> Result<Changes> {
     let mut changes = Changes::new();
     for entry in table.iter().filter(|entry| !entry.is_tombstone()) {
@@ -35,6 +40,11 @@ fn farewell(table: &Table, host: &str) -> Result<Changes> {
             changes.push((entry.key.clone(), None));
         }
     }
+    let ended = end_of_memberships(table, host).into_iter();
+    let ended: Vec<Key> = ended
+        .filter(|key| !changes.iter().any(|(told, _)| told == key))
+        .collect();
+    changes.extend(ended.into_iter().map(|key| (key, None)));
     if let Some(mut record) = roster(table).remove(host) {
         record.state = NodeState::Left;
         changes.push(set(&format!("roster/{host}"), &record.to_string())?);
@@ -67,12 +77,22 @@ async fn may_leave(ctx: &Ctx, table: &Table, host: &str) -> Result<()> {
     }
     let mut others = roster(table).into_iter();
     if !others.any(|(name, record)| name != host && record.state == NodeState::Active) {
-        let why = format!("{host} is the last node: all that the cluster knows would be lost");
+        // Lines in the roster change when nodes come and go.
+        let newest = table.scan("roster/").map(|entry| entry.stamp).max();
+        let since = newest.map_or(String::new(), |stamp| format!(", {}", moment(stamp, now())));
+        let why =
+            format!("{host} is the last node{since}: all that the cluster knows would be lost");
         return Err(Error::refused(why).hint("--force insists"));
     }
     let peers = ctx.peers().await?;
     if !peers.iter().any(|peer| peer.connected && peer.host != host) {
-        let why = "no other node is connected, so none would hear of it";
+        let others = peers.iter().filter(|peer| peer.host != host);
+        let heard = others.filter_map(|peer| peer.heard_ns).max();
+        let since = heard.map_or_else(
+            || "none was heard of since the daemon started".to_owned(),
+            |ns| moment(Timestamp::from_nanos(ns), now()),
+        );
+        let why = format!("no other node is connected, so none would hear of it ({since})");
         return Err(Error::refused(why).hint(
             "mend the network; or leave with --force and run marsadm lowlevel-delete-host on another node",
         ));

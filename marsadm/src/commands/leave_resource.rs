@@ -84,7 +84,7 @@ fn switched_on(view: &Res<'_>, host: &str) -> Vec<String> {
 }
 
 /// Deletions of what makes the host a member; histories and logs stay until nobody needs them.
-pub(super) fn own_keys(table: &Table, res: &str, host: &str) -> Changes {
+fn own_keys(table: &Table, res: &str, host: &str) -> Changes {
     let keys = replica_keys(table, res, host).into_iter();
     keys.map(|key| (key, None)).collect()
 }

@@ -3,10 +3,15 @@
 use crate::context::Ctx;
 use crate::error::Result;
 use crate::output::{KeyItem, value_text};
+use crate::outside::{Reader, resources_outside};
 use crate::shown::shown;
+use mars_meta_model::{Entry, Scope, View as _, scope_of};
+use std::collections::BTreeSet;
 
 /// Print all keys that begin with PREFIX as `key -> value (stamp)`, in key order. Control characters
 /// are shown as escapes; get-link has the bytes.
+///
+/// With a PREFIX that names a resource which this node is no member of (resource-RES/..), a member is asked.
 ///
 /// Example: marsadm list-links resource-mydata/
 #[derive(Debug, clap::Args)]
@@ -20,6 +25,60 @@ pub struct Args {
     pub deleted: bool,
 }
 
+/// The keys that begin with the prefix; those of a resource that this node is no member of as a member tells them.
+async fn entries(ctx: &Ctx, prefix: &str, deleted: bool) -> Result<Vec<Entry>> {
+    let named = prefix
+        .strip_prefix("resource-")
+        .and_then(|rest| rest.split_once('/'));
+    if let Some((res, _)) = named {
+        let mut reader = Reader::new(ctx);
+        if let Some(table) = reader.foreign(res).await? {
+            let all = table.scan(prefix);
+            let wanted = all.filter(|entry| deleted || !entry.is_tombstone());
+            return Ok(wanted.cloned().collect());
+        }
+    }
+    let client = ctx.client().await?;
+    let list = client.list(prefix, deleted);
+    let mut entries = ctx
+        .bounded("the metadata daemon did not answer", list)
+        .await??;
+    if named.is_none() && may_be_of_resources(prefix) {
+        leave_out_the_past(ctx, &mut entries).await?;
+    }
+    Ok(entries)
+}
+
+fn may_be_of_resources(prefix: &str) -> bool {
+    let all = "resource-";
+    all.starts_with(prefix) || prefix.starts_with(all)
+}
+
+/// Drops what lies here of resources that this node is no member of, and says so.
+async fn leave_out_the_past(ctx: &Ctx, entries: &mut Vec<Entry>) -> Result<()> {
+    let table = ctx.table(&["directory/", "roster/"]).await?;
+    let host = &ctx.node().await?.host;
+    let outside = resources_outside(&table, host);
+    let (mut count, mut names) = (0_u64, BTreeSet::new());
+    entries.retain(|entry| match scope_of(&entry.key) {
+        Scope::Resource(res) if outside.contains(&*res) => {
+            count += 1;
+            names.insert(res.to_string());
+            false
+        }
+        _ => true,
+    });
+    if let Some(first) = names.first() {
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        ctx.ui.note(&format!(
+            "{count} old keys of resources that {host} is no member of are left out ({}); marsadm list-links \
+             resource-{first}/ asks a member",
+            all.join(" ")
+        ));
+    }
+    Ok(())
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -30,11 +89,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Some(rest) => rest.strip_prefix('/').unwrap_or(rest),
             None => &args.prefix,
         };
-        let client = ctx.client().await?;
-        let list = client.list(prefix, args.deleted);
-        let entries = ctx
-            .bounded("the metadata daemon did not answer", list)
-            .await??;
+        let entries = entries(ctx, prefix, args.deleted).await?;
         if ctx.ui.is_structured() {
             let items: Vec<KeyItem> = entries.iter().map(KeyItem::from).collect();
             return ctx.ui.items("Key", &items);

@@ -2,10 +2,11 @@
 
 use super::each::{each, own_table};
 use super::since::since;
+use super::uptodate::ask_end;
 use crate::context::{Changes, Ctx, set, unexpected};
 use crate::error::Result;
-use crate::keys::Res;
-use crate::limits::{LOG_ROTATE_BYTES, LOG_ROTATE_LOGS};
+use crate::keys::{LogPos, Res};
+use crate::limits::{LOG_END_WAIT, LOG_ROTATE_BYTES, LOG_ROTATE_LOGS};
 use mars_lamport::Timestamp;
 use mars_meta_api::{Request, Response};
 use mars_meta_model::{Key, View as _};
@@ -110,7 +111,13 @@ pub async fn rotate(ctx: &Ctx, args: &RotateArgs) -> Result<()> {
             ctx.ui.note(&format!("  next: {next}"));
             return Ok(());
         }
-        match next_log(&view, host, &args.thresholds) {
+        let mut end = view.version_end(host);
+        let is_empty = |end: &LogPos| end.origin == host && end.pos == 0;
+        if end.as_ref().is_some_and(is_empty) && !ctx.opts.dry_run {
+            // Lengths are told at most once a second: what was written just now is known to the data plane only.
+            end = ask_end(ctx, res, host, LOG_END_WAIT).await?.or(end);
+        }
+        match next_log(&view, end, host, &args.thresholds) {
             Ok(changes) => ctx.apply(changes?).await.map(|_| ()),
             Err(why) => {
                 ctx.ui
@@ -151,7 +158,7 @@ pub async fn cron(ctx: &Ctx, args: &CronArgs) -> Result<()> {
         };
         let view = Res::new(&table, res);
         if view.actual(host, "is-primary")
-            && let Ok(changes) = next_log(&view, host, &args.thresholds)
+            && let Ok(changes) = next_log(&view, view.version_end(host), host, &args.thresholds)
         {
             ctx.apply(changes?).await?;
         }
@@ -173,10 +180,13 @@ pub async fn cron(ctx: &Ctx, args: &CronArgs) -> Result<()> {
 }
 
 /// What begins the next log; or why none is wanted.
-fn next_log(view: &Res<'_>, host: &str, when: &Thresholds) -> Result<Result<Changes>, String> {
-    let end = view
-        .version_end(host)
-        .ok_or_else(|| format!("{host} tells no end of its log"))?;
+fn next_log(
+    view: &Res<'_>,
+    end: Option<LogPos>,
+    host: &str,
+    when: &Thresholds,
+) -> Result<Result<Changes>, String> {
+    let end = end.ok_or_else(|| format!("{host} tells no end of its log"))?;
     if end.origin != host {
         return Err(format!("{host} has written none yet"));
     }

@@ -1,14 +1,13 @@
 //! `lowlevel-delete-host`: take a dead host out of the cluster.
 
 use super::autoclean::leftovers;
-use super::leave_resource::own_keys;
 use super::since::since_key;
 use crate::context::{Changes, Ctx, key};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::wall::now;
 use mars_meta_model::{
-    Key, NodeState, Table, check_host_name, member_key, removal, resources_of, roster,
+    Key, NodeState, Table, check_host_name, end_of_memberships, removal, resources_of, roster,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -119,22 +118,8 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
         ))
         .hint("let it leave them first, or --force"));
     }
-    for res in memberships {
-        let member = member_key(&res, dead);
-        changes.extend(member.map(|member| (member, None)));
-        let mut keys: Changes = own_keys(table, &res, dead);
-        // Those that matter also where this host does not see the resource's keys.
-        for leaf in ["data", "device"] {
-            keys.push((key(&format!("resource-{res}/{leaf}-{dead}"))?, None));
-        }
-        for switch in ["attach", "connect", "sync", "allow-replay"] {
-            let text = format!("resource-{res}/todo-{dead}/{switch}");
-            keys.push((key(&text)?, None));
-        }
-        keys.sort();
-        keys.dedup();
-        changes.extend(keys);
-    }
+    let ended = end_of_memberships(table, dead).into_iter();
+    changes.extend(ended.map(|key| (key, None)));
     let told: BTreeSet<Key> = changes.iter().map(|(key, _)| key.clone()).collect();
     let left = leftovers(table, dead).into_iter();
     changes.extend(left.filter(|(key, _)| !told.contains(key)));

@@ -11,7 +11,7 @@ use mars_meta_model::{NodeState, Table, View as _, resources, roster};
 /// Two clusters become one when every node of the one has run this with a token of the other (join-token --uses N there).
 /// The names of hosts and resources must differ; that is checked first, nothing is changed otherwise
 /// (merge-cluster-check only checks). The data planes of nodes that have moved and of those that have not do not see each
-/// other: do it in one go, and restart mars-datapath on each node that has moved.
+/// other: do it in one go.
 ///
 /// The token is read from a file, from stdin (-), or from the environment variable MARS_JOIN_TOKEN.
 ///
@@ -72,8 +72,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             return Ok(());
         }
         ctx.ui.note(&format!(
-            "this node belongs to cluster {} now; next: restart mars-datapath here, and move the other nodes of the \
-             former cluster",
+            "this node belongs to cluster {} now; next: move the other nodes of the former cluster",
             info.uuid
         ));
         Ok(())

@@ -5,8 +5,9 @@ use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
+use crate::macros::date_time;
 use crate::store_export::{StoreExport, decode_export, encode_export};
-use mars_gossip::{FsckError, replace_private};
+use mars_gossip::{FsckError, StoreReport, replace_private};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
@@ -167,7 +168,7 @@ pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
 
 fn failed(error: &io::Error) -> Error {
     let kind = Kind::of_io(error);
-    Error::new(kind, error.to_string())
+    Error::new(kind, format!("the file cannot be read or written: {error}"))
 }
 
 async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
@@ -323,22 +324,47 @@ async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
             folder.display()
         ));
     }
-    let checked = tokio::task::spawn_blocking(move || mars_gossip::fsck(&folder)).await;
+    let checked = tokio::task::spawn_blocking(move || mars_gossip::check_store(&folder)).await;
     let checked = checked.map_err(|error| Error::internal(error.to_string()))?;
-    let found = checked.map_err(|error| match error {
+    let report = checked.map_err(|error| match error {
         FsckError::NoStore(_) => Error::new(Kind::NotFound, error.to_string()),
         FsckError::Store(_) => Error::refused(error.to_string()),
     })?;
+    show_check(ctx, &report)?;
+    let why = match (&report.found.unreadable, &report.foreign) {
+        (Some(reason), _) => format!("not all records can be read: {reason}"),
+        (None, _) if report.found.damaged > 0 => {
+            format!("{} records are damaged", report.found.damaged)
+        }
+        (None, Some(reason)) => reason.clone(),
+        (None, None) if report.is_older() => {
+            "the store is older than its witness: damaged, or an old copy".to_owned()
+        }
+        (None, None) => return Ok(()),
+    };
+    Err(Error::new(Kind::Negative, why).hint(
+        "a node with peers keeps such a store as db.bad-SECONDS at its next start and refills; else use a file of marsadm meta export",
+    ))
+}
+
+fn show_check(ctx: &Ctx, report: &StoreReport) -> Result<()> {
+    let found = &report.found;
     let named: Vec<_> = found
         .named
         .iter()
         .map(|bad| json!({ "record": bad.record, "reason": bad.reason }))
         .collect();
+    let aside: Vec<_> = report
+        .aside
+        .iter()
+        .map(|aside| json!({ "path": aside.path.display().to_string(), "since": aside.since, "bytes": aside.bytes }))
+        .collect();
     ctx.ui.document(
         "StoreCheck",
         &json!({
             "live": found.live, "deleted": found.tombstones, "local": found.local, "damaged": found.damaged,
-            "named": named, "unreadable": found.unreadable,
+            "named": named, "unreadable": found.unreadable, "witness": report.witness, "testimony": found.witness,
+            "foreign": report.foreign, "next_start": report.next.word(), "aside": aside,
         }),
     )?;
     ctx.ui.line(&format!(
@@ -348,16 +374,30 @@ async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
     for bad in &found.named {
         ctx.ui.line(&format!("{}: {}", bad.record, bad.reason));
     }
-    if found.is_good() {
-        return Ok(());
+    if let Some(reason) = &report.foreign {
+        ctx.ui.line(reason);
     }
-    let why = match &found.unreadable {
-        Some(reason) => format!("not all records can be read: {reason}"),
-        None => format!("{} records are damaged", found.damaged),
-    };
-    Err(Error::new(Kind::Negative, why).hint(
-        "a node with peers sets the store aside at its next start and refills; else use a file of marsadm meta export",
-    ))
+    match (report.witness, found.witness.unwrap_or(0)) {
+        (None, _) => ctx
+            .ui
+            .line("no witness lies beside it: how old it is cannot be told"),
+        (Some(witness), held) if held < witness => ctx.ui.line(&format!(
+            "older than its witness: it was at {witness} once and is at {held}"
+        )),
+        (Some(_), held) => ctx
+            .ui
+            .line(&format!("as far as its witness says, at {held}")),
+    }
+    ctx.ui.line(report.next.sentence());
+    for aside in &report.aside {
+        let since = date_time(i64::try_from(aside.since).unwrap_or(i64::MAX));
+        ctx.ui.line(&format!(
+            "kept: {} of {since} UTC, {} bytes; when nobody needs it any more: rm -r {0}",
+            aside.path.display(),
+            aside.bytes
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

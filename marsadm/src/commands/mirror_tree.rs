@@ -75,7 +75,9 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         if args.once || ctx.opts.dry_run {
             return mirror.once().await;
         }
-        let wake = readable(wake).map_err(|error| Error::internal(error.to_string()))?;
+        let wake = readable(wake).map_err(|error| {
+            Error::internal(format!("changes of the tree cannot be waited for: {error}"))
+        })?;
         let stop = stop::reasons(false)
             .map_err(|error| Error::internal(format!("signals cannot be received: {error}")))?;
         tokio::select! {

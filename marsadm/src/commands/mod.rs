@@ -63,6 +63,7 @@ pub mod wait_resource;
 pub mod waits;
 
 mod each;
+mod planes;
 mod raw;
 mod roles;
 mod since;

@@ -6,7 +6,7 @@ use super::since::since;
 use crate::context::{Ctx, key, set};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
-use crate::keys::Res;
+use crate::keys::{Res, list_parts};
 use mars_meta_model::{NodeState, check_host_name, roster};
 
 /// Set the percentage of free space on this host's log filesystem below which a resource writes past its log, so that
@@ -173,7 +173,7 @@ pub async fn set_pref_list(ctx: &Ctx, args: &PrefArgs) -> Result<()> {
             return Ok(());
         }
         let nodes = roster(&ctx.table(&["roster/"]).await?);
-        for peer in args.hosts.split(',') {
+        for peer in list_parts(&args.hosts) {
             check_host_name(peer).map_err(|error| Error::usage(error.to_string()))?;
             if nodes.get(peer).is_none_or(|n| n.state != NodeState::Active) {
                 let all: Vec<&str> = nodes.keys().map(String::as_str).collect();
@@ -183,7 +183,8 @@ pub async fn set_pref_list(ctx: &Ctx, args: &PrefArgs) -> Result<()> {
                 .hint(format!("nodes of the cluster: {}", all.join(" "))));
             }
         }
-        ctx.apply(vec![set(&name, &args.hosts)?]).await?;
+        ctx.apply(vec![set(&name, args.hosts.trim_end_matches(','))?])
+            .await?;
         if ctx.opts.dry_run {
             return Ok(());
         }

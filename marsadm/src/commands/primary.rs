@@ -2,6 +2,7 @@
 
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::planes;
 use super::primary_handover::handover;
 use super::primary_reach::{check_reach, holder};
 use super::roles::designate;
@@ -46,6 +47,12 @@ pub struct Args {
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     each(ctx, "primary", &args.resource, async |host, res| {
         let table = own_table(ctx, host, res).await?;
+        planes::need(
+            ctx,
+            host,
+            &format!("it cannot take the role of {res}, which was left as it is"),
+        )
+        .await?;
         let view = Res::new(&table, res);
         let managed = is_managed(ctx, &view);
         if !ctx.opts.force
@@ -106,10 +113,22 @@ async fn take_role(ctx: &Ctx, table: &Table, host: &str, res: &str, units: Chang
         }
     }
     let before = view.text("primary").unwrap_or("(none)");
-    ctx.achieved(
-        &format!("designated primary of {res} changed from '{before}' to '{host}'"),
-        &format!("change the designated primary of {res} from '{before}' to '{host}'"),
-    );
+    if before == host {
+        let is = if view.actual(host, "is-primary") {
+            "is"
+        } else {
+            "is designated as"
+        };
+        ctx.achieved(
+            &format!("{host} {is} primary of {res} already"),
+            &format!("change nothing: {host} {is} primary of {res} already"),
+        );
+    } else {
+        ctx.achieved(
+            &format!("designated primary of {res} changed from '{before}' to '{host}'"),
+            &format!("change the designated primary of {res} from '{before}' to '{host}'"),
+        );
+    }
     if ctx.opts.dry_run {
         return Ok(());
     }
@@ -222,7 +241,7 @@ fn check_failover(view: &Res<'_>, host: &str) -> Result<()> {
 /// Waits until a fetch that was just switched off has ended.
 async fn wait_not_copying(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
     let own = format!("resource-{res}/actual-{host}/");
-    ctx.wait_for(&[&own], |table| {
+    ctx.wait_told(&[host], &[&own], |table| {
         if Res::new(table, res).actual(host, "is-copying") {
             Step::Waiting(format!("for the fetch of {res} to end"))
         } else {
@@ -261,7 +280,7 @@ fn in_use(view: &Res<'_>, old: &str) -> Error {
 /// Waits until this host is actual primary and the device is there.
 pub(super) async fn wait_device(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
     let [directory, own] = prefixes(res);
-    ctx.wait_for(&[&directory, &own], |table| {
+    ctx.wait_told(&[host], &[&directory, &own], |table| {
         let view = Res::new(table, res);
         if view.primary() != Some(host) {
             return Step::Failed(Error::refused(format!(

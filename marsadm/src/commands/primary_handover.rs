@@ -8,6 +8,7 @@ use crate::context::{Changes, Ctx, key, set, value};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::keys::{LogPos, Res};
+use crate::plane::{plane, sign};
 use crate::signals::interrupted;
 use crate::wait::Step;
 use mars_meta_model::{Table, View as _};
@@ -101,7 +102,8 @@ async fn undo(ctx: &Ctx, res: &str, host: &str, before: &str, error: Error) -> E
 /// Waits until the old primary has stopped, and this host is primary with all that it wrote.
 async fn wait_taken(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
     let [directory, own] = prefixes(res);
-    ctx.wait_for(&[&directory, &own], |table| {
+    let sign = sign(old);
+    ctx.wait_told(&[host], &[&directory, &own, &sign], |table| {
         let view = Res::new(table, res);
         if view.primary() != Some(host) {
             let who = view.primary().unwrap_or("nobody");
@@ -110,7 +112,10 @@ async fn wait_taken(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
                 format!("somebody else designated {who} as primary of {res} meanwhile"),
             ));
         }
-        taken(&view, host, old)
+        match (taken(&view, host, old), plane(table, old).why_past(old)) {
+            (Step::Waiting(what), Some(why)) => Step::Waiting(format!("{what} ({why})")),
+            (step, _) => step,
+        }
     })
     .await
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
 use crate::limits::PRIMARY_SILENT_MAX;
+use crate::plane::{plane, sign};
 use crate::wait::Step;
 use crate::wall::now;
 use mars_meta_api::{PeerInfo, PeerState};
@@ -71,6 +72,10 @@ pub(super) async fn check_reach(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
         return Ok(());
     }
     for peer in actual.iter().filter_map(|name| peer(name)) {
+        let table = ctx.table(&[&sign(&peer.host)]).await?;
+        if let Some(why) = plane(&table, &peer.host).why_past(&peer.host) {
+            return Err(silent(view, host, peer, &why));
+        }
         if !answers(ctx, view.name, &peer.host).await? {
             let now = ctx.peers().await?;
             let peer = now.iter().find(|one| one.host == peer.host).unwrap_or(peer);

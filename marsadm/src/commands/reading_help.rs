@@ -4,6 +4,7 @@
 use crate::cli::definition;
 use crate::error::{Error, Result};
 use crate::error_code::Code;
+use crate::shown::shown;
 use crate::suggest;
 
 /// A word that only reads.
@@ -92,7 +93,7 @@ pub fn of(words: &[String]) -> Result<String> {
             } else {
                 format!("did you mean {}?", near.join(" or "))
             };
-            let why = format!("there is no command '{}'", word.escape_debug());
+            let why = format!("there is no command '{}'", shown(word));
             crate::gone::refusal(word).unwrap_or_else(|| {
                 Error::of(Code::UnknownCommand, why)
                     .hint(hint)

@@ -2,6 +2,7 @@
 
 use super::down::wait_idle;
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::planes;
 use super::roles::check_not_primary;
 use super::since::since;
 use super::switches::switch;
@@ -51,6 +52,9 @@ pub async fn fake_sync(ctx: &Ctx, args: &FakeSyncArgs) -> Result<()> {
     each(ctx, "fake-sync", &args.resource, async |host, res| {
         let table = own_table(ctx, host, res).await?;
         check_not_primary(ctx, &Res::new(&table, res), host)?;
+        if !ctx.opts.force {
+            planes::need(ctx, host, &format!("how far {res} is synced there is not known")).await?;
+        }
         ctx.apply(vec![switch(res, host, "sync", false)?]).await?;
         if !ctx.opts.force && !ctx.opts.dry_run {
             wait_idle(ctx, host, res, &["is-syncing"]).await?;
@@ -118,6 +122,7 @@ pub async fn set_replay(ctx: &Ctx, args: &SetReplayArgs) -> Result<()> {
             ))
             .hint(format!("marsadm pause-replay {res}")));
         }
+        planes::need(ctx, host, &format!("the replay of {res} cannot be set")).await?;
         if !ctx.opts.dry_run {
             // It may have been switched off just now.
             wait_idle(ctx, host, res, &["is-replaying"]).await?;
@@ -157,7 +162,7 @@ pub async fn set_replay(ctx: &Ctx, args: &SetReplayArgs) -> Result<()> {
             return Ok(());
         }
         let [directory, own] = prefixes(res);
-        ctx.wait_for(&[&directory, &own], |table| {
+        ctx.wait_told(&[host], &[&directory, &own], |table| {
             match Res::new(table, res).replay(host) {
                 Some(now) if now.at == target => Step::Ready(()),
                 _ => Step::Waiting(format!("for replay of {res} on {host} to stand at {target}")),

@@ -1,6 +1,7 @@
 //! `resize`: a larger device.
 
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::planes;
 use super::since::since;
 use super::switches::in_emergency;
 use crate::context::{Ctx, set};
@@ -40,6 +41,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let wanted = wanted.map_err(|error| error.about("resize"))?;
     each(ctx, "resize", &args.resource, async |host, res| {
         let table = own_table(ctx, host, res).await?;
+        planes::need(ctx, host, &format!("the device of {res} cannot grow")).await?;
         let view = Res::new(&table, res);
         let size = check(ctx, &view, host, wanted)?;
         let old = view.number("size").unwrap_or(0);
@@ -188,7 +190,7 @@ fn possible_size(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<u64> {
 
 async fn wait_grown(ctx: &Ctx, host: &str, res: &str, size: u64) -> Result<()> {
     let [directory, own] = prefixes(res);
-    ctx.wait_for(&[&directory, &own], |table| {
+    ctx.wait_told(&[host], &[&directory, &own], |table| {
         let view = Res::new(table, res);
         let now = view.number(&format!("actual-{host}/device-size"));
         let message = view.text(&format!("actual-{host}/msg-wrn-size"));

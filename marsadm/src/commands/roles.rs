@@ -50,20 +50,23 @@ pub(super) fn old_primary<'a>(view: &Res<'a>) -> Option<&'a str> {
         .filter(|host| *host != "(none)")
 }
 
-/// The changes that designate `host`.
+/// The changes that designate `host`. If it was primary last, who was before it stays told.
 pub(super) fn designate(view: &Res<'_>, host: &str) -> Result<Changes> {
     let res = view.name;
     let mut changes = Changes::new();
-    if let Some(last) = view.text("userspace/last-primary") {
+    let last = view.text("userspace/last-primary");
+    if last != Some(host) {
+        if let Some(last) = last {
+            changes.push(set(
+                &format!("resource-{res}/userspace/prev-primary"),
+                last,
+            )?);
+        }
         changes.push(set(
-            &format!("resource-{res}/userspace/prev-primary"),
-            last,
+            &format!("resource-{res}/userspace/last-primary"),
+            host,
         )?);
     }
-    changes.push(set(
-        &format!("resource-{res}/userspace/last-primary"),
-        host,
-    )?);
     changes.push(set(&format!("resource-{res}/primary"), host)?);
     Ok(changes)
 }

@@ -1,11 +1,13 @@
 //! `set-link`: write keys.
 
 use super::raw::userspace_key;
+use super::since::since_key;
 use crate::context::{Changes, Ctx};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
+use crate::output::value_text;
 use crate::value_rules;
-use mars_meta_model::Value;
+use mars_meta_model::{Owner, Value, View as _, classify, is_removed, node_record};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -19,6 +21,43 @@ pub struct Args {
     /// Pairs: a value, then its key (with or without /mars/)
     #[arg(required = true, num_args = 2.., value_names = ["VALUE", "PATH"], allow_negative_numbers = true)]
     pub pairs: Vec<OsString>,
+}
+
+/// Says what is overridden that belongs to another host, or says who belongs to the cluster.
+async fn tell_overridden(ctx: &Ctx, changes: &Changes) -> Result<()> {
+    let me = ctx.node().await?.host.clone();
+    for (key, _) in changes {
+        let (family, owner, _) = classify(key);
+        let line = key.as_str().strip_prefix("roster/");
+        let other = owner.filter(|owner| family.owner == Owner::Host && *owner != me);
+        if other.is_none() && line.is_none() {
+            continue;
+        }
+        let table = ctx.table(&["roster/", key.as_str()]).await?;
+        let held = table.entry(key);
+        let before = match held {
+            Some(entry) => {
+                let value = entry.value().map(|value| value_text(value.as_bytes()));
+                let value = value.unwrap_or_else(|| "deleted".to_owned());
+                format!("now: {value}, {}", since_key(&table, key.as_str()))
+            }
+            None => "not there now".to_owned(),
+        };
+        let whose = match other {
+            Some(host) => format!("what only {host} writes"),
+            None => "who belongs to the cluster".to_owned(),
+        };
+        ctx.ui
+            .note(&format!("ATTENTION: {key} overrides {whose} ({before})"));
+        let gone = line.and_then(|host| node_record(&table, host));
+        if gone.is_some_and(|record| is_removed(&table, &record.key_hash)) {
+            ctx.ui.note(&format!(
+                "the node with the key of this line was removed for ever: a line with that key stays out of force on all \
+                 nodes, whatever it says; a machine comes back by marsadm join-cluster only ({key})"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Runs the command.
@@ -56,6 +95,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             }
             changes.push((key, Some(value)));
         }
+        tell_overridden(ctx, &changes).await?;
         ctx.apply(changes).await?;
         Ok(())
     };

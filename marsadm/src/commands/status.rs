@@ -2,10 +2,10 @@
 
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::keys::natural;
+use crate::keys::{list_parts, natural};
 use crate::macros::facts::Sets;
 use crate::snapshot::{Origin, Snapshot, read, read_following};
-use crate::status::{Severity, Status, Style, Wanted, judge, lines, outside_names};
+use crate::status::{Node, Severity, Status, Style, Wanted, judge, lines, outside_names};
 use mars_meta_api::HELD_UP;
 
 /// Show what needs attention, worst first: seconds of data at risk against the target, why, since when, what to do.
@@ -97,7 +97,7 @@ pub async fn snapshot_following(ctx: &Ctx, argument: &str) -> Result<Snapshot> {
         // Refused there.
         return snapshot_of(ctx).await;
     }
-    let names: Vec<String> = argument.split(',').map(str::to_owned).collect();
+    let names: Vec<String> = list_parts(argument).map(str::to_owned).collect();
     read_following(ctx, &names).await
 }
 
@@ -107,7 +107,7 @@ pub async fn snapshot_following(ctx: &Ctx, argument: &str) -> Result<Snapshot> {
 /// As [`wanted_resources`].
 pub fn named_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<String>> {
     let outside = outside_names(snapshot);
-    let names = argument.split(',');
+    let names = list_parts(argument);
     let (other, known): (Vec<&str>, Vec<&str>) =
         names.partition(|name| outside.iter().any(|other| other == name));
     if other.is_empty() {
@@ -145,6 +145,12 @@ fn verdict(status: &Status) -> Result<()> {
         return Ok(());
     }
     let bad = status.summary.resources - status.summary.ok;
+    let out = |node: &&Node| node.alarm_severity() == Some(Severity::Critical);
+    if let Some(node) = status.nodes.iter().find(out) {
+        // Whatever else is wrong follows from it, or cannot be mended here.
+        let text = node.alarm.clone().unwrap_or_default();
+        return Err(Error::new(Kind::Negative, text).hint(node.acknowledgement()));
+    }
     let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
     if let (0, Some(node)) = (bad, alarmed) {
         let text = format!("node {} reports an alarm", node.host);
@@ -180,7 +186,7 @@ pub fn wanted_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<Strin
     }
     let known = Sets::new(snapshot).resources();
     let mut list: Vec<String> = Vec::new();
-    for name in argument.split(',') {
+    for name in list_parts(argument) {
         if !known.iter().any(|known| known == name) {
             return Err(
                 Error::not_found(format!("resource {name} is not known to this host"))

@@ -1,6 +1,7 @@
 //! The switches of a replica: fetch, replay, sync, attach.
 
 use super::each::{data_plane_hint, each, own_table, prefixes};
+use super::planes;
 use super::since::since;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
@@ -213,13 +214,22 @@ pub(super) fn in_emergency(view: &Res<'_>, host: &str) -> bool {
     view.actual(host, "is-emergency") || view.actual(host, "has-emergency")
 }
 
-/// Waits until the disk is in use; not with `--force` or `--dry-run`.
+/// Waits until the disk is in use; not with `--force` or `--dry-run`, nor, as in the original, where no data plane runs.
 pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
     if ctx.opts.force || ctx.opts.dry_run {
         return Ok(());
     }
+    if planes::is_absent(
+        ctx,
+        host,
+        &format!("the disk of {res} gets attached when it does"),
+    )
+    .await?
+    {
+        return Ok(());
+    }
     let [directory, own] = prefixes(res);
-    ctx.wait_for(&[&directory, &own], |table| {
+    ctx.wait_told(&[host], &[&directory, &own], |table| {
         let view = Res::new(table, res);
         let error = view.text(&format!("actual-{host}/disk-error"));
         if view.actual(host, "is-attached") {

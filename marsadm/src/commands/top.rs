@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Resources elsewhere, which this node has no part in, are watched at a member while they are shown, 8 at most: name some
 /// with the filter (/). Of the others there are summaries.
 ///
-/// --batch prints frames as text instead, for files and scripts. Works with --snapshot and --tree too. NO_COLOR is
+/// --batch prints frames as text instead, for files and scripts; it ends with the first one that is not taken. Works with --snapshot and --tree too. NO_COLOR is
 /// respected.
 ///
 /// Example: marsadm top --batch -n 1
@@ -118,11 +118,16 @@ async fn batch(ctx: &Ctx, args: &Args) -> Result<()> {
         let view = ask(ctx, args, &screen, &mut following, wait).await?;
         if let Some(status) = view.status.as_ref().filter(|_| ctx.ui.is_structured()) {
             ctx.ui.stream("Status", status)?;
-            continue;
+        } else {
+            let (width, height) = BATCH_SIZE;
+            let text = frame_text(&screen, &view, width, height).map_err(Error::internal)?;
+            ctx.ui.line(text.trim_end());
+            ctx.ui.lost().map_or(Ok(()), Err)?;
         }
-        let (width, height) = BATCH_SIZE;
-        let text = frame_text(&screen, &view, width, height).map_err(Error::internal)?;
-        ctx.ui.line(text.trim_end());
+        if ctx.ui.is_unread() {
+            // Nobody reads the frames that would follow.
+            return Ok(());
+        }
     }
     Ok(())
 }

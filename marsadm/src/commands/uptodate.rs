@@ -7,6 +7,8 @@ use crate::keys::{LogPos, Res, parse_replay};
 use crate::wait::Step;
 use mars_lamport::Timestamp;
 use mars_meta_model::{Key, NodeState, View as _, roster};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Asks the primary to make its log durable, then waits until every replica of the roster has reached its end.
 pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
@@ -69,6 +71,34 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
         )),
         _ => error,
     })
+}
+
+/// The end of the log of `primary`, as its data plane answers now; nothing if it does not within `limit`.
+pub(super) async fn ask_end(
+    ctx: &Ctx,
+    res: &str,
+    primary: &str,
+    limit: Duration,
+) -> Result<Option<LogPos>> {
+    let token = uuid::Uuid::new_v4().simple().to_string();
+    let question = set(&format!("resource-{res}/userspace/flush-request"), &token)?;
+    let stamp = ctx.apply(vec![question]).await?;
+    let [_, own] = prefixes(res);
+    let prefixes = [own.as_str()];
+    let answer = ctx.wait_for(&prefixes, |table| {
+        let view = Res::new(table, res);
+        let later = later_request(&view, stamp);
+        let mine = answered(&view, primary, &token);
+        match mine.or_else(|| answered(&view, primary, later.as_deref()?)) {
+            Some(end) => Step::Ready(end),
+            None => Step::Waiting(format!("for {primary} to tell the end of its log of {res}")),
+        }
+    });
+    let left = ctx.deadline.saturating_duration_since(Instant::now());
+    match tokio::time::timeout(limit.min(left / 2), answer).await {
+        Ok(end) => end.map(Some),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The token of the request that the store holds, if it was written after `stamp`.

@@ -61,7 +61,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         };
         own_table(ctx, host, res).await?;
         let [directory, own] = prefixes(res);
-        ctx.wait_for(&[&directory, &own], |table| {
+        // What the data plane told counts as long as it runs; wishes and what is on the disk count in any case.
+        let told = matches!(condition.what, What::Observed(_) | What::ActualPrimary);
+        let tellers = if told { vec![host] } else { Vec::new() };
+        ctx.wait_told(&tellers, &[&directory, &own], |table| {
             if holds(condition, &Res::new(table, res), host) {
                 Step::Ready(())
             } else {

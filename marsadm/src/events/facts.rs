@@ -1,7 +1,8 @@
 //! The facts behind the events, read from keys and from what is known of the nodes.
 
-use super::health::{self, Contact, UNKNOWN, contact};
+use super::health::{self, UNKNOWN};
 use crate::keys::Res;
+use crate::status::Status;
 use mars_meta_api::{PeerInfo, PeerState};
 use mars_meta_model::{
     DiskClass, Membership, ReplayClass, ReplicaRole, ReplicaSummary, Table, View as _, members,
@@ -20,7 +21,8 @@ pub enum Subject {
     Role,
     /// A replica: primary, secondary, paused, inconsistent, detached, guest, or unknown.
     Replica,
-    /// What is wrong with a replica, as codes of the status joined by blanks; `OK`: nothing; unknown: not told yet.
+    /// What is wrong with a replica, with a resource as a whole, or with a node (its clock), as codes of the status joined by
+    /// blanks; `OK`: nothing; unknown: the status does not tell of it yet.
     Health,
 }
 
@@ -36,7 +38,7 @@ pub struct Fact {
 }
 
 impl Fact {
-    fn new(subject: Subject, resource: Option<&str>, host: Option<&str>) -> Self {
+    pub(super) fn new(subject: Subject, resource: Option<&str>, host: Option<&str>) -> Self {
         Self {
             subject,
             resource: resource.map(str::to_owned),
@@ -56,8 +58,8 @@ pub struct Known<'a> {
     pub followed: &'a BTreeMap<String, Table>,
     /// What is known of the nodes.
     pub peers: &'a [PeerInfo],
-    /// System clock, ns since 1970.
-    pub wall_ns: u64,
+    /// What the status tells of all this.
+    pub status: &'a Status,
 }
 
 /// All facts of the present state.
@@ -87,7 +89,15 @@ pub fn facts(known: Known<'_>) -> BTreeMap<Fact, String> {
             None => summarized(&mut out, &known, &name, &hosts),
         }
     }
+    out.extend(health::told(known.status));
     out
+}
+
+/// Whether nothing was heard of a host since the daemon here was started.
+fn is_unheard(known: &Known<'_>, host: &str) -> bool {
+    let mut peers = known.peers.iter();
+    host != known.host
+        && peers.any(|peer| peer.host == host && peer.state == Some(PeerState::Unknown))
 }
 
 /// What may have been told of earlier and is no more: what was deleted, as far as tombstones tell, and nodes that left.
@@ -98,7 +108,9 @@ pub fn gone(table: &Table, present: &BTreeMap<Fact, String>) -> BTreeSet<Fact> {
         let parts: Vec<&str> = entry.key.parts().collect();
         match parts[..] {
             ["roster", host] => {
-                out.insert(Fact::new(Subject::Node, None, Some(host)));
+                for subject in [Subject::Node, Subject::Health] {
+                    out.insert(Fact::new(subject, None, Some(host)));
+                }
             }
             ["directory", res, leaf] => {
                 let Some(host) = leaf.strip_prefix("member-") else {
@@ -107,7 +119,9 @@ pub fn gone(table: &Table, present: &BTreeMap<Fact, String>) -> BTreeSet<Fact> {
                 for subject in [Subject::Replica, Subject::Health] {
                     out.insert(Fact::new(subject, Some(res), Some(host)));
                 }
-                out.insert(Fact::new(Subject::Role, Some(res), None));
+                for subject in [Subject::Role, Subject::Health] {
+                    out.insert(Fact::new(subject, Some(res), None));
+                }
             }
             _ => {}
         }
@@ -133,11 +147,10 @@ fn detailed(
             out.insert(of(Subject::Replica), "guest".to_owned());
             continue;
         }
-        let contact = contact(known, host);
-        let word = replica(view, host).filter(|_| contact != Contact::Never);
+        let word = replica(view, host).filter(|_| !is_unheard(known, host));
         out.insert(of(Subject::Replica), word.unwrap_or(UNKNOWN).to_owned());
-        let codes = health::of_keys(contact, known.table, view, host);
-        out.insert(of(Subject::Health), codes);
+        // Until the status tells of it, which it does as soon as there are the keys of a replica.
+        out.insert(of(Subject::Health), UNKNOWN.to_owned());
     }
 }
 
@@ -154,23 +167,14 @@ fn summarized(
             out.insert(of(Subject::Replica), "guest".to_owned());
             continue;
         }
-        let contact = contact(known, host);
         let text = known.table.text(&format!("directory/{res}/summary-{host}"));
         let told: Option<ReplicaSummary> = text.and_then(|text| text.parse().ok());
         if told.as_ref().and_then(|told| told.role) == Some(ReplicaRole::Primary) {
             out.insert(Fact::new(Subject::Role, Some(res), None), host.clone());
         }
-        let (word, codes) = told.map_or((UNKNOWN, None), |told| {
-            let word = match contact {
-                Contact::Never => UNKNOWN,
-                _ => summary_word(&told),
-            };
-            (word, Some(health::of_summary(contact, &told)))
-        });
+        let told = told.filter(|_| !is_unheard(known, host));
+        let word = told.map_or(UNKNOWN, |told| summary_word(&told));
         out.insert(of(Subject::Replica), word.to_owned());
-        if let Some(codes) = codes {
-            out.insert(of(Subject::Health), codes);
-        }
     }
 }
 
@@ -206,7 +210,11 @@ fn replica(view: &Res<'_>, host: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{Answers, assemble};
+    use crate::status::{Wanted, judge};
     use mars_meta_model::testing::entry;
+
+    const NOW: u64 = 1_700_000_000_000_000_000;
 
     fn table(keys: &[(&str, &str)]) -> Table {
         let mut table = Table::new();
@@ -216,69 +224,131 @@ mod tests {
         table
     }
 
-    fn texts(host: &str, table: &Table, followed: &BTreeMap<String, Table>) -> Vec<String> {
-        let known = Known {
+    /// All facts that `host` tells, one per line.
+    fn lines(
+        host: &str,
+        table: &Table,
+        followed: &BTreeMap<String, Table>,
+        peers: &[PeerInfo],
+    ) -> Vec<String> {
+        let answers = Answers::for_tests(host, peers, NOW);
+        let snapshot = assemble(table, followed, &answers);
+        let all = facts(Known {
             host,
             table,
             followed,
-            peers: &[],
-            wall_ns: 0,
+            peers,
+            status: &judge(&snapshot, &Wanted::default()),
+        });
+        let word = |text: Option<String>| text.unwrap_or("-".to_owned());
+        let line = |(fact, text): (Fact, String)| {
+            let subject = format!("{:?}", fact.subject).to_lowercase();
+            format!(
+                "{subject} {} {} {text}",
+                word(fact.resource),
+                word(fact.host)
+            )
         };
-        facts(known).into_values().collect()
+        all.into_iter().map(line).collect()
+    }
+
+    fn peer(host: &str, state: PeerState, heard_secs: Option<u64>) -> PeerInfo {
+        PeerInfo {
+            host: host.to_owned(),
+            state: Some(state),
+            heard_ns: heard_secs.map(|secs| NOW - secs * 1_000_000_000),
+            ..PeerInfo::default()
+        }
     }
 
     #[test]
     fn a_resource_is_told_from_the_best_that_is_known() {
         let held = table(&[
+            ("ips/ip-a", "192.0.2.1"),
             ("directory/r/member-a", "storage"),
             ("directory/r/member-b", "guest"),
             (
                 "directory/r/summary-a",
                 "v1 plane=up role=primary disk=consistent replay=emergency",
             ),
+            ("actual-a/datapath", "4.000000000"),
             ("resource-r/primary", "a"),
+            ("resource-r/data-a", "/dev/x"),
             ("resource-r/size", "4096"),
+            ("resource-r/syncstatus-a", "4096"),
             ("resource-r/actual-a/is-primary", "1"),
             ("resource-r/actual-a/disk-error", "-5"),
         ]);
         let none = BTreeMap::new();
+        let peers = [peer("a", PeerState::Up, Some(1))];
         assert_eq!(
-            texts("a", &held, &none),
-            ["a", "primary", "guest", "DISK_ERROR"]
+            lines("a", &held, &none, &[]),
+            [
+                "role r - a",
+                "replica r a primary",
+                "replica r b guest",
+                "health - a OK",
+                "health r - NO_REPLICA",
+                "health r a DISK_ERROR",
+            ]
         );
         // What others hold of it is of the past.
-        assert_eq!(
-            texts("c", &held, &none),
-            ["a", "primary", "guest", "LOG_FULL"]
-        );
+        let c = lines("c", &held, &none, &peers);
+        assert_eq!(c.last().unwrap(), "health r a LOG_FULL");
         let told = table(&[
             ("resource-r/primary", "a"),
+            ("resource-r/data-a", "/dev/x"),
             ("resource-r/actual-a/is-attached", "0"),
         ]);
         let followed = BTreeMap::from([("r".to_owned(), told)]);
-        assert_eq!(
-            texts("c", &held, &followed),
-            ["a", "detached", "guest", "DETACHED"]
-        );
-        let stopped = table(&[
+        let c = lines("c", &held, &followed, &peers);
+        assert!(c.contains(&"replica r a detached".to_owned()), "{c:?}");
+        assert_eq!(c.last().unwrap(), "health r a DETACHED");
+    }
+
+    #[test]
+    fn a_host_that_is_silent_is_not_well_and_one_that_was_never_heard_is_not_known() {
+        let held = table(&[
+            ("ips/ip-a", "192.0.2.1"),
+            ("ips/ip-b", "192.0.2.2"),
+            ("actual-a/datapath", "4.000000000"),
             ("directory/r/member-a", "storage"),
-            ("actual-a/datapath", "0"),
+            ("directory/r/member-b", "storage"),
+            ("resource-r/primary", "a"),
+            ("resource-r/data-a", "/dev/x"),
+            ("resource-r/data-b", "/dev/x"),
+            ("resource-r/size", "4096"),
+            ("resource-r/syncstatus-a", "4096"),
+            ("resource-r/syncstatus-b", "4096"),
+            ("resource-r/todo-b/connect", "1"),
+            ("resource-r/todo-b/allow-replay", "1"),
+            ("resource-r/actual-b/is-attached", "1"),
+            ("resource-r/actual-b/missing-since", "0"),
         ]);
-        assert_eq!(texts("a", &stopped, &none)[1], "DATA_PLANE_DOWN");
-        assert_eq!(texts("c", &stopped, &none), ["unknown"]);
+        let of = |state, heard| {
+            let all = lines("a", &held, &BTreeMap::new(), &[peer("b", state, heard)]);
+            let b = all.into_iter().filter(|line| line.contains("r b"));
+            b.collect::<Vec<_>>().join(", ")
+        };
+        let silent = "replica r b secondary, health r b NO_CONTACT";
+        assert!(!of(PeerState::Up, Some(3)).contains("NO_CONTACT"));
+        assert_eq!(of(PeerState::Suspect, Some(16)), silent);
+        assert_eq!(of(PeerState::Down, Some(61)), silent);
+        assert_eq!(of(PeerState::Down, None), silent);
+        assert_eq!(
+            of(PeerState::Unknown, None),
+            "replica r b unknown, health r b NO_CONTACT"
+        );
     }
 
     #[test]
     fn what_is_gone_has_a_name_as_long_as_its_tombstone_is_there() {
         let mut held = table(&[("roster/b", "x"), ("directory/r/member-a", "storage")]);
         held.merge(entry("directory/q/member-a", None, 1, 1));
-        let present = facts(Known {
-            host: "a",
-            table: &held,
-            followed: &BTreeMap::new(),
-            peers: &[],
-            wall_ns: 0,
-        });
+        let present = BTreeMap::from([(
+            Fact::new(Subject::Replica, Some("r"), Some("a")),
+            String::new(),
+        )]);
         let names: Vec<_> = gone(&held, &present)
             .into_iter()
             .map(|fact| (fact.subject, fact.resource, fact.host))
@@ -291,7 +361,11 @@ mod tests {
                 (Subject::Role, text("q"), None),
                 (Subject::Role, text("r"), None),
                 (Subject::Replica, text("q"), text("a")),
+                (Subject::Health, None, text("b")),
+                (Subject::Health, text("q"), None),
                 (Subject::Health, text("q"), text("a")),
+                (Subject::Health, text("r"), None),
+                (Subject::Health, text("r"), text("a")),
             ]
         );
     }

@@ -1,132 +1,50 @@
-//! What is wrong with a replica, in the codes of the status: what lasts, of that which its host tells.
+//! What is wrong, in the codes of the status: one evaluation, that of [`judge`](crate::status::judge), and no rule of its own.
 
-use super::Known;
-use crate::keys::Res;
-use crate::limits::STALE_NATIVE_SECS;
-use crate::status::Code;
-use mars_meta_api::PeerState;
-use mars_meta_model::{DiskClass, ReplayClass, ReplicaSummary, Table, View as _};
+use super::{Fact, Subject};
+use crate::status::{Code, Status};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// For what was never told since the daemon here was started.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// Whether what is known of a host is of now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contact {
-    /// It is, as far as is known.
-    Heard,
-    /// It was silent for longer than the status takes for the present.
-    Lost,
-    /// Nothing was heard of it since the daemon here was started.
-    Never,
-}
-
-pub(super) fn contact(known: &Known<'_>, host: &str) -> Contact {
-    let Some(peer) = known.peers.iter().find(|peer| peer.host == host) else {
-        return Contact::Heard;
-    };
-    if host == known.host {
-        return Contact::Heard;
+/// All facts of health that the status tells: of each node (its clock), of each resource as a whole, of each replica.
+pub(super) fn told(status: &Status) -> BTreeMap<Fact, String> {
+    let mut found: BTreeMap<Fact, BTreeSet<Code>> = BTreeMap::new();
+    let of = |resource, host| Fact::new(Subject::Health, resource, host);
+    for node in &status.nodes {
+        let codes = found.entry(of(None, Some(&node.host))).or_default();
+        codes.extend(node.clock.as_ref().map(|problem| problem.code));
     }
-    match (peer.state, peer.heard_ns) {
-        (Some(PeerState::Unknown), _) => Contact::Never,
-        (_, Some(heard)) => {
-            let secs = known.wall_ns.saturating_sub(heard) / 1_000_000_000;
-            match secs > STALE_NATIVE_SECS {
-                true => Contact::Lost,
-                false => Contact::Heard,
-            }
+    for res in &status.resources {
+        let whole = of(Some(&res.name), None);
+        found.entry(whole.clone()).or_default();
+        for replica in &res.replicas {
+            found
+                .entry(of(Some(&res.name), Some(&replica.host)))
+                .or_default();
         }
-        (Some(PeerState::Down), None) => Contact::Lost,
-        (_, None) => Contact::Heard,
-    }
-}
-
-/// Of a replica of which only the directory tells.
-pub(super) fn of_summary(contact: Contact, told: &ReplicaSummary) -> String {
-    if contact == Contact::Never {
-        return UNKNOWN.to_owned();
-    }
-    if !told.plane {
-        return joined(&[Code::DataPlaneDown]);
-    }
-    if contact == Contact::Lost {
-        return joined(&[Code::NoContact]);
-    }
-    let mut codes = Vec::new();
-    match told.disk {
-        Some(DiskClass::Failed) => codes.push(Code::DiskError),
-        Some(DiskClass::Detached) => codes.push(Code::Detached),
-        _ => {}
-    }
-    match told.replay {
-        Some(ReplayClass::Stopped) => codes.push(Code::ReplayStopped),
-        Some(ReplayClass::SplitBrain) => codes.push(Code::SplitBrain),
-        Some(ReplayClass::Emergency) => codes.push(Code::LogFull),
-        _ => {}
-    }
-    joined(&codes)
-}
-
-/// Of a replica all of whose keys are known.
-pub(super) fn of_keys(contact: Contact, nodes: &Table, view: &Res<'_>, host: &str) -> String {
-    if contact == Contact::Never {
-        return UNKNOWN.to_owned();
-    }
-    let told = |name: &str| view.text(&format!("actual-{host}/{name}"));
-    if nodes.text(&format!("actual-{host}/datapath")) == Some("0") {
-        return joined(&[Code::DataPlaneDown]);
-    }
-    if contact == Contact::Lost {
-        return joined(&[Code::NoContact]);
-    }
-    if told("disk-error").is_some_and(|error| error != "0") {
-        return joined(&[Code::DiskError]);
-    }
-    match told("is-attached") {
-        // It is told as soon as its data plane is there.
-        None => return UNKNOWN.to_owned(),
-        Some("0") => return joined(&[Code::Detached]),
-        Some(_) => {}
-    }
-    let mut codes = Vec::new();
-    if view.actual(host, "has-emergency") {
-        codes.push(Code::LogFull);
-    }
-    if told("log-damage").is_some_and(|place| !matches!(place, "" | "none")) {
-        codes.push(Code::LogDamaged);
-    }
-    if codes.is_empty() && !view.actual(host, "is-primary") {
-        secondary(&mut codes, view, host);
-    }
-    joined(&codes)
-}
-
-fn secondary(codes: &mut Vec<Code>, view: &Res<'_>, host: &str) {
-    let told = |name: &str| view.text(&format!("actual-{host}/{name}"));
-    let says = |name: &str| told(name).is_some_and(|text| !matches!(text, "" | "OK"));
-    let on = |name| view.todo(host, name);
-    if says("msg-err-splitbrain-detected") {
-        codes.push(Code::SplitBrain);
-    } else if told("replay-code").is_some_and(|code| code.starts_with('-')) {
-        codes.push(Code::ReplayStopped);
-    } else if view.unsynced(host).is_some() {
-        if !on("sync") {
-            codes.push(Code::SyncPaused);
-        } else if says("msg-inf-sync") {
-            codes.push(Code::Inconsistent);
-        }
-    } else if view.primary() != Some(host) {
-        if !on("connect") {
-            codes.push(Code::FetchPaused);
-        }
-        if !on("allow-replay") {
-            codes.push(Code::ReplayPaused);
+        for problem in &res.problems {
+            // What is about a host without a replica is about the resource: it ends with a line of that.
+            let fact = Some(of(Some(&res.name), problem.host.as_deref()));
+            let fact = fact.filter(|fact| found.contains_key(fact));
+            let codes = found.entry(fact.unwrap_or_else(|| whole.clone()));
+            codes.or_default().insert(problem.code);
         }
     }
+    for res in &status.elsewhere {
+        // One that has told nothing has no health.
+        for replica in res.replicas.iter().filter(|one| one.data_plane.is_some()) {
+            let fact = of(Some(&res.name), Some(&replica.host));
+            found.entry(fact).or_default().extend(&replica.codes);
+        }
+    }
+    let joined = found
+        .into_iter()
+        .map(|(fact, codes)| (fact, joined(&codes)));
+    joined.collect()
 }
 
-fn joined(codes: &[Code]) -> String {
+fn joined(codes: &BTreeSet<Code>) -> String {
     let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
     if codes.is_empty() {
         return "OK".to_owned();
@@ -136,102 +54,107 @@ fn joined(codes: &[Code]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Fact, Subject, facts};
     use super::*;
-    use mars_meta_api::PeerInfo;
-    use mars_meta_model::testing::entry;
-    use std::collections::BTreeMap;
+    use crate::macros::load;
+    use crate::status::{CODES, Problem, Wanted, judge};
+    use std::path::Path;
 
-    const NOW: u64 = 1_700_000_000_000_000_000;
+    /// A sound status with two replicas.
+    fn sound() -> Status {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+        let snapshot = load(&folder.join("healthy.hosta.snapshot.jsonl")).unwrap();
+        judge(&snapshot, &Wanted::default())
+    }
 
-    fn peer(state: PeerState, heard_secs: Option<u64>) -> PeerInfo {
-        PeerInfo {
-            host: "b".to_owned(),
-            state: Some(state),
-            heard_ns: heard_secs.map(|secs| NOW - secs * 1_000_000_000),
-            ..PeerInfo::default()
+    fn problem(code: Code, host: Option<&str>) -> Problem {
+        Problem {
+            code,
+            severity: code.severity(),
+            host: host.map(str::to_owned),
+            reason: String::new(),
+            since: None,
+            next: String::new(),
         }
     }
 
-    /// What is told of the replica of `b` and of its health.
-    fn told(keys: &[(&str, &str)], peer: PeerInfo) -> (String, String) {
-        let base = [
-            ("directory/r/member-a", "storage"),
-            ("directory/r/member-b", "storage"),
-            ("resource-r/primary", "a"),
-            ("resource-r/size", "4096"),
-            ("resource-r/syncstatus-b", "4096"),
-            ("resource-r/todo-b/connect", "1"),
-            ("resource-r/todo-b/allow-replay", "1"),
-        ];
-        let all: BTreeMap<&str, &str> = base.iter().chain(keys).copied().collect();
-        let mut table = Table::new();
-        for (key, value) in all {
-            table.merge(entry(key, Some(value), 1, 1));
-        }
-        let all = facts(Known {
-            host: "a",
-            table: &table,
-            followed: &BTreeMap::new(),
-            peers: &[peer],
-            wall_ns: NOW,
+    fn documented() -> BTreeSet<String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status-codes.md");
+        let text = std::fs::read_to_string(file).unwrap();
+        let rows = text.lines().filter_map(|line| {
+            let name = line.strip_prefix("| `")?.split_once('`')?.0;
+            Some(name.to_owned())
         });
-        let of = |subject| {
-            let fact = Fact {
-                subject,
-                resource: Some("r".to_owned()),
-                host: Some("b".to_owned()),
-            };
-            all.get(&fact).cloned().unwrap_or_default()
-        };
-        (of(Subject::Replica), of(Subject::Health))
+        rows.collect()
     }
 
     #[test]
-    fn a_host_that_is_silent_is_not_well() {
-        let keys = [("resource-r/actual-b/is-attached", "1")];
-        let of = |state, heard| {
-            let (replica, health) = told(&keys, peer(state, heard));
-            format!("{replica} {health}")
-        };
-        assert_eq!(of(PeerState::Up, Some(3)), "secondary OK");
-        assert_eq!(of(PeerState::Suspect, Some(16)), "secondary NO_CONTACT");
-        assert_eq!(of(PeerState::Down, Some(61)), "secondary NO_CONTACT");
-        assert_eq!(of(PeerState::Down, None), "secondary NO_CONTACT");
-    }
-
-    #[test]
-    fn what_was_not_heard_yet_is_not_known() {
-        let keys = [("resource-r/actual-b/is-attached", "1")];
-        let unknown = (UNKNOWN.to_owned(), UNKNOWN.to_owned());
-        assert_eq!(told(&keys, peer(PeerState::Unknown, None)), unknown);
-        // Nothing but what is stored: its host tells the rest.
-        assert_eq!(told(&[], peer(PeerState::Up, Some(0))), unknown);
-    }
-
-    #[test]
-    fn codes_are_those_of_the_status() {
-        let health = |key: &str, value: &str| {
-            let attached = ("resource-r/actual-b/is-attached", "1");
-            told(&[attached, (key, value)], peer(PeerState::Up, Some(0))).1
-        };
-        for (key, value, code) in [
-            ("actual-b/datapath", "0", Code::DataPlaneDown),
-            ("resource-r/actual-b/disk-error", "-5", Code::DiskError),
-            ("resource-r/actual-b/is-attached", "0", Code::Detached),
-            ("resource-r/actual-b/has-emergency", "1", Code::LogFull),
-            (
-                "resource-r/actual-b/log-damage",
-                "log-1,5",
-                Code::LogDamaged,
-            ),
-            ("resource-r/actual-b/replay-code", "-5", Code::ReplayStopped),
-            ("resource-r/todo-b/connect", "0", Code::FetchPaused),
-            ("resource-r/todo-b/allow-replay", "0", Code::ReplayPaused),
-            ("resource-r/syncstatus-b", "0", Code::SyncPaused),
-        ] {
-            assert_eq!(health(key, value), code.as_str(), "{key}");
+    fn every_code_of_the_status_has_a_begin_and_an_end() {
+        let before = told(&sound());
+        assert!(before.values().all(|text| text == "OK"), "{before:?}");
+        let mut seen = BTreeSet::new();
+        for (code, _) in CODES {
+            for host in [None, Some("hostb"), Some("hostx")] {
+                let mut status = sound();
+                status.resources[0].problems.push(problem(code, host));
+                let after = told(&status);
+                // The facts are the same, so that the end is a line too: it goes back to what was before.
+                assert!(after.keys().eq(before.keys()), "{code:?} {host:?}");
+                let changed: Vec<(&Fact, &String)> = after
+                    .iter()
+                    .filter(|(fact, text)| before[*fact] != **text)
+                    .collect();
+                let [(fact, text)] = changed[..] else {
+                    panic!("{code:?} {host:?}: {changed:?}");
+                };
+                assert_eq!(fact.host.as_deref(), host.filter(|host| *host == "hostb"));
+                seen.insert(text.clone());
+            }
         }
-        assert_eq!(health("resource-r/actual-b/ops", "7"), "OK");
+        assert_eq!(seen, documented());
+    }
+
+    #[test]
+    fn clocks_of_nodes_are_told_even_without_a_resource() {
+        let mut status = sound();
+        status.resources.clear();
+        status.nodes[1].clock = Some(problem(Code::ClockWarn, Some("hostb")));
+        let texts: Vec<String> = told(&status).into_values().collect();
+        assert!(texts.contains(&"CLOCK_WARN".to_owned()), "{texts:?}");
+    }
+
+    /// Whatever state there is: what the events tell is what the status tells.
+    #[test]
+    fn recorded_states_are_told_as_the_status_has_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+        let mut looked = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if !path.to_string_lossy().ends_with(".snapshot.jsonl") {
+                continue;
+            }
+            let Ok(snapshot) = load(&path) else {
+                continue;
+            };
+            let status = judge(&snapshot, &Wanted::default());
+            let of_status: BTreeSet<(&str, Code)> = status
+                .resources
+                .iter()
+                .flat_map(|res| res.problems.iter().map(|one| (res.name.as_str(), one.code)))
+                .collect();
+            let facts = told(&status);
+            let of_events: BTreeSet<(&str, &str)> = facts
+                .iter()
+                .filter_map(|(fact, text)| Some((fact.resource.as_deref()?, text)))
+                .flat_map(|(name, text)| text.split(' ').map(move |code| (name, code)))
+                .filter(|(_, code)| *code != "OK")
+                .collect();
+            let of_status: BTreeSet<(&str, &str)> = of_status
+                .into_iter()
+                .map(|(name, code)| (name, code.as_str()))
+                .collect();
+            assert_eq!(of_events, of_status, "{}", path.display());
+            looked += 1;
+        }
+        assert!(looked > 10, "{looked} states");
     }
 }

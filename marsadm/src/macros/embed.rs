@@ -51,8 +51,12 @@ impl Macros<'_> {
     pub(crate) fn eval(&mut self, text: &str, vars: &mut MacroVars) -> Result<String, String> {
         let mut machine = Machine::new(self.facts, &mut self.library);
         machine.run(text, &mut vars.0).map_err(|stop| match stop {
-            Stop::Die(why) => why,
-            other => format!("{other:?}"),
+            // Only the first can come: the others end within.
+            Stop::Die(why)
+            | Stop::Next(why)
+            | Stop::Last(why)
+            | Stop::Return(why)
+            | Stop::Abort(why) => why,
         })
     }
 }

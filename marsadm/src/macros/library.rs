@@ -102,9 +102,10 @@ impl Library {
             let Ok(file) = crate::regular::open_regular(&path) else {
                 continue;
             };
-            let mut text = String::new();
-            let read = file.take(MACRO_FILE_MAX).read_to_string(&mut text);
+            let mut bytes = Vec::new();
+            let read = file.take(MACRO_FILE_MAX).read_to_end(&mut bytes);
             if read.is_ok() {
+                let text = String::from_utf8_lossy(&bytes);
                 if TEMPLATES.iter().any(|entry| entry.0 == name) {
                     self.note = Some(format!("the macro file {} is used", path.display()));
                 }
@@ -149,7 +150,8 @@ impl Library {
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
+        && !name.starts_with('.')
         && name
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.+:,".contains(&b))
 }

@@ -295,11 +295,10 @@ impl<'a> Machine<'a> {
         if let Some(note) = self.library.take_note() {
             self.warn(note);
         }
-        if let Some(text) = overridden {
-            // The template itself may call the built-in macro of its name.
-            if scope.stack.last().map(String::as_str) != Some(name) {
-                return self.invoke(name, &text, args, scope);
-            }
+        // The template itself may call the built-in macro of its name, or itself where there is none.
+        let itself = scope.stack.last().map(String::as_str) == Some(name);
+        if let Some(text) = overridden.as_ref().filter(|_| !itself) {
+            return self.invoke(name, text, args, scope);
         }
         if let Some(result) = functions::call(self, name, args, scope) {
             return result;
@@ -311,9 +310,13 @@ impl<'a> Machine<'a> {
             return self.invoke(name, &text, args, scope);
         }
         let values = self.values(args, 0, scope)?;
-        match primitives::call(self, plain, &values, scope) {
-            Some(result) => result,
-            None => die(format!("{NO_MACRO}{plain}`")),
+        match (primitives::call(self, plain, &values, scope), overridden) {
+            (Some(result), _) => result,
+            (None, Some(text)) => {
+                let mut inner = self.copy(scope)?;
+                self.enter(name, &text, &values, &mut inner)
+            }
+            (None, None) => die(format!("{NO_MACRO}{plain}`")),
         }
     }
 

@@ -171,6 +171,28 @@ pub(crate) fn exponent_suffix(exponent: i64) -> String {
     format!("e{sign}{:02}", exponent.unsigned_abs())
 }
 
+/// A size in bytes: a number and perhaps a unit, of which lower-case ones count 1000, upper-case ones 1024.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let powers = |unit: &str| {
+        "kmgtp"
+            .find(unit)
+            .map(|at| i32::try_from(at + 1).unwrap_or(1))
+    };
+    let unit = &text[digits.len()..];
+    let factor = match unit {
+        "" => 1.0,
+        unit if unit.len() == 1 && unit == unit.to_lowercase() => 1000_f64.powi(powers(unit)?),
+        unit if unit.len() == 1 => 1024_f64.powi(powers(&unit.to_lowercase())?),
+        _ => return None,
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !plain || digits.is_empty() {
+        return None;
+    }
+    Some(u64::try_from(truncate(Num::read(digits).float() * factor)).unwrap_or(u64::MAX))
+}
+
 const BINARY: [(&str, &str, f64); 5] = [
     ("B", "B", 1.0),
     ("K", "KiB", 1024.0),

@@ -131,6 +131,12 @@ fn group(chars: &[char], start: usize) -> Result<usize, String> {
 /// `file` says that the text comes from a file, where `\n` in two characters is a newline.
 pub(crate) fn strip(text: &str, file: bool) -> String {
     let chars: Vec<char> = text.chars().collect();
+    let ends = |pair: &[char]| pair == ['*', '/'];
+    // Where a comment may begin at the latest: its end does not share the star.
+    let last_end = chars
+        .windows(2)
+        .rposition(ends)
+        .map_or(0, |end| end.saturating_sub(1));
     let mut out = String::new();
     let mut at = 0;
     while let Some(c) = chars.get(at) {
@@ -151,9 +157,10 @@ pub(crate) fn strip(text: &str, file: bool) -> String {
                 out.push(next);
                 at += 2;
             }
-            ('/', Some('*')) => {
+            // Without an end it is no comment, but the end of a pattern such as `/mars/ips/*`.
+            ('/', Some('*')) if at < last_end => {
                 at += 2;
-                while at < chars.len() && !(chars[at] == '*' && chars.get(at + 1) == Some(&'/')) {
+                while !(chars[at] == '*' && chars.get(at + 1) == Some(&'/')) {
                     at += 1;
                 }
                 at += 2;
@@ -223,5 +230,8 @@ mod tests {
             "a \nc e \nhttp://gh\\#i"
         );
         assert_eq!(strip("a\\nb", true), "a\nb");
+        assert_eq!(strip("a /* b", false), "a /* b");
+        assert_eq!(strip("/*/ /*x*/y/ips/*", false), "y/ips/*");
+        assert_eq!(strip("/**/a/*/", false), "a/*/");
     }
 }

@@ -10,7 +10,9 @@ use crate::limits::{
     READ_TIMEOUT, SMALL_FILE_MAX, SNAPSHOT_BYTES_MAX, TIMEOUT_SECS, TIMEOUT_SECS_MAX, WINDOW_SECS,
 };
 use crate::output::Format;
+use crate::outside::told_note;
 use crate::regular::open_regular;
+use crate::shown::shown;
 use crate::snapshot::{Body, Item, Origin, Snapshot, parse, read_following, read_keys};
 use crate::ui::Ui;
 use clap::ValueEnum as _;
@@ -187,6 +189,15 @@ pub async fn answer_from(ctx: &Ctx, argv: &[String]) -> Result<Answer> {
         std::env::var_os("HOME").as_deref(),
         rustix::process::geteuid().is_root(),
     );
+    let followed = snapshot.header.extra.get("followed");
+    let followed = followed.and_then(|list| list.as_array());
+    for res in followed
+        .into_iter()
+        .flatten()
+        .filter_map(|res| res.as_str())
+    {
+        ctx.ui.note(&told_note(&snapshot.header.host, res));
+    }
     Ok(answer(argv, &snapshot, &dirs))
 }
 
@@ -302,13 +313,13 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
                 if Format::from_str(&words, true).is_err() {
                     wrong = wrong.or(Some(format!(
                         "'{}' is no value for {name}: one of table, json, ndjson",
-                        words.escape_debug()
+                        shown(&words)
                     )));
                 }
             }
             "--timeout" => {
                 if let Err(why) = crate::cli::timeout(&words) {
-                    let value = words.escape_debug();
+                    let value = shown(&words);
                     wrong = wrong.or(Some(format!("'{value}' is no value for --timeout: {why}")));
                 }
                 let seconds = words.parse().ok().map(Duration::from_secs);

@@ -38,7 +38,7 @@ pub(crate) fn sprintf(format: &str, args: &[String]) -> String {
             out.push('%');
             continue;
         }
-        if !"sdiuxXobcfFeEgG".contains(*conversion) {
+        if !"sdiuxXobBcfFeEgG".contains(*conversion) {
             out.extend(&chars[start..at]);
             continue;
         }
@@ -109,13 +109,14 @@ fn convert(conversion: char, spec: &Spec, arg: &str) -> String {
             let zeros = spec.precision.unwrap_or(0);
             sign(spec, value < 0) + &format!("{digits:0>zeros$}")
         }
-        'u' | 'x' | 'X' | 'o' | 'b' => {
+        'u' | 'x' | 'X' | 'o' | 'b' | 'B' => {
             let value = number.int().cast_unsigned();
             let (prefix, digits) = match conversion {
                 'x' => ("0x", format!("{value:x}")),
                 'X' => ("0X", format!("{value:X}")),
                 'o' => ("0", format!("{value:o}")),
                 'b' => ("0b", format!("{value:b}")),
+                'B' => ("0B", format!("{value:b}")),
                 _ => ("", value.to_string()),
             };
             let zeros = spec.precision.unwrap_or(0);
@@ -125,11 +126,11 @@ fn convert(conversion: char, spec: &Spec, arg: &str) -> String {
         _ => floating(conversion, spec, number.float()),
     };
     let missing = spec.width.saturating_sub(body.chars().count());
-    let fixed = spec.precision.is_some() && "diuxXob".contains(conversion);
+    let fixed = spec.precision.is_some() && "diuxXobB".contains(conversion);
     if spec.minus {
         body + &" ".repeat(missing)
-    } else if spec.zero && numeric && !fixed {
-        let signed = usize::from(body.starts_with(['-', '+', ' ']));
+    } else if spec.zero && !fixed {
+        let signed = usize::from(numeric && body.starts_with(['-', '+', ' ']));
         let (sign, digits) = body.split_at(signed);
         format!("{sign}{}{digits}", "0".repeat(missing))
     } else {
@@ -186,6 +187,7 @@ mod tests {
             ("%d %s", &["7.9x"], "7 "),
             ("%*d", &["5", "1"], "    1"),
             ("%y %", &[], "%y %"),
+            ("%05s|%B|", &["ab", "5"], "000ab|101|"),
             ("%e %g", &["12345", "0.0001"], "1.234500e+04 0.0001"),
         ] {
             let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();

@@ -3,14 +3,17 @@
 use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
-use crate::limits::FOLLOW_WAIT_MAX;
+use crate::outside::{follow, resources_outside};
+use crate::plane::{Plane, plane};
 use mars_lamport::Timestamp;
-use mars_meta_api::{CallError, NodeInfo, PeerInfo, PeerState, Request, Response, WatchEvent};
-use mars_meta_model::{Entry, Key, NodeState, Table, View as _, members, resources, roster};
+use mars_meta_api::{Client, NodeInfo, PeerInfo, PeerState, Request, Response};
+use mars_meta_model::{
+    Entry, Key, NodeState, Scope, Table, View as _, members, resources, roster, scope_of,
+};
 use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
-use tokio::time::{Instant, timeout};
+use std::time::Instant;
 
 /// Both clocks of the node.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,16 @@ struct Clocks {
 }
 
 impl Clocks {
+    fn of(answer: &Response) -> Result<Self> {
+        match answer {
+            Response::Clock { wall, lamport } => Ok(Self {
+                wall: Timestamp::from_nanos(*wall),
+                lamport: Timestamp::from_nanos(*lamport),
+            }),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// What the system clock showed then, on the scale of the Lamport clock.
     fn on_lamport(&self, wall_ns: u64) -> Timestamp {
         let age = self.wall.as_nanos().saturating_sub(wall_ns);
@@ -46,7 +59,7 @@ pub async fn take(ctx: &Ctx) -> Result<Snapshot> {
 pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
     let table = ctx.table(&[""]).await?;
     let me = &ctx.node().await?.host;
-    let mut told = BTreeMap::new();
+    let (mut told, mut untold) = (BTreeMap::new(), BTreeMap::new());
     for res in names {
         let hosts = members(&table, res);
         if hosts.is_empty() || hosts.contains_key(me) {
@@ -56,12 +69,19 @@ pub async fn take_following(ctx: &Ctx, names: &[String]) -> Result<Snapshot> {
             Ok(entries) => {
                 told.insert(res.clone(), entries);
             }
-            Err(reason) => ctx
-                .ui
-                .note(&format!("{res}: {reason}; only summaries are shown of it")),
+            Err(reason) => {
+                ctx.ui
+                    .note(&format!("{res}: {reason}; only summaries are shown of it"));
+                untold.insert(res.clone(), reason);
+            }
         }
     }
-    with_told(ctx, table, told).await
+    let mut snapshot = with_told(ctx, table, told).await?;
+    if !untold.is_empty() {
+        let extra = &mut snapshot.header.extra;
+        extra.insert("untold".to_owned(), json!(untold));
+    }
+    Ok(snapshot)
 }
 
 /// [`take`], with what members have told of resources that this node is no member of, by name.
@@ -79,67 +99,126 @@ pub async fn take_with(ctx: &Ctx, told: BTreeMap<String, Table>) -> Result<Snaps
 
 async fn with_told(
     ctx: &Ctx,
-    mut table: Table,
+    table: Table,
     told: BTreeMap<String, Vec<Entry>>,
 ) -> Result<Snapshot> {
     let node = ctx.node().await?;
     let peers = ctx.peers().await?;
-    let mut followed = Vec::new();
+    let clocks = Clocks::of(&ctx.call(Request::Clock).await?)?;
+    Ok(merged(node, &peers, table, told, clocks))
+}
+
+/// What the daemon tells when it is asked, besides the keys.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// The node.
+    pub node: NodeInfo,
+    /// What it knows of all nodes.
+    pub peers: Vec<PeerInfo>,
+    clocks: Clocks,
+    asked: Instant,
+}
+
+impl Answers {
+    /// Asks.
+    ///
+    /// # Errors
+    /// If the daemon does not answer.
+    pub async fn ask(client: &Client) -> Result<Self> {
+        let node = match client.call(Request::Node).await? {
+            Response::Node(node) => node,
+            other => return Err(unexpected(&other)),
+        };
+        let peers = match client.call(Request::Peers).await? {
+            Response::Peers(peers) => peers,
+            other => return Err(unexpected(&other)),
+        };
+        Ok(Self {
+            node,
+            peers,
+            clocks: Clocks::of(&client.call(Request::Clock).await?)?,
+            asked: Instant::now(),
+        })
+    }
+
+    /// As if a daemon had answered so at that time.
+    #[cfg(test)]
+    pub(crate) fn for_tests(host: &str, peers: &[PeerInfo], wall_ns: u64) -> Self {
+        let now = Timestamp::from_nanos(wall_ns);
+        let node = NodeInfo {
+            host: host.to_owned(),
+            cluster: Some("c".to_owned()),
+            ..NodeInfo::default()
+        };
+        Self {
+            node,
+            peers: peers.to_vec(),
+            clocks: Clocks {
+                wall: now,
+                lamport: now,
+            },
+            asked: Instant::now(),
+        }
+    }
+}
+
+/// The snapshot of keys that are known already, and of what the daemon answered a moment ago; `told`: what members have told
+/// of resources that the node is no member of.
+#[must_use]
+pub fn assemble(table: &Table, told: &BTreeMap<String, Table>, answers: &Answers) -> Snapshot {
+    let gone_by = u64::try_from(answers.asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let later = |at: Timestamp| Timestamp::from_nanos(at.as_nanos().saturating_add(gone_by));
+    let clocks = Clocks {
+        wall: later(answers.clocks.wall),
+        lamport: later(answers.clocks.lamport),
+    };
+    if told.is_empty() && resources_outside(table, &answers.node.host).is_empty() {
+        return build(&answers.node, &answers.peers, table, clocks);
+    }
+    let told = told.iter().map(|(res, told)| {
+        let entries = told.iter().cloned().collect();
+        (res.clone(), entries)
+    });
+    let (node, peers) = (&answers.node, &answers.peers);
+    merged(node, peers, table.clone(), told.collect(), clocks)
+}
+
+fn merged(
+    node: &NodeInfo,
+    peers: &[PeerInfo],
+    mut table: Table,
+    told: BTreeMap<String, Vec<Entry>>,
+    clocks: Clocks,
+) -> Snapshot {
+    let mut past = resources_outside(&table, &node.host);
+    let (mut followed, mut fresh) = (Vec::new(), Vec::new());
     for (res, entries) in told {
         let hosts = members(&table, &res);
         if hosts.is_empty() || hosts.contains_key(&node.host) {
             continue;
         }
-        // What is here of it is the past, from when this node was a member.
-        let prefix = format!("resource-{res}/");
-        let here = table
-            .scan("")
-            .filter(|e| !e.key.as_str().starts_with(&prefix));
-        let here: Vec<Entry> = here.cloned().collect();
-        table = Table::new();
-        for entry in here.into_iter().chain(entries) {
-            table.merge(entry);
-        }
+        past.insert(res.clone());
+        fresh.extend(entries);
         followed.push(res);
     }
-    let clocks = match ctx.call(Request::Clock).await? {
-        Response::Clock { wall, lamport } => Clocks {
-            wall: Timestamp::from_nanos(wall),
-            lamport: Timestamp::from_nanos(lamport),
-        },
-        other => return Err(unexpected(&other)),
-    };
-    let mut snapshot = build(node, &peers, &table, clocks);
+    if !past.is_empty() {
+        // What is here of them is the past, from when this node was a member.
+        let counts = |entry: &&Entry| match scope_of(&entry.key) {
+            Scope::Resource(res) => !past.contains(&*res),
+            Scope::Global => true,
+        };
+        let here: Vec<Entry> = table.scan("").filter(counts).cloned().collect();
+        table = Table::new();
+        for entry in here.into_iter().chain(fresh) {
+            table.merge(entry);
+        }
+    }
+    let mut snapshot = build(node, peers, &table, clocks);
     if !followed.is_empty() {
         let extra = &mut snapshot.header.extra;
         extra.insert("followed".to_owned(), followed.into());
     }
-    Ok(snapshot)
-}
-
-/// All that a member tells of a resource now.
-async fn follow(ctx: &Ctx, res: &str) -> std::result::Result<Vec<Entry>, String> {
-    let client = ctx.client().await.map_err(|error| error.to_string())?;
-    let left = ctx.deadline.saturating_duration_since(Instant::now());
-    let wait = (left / 2).min(FOLLOW_WAIT_MAX);
-    let all = async {
-        let mut news = client.follow(res).await?;
-        let mut entries = Vec::new();
-        loop {
-            match news.next().await? {
-                WatchEvent::Entries(more) => entries.extend(more),
-                WatchEvent::Lagged => entries.clear(),
-                WatchEvent::Synced => return Ok::<_, CallError>(entries),
-            }
-        }
-    };
-    match timeout(wait, all).await {
-        Ok(told) => told.map_err(|error| error.to_string()),
-        Err(_) => Err(format!(
-            "none of its members told of it within {} s",
-            wait.as_secs()
-        )),
-    }
+    snapshot
 }
 
 fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> Snapshot {
@@ -155,7 +234,9 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
         );
     }
     let beats = beats(table);
-    let daemon = beats.get(&node.host).is_some_and(|beat| beat.runs);
+    let daemon = beats
+        .get(&node.host)
+        .is_some_and(|beat| beat.plane == Plane::Up);
     lives(&mut items, node, peers, &beats, clocks);
     leavers(&mut items, table, clocks);
     Snapshot {
@@ -195,7 +276,7 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, se
             clock["neighbours_ahead_ns"] = ns.into();
         }
         if let Some(addrs) = &node.twice {
-            clock["twice"] = addrs.as_str().into();
+            clock["twice"] = (&**addrs).into();
         }
         out.insert("clock".to_owned(), clock);
     }
@@ -254,9 +335,7 @@ fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
 /// What a data plane, or the daemon beside it, last told of whether it runs.
 struct Beat {
     at: Timestamp,
-    runs: bool,
-    /// Since when its process says nothing, if it is there.
-    silent: Option<Timestamp>,
+    plane: Plane,
 }
 
 fn beats(table: &Table) -> BTreeMap<String, Beat> {
@@ -266,15 +345,10 @@ fn beats(table: &Table) -> BTreeMap<String, Beat> {
             .as_str()
             .strip_prefix("actual-")?
             .split_once('/')?;
-        let text = entry.text().filter(|_| leaf == "datapath")?;
-        // Whoever writes it takes it back when it ends, or its metadata daemon does.
-        let runs = text != "0";
-        let silent = table.text(&format!("{}-silent", entry.key));
-        let silent = silent.filter(|since| !runs && *since != "0");
+        entry.text().filter(|_| leaf == "datapath")?;
         let beat = Beat {
             at: entry.stamp,
-            runs,
-            silent: silent.and_then(|since| since.parse().ok()),
+            plane: plane(table, host),
         };
         Some((host.to_owned(), beat))
     });
@@ -300,11 +374,12 @@ fn lives(
             continue;
         };
         let time = match beats.get(host) {
-            Some(beat) if !beat.runs => {
-                let silent = beat.silent.map(|since| clocks.on_lamport(since.as_nanos()));
-                silent.unwrap_or(beat.at).min(heard)
-            }
-            _ => heard,
+            Some(beat) => match beat.plane {
+                Plane::Silent(since) => clocks.on_lamport(since.as_nanos()).min(heard),
+                Plane::Down(_) => beat.at.min(heard),
+                Plane::Up | Plane::Unknown => heard,
+            },
+            None => heard,
         };
         let body = Body::Key(time.to_string().into_bytes());
         items.insert(format!("actual-{host}/time"), item(time, body));

@@ -7,7 +7,7 @@ mod parse;
 mod tree;
 mod write;
 
-pub use live::{take, take_following, take_with};
+pub use live::{Answers, assemble, take, take_following, take_with};
 pub use model::{Body, Device, Disk, FORMAT, Header, Item, Snapshot};
 pub use origin::{Origin, read, read_following, read_keys, read_offline};
 pub use parse::{ParseError, parse};

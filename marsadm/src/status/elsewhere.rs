@@ -1,7 +1,7 @@
 //! Resources that this node is no member of, from the summaries in the directory.
 
 use super::replica::{age_of, positive};
-use super::{Elsewhere, FeatureLevel, Seconds, Summarized};
+use super::{Code, Elsewhere, FeatureLevel, Seconds, Summarized};
 use crate::macros::facts::{Facts, natural};
 use crate::shown::shown;
 use mars_meta_model::{DiskClass, ReplayClass, ReplicaRole, ReplicaSummary};
@@ -76,7 +76,9 @@ fn summarized(facts: &Facts<'_>, name: &str, host: &str, fresh: u64) -> Summariz
     let key = format!("directory/{name}/summary-{host}");
     let told: Option<ReplicaSummary> = facts.get(&key).and_then(|text| text.parse().ok());
     let since = facts.stamp(&key).filter(|_| told.is_some());
+    let age = age_of(facts, host, fresh);
     Summarized {
+        codes: told.as_ref().map_or(Vec::new(), |told| codes(told, age)),
         host: host.to_owned(),
         data_plane: told.as_ref().map(|told| told.plane),
         role: told
@@ -87,8 +89,30 @@ fn summarized(facts: &Facts<'_>, name: &str, host: &str, fresh: u64) -> Summariz
             .and_then(|told| told.disk.map(DiskClass::word)),
         replay: told.and_then(|told| told.replay.map(ReplayClass::word)),
         since: since.map(|stamp| positive(facts.now().saturating_sub(stamp))),
-        age: age_of(facts, host, fresh),
+        age,
     }
+}
+
+/// What is wrong, as far as a summary tells. One cause is told once, as in the status of the members.
+fn codes(told: &ReplicaSummary, age: Seconds) -> Vec<Code> {
+    if !told.plane {
+        return vec![Code::DataPlaneDown];
+    }
+    if age.at_least {
+        return vec![Code::NoContact];
+    }
+    let disk = match told.disk {
+        Some(DiskClass::Failed) => Some(Code::DiskError),
+        Some(DiskClass::Detached) => Some(Code::Detached),
+        _ => None,
+    };
+    let replay = match told.replay {
+        Some(ReplayClass::Stopped) => Some(Code::ReplayStopped),
+        Some(ReplayClass::SplitBrain) => Some(Code::SplitBrain),
+        Some(ReplayClass::Emergency) => Some(Code::LogFull),
+        _ => None,
+    };
+    disk.into_iter().chain(replay).collect()
 }
 
 fn is_well(replica: &Summarized) -> bool {
@@ -114,7 +138,8 @@ pub(crate) fn feature_level(facts: &Facts<'_>) -> Option<FeatureLevel> {
 
 /// A line about the level, if some nodes hold the others back.
 pub(crate) fn level_line(level: &FeatureLevel) -> Option<String> {
-    if level.held_back_by.is_empty() && level.cluster == level.own {
+    // Without a cluster, nobody holds anything back.
+    if level.held_back_by.is_empty() {
         return None;
     }
     let hosts = level.held_back_by.join(" ");

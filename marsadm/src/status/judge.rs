@@ -68,7 +68,7 @@ pub fn outside_names(snapshot: &Snapshot) -> Vec<String> {
 fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
     let header = &facts.snap.header;
     let names = if wanted.resources.is_empty() {
-        let mut names = facts.all_here();
+        let mut names = facts.resources_of(&facts.opts.host, Part::Any);
         names.extend(elsewhere::told(facts));
         names
     } else {
@@ -143,10 +143,20 @@ fn summary(resources: &[Resource]) -> Summary {
     }
 }
 
+/// Why the node whose view this is does not belong to its cluster any more, as its metadata daemon knows it; `None` if it
+/// does.
+pub(crate) fn exclusion<'s>(facts: &Facts<'s>) -> Option<&'s str> {
+    let told = facts.snap.header.extra.get("removed")?;
+    told.get("reason")?.as_str()
+}
+
+/// What to do on a node that the cluster has removed; everything else would reach nobody.
+pub(crate) const WAY_BACK: &str = "this node was removed from the cluster: marsadm leave-cluster --force here, then marsadm join-cluster with a new token";
+
 /// That the cluster has removed this node, as its metadata daemon knows it.
 fn removed(facts: &Facts<'_>, host: &str) -> Option<String> {
     let told = facts.snap.header.extra.get("removed")?;
-    let reason = told.get("reason")?.as_str()?;
+    let reason = exclusion(facts)?;
     let since = told.get("since").and_then(serde_json::Value::as_u64);
     let age = since.map_or(0, |since| {
         facts.snap.header.wall.secs().saturating_sub(since)

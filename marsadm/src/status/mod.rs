@@ -11,8 +11,8 @@ mod text;
 pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
 pub(crate) use elsewhere::{feature_level, in_one_line, level_line, short_line};
+pub(crate) use judge::{WAY_BACK, exclusion, fresh_secs, resource, with_facts};
 pub use judge::{Wanted, judge, outside_names};
-pub(crate) use judge::{fresh_secs, resource, with_facts};
 pub(crate) use replica::Look;
 pub use text::{Style, ago, lines, problem_lines, replica_line, risk};
 
@@ -142,6 +142,8 @@ pub struct Summarized {
     pub since: Option<u64>,
     /// Seconds since the last sign of life of the host.
     pub age: Seconds,
+    /// What is wrong, as far as this tells.
+    pub codes: Vec<Code>,
 }
 
 /// Counts of resources.

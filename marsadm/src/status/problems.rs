@@ -1,7 +1,7 @@
 //! What is wrong with a resource, why, since when, and what to do.
 
 use super::clocks::{clock_trouble, is_up};
-use super::judge::log_space;
+use super::judge::{WAY_BACK, exclusion, log_space};
 use super::replica::Look;
 use super::{Code, Problem, Replica, Severity, risk};
 use crate::limits::{
@@ -46,6 +46,10 @@ impl Found<'_, '_, '_> {
         since: Option<u64>,
         next: String,
     ) {
+        let next = match exclusion(self.look.facts) {
+            Some(_) => WAY_BACK.to_owned(),
+            None => next,
+        };
         // One cause is told once: a host that is silent is not blamed for anything else.
         self.list.push(Problem {
             severity: code.severity(),
@@ -223,6 +227,9 @@ impl Found<'_, '_, '_> {
         if insane && designated {
             problem.severity = Severity::Critical;
         }
+        if exclusion(facts).is_some() {
+            problem.next = WAY_BACK.to_owned();
+        }
         self.list.push(problem);
         insane && !here
     }
@@ -239,7 +246,9 @@ impl Found<'_, '_, '_> {
             "the kernel module"
         };
         let silent = self.look.silent_secs(host);
+        // What the daemon beside it told when it was started anew is later than the true begin.
         let told = self.look.age(host).seconds.filter(|secs| *secs > 0);
+        let told = told.max(self.look.down_since(host));
         let what = match (designated, silent) {
             (true, None) => "the device is gone",
             (true, Some(_)) => "the device stands still",

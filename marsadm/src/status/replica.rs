@@ -4,6 +4,7 @@ use super::{Replica, Seconds};
 use crate::keys::{parse_replay, parse_version_end};
 use crate::macros::errno::errno_text;
 use crate::macros::facts::{Facts, Series, truth};
+use mars_meta_model::ReplicaSummary;
 
 /// A host and a resource, with the questions that judging needs.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,14 @@ impl Look<'_, '_> {
     pub(crate) fn has_ended(&self, host: &str) -> bool {
         let key = format!("actual-{host}/datapath");
         !self.facts.is_real(host) && self.facts.get(&key).as_deref() == Some("0")
+    }
+
+    /// Seconds since `host` summarized for all others that its data plane is down.
+    pub(crate) fn down_since(&self, host: &str) -> Option<u64> {
+        let key = format!("directory/{}/summary-{host}", self.res);
+        let told: ReplicaSummary = self.facts.get(&key)?.parse().ok()?;
+        let stamp = self.facts.stamp(&key).filter(|_| !told.plane)?;
+        Some(positive(self.facts.now().saturating_sub(stamp)))
     }
 
     /// Seconds since the data plane of `host` last gave a sign of life, if its process is there and gives none.

@@ -15,6 +15,14 @@ fn golden(case: &str) -> Snapshot {
     load(&folder.join(format!("{case}.snapshot.jsonl"))).unwrap()
 }
 
+/// Writes a key now.
+fn set(snapshot: &mut Snapshot, key: &str, value: &str) {
+    let mut item = snapshot.items.values().next().unwrap().clone();
+    item.body = Body::Key(value.as_bytes().to_vec());
+    item.stamp = Timestamp::from_parts(snapshot.header.wall.secs(), 0);
+    snapshot.items.insert(key.to_owned(), item);
+}
+
 fn codes(case: &str) -> Vec<(&'static str, Option<String>)> {
     let status = judge(&golden(case), &Wanted::default());
     let problems = status.resources.iter().flat_map(|res| &res.problems);
@@ -91,12 +99,7 @@ fn progress_of_a_transfer_is_no_trouble() {
 fn whose_data_plane_hangs_is_not_sure_of_what_it_wrote() {
     let mut snapshot = native();
     let now = snapshot.header.wall.secs();
-    let mut item = snapshot.items.values().next().unwrap().clone();
-    item.stamp = Timestamp::from_parts(now, 0);
-    let mut put = |key: &str, value: &str| {
-        item.body = Body::Key(value.as_bytes().to_vec());
-        snapshot.items.insert(key.to_owned(), item.clone());
-    };
+    let mut put = |key: &str, value: &str| set(&mut snapshot, key, value);
     put("actual-hosta/datapath", "0");
     put("actual-hosta/datapath-silent", &format!("{}.0", now - 27));
     put("actual-hosta/time", &format!("{}.0", now - 27));
@@ -208,13 +211,7 @@ fn who_lacks_what_goes_past_the_log_is_not_up_to_date() {
 fn a_host_whose_data_plane_ended_is_told_from_one_that_is_silent() {
     let mut snapshot = native();
     let now = snapshot.header.wall.secs();
-    let template = snapshot.items.values().next().unwrap().clone();
-    let mut put = |key: &str, value: &str| {
-        let mut item = template.clone();
-        item.body = Body::Key(value.as_bytes().to_vec());
-        item.stamp = Timestamp::from_parts(now, 0);
-        snapshot.items.insert(key.to_owned(), item);
-    };
+    let mut put = |key: &str, value: &str| set(&mut snapshot, key, value);
     // As the daemon has it for some time after a cut: nothing heard, but no end of the connection either.
     put("actual-hosta/time", &format!("{}.0", now - 20));
     put("actual-hosta/datapath", "1699990000.0");
@@ -251,13 +248,7 @@ fn a_host_whose_data_plane_ended_is_told_from_one_that_is_silent() {
 fn a_data_plane_that_hangs_is_told_with_its_age() {
     let mut snapshot = native();
     let (me, now) = (snapshot.header.host.clone(), snapshot.header.wall.secs());
-    let template = snapshot.items.values().next().unwrap().clone();
-    let mut put = |key: &str, value: &str| {
-        let mut item = template.clone();
-        item.body = Body::Key(value.as_bytes().to_vec());
-        item.stamp = Timestamp::from_parts(now, 0);
-        snapshot.items.insert(key.to_owned(), item);
-    };
+    let mut put = |key: &str, value: &str| set(&mut snapshot, key, value);
     for host in ["hosta", "hostb"] {
         put(&format!("actual-{host}/time"), &format!("{now}.0"));
         put(&format!("actual-{host}/datapath"), "0");
@@ -593,4 +584,55 @@ proptest! {
         }
         check_possible(&snapshot);
     }
+}
+
+#[test]
+fn who_was_removed_is_told_the_way_back_and_nothing_else() {
+    for case in [
+        "primary-unreachable.hostb",
+        "no-primary.hostb",
+        "detached.hostb",
+    ] {
+        let mut snapshot = golden(case);
+        let out = serde_json::json!({ "since": 1, "reason": "hosta removed it at noon" });
+        snapshot.header.extra.insert("removed".to_owned(), out);
+        let wanted = Wanted::default();
+        let status = judge(&snapshot, &wanted);
+        assert_eq!(status.severity, Severity::Critical, "{case}");
+        let problems: Vec<&Problem> = status
+            .resources
+            .iter()
+            .flat_map(|res| &res.problems)
+            .collect();
+        assert!(!problems.is_empty(), "{case}");
+        for problem in problems {
+            assert_eq!(problem.next, WAY_BACK, "{case}: {problem:?}");
+        }
+        for res in &status.resources {
+            let told = crate::explain::explain(&snapshot, &wanted, &res.name, None).unwrap();
+            let (_, first) = told.wrong().unwrap();
+            assert!(
+                first.finding.contains("hosta removed it at noon"),
+                "{first:?}"
+            );
+            let text = crate::explain::lines(&told).join("\n");
+            assert!(!text.contains("primary --force"), "{text}");
+            assert!(text.contains("join-cluster"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_to_be_upgraded_where_nobody_holds_back() {
+    let level = |held_back_by: &[&str]| FeatureLevel {
+        cluster: 1,
+        own: 3,
+        held_back_by: held_back_by.iter().map(|host| (*host).to_owned()).collect(),
+    };
+    assert_eq!(level_line(&level(&[])), None, "no cluster, no nodes");
+    assert!(
+        level_line(&level(&["a"]))
+            .unwrap()
+            .ends_with("upgrade mars on a")
+    );
 }

@@ -166,7 +166,7 @@ fn place_in_command(directive: &str, before: &str, value: &str) -> Result<(), St
     }
     if value.contains('\\') {
         return Err(format!(
-            "the value '{}' contains '\\\\', which {directive}= would take for another character",
+            "the value '{}' contains '\\', which {directive}= would take for another character",
             mars_meta_model::escaped(value)
         ));
     }
@@ -208,8 +208,9 @@ fn check_value(given: &str) -> Result<(), String> {
     let value = without_escapes(given);
     if let Some(c) = value.chars().find(|c| odd(*c)) {
         return Err(format!(
-            "the value '{}' contains {c:?}, which systemd could take for more than text",
-            mars_meta_model::escaped(given)
+            "the value '{}' contains '{}', which systemd could take for more than text",
+            mars_meta_model::escaped(given),
+            mars_meta_model::escaped(&c.to_string())
         ));
     }
     if value.split('/').any(|part| part == "..") {
@@ -253,7 +254,7 @@ mod tests {
             ("What=", "x\rExecStart=/bin/sh", "contains '\\r'"),
             ("# ", "x\nExecStart=/bin/sh", "contains '\\n'"),
             ("What=", "x\u{0}", "contains"),
-            ("What=", "x\\", "contains '\\\\'"),
+            ("What=", "x\\", "contains '\\'"),
             ("What=", "\"", "contains"),
             ("What=", "/a/../../etc", "leads out"),
             ("What=", "a b", "several words"),
@@ -269,8 +270,8 @@ mod tests {
             ("ExecStart=/bin/x ", ";", "contains"),
             ("ExecStart=/bin/x ", "$HOME", "contains"),
             ("ExecStart=/bin/x ", "\\x2e\\x2e", "another character"),
-            ("What=", "\\x2", "contains '\\\\'"),
-            ("What=", "\\n", "contains '\\\\'"),
+            ("What=", "\\x2", "contains '\\'"),
+            ("What=", "\\n", "contains '\\'"),
             ("ExecStartPre=/bin/x ", "a b", "several words"),
         ] {
             let error = with(before, value).unwrap_err();

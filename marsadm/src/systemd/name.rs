@@ -54,7 +54,10 @@ impl UnitName {
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
         if let Some(c) = stem.chars().find(|c| !allowed(*c)) {
-            return bad(&format!("it contains {c:?}"));
+            return bad(&format!(
+                "it contains '{}'",
+                mars_meta_model::escaped(&c.to_string())
+            ));
         }
         if stem.contains("..") {
             return bad("it contains ..");

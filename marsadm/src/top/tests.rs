@@ -181,6 +181,7 @@ fn resources_elsewhere_are_listed_and_watched_within_bounds() {
             disk: Some("consistent"),
             replay: Some(if well { "logging" } else { "emergency" }),
             since: Some(60),
+            codes: Vec::new(),
             age: crate::status::Seconds::exact(1),
         }],
     };

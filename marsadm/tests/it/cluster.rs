@@ -254,8 +254,16 @@ async fn leaving_is_refused_alike_when_it_is_only_tried() {
     w.fails(line, Kind::Refused, "authority of the cluster, since")
         .await;
     w.double.put(&[("defaults/ca-host", "hostb")]);
-    w.fails(line, Kind::Refused, "no other node is connected")
-        .await;
+    let why = "no other node is connected, so none would hear of it (none was heard of since";
+    w.fails(line, Kind::Refused, why).await;
+    let lost = PeerInfo {
+        host: "hostb".to_owned(),
+        heard_ns: Some(1_700_000_000_000_000_000),
+        ..PeerInfo::default()
+    };
+    w.double.state.lock().unwrap().peers = vec![lost];
+    let why = "would hear of it (since 2023-11-14 22:13:20 UTC";
+    w.fails(line, Kind::Refused, why).await;
     let peer = |host: &str, connected| PeerInfo {
         host: host.to_owned(),
         connected,
@@ -265,7 +273,7 @@ async fn leaving_is_refused_alike_when_it_is_only_tried() {
     let said = w.ok(line).await.stderr();
     assert!(said.contains("would take hosta out"), "{said}");
     w.double.put(&[("roster/hostb", "")]);
-    w.fails(line, Kind::Refused, "last node").await;
+    w.fails(line, Kind::Refused, "last node, since ").await;
     let state = w.double.state.lock().unwrap();
     assert!(!state.requests.iter().any(|r| r.contains("LeaveCluster")));
 }

@@ -24,10 +24,15 @@ pub(crate) struct State {
     pub(crate) forced: Vec<String>,
     pub(crate) cluster: Option<String>,
     pub(crate) peers: Vec<PeerInfo>,
+    /// System clock, in ns since 1970.
+    pub(crate) wall: u64,
     pub(crate) requests: Vec<String>,
     pub(crate) conflicts: Vec<String>,
     /// Up to where deletions were collected.
     pub(crate) floor: Timestamp,
+    /// What a member tells of resources that this node is no member of, if that is not what lies here; nothing in it: no
+    /// member answers.
+    pub(crate) told: Option<Table>,
     watches: Vec<(Vec<String>, mpsc::Sender<Entry>)>,
     script: Option<Script>,
 }
@@ -48,9 +53,11 @@ impl Double {
             forced: Vec::new(),
             cluster: Some("c1".to_owned()),
             peers: Vec::new(),
+            wall: 5_000_000_001,
             requests: Vec::new(),
             conflicts: Vec::new(),
             floor: Timestamp::ZERO,
+            told: None,
             watches: Vec::new(),
             script: None,
         };
@@ -118,7 +125,19 @@ impl Double {
                 continue;
             }
             if let Request::Follow { resource } = &request {
-                self.watch(id, vec![format!("resource-{resource}/")], &out);
+                let prefix = format!("resource-{resource}/");
+                let told = self.state.lock().unwrap().told.clone();
+                let Some(told) = told else {
+                    self.watch(id, vec![prefix], &out);
+                    continue;
+                };
+                let entries: Vec<Entry> = told.scan(&prefix).cloned().collect();
+                if !entries.is_empty() {
+                    let told = Response::WatchEntries(EntryBytes::pack(&entries));
+                    for response in [told, Response::WatchSynced] {
+                        let _ = out.try_send(FromServer { id, response });
+                    }
+                }
                 continue;
             }
             let response = self.state.lock().unwrap().answer(request);
@@ -253,8 +272,8 @@ impl State {
                 }
             }
             Request::Clock => Response::Clock {
-                wall: 5_000_000_001,
-                lamport: self.stamp.max(6_000_000_002),
+                wall: self.wall,
+                lamport: self.stamp.max(self.wall + 1_000_000_001),
             },
             Request::Peers => Response::Peers(self.peers.clone()),
             Request::Restore { entries } => {

@@ -43,6 +43,8 @@ async fn a_full_disk_is_a_failure_with_reason_and_next_step() {
         "get-link userspace/x",
         "events",
         "events --follow",
+        "top --batch -n 100000 --interval 3600",
+        "-o ndjson top --batch -n 100000 --interval 3600",
         "pause-fetch r",
         "version",
         "--help",
@@ -76,7 +78,14 @@ async fn a_full_disk_is_a_failure_with_reason_and_next_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_went_away_is_no_failure() {
     let w = World::new(&["hosta"]);
-    for line in ["list-links", "-o json list-links", "version"] {
+    for line in [
+        "list-links",
+        "-o json list-links",
+        "version",
+        "top --batch -n 100000 --interval 3600",
+        "-o ndjson top --batch -n 100000 --interval 3600",
+        "events --follow",
+    ] {
         let (read, write) = std::io::pipe().unwrap();
         drop(read);
         let mut command = command(&w, line);

@@ -136,3 +136,57 @@ fn patterns_of_the_table() {
     assert!(fits("a-*", "a-b") && fits("a", "a") && fits("*-b", "a-b") && fits("a*c*", "abcd"));
     assert!(!fits("a-*", "ab") && !fits("a", "ab") && !fits("*-b", "a-bc"));
 }
+
+/// Whatever one key holds: an answer in the words that scripts know, and never a fault of the program.
+#[test]
+fn odd_states_are_answered_in_the_words_of_the_original() {
+    use marsadm::snapshot::Body;
+    const ROLES: &str = "None Primary ForcedPrimary NotYetPrimary RemainsPrimary Secondary";
+    const REPLICATION: &str = "ModuleNotLoaded UnResponsive NotJoined NotStarted EmergencyMode Replicating NotYetPrimary \
+        PausedSync Syncing PausedFetch PausedReplay NoPrimaryDesignated PrimaryUnreachable Orphan Replaying";
+    const DISK: &str = "NotJoined NotPresent Detaching Detached IncompleteLog UnInitializedLogRecord DefectiveLog Orphan \
+        NoAttach InConsistent WriteBack Recovery OutDated EmergencyMode UpToDate";
+    let known = |words: &str, word: &str| words.split_whitespace().any(|known| known == word);
+    let values = [
+        None,
+        Some(".deleted"),
+        Some("x"),
+        Some("-7"),
+        Some("1,2,3"),
+        Some("(none)"),
+    ];
+    for case in ["healthy.hosta", "lagging.hostb", "sync-running.hostb"] {
+        let whole = load(&folder().join(format!("{case}.snapshot.jsonl"))).unwrap();
+        for key in whole.items.keys() {
+            for value in values {
+                let mut odd = whole.clone();
+                match value {
+                    None => drop(odd.items.remove(key)),
+                    Some(value) => {
+                        let item = odd.items.get_mut(key).unwrap();
+                        item.body = Body::Key(value.as_bytes().to_vec());
+                    }
+                }
+                let told = format!("{case}: {key} = {value:?}");
+                let argv = [
+                    "view",
+                    "mydata",
+                    "--macro=%role{} %replstate{} %subst{%diskstate{}}{DISK_ERROR=[^ ]+ }{} %flags{}",
+                ];
+                let said = answer(&argv.map(str::to_owned), &odd, &[]);
+                assert_eq!(said.exit, 0, "{told}: {}", said.stderr);
+                let words: Vec<&str> = said.stdout.split_whitespace().collect();
+                let [role, replication, disk, .., flags] = words[..] else {
+                    panic!("{told}: {:?} {:?}", said.stdout, said.exit);
+                };
+                let disk = disk.split('[').next().unwrap();
+                assert!(known(ROLES, role), "{told}: {role}");
+                assert!(known(REPLICATION, replication), "{told}: {replication}");
+                assert!(known(DISK, disk), "{told}: {disk}");
+                assert_eq!(flags.len(), 6, "{told}: {flags}");
+                let show = answer(&["show", "all"].map(str::to_owned), &odd, &[]);
+                assert_eq!(show.exit, 0, "{told}");
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The macro language and the commands on a recorded state: what no recorded run shows.
 
 use marsadm::macros::{Answer, answer, load};
-use marsadm::snapshot::{Snapshot, parse, write};
+use marsadm::snapshot::{Body, Snapshot, parse, write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,13 +19,21 @@ fn text(snapshot: &Snapshot, text: &str) -> Answer {
     run(snapshot, &[&format!("--macro={text}"), "view", "mydata"])
 }
 
-/// The state with values of keys replaced.
+/// The state with values of keys replaced; a value of `-` takes the key away, a key that is new is as old as the address.
 fn changed(case: &str, changes: &[(&str, &str)]) -> Snapshot {
     let mut snapshot = state(case);
     for (key, value) in changes {
-        let item = snapshot.items.get_mut(*key);
-        let item = item.expect(key);
-        item.body = marsadm::snapshot::Body::Key(value.as_bytes().to_vec());
+        if *value == "-" {
+            snapshot.items.remove(*key).expect(key);
+            continue;
+        }
+        let model = snapshot
+            .items
+            .get(*key)
+            .or(snapshot.items.get("ips/ip-hosta"));
+        let mut item = model.cloned().expect("every state knows hosta");
+        item.body = Body::Key(value.as_bytes().to_vec());
+        snapshot.items.insert((*key).to_owned(), item);
     }
     snapshot
 }
@@ -47,6 +55,19 @@ fn the_language() {
         ("%let{a}{1:2:3}%{a}{:}{1}%{a}{:}{}", "23"),
         ("%let{a}{x|y}%set{a}{\\|}{0}{z}%{a}", "z|y"),
         ("%let{i}{5}%{++}{i}%{i}{--}%{i}", "665"),
+        (
+            "%get-glob{/mars/ips/*}{}{,}",
+            "/mars/ips/ip-hosta,/mars/ips/ip-hostb",
+        ),
+        (
+            "%todo{fetching}%todo-replaying{}%is-applying{}%does{syncing}",
+            "1100",
+        ),
+        (
+            "%errno-text{-131}",
+            "[ENOTRECOVERABLE:State_not_recoverable]",
+        ),
+        ("%toupper{\u{e4}b}", "\u{e4}B"),
         (
             "%for{%let{i}{0}}{%<{%{i}}{3}}{%{++}{i}}{[%{i}]}",
             "[0][1][2]",
@@ -87,6 +108,7 @@ fn the_language() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one state after the other")]
 fn states_that_were_not_recorded() {
     let todo = |name: &str| format!("resource-mydata/todo-hostb/{name}");
     let fetch_off = changed("lagging.hostb", &[(&todo("connect"), "0")]);
@@ -114,6 +136,101 @@ fn states_that_were_not_recorded() {
     let shown = run(&limited, &["view", "all"]).stdout;
     assert!(
         shown.contains("\n   HINT: the global-sync-limit-value is set to \"2\"\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn edges_that_were_not_recorded() {
+    // Every replica is at the same point, but what is before it differs.
+    let version = "resource-mydata/version-000000003-hostb";
+    let Body::Key(digest) = &state("healthy.hosta").items[version].body else {
+        panic!("{version} is a key");
+    };
+    let other = format!("00{}", std::str::from_utf8(&digest[2..]).unwrap());
+    let mut cases = vec![(
+        changed("healthy.hosta", &[(version, other.as_str())]),
+        "view-is-split-brain mydata",
+        "1\n",
+    )];
+    // A part that has no device any more is not among `all`.
+    let left = [
+        ("resource-mydata/device-hosta", ".deleted"),
+        ("resource-mydata/data-hosta", ".deleted"),
+    ];
+    cases.push((changed("healthy.hosta", &left), "get-systemd-want all", ""));
+    // The data plane of release 97 did not tell of the device by a key; its folder does.
+    let old = [
+        (
+            "actual-hosta/buildtag",
+            "mars0.1astable97(2020-10-01_12:00:00)",
+        ),
+        ("resource-mydata/actual-hosta/if-on", "0"),
+    ];
+    cases.push((
+        changed("healthy.hosta", &old),
+        "view-device-present mydata",
+        "1\n",
+    ));
+    let newer = [("actual-hosta/buildtag", "mars0.1astable98(x)"), old[1]];
+    cases.push((
+        changed("healthy.hosta", &newer),
+        "view-device-present mydata",
+        "0\n",
+    ));
+    // A fraction of a second beyond the window is beyond it.
+    let silent = [("actual-hosta/time", "1699999939.987654321")];
+    cases.push((
+        changed("healthy.hostb", &silent),
+        "view-is-alive mydata",
+        "0\n",
+    ));
+    let recent = [("actual-hosta/time", "1699999940.000000000")];
+    cases.push((
+        changed("healthy.hostb", &recent),
+        "view-is-alive mydata",
+        "1\n",
+    ));
+    let gone = [("resource-mydata/size", "-")];
+    cases.push((
+        changed("healthy.hostb", &gone),
+        "view-device-size mydata",
+        "",
+    ));
+    let tombstone = changed("healthy.hosta", &[("resource-foo", ".deleted")]);
+    assert_eq!(run(&tombstone, &["view", "foo"]).exit, 2);
+    cases.push((tombstone, "view-all-resources", "mydata\n"));
+    let running = state("sync-running.hostb");
+    cases.push((
+        running.clone(),
+        "view-sync-threshold-reached mydata 2G",
+        "1\n",
+    ));
+    cases.push((running, "view-sync-threshold-reached mydata 2", "0\n"));
+    cases.push((
+        state("healthy.hosta"),
+        "view force-mydata --macro=%{force}",
+        "1\n",
+    ));
+    for (snapshot, command, expected) in &cases {
+        let words: Vec<&str> = command.split(' ').collect();
+        let ours = run(snapshot, &words);
+        assert_eq!(
+            (ours.stdout.as_str(), ours.exit),
+            (*expected, 0),
+            "{command}"
+        );
+    }
+
+    // How late it is stands in the line of the fetch only.
+    let unheard = [("resource-mydata/primary", "hostc")];
+    let shown = run(
+        &changed("lagging.hostb", &unheard),
+        &["view-replay-line", "mydata"],
+    )
+    .stdout;
+    assert!(
+        shown.contains("> replay: 600.000 MiB") && !shown.contains("lag:"),
         "{shown}"
     );
 }
@@ -159,6 +276,9 @@ fn raw_keys() {
         shown(&["clock"]),
         "CURRENT_TIME=1700000000.000000000\nlamport_now=1700000000.123456789\n"
     );
+    assert_eq!(run(&snapshot, &["get-emergency-limit", "none"]).exit, 25);
+    let version = shown(&["--version"]);
+    assert!(version.starts_with("marsadm Version: "), "{version}");
     assert_eq!(
         shown(&["get-systemd-want", "all"]),
         "--------- resource mydata 2048.000 MiB [1/1]\n\n"
@@ -217,6 +337,9 @@ fn files_replace_macros_everywhere() {
     file("todo-attach", "/* never */");
     file("mine", "%{res} \\\n   %{1}/%{0}\\n");
     file("mine-header", "head");
+    file("down", "%{1} %if{%{1}}{%down{%-{%{1}}{1}}}");
+    file("with.dot", "dot");
+    std::fs::write(dir.path().join("latin.tpl"), b"z\xe4z").unwrap();
     let snapshot = state("healthy.hosta");
     let dirs = [dir.path().to_owned()];
     let shown = |words: &[&str]| {
@@ -234,6 +357,15 @@ fn files_replace_macros_everywhere() {
         "{}",
         ours.stderr
     );
+    assert_eq!(
+        shown(&["view-down", "mydata", "30"])
+            .stdout
+            .split(' ')
+            .count(),
+        32
+    );
+    assert_eq!(shown(&["view-with.dot", "mydata"]).stdout, "dot\n");
+    assert_eq!(shown(&["view-latin", "mydata"]).stdout, "z\u{fffd}z\n");
     let ours = shown(&["view-mine", "all", "x"]);
     assert_eq!(
         ours.stdout,
@@ -284,8 +416,7 @@ fn damaged_states_are_shown_without_a_panic() {
         for _ in 0..6 {
             let key = &keys[next(keys.len())];
             let value = values[next(values.len())];
-            snapshot.items.get_mut(key).unwrap().body =
-                marsadm::snapshot::Body::Key(value.as_bytes().to_vec());
+            snapshot.items.get_mut(key).unwrap().body = Body::Key(value.as_bytes().to_vec());
         }
         let name = names[next(names.len())];
         let ours = run(&snapshot, &[name, "mydata"]);

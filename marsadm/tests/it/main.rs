@@ -8,6 +8,7 @@
 )]
 
 mod cluster;
+mod dead_plane;
 mod documents;
 mod double;
 mod events;

@@ -137,3 +137,130 @@ async fn nobody_at_the_socket_is_told_apart() {
     assert_eq!(error.kind.exit_code(), 7);
     assert!(error.hint.unwrap().contains("--socket"));
 }
+
+/// All that a reading command of the original's says.
+async fn reads(w: &World, words: &[&str]) -> String {
+    let (ui, captured) = marsadm::ui::Ui::captured();
+    let ctx = w.ctx(ui, marsadm::snapshot::Origin::Live);
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let answer = marsadm::macros::answer_from(&ctx, &words).await.unwrap();
+    format!("{}{}{}", answer.stdout, answer.stderr, captured.stderr())
+}
+
+/// hosta was a member of r: what lies here of it is old. The member tells what is new, if it answers.
+fn left(answers: bool) -> World {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("directory/r/member-hostb", "storage"),
+        ("resource-r/primary", "hosta"),
+        ("resource-r/userspace/gone", "old"),
+        ("userspace/note", "here"),
+    ]);
+    let mut told = mars_meta_model::Table::new();
+    if answers {
+        for (leaf, value) in [("primary", Some("hostb")), ("userspace/gone", None)] {
+            let key = format!("resource-r/{leaf}");
+            told.merge(mars_meta_model::testing::entry(&key, value, 9, 2));
+        }
+    }
+    w.double.state.lock().unwrap().told = Some(told);
+    w
+}
+
+#[tokio::test]
+async fn keys_of_a_resource_that_was_left_are_asked_for_at_a_member() {
+    let w = left(true);
+    let seen = w.ok("get-link resource-r/primary userspace/note").await;
+    assert_eq!(seen.stdout(), "hostb\nhere\n");
+    assert!(
+        seen.stderr().contains("hosta is no member of resource r"),
+        "{}",
+        seen.stderr()
+    );
+    w.fails(
+        "get-link resource-r/userspace/gone",
+        Kind::NotFound,
+        "was deleted",
+    )
+    .await;
+    let list = w.ok("list-links resource-r/").await.stdout();
+    assert!(
+        list.contains("resource-r/primary -> hostb") && !list.contains("gone"),
+        "{list}"
+    );
+    let list = w.ok("list-links --deleted resource-r/").await.stdout();
+    assert!(list.contains("resource-r/userspace/gone deleted"), "{list}");
+    // Without a question about it, nothing that is old.
+    let all = w.ok("list-links").await;
+    assert!(!all.stdout().contains("resource-r/"), "{}", all.stdout());
+    assert!(all.stdout().contains("userspace/note -> here"));
+    assert!(all.stderr().contains("2 old keys"), "{}", all.stderr());
+    let shown = reads(&w, &["show", "r"]).await;
+    assert!(shown.contains("resource-r/primary=hostb"), "{shown}");
+    assert!(
+        shown.contains("hosta is no member of resource r"),
+        "{shown}"
+    );
+    let shown = reads(&w, &["show"]).await;
+    assert!(!shown.contains("resource-r/primary=hosta"), "{shown}");
+}
+
+#[tokio::test]
+async fn nothing_old_is_shown_if_no_member_answers() {
+    let w = left(false);
+    for line in [
+        "get-link resource-r/primary --timeout 2",
+        "list-links resource-r/ --timeout 2",
+    ] {
+        let (result, seen) = w.run(line).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, Kind::Unreachable, "{line}: {error}");
+        assert!(
+            error.why.contains("hosta is no member of resource r"),
+            "{error}"
+        );
+        assert!(error.hint.unwrap().contains("hostb"));
+        assert_eq!(seen.stdout(), "");
+    }
+    for command in ["show", "role", "view"] {
+        let said = reads(&w, &[command, "r"]).await;
+        assert!(
+            said.contains("hosta is no member of resource r"),
+            "{command}: {said}"
+        );
+        assert!(
+            !said.contains("=hosta") && !said.contains("I am"),
+            "{command}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_write_of_the_roster_overrides_is_said() {
+    let w = World::new(&["hosta", "hostb"]);
+    let line = w.double.get("roster/hostb").unwrap();
+    let record: mars_meta_model::NodeRecord = line.parse().unwrap();
+    let (_, seen) = w
+        .run_words(&["set-link", "--force", "--force", &line, "roster/hostb"])
+        .await;
+    let said = seen.stderr();
+    assert!(
+        said.contains("ATTENTION: roster/hostb overrides") && said.contains("now: v1"),
+        "{said}"
+    );
+    assert!(!said.contains("removed for ever"), "{said}");
+    for (key, value) in mars_meta_model::removal("hostb", &record) {
+        let value = value.unwrap();
+        w.double.put(&[(key.as_str(), value.as_str().unwrap())]);
+    }
+    let (_, seen) = w
+        .run_words(&["set-link", "--force", "--force", &line, "roster/hostb"])
+        .await;
+    let said = seen.stderr();
+    assert!(
+        said.contains("removed for ever") && said.contains("join-cluster"),
+        "{said}"
+    );
+    let seen = w.ok("set-link x userspace/mine").await;
+    assert!(!seen.stderr().contains("ATTENTION"), "{}", seen.stderr());
+}

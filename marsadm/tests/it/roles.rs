@@ -6,7 +6,7 @@ use mars_meta_model::{Table, View as _};
 use marsadm::error::Kind;
 
 /// A resource of two replicas; hostb is primary and a little ahead.
-fn two_replicas(w: &World) {
+pub(crate) fn two_replicas(w: &World) {
     w.double.put(&[
         ("directory/r/member-hosta", "storage"),
         ("directory/r/member-hostb", "storage"),
@@ -58,7 +58,7 @@ fn answers(table: &Table) -> Vec<(String, String)> {
 }
 
 /// Both data planes: the old primary stops when it is not designated, hosta catches up then, and takes over.
-fn data_planes(table: &Table) -> Vec<(String, String)> {
+pub(crate) fn data_planes(table: &Table) -> Vec<(String, String)> {
     let primary = table.text("resource-r/primary").unwrap_or("(none)");
     let on = |b: bool| if b { "1" } else { "0" }.to_owned();
     let mut news = answers(table);
@@ -100,7 +100,14 @@ async fn a_planned_handover_names_its_successor_from_the_first_write_on() {
     // Whoever reads halfway must not find that nobody shall be primary.
     let log = seen.stderr();
     assert!(!log.contains("resource-r/primary -> (none)"), "{log}");
-    w.ok("primary r").await;
+    let again = w.ok("primary r").await.stdout();
+    assert!(again.contains("hosta is primary of r already"), "{again}");
+    assert!(!again.contains("changed from"), "{again}");
+    // Once more: who was primary before stays told.
+    for (key, host) in [("last-primary", "hosta"), ("prev-primary", "hostb")] {
+        let key = format!("resource-r/userspace/{key}");
+        assert_eq!(w.double.get(&key).as_deref(), Some(host), "{key}");
+    }
 }
 
 #[tokio::test]

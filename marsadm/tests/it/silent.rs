@@ -77,6 +77,29 @@ async fn a_daemon_that_accepts_only() {
 }
 
 #[tokio::test]
+async fn the_greeting_has_a_limit_of_its_own() {
+    let w = World::new(&["hosta"]);
+    silence(&w, false);
+    let (ui, _) = marsadm::ui::Ui::captured();
+    let ctx = w.ctx(ui, marsadm::snapshot::Origin::Live);
+    let ctx = ctx.with_greeting(Duration::from_millis(50));
+    let began = Instant::now();
+    let error = ctx.client().await.map(|_| ()).expect_err("it never greets");
+    assert!(began.elapsed() < ctx.opts.timeout / 2, "not --timeout");
+    assert!(error.why.contains("did not greet within"), "{error}");
+    assert!(error.hint.unwrap().contains("kill -CONT"));
+    let (code, said) = execute(&w, &["check"]).await;
+    assert_eq!(code, 3);
+    assert!(
+        began.elapsed() < LIMIT,
+        "it gives up before monitoring does"
+    );
+    let line = said.stdout();
+    assert!(line.starts_with("MARS UNKNOWN - "), "{line}");
+    assert!(line.contains("did not greet within 8 s"), "{line}");
+}
+
+#[tokio::test]
 async fn a_daemon_that_greets_only() {
     every_command_ends(true).await;
 }

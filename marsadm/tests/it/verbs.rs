@@ -303,6 +303,24 @@ async fn logs_are_rotated_where_there_is_something_to_rotate() {
         ),
     ]);
     assert!(w.ok("log-rotate r").await.stderr().contains("is empty"));
+    // How long it is by now, the data plane knows before the keys do; and that nothing is in it.
+    assert_eq!(applies(&w), before + 1, "a question");
+    for (end, next) in [("0", None), ("1048576", Some("0"))] {
+        w.double.play(move |table| {
+            let token = table.text("resource-r/userspace/flush-request");
+            let answer = token.map(|token| format!("{token},log-000000002-hosta,{end}"));
+            let key = "resource-r/actual-hosta/flush-done".to_owned();
+            answer
+                .into_iter()
+                .map(|answer| (key.clone(), answer))
+                .collect()
+        });
+        w.ok("log-rotate r").await;
+        assert_eq!(value(&w, "log-000000003-hosta").as_deref(), next, "{end}");
+    }
+    w.double.put(&[("resource-r/log-000000003-hosta", "")]);
+    w.double.play(|_| vec![]);
+    let before = applies(&w);
     w.double.put(&[(
         "resource-r/version-000000002-hosta",
         "0,log-000000002-hosta,5:0,log-000000001-hosta,9000",

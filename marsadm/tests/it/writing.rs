@@ -285,20 +285,32 @@ async fn refusals_tell_since_when() {
     assert!(!key.exists() && !dir.exists());
 }
 
-#[tokio::test]
-async fn a_mirror_is_of_one_cluster() {
+/// hosta, with a uuid and a resource that no tree knows.
+fn with_own_resource() -> World {
     let w = World::new(&["hosta"]);
     w.double.put(&[
         ("uuid", "own_1.000000000"),
         ("directory/mine/member-hosta", "storage"),
         ("resource-mine/size", "65536"),
     ]);
+    w
+}
+
+/// A tree of the original with one resource of hostx.
+fn tree_of(w: &World, name: &str, uuid: &str, res: &str) -> std::path::PathBuf {
+    let root = w.dir.path().join(name);
+    std::fs::create_dir_all(root.join(format!("resource-{res}"))).unwrap();
+    std::os::unix::fs::symlink(uuid, root.join("uuid")).unwrap();
+    let data = root.join(format!("resource-{res}/data-hostx"));
+    std::os::unix::fs::symlink("/dev/x", data).unwrap();
+    root
+}
+
+#[tokio::test]
+async fn a_mirror_is_of_one_cluster() {
+    let w = with_own_resource();
     let tree = |name: &str, uuid: &str, res: &str| {
-        let root = w.dir.path().join(name);
-        std::fs::create_dir_all(root.join(format!("resource-{res}"))).unwrap();
-        std::os::unix::fs::symlink(uuid, root.join("uuid")).unwrap();
-        let data = root.join(format!("resource-{res}/data-hostx"));
-        std::os::unix::fs::symlink("/dev/x", data).unwrap();
+        let root = tree_of(&w, name, uuid, res);
         format!("mirror-tree {} --once", root.display())
     };
     let kept = || w.double.get("userspace/imported-uuid");
@@ -345,18 +357,9 @@ async fn a_mirror_is_of_one_cluster() {
 
 #[tokio::test]
 async fn trees_of_other_clusters_are_refused() {
-    let w = World::new(&["hosta"]);
-    w.double.put(&[
-        ("uuid", "own_1.000000000"),
-        ("directory/mine/member-hosta", "storage"),
-        ("resource-mine/size", "65536"),
-    ]);
+    let w = with_own_resource();
     let tree = |name: &str, uuid: &str, res: &str| {
-        let root = w.dir.path().join(name);
-        std::fs::create_dir_all(root.join(format!("resource-{res}"))).unwrap();
-        std::os::unix::fs::symlink(uuid, root.join("uuid")).unwrap();
-        let data = root.join(format!("resource-{res}/data-hostx"));
-        std::os::unix::fs::symlink("/dev/x", data).unwrap();
+        let root = tree_of(&w, name, uuid, res);
         format!("import-tree {}", root.display())
     };
     // A resource of the same name, of which the tree knows no member.

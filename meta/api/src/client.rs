@@ -2,7 +2,7 @@
 
 use crate::frame::{FrameError, GREETING, encode_frame, read_frame};
 use crate::limits::{WATCH_QUEUE_LEN, WRITE_BYTES};
-use crate::{ApiError, FromServer, Request, Response, ToServer};
+use crate::{ApiError, ErrorCode, FromServer, Request, Response, ToServer};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Value};
 use std::collections::BTreeMap;
@@ -65,6 +65,8 @@ enum Pending {
 struct Shared {
     next_id: u64,
     closed: bool,
+    /// Why the daemon ended the connection, if it said so: an error that answers no request.
+    last_words: Option<ApiError>,
     pending: BTreeMap<u64, Pending>,
 }
 
@@ -130,7 +132,10 @@ impl Client {
     fn register(&self, pending: Pending) -> Result<u64, CallError> {
         let mut shared = lock(&self.shared);
         if shared.closed {
-            return Err(CallError::Disconnected);
+            return Err(match &shared.last_words {
+                Some(error) => CallError::Refused(error.clone()),
+                None => CallError::Disconnected,
+            });
         }
         shared.next_id += 1;
         let id = shared.next_id;
@@ -305,8 +310,7 @@ fn protocol(error: impl std::fmt::Display) -> CallError {
 }
 
 fn unexpected(response: &Response) -> CallError {
-    let text = format!("{response:?}");
-    CallError::Protocol(text.chars().take(80).collect())
+    CallError::Protocol(response.kind())
 }
 
 /// What is queued leaves together: under load, one system call carries many requests.
@@ -343,7 +347,15 @@ async fn read_answers(io: OwnedReadHalf, shared: Arc<Mutex<Shared>>) {
                     shared.pending.insert(id, Pending::Watch(sender.clone()));
                     sender
                 }
-                None => continue,
+                None => {
+                    // Answers no request, and the daemon reads no more.
+                    if let (0, Response::Error(error)) = (id, response)
+                        && error.code == ErrorCode::Limit
+                    {
+                        shared.last_words = Some(error);
+                    }
+                    continue;
+                }
             }
         };
         // A slow watcher holds back the whole connection; the daemon then reports a lag instead of queueing.
@@ -351,5 +363,20 @@ async fn read_answers(io: OwnedReadHalf, shared: Arc<Mutex<Shared>>) {
     }
     let mut shared = lock(&shared);
     shared.closed = true;
-    shared.pending.clear();
+    let pending = std::mem::take(&mut shared.pending);
+    // What the daemon had read, it answered before its last words.
+    let Some(error) = &shared.last_words else {
+        return;
+    };
+    for (_, waiting) in pending {
+        let answer = Response::Error(error.clone());
+        match waiting {
+            Pending::Call(sender) => {
+                let _ = sender.send(answer);
+            }
+            Pending::Watch(sender) => {
+                let _ = sender.try_send(answer);
+            }
+        }
+    }
 }

@@ -301,8 +301,8 @@ pub struct NodeInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedInfo>,
     /// Another process writes in this node's name with its key: the addresses that it told of itself.
-    #[serde(default)]
-    pub twice: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twice: Option<Box<str>>,
 }
 
 /// That a node is out of its cluster.
@@ -355,10 +355,10 @@ pub struct PeerInfo {
     #[serde(default)]
     pub forced: u64,
     /// The epoch of the cluster's clock in which it says that it writes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u16>,
     /// The addresses of two processes that both say they are this host, if that was seen lately.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twice: Option<String>,
 }
 
@@ -446,6 +446,16 @@ impl ApiError {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl Response {
+    /// Which answer it is, without what it holds.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric());
+        text[..end.unwrap_or(text.len())].to_owned()
     }
 }
 

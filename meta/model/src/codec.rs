@@ -136,7 +136,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<(Entry, usize), DecodeEntryError> {
     if parsed.as_str() != key {
         // An encoded key is in its one canonical form: without the legacy root.
         return Err(DecodeEntryError::Key(ParseKeyError::Outside(
-            crate::key::escaped(key),
+            crate::shown::escaped(key),
         )));
     }
     let value = reader.take(value_len)?;

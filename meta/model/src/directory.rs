@@ -80,6 +80,25 @@ pub fn replica_keys(view: &(impl View + ?Sized), res: &str, host: &str) -> Vec<K
     of_host.map(|entry| entry.key.clone()).collect()
 }
 
+/// What ends all memberships of a host, to be written as one batch: the memberships, and of each resource what makes the host
+/// a replica of it. Disk, device and switches also where this node does not see the keys of the resource: left behind, they
+/// would make a blank machine of that name a good replica.
+#[must_use]
+pub fn end_of_memberships(view: &(impl View + ?Sized), host: &str) -> BTreeSet<Key> {
+    const SURE: [&str; 2] = ["data", "device"];
+    const SWITCHES: [&str; 4] = ["attach", "connect", "sync", "allow-replay"];
+    let mut keys = BTreeSet::new();
+    for res in resources_of(view, host).into_keys() {
+        keys.extend(member_key(&res, host));
+        keys.extend(replica_keys(view, &res, host));
+        let sure = SURE.map(|kind| format!("{kind}-{host}")).into_iter();
+        let switches = SWITCHES.map(|switch| format!("todo-{host}/{switch}"));
+        let leaves = sure.chain(switches);
+        keys.extend(leaves.filter_map(|leaf| resource_key(&res, &leaf)));
+    }
+    keys
+}
+
 /// Members and guests of a resource by host name.
 #[must_use]
 pub fn members(view: &(impl View + ?Sized), res: &str) -> BTreeMap<String, Membership> {
@@ -137,6 +156,43 @@ pub fn scope_includes(view: &(impl View + ?Sized), scope: &Scope, host: &str) ->
 mod tests {
     use super::*;
     use crate::{Table, testing::entry};
+
+    #[test]
+    fn the_end_of_memberships_leaves_no_replica_behind() {
+        let mut table = Table::new();
+        for key in [
+            "directory/r/member-a",
+            "directory/r/member-b",
+            "directory/s/member-b",
+        ] {
+            table.merge(entry(key, Some("storage"), 1, 1));
+        }
+        for leaf in [
+            "replay-a",
+            "actual-a/is-attached",
+            "data-b",
+            "log-000000001-a",
+        ] {
+            table.merge(entry(&format!("resource-r/{leaf}"), Some("1"), 1, 1));
+        }
+        let keys = end_of_memberships(&table, "a");
+        let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "directory/r/member-a",
+                "resource-r/actual-a/is-attached",
+                "resource-r/data-a",
+                "resource-r/device-a",
+                "resource-r/replay-a",
+                "resource-r/todo-a/allow-replay",
+                "resource-r/todo-a/attach",
+                "resource-r/todo-a/connect",
+                "resource-r/todo-a/sync",
+            ]
+        );
+        assert!(end_of_memberships(&table, "c").is_empty());
+    }
 
     #[test]
     fn members_are_read_from_the_directory() {

@@ -1,5 +1,6 @@
 //! Keys: legacy paths relative to `/mars`, and the grammar of host and resource names.
 
+use crate::escaped;
 use crate::limits::{KEY_DEPTH_MAX, KEY_LEN_MAX, KEY_PART_LEN_MAX, NAME_LEN_MAX};
 use std::borrow::Borrow;
 use std::fmt;
@@ -37,21 +38,6 @@ pub enum ParseKeyError {
         "key of {0} bytes is too long: at most {KEY_LEN_MAX} in all and {KEY_PART_LEN_MAX} a part"
     )]
     TooLong(usize),
-}
-
-/// A text as messages may show it: control characters, quotes and backslashes as in Rust, control characters of ASCII
-/// without a letter of their own as `\xNN`. Never holds a control character.
-#[must_use]
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii_control() && !matches!(c, '\0' | '\t' | '\n' | '\r') {
-            out.push_str(&format!("\\x{:02x}", u32::from(c)));
-        } else {
-            out.extend(c.escape_debug());
-        }
-    }
-    out
 }
 
 impl Key {

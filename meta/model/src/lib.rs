@@ -19,6 +19,7 @@ pub mod limits;
 mod owner;
 mod roster;
 mod schema;
+mod shown;
 mod store;
 mod summary;
 mod table;
@@ -27,15 +28,15 @@ mod value;
 
 pub use codec::{DecodeEntryError, decode_entry, encode_entry, encoded_len, peek_entry};
 pub use directory::{
-    Membership, is_membership, member_key, members, replica_keys, resource_key, resources,
-    resources_of, scope_includes,
+    Membership, end_of_memberships, is_membership, member_key, members, replica_keys, resource_key,
+    resources, resources_of, scope_includes,
 };
 pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{
     EPOCH_GAP_NS, EPOCH_PREFIX, EPOCH_SKIP_MAX, Epochs, announced_epoch, current_epoch, epoch_key,
     epoch_may_be_entered, epoch_may_follow,
 };
-pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name, escaped};
+pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
 pub use level::{
     ClusterLevel, FEATURE_LEVEL, LEVEL_EPOCH_MARKS, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES,
     NodeLevel, cluster_level, level_key, version_key,
@@ -46,6 +47,7 @@ pub use roster::{
     removed_hash, removed_key, removed_mark, roster, roster_key,
 };
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
+pub use shown::{escaped, shown};
 pub use store::{Durable, Store, View, Write};
 pub use summary::{
     BEHIND_SECS, DiskClass, ParseSummaryError, ReplayClass, ReplicaRole, ReplicaSummary, summaries,

@@ -2,12 +2,17 @@
 
 use crate::hub::Source;
 use crate::job::{Done, Job, MergeResult};
-use crate::limits::{ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LOGGED_KEYS_MAX};
+use crate::limits::{
+    ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LAST_WORDS_TIMEOUT_MS, LOGGED_KEYS_MAX,
+};
 use crate::node::Ticket;
 use crate::server::listen::Shared;
+use crate::server::room::{Activity, idle_too_long, no_room};
 use crate::server::sign::SignOfLife;
 use crate::server::{check, follow, read_requests, watch};
-use mars_meta_api::limits::{REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES};
+use mars_meta_api::limits::{
+    CONNECTIONS_MAX, REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES,
+};
 use mars_meta_api::{
     ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
     Response, decode_request, encode_frame, read_body,
@@ -16,15 +21,19 @@ use mars_meta_model::{Entry, Value, check_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-/// Serves one client until it ends or is cut off.
-pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>) {
+/// Serves one client until it ends, is cut off, or has to make room for another one.
+pub(super) async fn serve_connection(
+    mut stream: UnixStream,
+    shared: Arc<Shared>,
+    activity: Arc<Activity>,
+) {
     let uid = match stream.peer_cred() {
         Ok(credentials) => credentials.uid(),
         Err(error) => {
@@ -37,7 +46,11 @@ pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>
         Duration::from_millis(GREETING_TIMEOUT_MS),
         greet(&mut stream),
     );
-    if !matches!(greet.await, Ok(Ok(true))) {
+    let greeted = tokio::select! {
+        greeted = greet => matches!(greeted, Ok(Ok(true))),
+        () = activity.evicted() => false,
+    };
+    if !greeted {
         tracing::debug!(uid, "a local client did not speak this protocol");
         return;
     }
@@ -52,6 +65,7 @@ pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>
         watches: BTreeMap::new(),
         sign: None,
         beats: false,
+        activity,
     };
     // The reading half also ends when the writing half gave up, and the other way round: a client that closes
     // its writing half still gets its answers.
@@ -63,10 +77,32 @@ pub(super) async fn serve_connection(mut stream: UnixStream, shared: Arc<Shared>
                 tracing::debug!(uid, reason, "a local client was cut off");
             }
         }
-        () = &mut read_half => {
-            let _ = write_half.await;
+        made_room = &mut read_half => {
+            if made_room {
+                tracing::info!(uid, "a local client that was idle was cut off, to make room for another one");
+                let _ = timeout(Duration::from_millis(LAST_WORDS_TIMEOUT_MS), write_half).await;
+            } else {
+                let _ = write_half.await;
+            }
         }
     }
+}
+
+/// Tells a client that there is no room for it.
+pub(super) async fn turn_away(mut stream: UnixStream) {
+    let words = FromServer {
+        id: 0,
+        response: Response::Error(no_room(CONNECTIONS_MAX)),
+    };
+    let told = async {
+        greet(&mut stream).await?;
+        let mut bytes = Vec::new();
+        if append_answer(&words, &mut bytes).is_ok() {
+            stream.write_all(&bytes).await?;
+        }
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(Duration::from_millis(LAST_WORDS_TIMEOUT_MS), told).await;
 }
 
 async fn greet(stream: &mut UnixStream) -> std::io::Result<bool> {
@@ -134,18 +170,53 @@ struct Connection {
     sign: Option<SignOfLife>,
     /// Whether it has asked for the clock: then it does so all the time, if it gives a sign of life.
     beats: bool,
+    activity: Arc<Activity>,
 }
 
 impl Connection {
-    /// Until the client ends, breaks the protocol, or no longer takes answers.
-    async fn read_requests(mut self, io: OwnedReadHalf) {
-        let mut io = tokio::io::BufReader::new(io);
+    /// The next request. Meanwhile the connection is idle if nothing that it asked for goes on. `Err`: for how long it has
+    /// been idle when it has to make room.
+    async fn next_request(
+        &mut self,
+        io: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<Result<Option<Vec<u8>>, FrameError>, Duration> {
+        let mut body = std::pin::pin!(read_body(io));
+        while self.tasks.try_join_next().is_some() {}
+        let mut idle = false;
         loop {
-            while self.tasks.try_join_next().is_some() {}
-            let body = match read_body(&mut io).await {
-                Ok(Some(body)) => body,
-                Ok(None) | Err(FrameError::Io(_)) => break,
-                Err(error) => {
+            if !idle && self.tasks.is_empty() && self.sign.is_none() {
+                idle = true;
+                self.activity.set_idle(true);
+            }
+            tokio::select! {
+                body = &mut body => {
+                    self.activity.set_idle(false);
+                    return Ok(body);
+                }
+                Some(_) = self.tasks.join_next() => {}
+                () = self.activity.evicted() => {
+                    // It may have got something to do since it was chosen.
+                    let least = self.shared.config.idle_min;
+                    if let Some(idle) = self.activity.idle_for().filter(|idle| *idle >= least) {
+                        return Err(idle);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Until the client ends, breaks the protocol, or no longer takes answers (`false`), or has to make room (`true`).
+    async fn read_requests(mut self, io: OwnedReadHalf) -> bool {
+        let mut io = BufReader::new(io);
+        loop {
+            let body = match self.next_request(&mut io).await {
+                Err(idle) => {
+                    self.refuse(0, idle_too_long(idle, CONNECTIONS_MAX)).await;
+                    return true;
+                }
+                Ok(Ok(Some(body))) => body,
+                Ok(Ok(None) | Err(FrameError::Io(_))) => break,
+                Ok(Err(error)) => {
                     self.refuse(0, ApiError::new(ErrorCode::Limit, error.to_string()))
                         .await;
                     break;
@@ -166,7 +237,7 @@ impl Connection {
                 }
             };
             if !sent {
-                return;
+                return false;
             }
         }
         // The client asks no more; what it asked is answered, its watches end.
@@ -174,6 +245,7 @@ impl Connection {
             watch.abort();
         }
         while self.tasks.join_next().await.is_some() {}
+        false
     }
 
     /// `false` if answers are no longer taken.

@@ -1,8 +1,9 @@
 //! The socket: taking it over, accepting, ending.
 
-use crate::limits::{SIGN_TICK_MS, WRITE_TIMEOUT_MS};
+use crate::limits::{IDLE_MIN_MS, ROOM_TICK_MS, ROOM_WAIT_MS, SIGN_TICK_MS, WRITE_TIMEOUT_MS};
 use crate::node::Meta;
-use crate::server::connection::serve_connection;
+use crate::server::connection::{serve_connection, turn_away};
+use crate::server::room::Seats;
 use crate::server::{Access, Control};
 use mars_meta_api::limits::CONNECTIONS_MAX;
 use std::fs::{self, Permissions};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Why the socket of the local API was not taken. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,10 @@ pub struct ServerConfig {
     pub watch_queue_len: usize,
     /// How often it is looked whether a data plane is silent.
     pub sign_tick: Duration,
+    /// How long a connection has been idle before it has to make room for another one.
+    pub idle_min: Duration,
+    /// How long a new connection waits for room before it is turned away.
+    pub room_wait: Duration,
 }
 
 impl ServerConfig {
@@ -109,6 +115,8 @@ impl ServerConfig {
             write_timeout: Duration::from_millis(WRITE_TIMEOUT_MS),
             watch_queue_len: mars_meta_api::limits::WATCH_QUEUE_LEN,
             sign_tick: Duration::from_millis(SIGN_TICK_MS),
+            idle_min: Duration::from_millis(IDLE_MIN_MS),
+            room_wait: Duration::from_millis(ROOM_WAIT_MS),
         }
     }
 }
@@ -141,21 +149,41 @@ pub async fn serve(
         config,
     });
     let mut connections = JoinSet::new();
+    let mut seats = Seats::new();
+    // Who came when all places were taken, and since when it waits.
+    let mut waiting: Option<(UnixStream, Instant)> = None;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
+        if connections.len() < CONNECTIONS_MAX
+            && let Some((stream, _)) = waiting.take()
+        {
+            connections.spawn(serve_connection(stream, Arc::clone(&shared), seats.take()));
+        }
         tokio::select! {
             () = &mut shutdown => return,
             Some(_) = connections.join_next() => {}
-            accepted = listener.listener.accept(), if connections.len() < CONNECTIONS_MAX => {
+            accepted = listener.listener.accept(), if waiting.is_none() => {
                 match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(serve_connection(stream, Arc::clone(&shared)));
-                    }
+                    Ok((stream, _)) => waiting = Some((stream, Instant::now())),
                     Err(error) => {
                         tracing::warn!(%error, "the local API could not accept a connection");
                         // Most likely out of descriptors: let others end first.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
+                }
+                if waiting.is_some() && connections.len() >= CONNECTIONS_MAX {
+                    seats.evict(shared.config.idle_min);
+                }
+            }
+            () = tokio::time::sleep(Duration::from_millis(ROOM_TICK_MS)), if waiting.is_some() => {
+                if seats.evict(shared.config.idle_min) {
+                    continue;
+                }
+                let patience = shared.config.room_wait;
+                if let Some((stream, _)) = waiting.take_if(|(_, since)| since.elapsed() >= patience) {
+                    tracing::warn!(connections = CONNECTIONS_MAX, "the local API has no room for another client");
+                    // Not one of those that are served; short.
+                    tokio::spawn(turn_away(stream));
                 }
             }
         }

@@ -8,6 +8,7 @@ mod follow;
 mod listen;
 mod liveness;
 mod read_requests;
+mod room;
 mod sign;
 mod watch;
 

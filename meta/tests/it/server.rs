@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 mod liveness;
+mod room;
 mod signs;
 
 #[derive(Default)]

@@ -95,6 +95,13 @@ impl fmt::Display for ExportPlan {
                 w.newer.len()
             )?;
         }
+        if !self.beside.is_empty() {
+            writeln!(
+                f,
+                "{} names of this system are in a file beside the tree (.mars-extra), for an import only",
+                self.beside.len()
+            )?;
+        }
         if self.handed_back.is_empty() {
             writeln!(f, "transaction logs are not exported")?;
         }

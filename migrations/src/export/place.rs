@@ -1,5 +1,6 @@
 //! Which keys have a place in a legacy tree: a function of the key and of whether it is deleted.
 
+use super::own::is_own;
 use crate::SkipReason;
 use crate::place::{Place, is_known_folder, parts_of, place_of};
 use mars_meta_model::{Cell, Key, check_host_name};
@@ -12,6 +13,9 @@ pub enum LeftOut {
     /// `directory/`, `roster/`: records that only this system has.
     #[error("record of this system, unknown to the original")]
     Native,
+    /// A name of this system in a folder that the original replicates.
+    #[error("name of this system, unknown to the original; in the file beside the tree")]
+    Own,
     /// A folder at the root that the original does not replicate.
     #[error("in a folder that the original does not replicate")]
     NotReplicated,
@@ -69,6 +73,9 @@ pub(crate) fn left_out(key: &Key, cell: &Cell) -> Option<LeftOut> {
             }
         }
         Place::Skip(reason) => return Some(of_import(&reason)),
+    }
+    if is_own(&parts) {
+        return Some(LeftOut::Own);
     }
     let in_resource = parts[0].starts_with(b"resource-");
     let deepest = if in_resource {
@@ -168,6 +175,8 @@ mod tests {
         for (key, reason) in [
             ("directory/r/member-h", L::Native),
             ("roster/h", L::Native),
+            ("defaults/ca-host", L::Own),
+            ("resource-r/actual-h/logs", L::Own),
             ("mine/x", L::NotReplicated),
             ("userspace/a/b", L::TooDeep),
             ("resource-r/userspace/a/b", L::TooDeep),

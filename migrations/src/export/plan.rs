@@ -45,6 +45,14 @@ pub struct ExportLink {
 }
 
 impl ExportLink {
+    fn of(entry: Entry) -> Self {
+        Self {
+            stamp: entry.tree_stamp(),
+            key: entry.key,
+            cell: entry.cell,
+        }
+    }
+
     /// The folder it lies in, relative to the root; empty for the root itself.
     #[must_use]
     pub fn folder(&self) -> &str {
@@ -98,6 +106,8 @@ pub struct ExportPlan {
     /// The links, by folder and name; the root last, and `uuid` behind everything else: the original's tools
     /// refuse a tree without it, hence an export that was cut off.
     pub links: Vec<ExportLink>,
+    /// Names of this system, by key: they go into the file beside the tree. Their rows are in `left_out` too.
+    pub beside: Vec<ExportLink>,
     /// What becomes no link, by key.
     pub left_out: Vec<LeftOutRow>,
     /// What an administrator should look at.
@@ -144,18 +154,15 @@ pub fn plan_export(
             reasons.insert(entry.key.clone(), reason);
         }
     }
+    let own: Vec<ExportLink> = (newest.values())
+        .filter(|entry| reasons.get(&entry.key) == Some(&LeftOut::Own))
+        .map(|entry| ExportLink::of(entry.clone()))
+        .collect();
     newest.retain(|key, _| !reasons.contains_key(key));
     leave_out_clashes(&mut newest, &mut reasons);
 
     let warnings = check::warnings(&newest, &reasons, options);
-    let mut links: Vec<ExportLink> = newest
-        .into_values()
-        .map(|entry| ExportLink {
-            stamp: entry.tree_stamp(),
-            key: entry.key,
-            cell: entry.cell,
-        })
-        .collect();
+    let mut links: Vec<ExportLink> = newest.into_values().map(ExportLink::of).collect();
     links.sort_by(|a, b| order(a).cmp(&order(b)));
     let left_out: Vec<LeftOutRow> = (reasons.into_iter())
         .map(|(key, reason)| LeftOutRow {
@@ -175,6 +182,7 @@ pub fn plan_export(
     };
     Ok(ExportPlan {
         links,
+        beside: own,
         left_out,
         warnings,
         counts,

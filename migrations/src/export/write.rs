@@ -1,5 +1,6 @@
-//! Making the links below one folder, and nowhere else.
+//! Making the links below one folder, and nowhere else; and the file beside it.
 
+use super::beside::write_beside;
 use super::{ExportLink, ExportPlan};
 use crate::scan::{Look, look, mtime_of};
 use crate::{ObjectKind, show_bytes};
@@ -46,12 +47,14 @@ pub struct Written {
     pub replaced: usize,
     /// Links that were there already, with the same value and stamp.
     pub known: usize,
+    /// Names in the file beside the tree.
+    pub beside: usize,
     /// Keys, escaped, whose links in the tree have a later stamp and were kept.
     pub newer: Vec<String>,
 }
 
 /// Why an export stopped. What was written stays, each link with its value and stamp; nothing outside of the
-/// folder was touched. An export that was cut off has no complete marker, and may be repeated.
+/// folder was touched but the file beside it. An export that was cut off has no complete marker, and may be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteExportError {
     /// There is no folder to make the new one in.
@@ -168,6 +171,8 @@ pub fn write_export(dir: &Path, plan: &ExportPlan, force: bool) -> Result<Writte
         }
     }
     writer.flush(&plan.links)?;
+    write_beside(&dir, plan)?;
+    writer.written.beside = plan.beside.len();
     writer.mark(MARKER_COMPLETE)?;
     let root = &writer.root;
     rustix::fs::fsync(root).map_err(|errno| root_error(&dir, errno))?;

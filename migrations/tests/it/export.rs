@@ -5,8 +5,8 @@ use super::*;
 use mars_meta_model::testing::entry;
 use mars_meta_model::{Cell, Entry, NodeId, SCHEMA, Value};
 use mars_migrations::export::{
-    ExportOptions, ExportPlan, ExportWarningKind, LeftOut, TargetState, WriteExportError, Written,
-    inspect_target, plan_export, write_export,
+    ExportOptions, ExportPlan, ExportWarningKind, ExtraError, LeftOut, TargetState,
+    WriteExportError, Written, add_beside, inspect_target, plan_export, write_export,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,9 +58,28 @@ fn links_of(plan: &ExportPlan) -> Cells {
         .collect()
 }
 
+/// Links, and what lies beside the tree.
+fn all_of(plan: &ExportPlan) -> Cells {
+    let mut all = links_of(plan);
+    all.extend(plan.beside.iter().map(|l| {
+        let cell = (cell_bytes(&l.cell), l.stamp.as_nanos());
+        (l.key.as_str().to_owned(), cell)
+    }));
+    all
+}
+
+/// An import of an export, with what lies beside it.
+fn import_of(tree: &Tree) -> Plan {
+    let mut scan = scan_tree(tree.root(), &ScanOptions::default()).unwrap();
+    add_beside(tree.root(), &mut scan).unwrap().unwrap();
+    let plan = plan_import(&scan, &ImportOptions::at(NOW));
+    balanced(&plan);
+    plan
+}
+
 /// What an import takes from single links; derived entries and those of the report aside.
 fn imported(tree: &Tree) -> Cells {
-    let plan = tree.plan();
+    let plan = import_of(tree);
     let taken: BTreeSet<&str> = plan.report.taken.iter().map(|r| r.key.as_str()).collect();
     (plan.entries.iter())
         .filter(|entry| taken.contains(entry.key.as_str()))
@@ -421,9 +440,15 @@ fn the_example_of_the_specification() {
         stamped("resource-r/log-000000001-hostA", None, 1_742_541_002, 0),
         stamped("directory/r/member-hostA", Some("storage"), 1, 0),
         stamped("userspace/a/b", Some("x"), 1, 0),
+        stamped(
+            "resource-r/actual-hostA/missing-since",
+            Some("0"),
+            1_742_541_003,
+            1,
+        ),
     ]);
     let reasons: Vec<_> = plan.left_out.iter().map(|row| row.reason.clone()).collect();
-    assert_eq!(reasons, [LeftOut::Native, LeftOut::TooDeep]);
+    assert_eq!(reasons, [LeftOut::Native, LeftOut::Own, LeftOut::TooDeep]);
     let tree = Tree::new();
     write(&tree, &plan);
     let scan = scan_tree(tree.root(), &ScanOptions::default()).unwrap();
@@ -443,6 +468,89 @@ fn the_example_of_the_specification() {
     let spec = include_str!("../../../docs/spec/legacy-export.md");
     let block = spec.split("```").nth(1).unwrap();
     assert_eq!(found, block.trim().lines().collect::<Vec<_>>());
+    let block = spec.split("```text\n").nth(1).unwrap();
+    let beside = std::fs::read_to_string(tree.beside()).unwrap();
+    assert_eq!(beside, block.split("```").next().unwrap());
+}
+
+#[test]
+fn names_of_this_system_lie_beside_the_tree_and_come_back() {
+    let own = [
+        "actual-h/datapath",
+        "defaults/ca-host",
+        "resource-r/actual-h/logs",
+        "resource-r/todo-h/set-replay",
+    ];
+    let mut entries = vec![
+        entry("uuid", Some("u 1"), 8, NodeId::IMPORTED.0),
+        entry("resource-r/size", Some("4096"), 6, NodeId::IMPORTED.0),
+    ];
+    entries.extend(own.map(|key| entry(key, Some("50 % of\nit"), 7, NodeId::IMPORTED.0)));
+    entries.push(entry("resource-r/legacy-end", None, 9, NodeId::IMPORTED.0));
+    let plan = plan_from(&entries);
+    assert_eq!((plan.links.len(), plan.beside.len()), (2, 5));
+    let tree = Tree::new();
+    assert_eq!(write(&tree, &plan).beside, 5);
+    let spoken = plan.to_string();
+    assert!(
+        spoken.contains("5 names of this system are in a file beside"),
+        "{spoken}"
+    );
+    let links = links_of(&plan);
+    let without: Vec<String> = tree
+        .plan()
+        .entries
+        .iter()
+        .map(|e| e.key.to_string())
+        .collect();
+    assert!(
+        without.iter().all(|key| links.contains_key(key)),
+        "{without:?}"
+    );
+    let back = table_of(&import_of(&tree));
+    for one in &entries {
+        let held = back.entry(&one.key).unwrap();
+        assert_eq!((&held.cell, held.stamp), (&one.cell, one.stamp));
+    }
+    let meta = tree.beside().metadata().unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+
+    // What the tree says of later counts.
+    tree.link("actual-h/datapath", "0", 100);
+    let later = table_of(&import_of(&tree));
+    assert_eq!(stamp_of(&later, "actual-h/datapath"), 100);
+    // That of another tree is not taken.
+    std::fs::remove_file(tree.path(b"uuid")).unwrap();
+    tree.link("uuid", "other", 8);
+    let mut scan = scan_tree(tree.root(), &ScanOptions::default()).unwrap();
+    let before = scan.clone();
+    let error = add_beside(tree.root(), &mut scan).unwrap_err();
+    assert!(matches!(error, ExtraError::OtherTree { .. }), "{error}");
+    assert_eq!(scan, before);
+    std::fs::remove_file(tree.beside()).unwrap();
+    assert_eq!(add_beside(tree.root(), &mut scan).unwrap(), None);
+}
+
+#[test]
+fn what_lies_beside_the_tree_and_is_no_export_is_never_replaced() {
+    let outside = tempfile::tempdir().unwrap();
+    let precious = outside.path().join("precious");
+    std::fs::write(&precious, "mars-extra v1\nprecious").unwrap();
+    let tree = Tree::new();
+    symlink(&precious, tree.beside()).unwrap();
+    let refused = || write_export(tree.root(), &some_plan(), false).unwrap_err();
+    assert!(matches!(refused(), WriteExportError::InTheWay { .. }));
+    assert_eq!(
+        inspect_target(tree.root()).unwrap(),
+        TargetState::Incomplete
+    );
+    std::fs::remove_file(tree.beside()).unwrap();
+    std::fs::write(tree.beside(), "my notes").unwrap();
+    assert!(matches!(refused(), WriteExportError::InTheWay { .. }));
+    assert_eq!(std::fs::read(tree.beside()).unwrap(), b"my notes");
+    std::fs::remove_file(tree.beside()).unwrap();
+    write(&tree, &some_plan());
+    assert!(std::fs::read(&precious).unwrap().ends_with(b"precious"));
 }
 
 /// A key of any row of the schema, and some that have no place in a tree.
@@ -455,6 +563,8 @@ fn any_key() -> impl Strategy<Value = String> {
         ]
     };
     let rest = prop_oneof![
+        2 => proptest::sample::select(vec!["logs", "datapath", "set-replay", "ca-host", "rpo-target"])
+            .prop_map(str::to_owned),
         6 => "[a-z+~.][a-z0-9_+~. -]{0,6}".prop_filter("dots", |p| p != "." && p != ".."),
         1 => Just("a/b".to_owned()),
     ];
@@ -499,7 +609,13 @@ proptest! {
         let tree = Tree::new();
         let written = write(&tree, &plan);
         prop_assert_eq!(written.made, plan.links.len());
-        prop_assert_eq!(imported(&tree), links_of(&plan));
+        prop_assert_eq!(imported(&tree), all_of(&plan));
+        // In the tree itself there is none of our names.
+        let in_tree: BTreeSet<String> =
+            tree.plan().entries.iter().map(|e| e.key.to_string()).collect();
+        for link in &plan.beside {
+            prop_assert!(!in_tree.contains(link.key.as_str()), "{}", link.key);
+        }
         let marker = tree.plan().report.skipped;
         prop_assert_eq!(marker.len(), 1, "{:?}", marker);
         prop_assert_eq!(&marker[0].path, ".mars-export");

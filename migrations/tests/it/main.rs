@@ -47,11 +47,14 @@ const RESIDUE: [&str; 12] = [
 ];
 
 /// A tree in a folder of its own.
-struct Tree(TempDir);
+struct Tree(TempDir, PathBuf);
 
 impl Tree {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let around = tempfile::tempdir().unwrap();
+        let root = around.path().join("tree");
+        std::fs::create_dir(&root).unwrap();
+        Self(around, root)
     }
 
     fn of(tsv: &str) -> Self {
@@ -61,7 +64,12 @@ impl Tree {
     }
 
     fn root(&self) -> &Path {
-        self.0.path()
+        &self.1
+    }
+
+    /// The file that an export puts beside it.
+    fn beside(&self) -> PathBuf {
+        self.0.path().join("tree.mars-extra")
     }
 
     fn path(&self, path: &[u8]) -> PathBuf {

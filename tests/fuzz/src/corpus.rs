@@ -4,6 +4,7 @@
 
 mod frames;
 mod places;
+mod wires;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "log_batch" => places::batches(),
         "superblock_slot" => places::superblock(),
         "legacy_log" => places::legacy(),
+        "data_frame" => wires::frames(),
+        "nbd_client" => wires::clients(),
         _ => Vec::new(),
     }
 }

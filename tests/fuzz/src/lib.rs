@@ -9,6 +9,7 @@
 mod api;
 mod campaign;
 mod corpus;
+mod datapath;
 mod gossip;
 mod join;
 mod logs;
@@ -20,6 +21,7 @@ mod text;
 pub use api::{local_api_reply, local_api_request};
 pub use campaign::{Campaign, Crash, Tally, observe, peak_of};
 pub use corpus::{committed, corpus_dir, seeds, write_corpus};
+pub use datapath::{data_frame, nbd_client};
 pub use gossip::{datagram_brief, gossip_frame, mark};
 pub use join::{join_frame, join_token};
 pub use logs::{legacy_log, log_batch, segment_header, superblock_slot};

@@ -1,6 +1,6 @@
 //! The table of targets.
 
-use crate::{api, gossip, join, logs, store, text};
+use crate::{api, datapath, gossip, join, logs, store, text};
 
 /// A decoder under test.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,12 @@ pub const TARGETS: &[Target] = &[
     plain("segment_header", logs::segment_header),
     plain("log_batch", logs::log_batch),
     plain("superblock_slot", logs::superblock_slot),
+    plain("data_frame", datapath::data_frame),
+    // The export itself.
+    Target {
+        room: 256 << 10,
+        ..plain("nbd_client", datapath::nbd_client)
+    },
     // A record of the original unpacks to at most 32 KiB; the scanner holds 128 KiB.
     Target {
         room: 1 << 20,

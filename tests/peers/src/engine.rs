@@ -17,6 +17,8 @@ pub trait Engine: Send {
     fn sync(&mut self);
     /// Reads one value.
     fn get(&mut self, key: &[u8]) -> Option<Vec<u8>>;
+    /// Reads every pair once, in the order of keys; says how many there are.
+    fn read_all(&mut self) -> usize;
 }
 
 /// Names of all engines, in the order of the tables.
@@ -71,6 +73,9 @@ impl Engine for Sled {
     fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.db.get(key).unwrap().map(|value| value.to_vec())
     }
+    fn read_all(&mut self) -> usize {
+        self.db.iter().map(|pair| pair.unwrap()).filter(|(_, value)| !value.is_empty()).count()
+    }
 }
 
 struct Sqlite(rusqlite::Connection);
@@ -113,6 +118,16 @@ impl Engine for Sqlite {
         let mut select = self.0.prepare_cached("SELECT v FROM t WHERE k=?1").unwrap();
         select.query_row((key,), |row| row.get(0)).ok()
     }
+    fn read_all(&mut self) -> usize {
+        let mut select = self.0.prepare_cached("SELECT k, v FROM t ORDER BY k").unwrap();
+        let mut rows = select.query(()).unwrap();
+        let mut count = 0;
+        while let Some(row) = rows.next().unwrap() {
+            let (key, value) = (row.get_ref(0).unwrap(), row.get_ref(1).unwrap());
+            count += usize::from(!key.as_blob().unwrap().is_empty() && !value.as_blob().unwrap().is_empty());
+        }
+        count
+    }
 }
 
 const TABLE: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("t");
@@ -154,5 +169,11 @@ impl Engine for Redb {
         let tx = self.0.begin_read().unwrap();
         let table = tx.open_table(TABLE).unwrap();
         table.get(key).unwrap().map(|value| value.value().to_vec())
+    }
+    fn read_all(&mut self) -> usize {
+        use redb::ReadableTable as _;
+        let tx = self.0.begin_read().unwrap();
+        let table = tx.open_table(TABLE).unwrap();
+        table.iter().unwrap().map(|pair| pair.unwrap()).filter(|(_, value)| !value.value().is_empty()).count()
     }
 }

@@ -53,7 +53,7 @@ enum What {
     #[command(hide = true)]
     ImportOne { subject: String, tree: PathBuf, store: PathBuf },
     #[command(hide = true)]
-    OpenOne { store: PathBuf },
+    OpenOne { subject: String, store: PathBuf },
 }
 
 fn main() {
@@ -68,8 +68,8 @@ fn main() {
             writes::single(single.path(), 2000, cli.rounds);
         }
         What::Import { links } => bulk::run(folder().path(), links, cli.rounds),
-        What::Open { keys } => opening::run(folder().path(), keys),
+        What::Open { keys } => opening::run(folder().path(), keys, cli.rounds),
         What::ImportOne { subject, tree, store } => bulk::one(&subject, &tree, &store),
-        What::OpenOne { store } => opening::one(&store),
+        What::OpenOne { subject, store } => opening::one(&subject, &store),
     }
 }

@@ -63,6 +63,10 @@ fn place(built: &Path, dest: &Path) -> io::Result<()> {
     copy_all(
         &units.join("templates"),
         &dest.join("usr/share/doc/marsadm/systemd-templates"),
+    )?;
+    copy_all(
+        &root().join("dist/examples"),
+        &dest.join("usr/share/doc/marsadm/examples"),
     )
 }
 

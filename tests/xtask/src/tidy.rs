@@ -8,6 +8,17 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 700;
 /// The only folder with code that the compiler cannot check.
 const UNSAFE_FOLDER: &str = "datapath/io/";
+/// The only file that knows how texts from elsewhere are escaped for people.
+const ESCAPES: &str = "meta/model/src/shown.rs";
+/// Where values are formatted for programmers, and no text of people or of other nodes is among them: hashes of names in the
+/// code, quoting in a configuration file, reports of the demonstration, the name of a variant, times.
+const FOR_PROGRAMMERS: &[&str] = &[
+    "marsadm/src/events/cursor.rs",
+    "meta/api/src/message.rs",
+    "marsadm/src/sandbox/",
+    "gossip/net/src/dial.rs",
+    "gossip/net/src/join/",
+];
 /// Folders that are not looked into (`.git` may be a file).
 const SKIPPED: &[&str] = &["target", ".git"];
 
@@ -28,6 +39,7 @@ pub(crate) fn check(root: &Path) -> Findings {
         findings.extend(check_text(&name, &text));
         if name.ends_with(".rs") {
             findings.extend(check_source(&name, &text));
+            findings.extend(check_escapes(&name, &text));
             // The comparison with other engines uses them as they are.
             let peer = name.starts_with("tests/peers/");
             if !own(&name) && !peer && has_word(&text, "sled::") {
@@ -121,6 +133,28 @@ fn check_source(name: &str, text: &str) -> Findings {
     findings
 }
 
+/// Messages show texts as [`ESCAPES`] does, and in no other way; in particular not as Rust prints them for programmers.
+fn check_escapes(name: &str, text: &str) -> Findings {
+    let product = name.contains("/src/") && !name.starts_with("tests/") && name != ESCAPES;
+    let exempt = FOR_PROGRAMMERS.iter().any(|place| name.starts_with(place));
+    if !product || exempt || name.ends_with("tests.rs") || name.contains("/tests/") {
+        return Findings::new();
+    }
+    let mut findings = Findings::new();
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let programmers = ["assert", "panic!", "unreachable!", "write!(f, "];
+    for (number, line) in (1..).zip(code.lines()) {
+        let line = line.split("//").next().unwrap_or_default();
+        let debug = line.contains(":?}") && !programmers.iter().any(|word| line.contains(word));
+        if debug || line.contains(".escape_debug(") || line.contains(".escape_default(") {
+            findings.push(format!(
+                "{name}:{number}: messages show texts by mars_meta_model::shown"
+            ));
+        }
+    }
+    findings
+}
+
 /// Whether `word` occurs and no letter, digit or `_` stands before it, nor behind it if it ends in one.
 fn has_word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
@@ -157,6 +191,19 @@ mod tests {
             found("a.rs", &format!("//! x\n{}", "\n".repeat(700))).len(),
             1
         );
+    }
+
+    #[test]
+    fn messages_have_one_way_to_escape() {
+        let found = |name: &str, text: &str| check_escapes(name, text).len();
+        assert_eq!(found("a/src/a.rs", "let _ = format!(\"{x:?}\");"), 1);
+        assert_eq!(found("a/src/a.rs", "#[error(\"{0:?} is bad\")]"), 1);
+        assert_eq!(found("a/src/a.rs", "x.escape_debug()"), 1);
+        assert_eq!(found("a/src/a.rs", "assert!(a, \"{x:?}\"); // {y:?}"), 0);
+        let test = "#[cfg(test)]\nmod tests { format!(\"{x:?}\"); }";
+        assert_eq!(found("a/src/a.rs", test), 0);
+        assert_eq!(found("a/tests/it/a.rs", "format!(\"{x:?}\")"), 0);
+        assert_eq!(found("gossip/net/src/dial.rs", "format!(\"{x:?}\")"), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use quinn::ConnectionError;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::join::wire::{
     self, Blob, GRANTED, GrantedBody, Proven, REFUSED, REQUEST, Refusal, RequestBody, SURVEY,
 };
 use crate::key::{KeyHash, NodeKey};
-use crate::limits::{JOIN_TIMEOUT, MAX_JOIN_REPLY};
+use crate::limits::{JOIN_TIMEOUT, MAX_CLOSE_REASON, MAX_JOIN_REPLY};
 use crate::token::{JoinToken, TokenError};
 
 /// What the joiner tells about itself. Keep node and key for a second try: an issuer that
@@ -82,6 +83,14 @@ pub enum JoinError {
         addr: SocketAddr,
         /// Why.
         refusal: Refusal,
+    },
+    /// Who answered admits nobody, e.g. because another node holds the authority by now. Trying again does not help.
+    #[error("{addr} does not admit nodes any more: {reason}")]
+    NoIssuer {
+        /// Who.
+        addr: SocketAddr,
+        /// Its words.
+        reason: String,
     },
     /// The answer did not come in time. We may be admitted: try again with the same key and node.
     #[error("{addr} did not finish the join within {JOIN_TIMEOUT:?}; try again with the same key")]
@@ -163,6 +172,7 @@ async fn exchange(
                 let asked =
                     timeout(JOIN_TIMEOUT, ask(&connection, token, joiner, &csr, kind)).await;
                 let result = asked.unwrap_or(Err(JoinError::Timeout { addr }));
+                let result = result.map_err(|error| turned_away(&connection, error));
                 // "Done" tells the issuer that its answer arrived.
                 let (code, reason) = match &result {
                     Ok(_) | Err(JoinError::Refused { .. }) => (CloseCode::Done, String::new()),
@@ -178,6 +188,16 @@ async fn exchange(
             }),
         }
     }
+    if let [
+        ConnectError::Refused {
+            addr,
+            code: CloseCode::NotAllowed,
+            reason,
+        },
+    ] = &failed[..]
+    {
+        return Err(no_issuer(*addr, reason));
+    }
     match failed
         .iter()
         .position(|e| matches!(e, ConnectError::Foreign { .. }))
@@ -189,6 +209,27 @@ async fn exchange(
             other => Err(JoinError::Unreachable(vec![other])),
         },
         None => Err(JoinError::Unreachable(failed)),
+    }
+}
+
+fn no_issuer(addr: SocketAddr, words: &str) -> JoinError {
+    let plain = words.chars().filter(|c| !c.is_control());
+    JoinError::NoIssuer {
+        addr,
+        reason: plain.take(MAX_CLOSE_REASON).collect(),
+    }
+}
+
+/// What the issuer closed with says more than that the connection is gone.
+fn turned_away(connection: &Connection, error: JoinError) -> JoinError {
+    let addr = connection.remote_addr();
+    match (error, connection.close_reason()) {
+        (JoinError::Lost { .. }, Some(ConnectionError::ApplicationClosed(close)))
+            if close.error_code.into_inner() == u64::from(CloseCode::NotAllowed.code()) =>
+        {
+            no_issuer(addr, &String::from_utf8_lossy(&close.reason))
+        }
+        (error, _) => error,
     }
 }
 

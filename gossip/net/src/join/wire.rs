@@ -11,6 +11,7 @@ use crate::connection::{Connection, ExportError};
 use crate::key::sha256;
 use crate::limits::{MAX_JOIN_REPLY, MAX_REFUSAL_TEXT};
 use crate::token::{TokenId, TokenSecret};
+use crate::utc::Utc;
 
 /// Frame type: the joiner asks.
 pub(super) const REQUEST: u8 = 1;
@@ -103,7 +104,7 @@ pub enum Refusal {
     )]
     Token,
     /// By the issuer's clock.
-    #[error("the token expired at {at} (seconds since 1970) by the issuer's clock; make a new one")]
+    #[error("the token expired at {} by the issuer's clock; make a new one", Utc(*at))]
     Expired {
         /// When, seconds since 1970.
         at: u64,
@@ -112,9 +113,7 @@ pub enum Refusal {
     #[error("the token is used up; make a new one")]
     UsedUp,
     /// An administrator took it back, by the issuer's clock.
-    #[error(
-        "the token was revoked at {at} (seconds since 1970) by the issuer's clock; make a new one"
-    )]
+    #[error("the token was revoked at {} by the issuer's clock; make a new one", Utc(*at))]
     Revoked {
         /// When, seconds since 1970.
         at: u64,

@@ -7,8 +7,8 @@ use mars_gossip_net::join::{
     Grant, JoinError, JoinRequest, Joiner, Refusal, ServeJoinError, TokenState, redeem, serve_join,
 };
 use mars_gossip_net::{
-    Alpn, ClusterCa, ConnectError, Endpoint, EndpointConfig, Identity, JoinToken, TokenError,
-    TokenSecret,
+    Alpn, CloseCode, ClusterCa, ConnectError, Endpoint, EndpointConfig, Identity, JoinToken,
+    TokenError, TokenSecret,
 };
 use uuid::Uuid;
 
@@ -131,7 +131,12 @@ async fn who_has_a_revoked_token_is_told_since_when() {
     let (joined, _) = issuer.serve(&issuer.token, &joiner("x"), granted()).await;
     let refused = refusal(joined);
     assert_eq!(refused, Refusal::Revoked { at: 77 });
-    assert!(refused.to_string().contains("revoked at 77"), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains("revoked at 1970-01-01 00:01:17 UTC"),
+        "{refused}"
+    );
     // Who does not know the secret is not told.
     let mut wrong = issuer.token.clone();
     wrong.secret = TokenSecret::from_bytes([0; 32]);
@@ -221,6 +226,27 @@ async fn a_name_that_cannot_be_is_noticed_by_the_joiner() {
     let new = Endpoint::bind(EndpointConfig::joining(loopback())).unwrap();
     let result = soon(redeem(&new, &issuer.token, &joiner("a b"))).await;
     assert!(matches!(result, Err(JoinError::Request(_))));
+}
+
+#[tokio::test]
+async fn who_admits_nobody_any_more_is_told_from_a_broken_connection() {
+    let issuer = Issuer::new();
+    let new = Endpoint::bind(EndpointConfig::joining(loopback())).unwrap();
+    let turns_away = async {
+        let connection = issuer.endpoint.accept().await.unwrap();
+        connection.close(CloseCode::NotAllowed, "host-z holds the authority");
+        connection.closed().await
+    };
+    let me = joiner("x");
+    let asked = redeem(&new, &issuer.token, &me);
+    let (result, _) = soon(async { tokio::join!(asked, turns_away) }).await;
+    match result {
+        Err(JoinError::NoIssuer { addr, reason }) => {
+            assert_eq!(addr, issuer.endpoint.local_addr().unwrap());
+            assert_eq!(reason, "host-z holds the authority");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

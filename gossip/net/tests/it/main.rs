@@ -7,6 +7,8 @@ mod bounds;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod handshake;

@@ -156,6 +156,7 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         "role" | "state" | "show-state" | "mars-state" => {
             show::role(&mut answer, &facts, &mut library, &command, args);
         }
+        "show-info" | "mars-info" => show::info(&mut answer, &facts, &command, args),
         "show-errors" => view::view(&mut answer, &facts, library, &line, "resource-errors", args),
         "get-link" => raw::get_link(&mut answer, &facts, args),
         "list-links" => raw::list_links(&mut answer, &facts, line.deleted, args),
@@ -167,6 +168,9 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
                 raw::merge_cluster_list(&mut answer, &facts);
             }
         }
+        "help" | "h" => answer.line(
+            "marsadm --help tells the commands and options, docs/macros.md those for snapshots",
+        ),
         "version" | "v" => answer.line(&format!("marsadm Version: {}", env!("CARGO_PKG_VERSION"))),
         other => {
             if let Some(name) = other.strip_prefix("view-") {
@@ -225,6 +229,21 @@ fn is_id_list(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(['-', ',']) && text.chars().all(good)
 }
 
+/// Whether a list names what no resource may be called.
+fn names_reserved(text: &str) -> bool {
+    const RESERVED: [&str; 8] = [
+        "none",
+        "any",
+        "full",
+        "empty",
+        "undefined",
+        "remote",
+        "local",
+        "localhost",
+    ];
+    text.split(',').any(|name| RESERVED.contains(&name))
+}
+
 /// The resources that a word stands for: those of this host for `all`, else the parts of a list in natural order.
 fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
     if which == "all" {
@@ -234,6 +253,23 @@ fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.sort_by_cached_key(|name| natural(name));
     names
+}
+
+/// Why nothing can be said of a resource: it does not exist, or only others know of it and none of them tells.
+fn missing(facts: &Facts<'_>, res: &str) -> Option<Error> {
+    if !facts.has_resource(res) {
+        return Some(unknown(facts, res));
+    }
+    let untold = facts.snap.header.extra.get("untold")?;
+    let reason = untold.get(res)?.as_str()?;
+    let prefix = format!("directory/{res}/member-");
+    let hosts = facts
+        .paths(&prefix)
+        .filter(|path| facts.get(path).is_some());
+    let hosts = hosts.filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned));
+    let hosts: Vec<String> = hosts.collect();
+    let here = &facts.snap.header.host;
+    Some(crate::outside::untold(here, res, reason, &hosts))
 }
 
 /// A resource that does not exist.
@@ -258,7 +294,7 @@ fn takes_resources(answer: &mut Answer, command: &str, args: &[String], needed: 
         [] if !needed => return true,
         [] => no_name(command, ""),
         [_, more, ..] => too_much(command, more),
-        [which] if is_id_list(which) => return true,
+        [which] if is_id_list(which) && !names_reserved(which) => return true,
         [which] => no_name(command, which),
     };
     answer.refuse(command, error);
@@ -274,12 +310,9 @@ fn takes_nothing(answer: &mut Answer, command: &str, args: &[String]) -> bool {
 }
 
 fn too_much(command: &str, more: &str) -> Error {
-    Error::of(
-        Code::CommandLine,
-        format!("'{}' is too much", more.escape_debug()),
-    )
-    .hint(format!("see marsadm {command} --help"))
-    .about(command)
+    Error::of(Code::CommandLine, format!("'{}' is too much", shown(more)))
+        .hint(format!("see marsadm {command} --help"))
+        .about(command)
 }
 
 /// An argument that is no name of a resource.
@@ -287,7 +320,7 @@ fn no_name(command: &str, text: &str) -> Error {
     let why = if text.is_empty() {
         "the name of a resource is missing".to_owned()
     } else {
-        format!("'{}' is no name of a resource", text.escape_debug())
+        format!("'{}' is no name of a resource", shown(text))
     };
     Error::of(Code::BadName, why)
         .hint("name a resource, several joined by commas, or all")

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::Options;
-use crate::macros::number::{Num, truncate};
+use crate::macros::number::bytes;
 
 /// A command line, read.
 #[derive(Clone, Debug)]
@@ -33,16 +33,22 @@ pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, Error> {
         words: Vec::new(),
     };
     for arg in argv {
+        // Both are words of the original too.
+        let arg = match arg.as_str() {
+            "--version" => "version",
+            "--help" | "-h" => "help",
+            _ => arg,
+        };
         if arg.starts_with('-') && arg.len() > 1 {
             option(&mut line, arg).map_err(|why| {
                 let error = Error::of(Code::CommandLine, why);
                 error.hint("see marsadm --help and docs/macros.md")
             })?;
-        } else if let Some(rest) = arg.strip_prefix("force-").filter(|_| line.words.is_empty()) {
+        } else if let Some(rest) = arg.strip_prefix("force-") {
             line.options.force = true;
             line.words.push(rest.to_owned());
         } else {
-            line.words.push(arg.clone());
+            line.words.push(arg.to_owned());
         }
     }
     line.foreign = line.options.host != host;
@@ -106,31 +112,8 @@ fn whole(name: &str, value: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("`{name}={value}`: this is no whole number in range"))
 }
 
-/// A size: lower-case units count 1000, upper-case ones 1024.
 fn size(value: &str) -> Result<u64, String> {
-    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let powers = |unit: &str| {
-        "kmgtp"
-            .find(unit)
-            .map(|at| i32::try_from(at + 1).unwrap_or(1))
-    };
-    let unit = &value[digits.len()..];
-    let factor = match unit {
-        "" => Some(1.0),
-        unit if unit.len() == 1 && unit == unit.to_lowercase() => {
-            powers(unit).map(|power| 1000_f64.powi(power))
-        }
-        unit if unit.len() == 1 => powers(&unit.to_lowercase()).map(|power| 1024_f64.powi(power)),
-        _ => None,
-    };
-    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let number = Some(Num::read(digits).float()).filter(|_| plain && !digits.is_empty());
-    match (number, factor) {
-        (Some(number), Some(factor)) => {
-            Ok(u64::try_from(truncate(number * factor)).unwrap_or(u64::MAX))
-        }
-        _ => Err(format!(
-            "`--threshold={value}`: a size is a number and perhaps one of kKmMgGtTpP"
-        )),
-    }
+    bytes(value).ok_or_else(|| {
+        format!("`--threshold={value}`: a size is a number and perhaps one of kKmMgGtTpP")
+    })
 }

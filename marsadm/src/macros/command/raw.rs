@@ -3,10 +3,12 @@
 use super::Answer;
 use crate::error::Error;
 use crate::error_code::Code;
+use crate::macros::errno::errno_text;
 use crate::macros::facts::{Facts, natural};
 use crate::macros::time::local_times;
 use crate::output::value_text;
 use crate::shown::shown;
+use regex::{Captures, Regex};
 
 fn inside(path: &str) -> &str {
     path.strip_prefix("/mars/").unwrap_or(path)
@@ -66,10 +68,24 @@ pub(super) fn cat(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
         answer.refuse("cat", error.hint("see marsadm cat --help").about("cat"));
     }
     for path in args {
-        if let Some(text) = facts.content(inside(path)) {
-            answer.text(&local_times(text, true));
-        }
+        file(answer, facts, inside(path));
     }
+}
+
+/// Prints a file with its times and error codes in words.
+pub(super) fn file(answer: &mut Answer, facts: &Facts<'_>, path: &str) {
+    if let Some(text) = facts.content(path) {
+        answer.text(&codes_in_words(&local_times(text, true)));
+    }
+}
+
+/// Replaces the codes behind `error =` and `status =` by their words.
+fn codes_in_words(text: &str) -> String {
+    let Ok(code) = Regex::new(r"\b((?:error|status) *= *)(-\d+)") else {
+        return text.to_owned();
+    };
+    let words = |found: &Captures<'_>| format!("{}{}", &found[1], errno_text(&found[2]));
+    code.replace_all(text, words).into_owned()
 }
 
 /// Prints each host with its address.

@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, failed, resources, takes_nothing, takes_resources, unknown};
+use super::{Answer, failed, missing, resources, takes_nothing, takes_resources};
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
@@ -16,9 +16,8 @@ pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
     let host = &facts.opts.host;
     line(answer, facts, &format!("ips/ip-{host}"));
     for res in resources(facts, which) {
-        if !facts.has_resource(&res) {
+        if let Some(error) = missing(facts, &res) {
             // No failure in the original.
-            let error = unknown(facts, &res);
             let hint = error.hint.clone().unwrap_or_default();
             answer.note(&format!("marsadm: show {res}: {error}"));
             answer.note(&format!("  next: {hint}"));
@@ -38,6 +37,26 @@ pub(super) fn show(answer: &mut Answer, facts: &Facts<'_>, args: &[String]) {
                 line(answer, facts, &format!("{prefix}{name}"));
             }
         }
+    }
+}
+
+/// Prints the text in which the data plane of the original told how this host's replica was doing.
+pub(super) fn info(answer: &mut Answer, facts: &Facts<'_>, command: &str, args: &[String]) {
+    if !takes_resources(answer, command, args, command == "mars-info") {
+        return;
+    }
+    let which = args.first().map_or("all", String::as_str);
+    for res in resources(facts, which) {
+        if let Some(error) = missing(facts, &res) {
+            failed(answer, command, &res, error);
+            continue;
+        }
+        let host = &facts.opts.host;
+        super::raw::file(
+            answer,
+            facts,
+            &format!("resource-{res}/logstatus-{host}.status"),
+        );
     }
 }
 
@@ -75,8 +94,8 @@ pub(super) fn role(
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
-        if !facts.has_resource(&res) {
-            failed(answer, command, &res, unknown(facts, &res));
+        if let Some(error) = missing(facts, &res) {
+            failed(answer, command, &res, error);
             continue;
         }
         let text = match command {
@@ -166,8 +185,8 @@ pub(super) fn get(
     let which = args.first().map(String::as_str).unwrap_or_default();
     for res in resources(facts, which) {
         head(answer, facts, library, which, &res);
-        if !facts.has_resource(&res) {
-            failed(answer, command, &res, unknown(facts, &res));
+        if let Some(error) = missing(facts, &res) {
+            failed(answer, command, &res, error);
             continue;
         }
         setting(answer, facts, command, &res);

@@ -1,13 +1,14 @@
 //! `view`, `view-MACRO`, and the macros' sources.
 
 use super::options::Line;
-use super::{Answer, failed, is_id_list, no_name, resources, unknown};
+use super::{Answer, failed, is_id_list, missing, no_name, resources};
 use crate::error::Error;
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::{Library, is_name};
 use crate::macros::machine::{Machine, NO_MACRO, Stop};
 use crate::macros::macro_names;
 use crate::macros::number::{seconds, truncate};
+use crate::shown::shown;
 use crate::suggest;
 
 struct View<'a, 'b> {
@@ -91,8 +92,8 @@ impl View<'_, '_> {
     }
 
     fn one(&mut self, res: &str) {
-        if !res.is_empty() && !self.name.contains("global") && !self.facts.has_resource(res) {
-            let error = unknown(self.facts, res);
+        let concerns = !res.is_empty() && !self.name.contains("global");
+        if let Some(error) = missing(self.facts, res).filter(|_| concerns) {
             failed(self.answer, &self.command, res, error);
             return;
         }
@@ -104,7 +105,7 @@ impl View<'_, '_> {
         let text = text.or_else(|| self.library.source(self.name));
         if text.is_none() && !is_name(self.name) {
             // Inside a text it would be no call at all but a part of the text.
-            let why = format!("{NO_MACRO}{}`", self.name.escape_debug());
+            let why = format!("{NO_MACRO}{}`", shown(self.name));
             let error = Error::usage(why).hint("docs/macros.md has the names of the macros");
             failed(self.answer, &self.command, res, error);
             return;
@@ -220,10 +221,7 @@ pub(super) fn source(answer: &mut Answer, mut library: Library, name: &str) {
     match library.source(name) {
         Some(text) => answer.text(&text),
         None => {
-            let error = Error::not_found(format!(
-                "there is no source of macro '{}'",
-                name.escape_debug()
-            ));
+            let error = Error::not_found(format!("there is no source of macro '{}'", shown(name)));
             let mut known: Vec<String> = macro_names(false).map(str::to_owned).collect();
             known.extend(library.own_names());
             let near = suggest::similar(name, &known);

@@ -34,6 +34,9 @@ impl Sets {
             after("ips/ip-").map(|(host, _)| host.to_owned()).collect();
         for (path, item) in after("resource-") {
             let (res, name) = path.split_once('/').unwrap_or((path, ""));
+            if name.is_empty() && item.is_deleted() {
+                continue;
+            }
             if !resources.contains(res) {
                 resources.insert(res.to_owned());
             }
@@ -67,7 +70,8 @@ impl Facts<'_> {
     pub(crate) fn has_resource(&self, res: &str) -> bool {
         let root = format!("resource-{res}");
         let any = |prefix: String| self.paths(&prefix).next().is_some();
-        self.snap.items.contains_key(&root)
+        let item = self.snap.items.get(&root);
+        item.is_some_and(|item| !item.is_deleted())
             || any(format!("{root}/"))
             // Of resources elsewhere our daemons keep the members only.
             || (self.is_native() && any(format!("directory/{res}/member-")))
@@ -125,9 +129,13 @@ impl Facts<'_> {
         all
     }
 
-    /// The resources that stand for `all`.
+    /// The resources that stand for `all`: those whose device this host may show. Ours count replicas too that are
+    /// about to get one.
     pub(crate) fn all_here(&self) -> Vec<String> {
-        self.resources_of(&self.opts.host, Part::Any)
+        let mut all = self.resources_of(&self.opts.host, Part::Any);
+        let device = format!("device-{}", self.opts.host);
+        all.retain(|res| self.is_native() || self.of(res, &device).is_some());
+        all
     }
 
     /// The resources in which any host takes part.

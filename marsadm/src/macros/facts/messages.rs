@@ -33,7 +33,9 @@ impl Facts<'_> {
             format!("{dir}{}-", filter.class)
         };
         let mut out = Vec::new();
-        for path in self.paths(&prefix) {
+        let mut paths: Vec<&str> = self.paths(&prefix).collect();
+        paths.sort_by_cached_key(|path| super::natural(path));
+        for path in paths {
             let name = &path[dir.len()..];
             let Some(value) = self.get(path).filter(|_| !name.contains('/')) else {
                 continue;
@@ -55,11 +57,11 @@ impl Facts<'_> {
         if !name.starts_with("err-") {
             return false;
         }
-        let stamp = super::Num::read(value.split(' ').next().unwrap_or_default()).int();
+        let stamp = super::Num::read(value.split(' ').next().unwrap_or_default()).float();
         let limit = match self.opts.timeout {
             0 => FRESH_SECS,
             seconds => seconds,
         };
-        stamp.saturating_add(limit) > self.real_time()
+        stamp + super::Num::Int(limit).float() > super::Num::Int(self.real_time()).float()
     }
 }

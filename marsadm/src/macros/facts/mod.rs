@@ -12,10 +12,13 @@ pub(crate) use hosts::{Part, Sets};
 pub(crate) use messages::Filter;
 pub(crate) use positions::Series;
 
-use super::number::{Num, truncate};
+use super::number::Num;
 use crate::limits::{TIMEOUT_SECS, WINDOW_SECS};
 use crate::snapshot::{Body, Snapshot};
 use mars_lamport::Timestamp;
+
+/// The last release of the original whose data plane did not tell by a key whether the device is there.
+const OLD_RELEASE_MAX: u64 = 97;
 
 /// What the command line asked for, as far as it bears on the meaning of the state.
 #[derive(Clone, Debug)]
@@ -199,7 +202,7 @@ impl<'a> Facts<'a> {
     /// Whether `host` gave a sign of life within the window.
     pub(crate) fn is_alive(&self, host: &str) -> bool {
         self.alive_age(host)
-            .is_some_and(|age| truncate(age) <= self.opts.window)
+            .is_some_and(|age| age <= Num::Int(self.opts.window).float())
     }
 
     /// An indicator that `host` reports on a resource, such as `is-attached`.
@@ -239,6 +242,13 @@ impl<'a> Facts<'a> {
 
     /// Whether `host` exports the device.
     pub(crate) fn device_present(&self, res: &str, host: &str) -> bool {
+        let here = || {
+            let path = self.is_real(host).then(|| self.device(res, host)).flatten();
+            path.is_some_and(|path| self.snap.header.devices.contains_key(&path))
+        };
+        if self.is_real(host) && self.is_old_module(host) {
+            return here();
+        }
         // The second name is that of old data planes; the newer one of both counts.
         let path = |name: &str| format!("resource-{res}/actual-{host}/{name}");
         let (new, old) = (path("if-on"), path(&format!("device-{host}")));
@@ -249,11 +259,20 @@ impl<'a> Facts<'a> {
         };
         match newest {
             Some(value) => truth(&value),
-            None => {
-                let here = self.is_real(host).then(|| self.device(res, host)).flatten();
-                here.is_some_and(|path| self.snap.header.devices.contains_key(&path))
-            }
+            None => here(),
         }
+    }
+
+    /// Whether a data plane runs on `host` that did not keep `if-on` yet: its release, the number before the date, is at
+    /// most 97.
+    fn is_old_module(&self, host: &str) -> bool {
+        let tag = self
+            .get(&format!("actual-{host}/buildtag"))
+            .unwrap_or_default();
+        let release = tag.split('(').next().unwrap_or_default().trim_end();
+        let before = release.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = release[before.len()..].parse::<u64>();
+        !self.is_native() && number.is_ok_and(|number| number <= OLD_RELEASE_MAX)
     }
 }
 

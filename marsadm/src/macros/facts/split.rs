@@ -106,7 +106,8 @@ impl Facts<'_> {
         let mut parted = false;
         for _ in 0..WALK_MAX {
             if pa == pb {
-                let split = parted || (da > 0 && db > 0);
+                let differ = self.versions_differ(res, a, b, pa.0);
+                let split = parted || differ || (da > 0 && db > 0);
                 return if split {
                     Walk::Parted(Some(show(&pa)))
                 } else {
@@ -139,6 +140,13 @@ impl Facts<'_> {
             }
         }
         Walk::Parted(None)
+    }
+
+    /// Whether two replicas at one point of one log tell different digests of what is before it. Ours part at the
+    /// digests of the positions themselves, and publish versions and positions one after the other.
+    fn versions_differ(&self, res: &str, a: &str, b: &str, nr: u64) -> bool {
+        let version = |host: &str| self.of(res, &format!("version-{nr:09}-{host}"));
+        !self.is_native() && matches!((version(a), version(b)), (Some(a), Some(b)) if a != b)
     }
 
     /// A history that cannot be followed: the original calls that a split. Our daemons forget old versions in

@@ -1,5 +1,6 @@
 //! Raw keys. Macros see the state of one moment: nothing can be written or waited for.
 
+use crate::macros::facts::natural;
 use crate::macros::machine::{Machine, Scope, Stop, die};
 
 pub(super) fn call(
@@ -57,6 +58,7 @@ fn found(machine: &mut Machine<'_>, pattern: &str) -> Result<Vec<String>, Stop> 
             });
         }
     }
+    out.sort_by_cached_key(|path| natural(path));
     Ok(out)
 }
 

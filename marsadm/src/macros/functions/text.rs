@@ -38,8 +38,8 @@ pub(super) fn call(
     };
     Some(Ok(match name {
         "length" => value.len().to_string(),
-        "toupper" => value.to_uppercase(),
-        "tolower" => value.to_lowercase(),
+        "toupper" => value.to_ascii_uppercase(),
+        "tolower" => value.to_ascii_lowercase(),
         "human-seconds" | "human_seconds" => seconds(&value),
         "errno-text" | "errno_text" => errno_text(&value),
         "warn" => {

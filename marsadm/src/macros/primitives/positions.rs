@@ -2,7 +2,7 @@
 
 use super::{Ask, flag};
 use crate::macros::facts::Series;
-use crate::macros::number::{Num, float};
+use crate::macros::number::{Num, bytes, float};
 
 pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
     let facts = ask.facts;
@@ -73,11 +73,11 @@ fn series(ask: &Ask<'_, '_>, name: &str) -> Option<String> {
             flag(pos / permille >= size / 1000)
         }
         "thresholdreached" => {
-            let given = ask.arg(0).map(|text| Num::read(text).int());
-            let threshold = match given {
-                Some(bytes) => u64::try_from(bytes).unwrap_or(0),
-                None => facts.opts.threshold,
-            };
+            let number = |text| u64::try_from(Num::read(text).int()).unwrap_or(0);
+            let given = ask
+                .arg(0)
+                .map(|text| bytes(text).unwrap_or_else(|| number(text)));
+            let threshold = given.unwrap_or(facts.opts.threshold);
             flag(pos.saturating_add(threshold) >= size)
         }
         "percent" => share(pos, size, 100.5, 100.0),

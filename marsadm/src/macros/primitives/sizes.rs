@@ -17,7 +17,7 @@ pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
         "devicesize" => {
             let host = ask.host(0);
             if !facts.device_present(res, &host) {
-                return facts.of(res, "size");
+                return Some(facts.of(res, "size").unwrap_or_default());
             }
             let path = facts.device(res, &host).unwrap_or_default();
             let device = facts.snap.header.devices.get(&path);

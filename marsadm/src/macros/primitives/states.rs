@@ -10,11 +10,14 @@ pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
     Some(match ask.name {
         "todo" => {
             let what = ask.arg(0).unwrap_or_default().to_owned();
-            return todo(ask, &what, 1);
+            return Some(todo(ask, &what, 1).unwrap_or_else(|| switch(ask, &what, 1)));
         }
         "does" => {
             let what = ask.arg(0).unwrap_or_default().to_owned();
-            return is(ask, &what, 1);
+            let host = ask.host(1);
+            return Some(
+                is(ask, &what, 1).unwrap_or_else(|| indicator(ask, &host, &format!("is-{what}"))),
+            );
         }
         "isemergency" => {
             let host = ask.host(0);
@@ -64,27 +67,40 @@ pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
     })
 }
 
-/// The indicator behind a word such as `fetch`.
+/// The indicator behind a word such as `fetch` or `fetching`.
 fn indicator_name(what: &str) -> Option<&'static str> {
-    Some(match what {
-        "attach" | "attached" => "is-attached",
-        "sync" | "syncing" => "is-syncing",
-        "fetch" | "fetching" | "copy" | "copying" | "connect" => "is-copying",
-        "replay" | "replaying" | "apply" => "is-replaying",
-        "primary" | "secondary" => "is-primary",
-        _ => return None,
-    })
+    const BY_BEGINNING: [(&str, &str); 9] = [
+        ("attach", "is-attached"),
+        ("sync", "is-syncing"),
+        ("fetch", "is-copying"),
+        ("copy", "is-copying"),
+        ("connect", "is-copying"),
+        ("replay", "is-replaying"),
+        ("apply", "is-replaying"),
+        ("primary", "is-primary"),
+        ("secondary", "is-primary"),
+    ];
+    by_beginning(&BY_BEGINNING, what)
 }
 
-/// The switch behind a word such as `fetch`.
+/// The switch behind a word such as `fetch` or `fetching`.
 fn switch_name(what: &str) -> Option<&'static str> {
-    Some(match what {
-        "attach" => "attach",
-        "sync" => "sync",
-        "fetch" | "connect" => "connect",
-        "replay" | "apply" | "allowreplay" | "allow-replay" => "allow-replay",
-        _ => return None,
-    })
+    const BY_BEGINNING: [(&str, &str); 8] = [
+        ("attach", "attach"),
+        ("sync", "sync"),
+        ("fetch", "connect"),
+        ("connect", "connect"),
+        ("replay", "allow-replay"),
+        ("apply", "allow-replay"),
+        ("allowreplay", "allow-replay"),
+        ("allow-replay", "allow-replay"),
+    ];
+    by_beginning(&BY_BEGINNING, what)
+}
+
+fn by_beginning(table: &[(&str, &'static str)], what: &str) -> Option<&'static str> {
+    let entry = table.iter().find(|entry| what.starts_with(entry.0))?;
+    Some(entry.1)
 }
 
 fn todo(ask: &mut Ask<'_, '_>, what: &str, host_arg: usize) -> Option<String> {
@@ -96,8 +112,13 @@ fn todo(ask: &mut Ask<'_, '_>, what: &str, host_arg: usize) -> Option<String> {
         _ => {}
     }
     let name = switch_name(what)?;
+    Some(switch(ask, name, host_arg))
+}
+
+fn switch(ask: &mut Ask<'_, '_>, name: &str, host_arg: usize) -> String {
+    let host = ask.host(host_arg);
     let value = ask.facts.todo(ask.res, &host, name);
-    Some(ask.wanted(value, &format!("switch `{name}` of host `{host}`")))
+    ask.wanted(value, &format!("switch `{name}` of host `{host}`"))
 }
 
 fn is(ask: &mut Ask<'_, '_>, what: &str, host_arg: usize) -> Option<String> {

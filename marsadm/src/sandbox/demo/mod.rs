@@ -256,14 +256,17 @@ fn cut_off(stage: &mut Stage, model: Model) -> Result<Model> {
 
 /// Waits until a node shows a key with that value, or its deletion.
 fn wait_key(stage: &Stage, host: &str, key: &str, value: Option<&str>) -> Result<()> {
-    stage.wait(&format!("{key} on {host} becomes {value:?}"), || {
-        let said = stage.ask(host, &["get-link", key])?;
-        let fits = match value {
-            Some(value) => said.code == Some(0) && said.out == value,
-            None => said.code == Some(3) && said.err.contains("was deleted"),
-        };
-        Ok(fits.then_some(()))
-    })
+    stage.wait(
+        &format!("{key} on {host} becomes {}", value.unwrap_or("deleted")),
+        || {
+            let said = stage.ask(host, &["get-link", key])?;
+            let fits = match value {
+                Some(value) => said.code == Some(0) && said.out == value,
+                None => said.code == Some(3) && said.err.contains("was deleted"),
+            };
+            Ok(fits.then_some(()))
+        },
+    )
 }
 
 fn hand_over(stage: &mut Stage, mut model: Model) -> Result<Model> {

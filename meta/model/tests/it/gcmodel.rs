@@ -39,6 +39,8 @@ pub(crate) enum Rules {
     CutsWithoutJoiner,
     /// Floors and claims are stamps without an epoch.
     StampsOnly,
+    /// Marks are learnt also of an epoch that was not entered.
+    LearnsAhead,
 }
 
 impl Rules {
@@ -537,5 +539,40 @@ pub(crate) fn play(seed: u64, rules: Rules, dangers: Dangers, trace: bool) -> Fo
         world.step(dangers);
     }
     world.finish();
+    world.found
+}
+
+/// A node is restored from before an epoch, and meets in the resource, where nothing was written since, the floor of that epoch.
+pub(crate) fn restored_from_before_an_epoch(seed: u64, rules: Rules) -> Found {
+    let mut world = World::new(seed, rules);
+    let all_meet = |world: &mut World| {
+        for scope in [Scope::Global, resource()] {
+            for a in 0..world.nodes.len() {
+                for b in 0..a {
+                    world.session(a, b, &scope, true);
+                }
+            }
+        }
+    };
+    world.write(0, "resource-r/userspace/k0", Some("v".to_owned()));
+    world.write(0, "resource-r/userspace/k0", None);
+    all_meet(&mut world);
+    let before = world.nodes[1].state.clone();
+    world.begin_epoch(0);
+    let entered = |world: &World| world.mark(0, &resource()).floor.epoch > 0;
+    for _ in 0..50 {
+        world.now += PACES.resource.quantum / 2;
+        all_meet(&mut world);
+        for node in 0..world.nodes.len() {
+            world.collect(node);
+        }
+        if entered(&world) {
+            break;
+        }
+    }
+    assert!(entered(&world), "no floor of the new epoch");
+    world.nodes[1].state = before;
+    world.start(1);
+    world.session(0, 1, &resource(), true);
     world.found
 }

@@ -61,11 +61,11 @@ async fn the_sign_of_life_of_a_successor_stands() {
     assert_eq!(held(&server, SIGN), before);
 }
 
-/// A server that finds a data plane silent after 12 times 20 ms.
+/// A server that finds a data plane silent after 8 times 40 ms.
 async fn impatient() -> Server {
     let meta = Meta::with_store(MemStore::default(), &config(Path::new("unused"))).unwrap();
     let config = ServerConfig {
-        sign_tick: Duration::from_millis(20),
+        sign_tick: Duration::from_millis(40),
         ..ServerConfig::new(Arc::new(|_| true))
     };
     Server::over(meta, config).await

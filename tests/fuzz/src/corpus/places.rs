@@ -111,7 +111,7 @@ fn name(text: &str) -> Option<Name> {
     text.parse().ok()
 }
 
-fn some_header() -> Option<SegmentHeader> {
+pub(super) fn some_header() -> Option<SegmentHeader> {
     Some(SegmentHeader {
         resource: name("mydata")?,
         origin: name("hosta")?,

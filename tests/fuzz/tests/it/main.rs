@@ -1,5 +1,7 @@
 //! Every target over the committed corpus and some thousand mutations of it; and whether the harness notices anything.
 
+mod decoders;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mars_fuzz::{Campaign, TARGETS, Target, committed, observe, peak_of, seeds};

@@ -28,7 +28,7 @@ impl Invariant for DriftBound {
         // Stamps of earlier epochs say nothing any more.
         let epoch = world.nodes[*node]
             .store()
-            .map_or(0, |store| store.with_table(|table| current_epoch(table)));
+            .map_or(0, |store| store.with_table(current_epoch));
         let far = |entry: &&Entry| entry.epoch >= epoch && entry.stamp.as_nanos() > bound;
         match applied.iter().find(far) {
             None => Ok(()),

@@ -49,22 +49,43 @@ fn caught(rule: &'static str, mutation: Mutation, on: Option<usize>, actions: &[
     panic!("{rule} does not find {mutation:?}");
 }
 
+/// The rules are those of the folder, each is broken by a test of this file, and each fault is used by one.
 #[test]
 fn all_rules_have_a_test() {
-    let tested = [
-        "alive",
-        "stamps",
-        "no_resurrection",
-        "no_loss",
-        "drift_bound",
-        "owners",
-        "removed_stays_out",
-        "scopes",
-        "bounded_queues",
-        "equal_maps",
-        "idle_traffic",
-    ];
-    assert_eq!(Rules::new(None).names(), tested);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/invariants");
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    let mut names = Rules::new(None).names();
+    names.sort_unstable();
+    assert_eq!(
+        names, files,
+        "a rule that is not asked, or not named as its file"
+    );
+    let squeeze = |text: &str| -> String { text.split_whitespace().collect() };
+    let tests = squeeze(include_str!("broken.rs"));
+    for name in names {
+        let played = tests.contains(&format!("caught(\"{name}\""));
+        let built = tests.contains(&format!("Rules::new(Some(\"{name}\"))"));
+        assert!(played || built, "no test breaks the rule {name}");
+    }
+    let (_, faults) = include_str!("../../src/mutation.rs")
+        .split_once("pub enum Mutation {")
+        .unwrap();
+    let (faults, _) = faults.split_once("\n}").unwrap();
+    let faults: Vec<&str> = faults
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(','))
+        .filter(|word| word.chars().all(char::is_alphanumeric))
+        .collect();
+    assert!(faults.len() > files.len(), "{faults:?}");
+    for fault in faults {
+        let used = tests.contains(&format!("Mutation::{fault}"));
+        assert!(used, "no test uses the fault {fault}");
+    }
 }
 
 #[test]

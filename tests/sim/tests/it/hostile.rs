@@ -169,7 +169,7 @@ fn counts(world: &World, node: usize) -> (u64, u64) {
 #[test]
 fn no_override_is_made_up_unseen_in_the_name_of_another() {
     in_virtual_time(async {
-        let world = world(27).await;
+        let world = world(127).await;
         let (mut refused, mut reported) = (0, 0);
         let samples = samples().into_iter().filter(|(_, key)| {
             let own_rules = ["roster/", "removed/", "clock-epoch/"];

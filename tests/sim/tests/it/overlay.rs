@@ -1,5 +1,5 @@
 //! The overlay with real connections: spreading over few of them, who lives, and what rest costs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_gossip::{NodeLife, PeerStatus};
 use mars_meta_model::View as _;

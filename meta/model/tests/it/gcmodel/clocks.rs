@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    fn begin_epoch(&mut self, node: usize) {
+    pub(super) fn begin_epoch(&mut self, node: usize) {
         let next = self.epoch(node) + 1;
         if next > EPOCHS_MAX {
             return;
@@ -90,7 +90,7 @@ impl World {
         let (epoch, wall) = (self.epoch(node), self.wall(node));
         if mark.epoch() > epoch {
             self.found.ahead += 1;
-            return false;
+            return self.rules == Rules::LearnsAhead;
         }
         let floor = mark.floor;
         if self.position(epoch, 0).epoch != floor.epoch {
