@@ -33,6 +33,14 @@ pub enum ClockVerdict {
         /// How far, in ns.
         lead_ns: u64,
     },
+    /// None of the connected nodes is in this node's epoch of the cluster's clock, and has not been for a while: what one
+    /// side writes is refused by the other, or loses there.
+    Apart {
+        /// This node's epoch.
+        own: u16,
+        /// The greatest one of the others.
+        theirs: u16,
+    },
 }
 
 impl ClockVerdict {
@@ -46,6 +54,16 @@ impl ClockVerdict {
             Self::Ahead { lead_ns }
         } else {
             self
+        }
+    }
+
+    /// The verdict with regard to the epochs of the others, if this node is alone in its own: (own, theirs).
+    #[must_use]
+    pub const fn among(self, apart: Option<(u16, u16)>) -> Self {
+        match (self, apart) {
+            // A wrong clock is what has to be mended first.
+            (Self::Insane { .. } | Self::Ahead { .. }, _) | (_, None) => self,
+            (_, Some((own, theirs))) => Self::Apart { own, theirs },
         }
     }
 
@@ -84,6 +102,7 @@ impl ClockVerdict {
             Self::Warn { .. } => "warn",
             Self::Insane { .. } => "insane",
             Self::Ahead { .. } => "ahead",
+            Self::Apart { .. } => "apart",
         }
     }
 
@@ -91,7 +110,7 @@ impl ClockVerdict {
     #[must_use]
     pub const fn offset_ns(&self) -> Option<i64> {
         match self {
-            Self::Unknown | Self::Ahead { .. } => None,
+            Self::Unknown | Self::Ahead { .. } | Self::Apart { .. } => None,
             Self::Good { offset_ns, .. }
             | Self::Warn { offset_ns, .. }
             | Self::Insane { offset_ns, .. } => Some(*offset_ns),
@@ -148,6 +167,19 @@ mod tests {
         assert_eq!((ahead.name(), ahead.offset_ns()), ("ahead", None));
         let insane = ClockVerdict::of(vec![100], DELTA);
         assert_eq!(insane.beside((1000, 1061), DELTA), insane);
+    }
+
+    #[test]
+    fn who_is_alone_in_its_epoch_is_apart_unless_its_clock_is_wrong() {
+        let (good, insane) = (
+            ClockVerdict::of(vec![0], DELTA),
+            ClockVerdict::of(vec![100], DELTA),
+        );
+        let apart = ClockVerdict::Apart { own: 2, theirs: 1 };
+        assert_eq!(good.among(None), good);
+        assert_eq!(good.among(Some((2, 1))), apart);
+        assert_eq!(insane.among(Some((2, 1))), insane);
+        assert_eq!((apart.name(), apart.offset_ns()), ("apart", None));
     }
 
     #[test]

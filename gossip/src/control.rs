@@ -45,6 +45,7 @@ impl DaemonControl {
             clock: daemon.clock_verdict().name().to_owned(),
             clock_offset_ns: daemon.status.clock().offset_ns(),
             epoch: daemon.meta.with_table(current_epoch),
+            twice: daemon.status.own_twice().map(Into::into),
             removed: daemon.exclusion().map(|out| RemovedInfo {
                 since_ns: out.since_ns,
                 reason: out.reason,
@@ -89,7 +90,12 @@ impl DaemonControl {
                     neighbour: status.neighbour,
                     offset_ns: status.offset_ns,
                     refused: status.refused,
-                    refused_stamp: status.refused_stamp.map(|stamp| stamp.as_nanos()),
+                    refused_stamp: status
+                        .refused_stamp
+                        .max(status.refused_reading)
+                        .map(|stamp| stamp.as_nanos()),
+                    epoch: status.epoch,
+                    twice: status.twice,
                     denied: status.denied,
                     denied_last: status.denied_last,
                     forced: status.forced,

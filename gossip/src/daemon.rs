@@ -11,13 +11,13 @@ use crate::witness::{self, Witness};
 use crate::{
     ClockVerdict, Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status,
 };
-use crate::{answers, refill, roster_copy, summaries};
+use crate::{answers, heard, own_lines, refill, roster_copy, summaries};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
 use mars_gossip_proto::Dialect;
 use mars_meta::{
     ApiListener, Change, Meta, MetaConfig, OpenError, ServerConfig, SledError, allow_uids, serve,
 };
-use mars_meta_model::{NodeId, check_host_name};
+use mars_meta_model::{NodeId, check_host_name, current_epoch};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
@@ -335,7 +335,9 @@ impl Daemon {
     pub(crate) fn clock_verdict(&self) -> ClockVerdict {
         let (wall, lamport) = self.meta.clock();
         let own = (wall, lamport.as_nanos());
-        self.status.clock().beside(own, self.config.max_ahead_ns)
+        let verdict = self.status.clock().beside(own, self.config.max_ahead_ns);
+        let epoch = self.meta.with_table(current_epoch);
+        verdict.among(self.status.apart(epoch, Instant::now()))
     }
 
     /// Whether the authority of the cluster lies on this node.
@@ -379,6 +381,7 @@ impl Daemon {
             owner_rules: true,
             dialect: Dialect::Present,
             seed: self.meta.boot(),
+            heard_before: heard::read(&self.state.heard(), self.meta.clock().0),
             spawner: Arc::new(|task| {
                 tokio::spawn(task);
             }),
@@ -401,6 +404,12 @@ impl Daemon {
             self.meta.clone(),
             self.config.host.clone(),
             self.config.summaries,
+            stopped.clone(),
+        ));
+        tokio::spawn(heard::follow(Arc::clone(self), stopped.clone()));
+        tokio::spawn(own_lines::follow(
+            Arc::clone(self),
+            (identity.clone(), addr),
             stopped.clone(),
         ));
         tokio::spawn(answers::follow(
@@ -435,6 +444,9 @@ impl Daemon {
     /// Ends gossip and the store.
     async fn end(&self) {
         let member = self.identity().is_some();
+        if member {
+            heard::note(self);
+        }
         self.stop().await;
         if member && let Err(error) = witness::testify(&self.state, &self.meta).await {
             tracing::error!(%error, "the store's witness is not up to date");

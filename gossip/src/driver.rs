@@ -1,5 +1,6 @@
 //! The loop around the protocol: connections, store and time in, messages out.
 
+use crate::bodies::Bodies;
 use crate::clock::offset;
 use crate::dial::Dials;
 use crate::limits::{CLOSE_TIMEOUT, IDLE_MAX, INBOX_LEN, MERGES_LEN, REPORTS_LEN};
@@ -45,6 +46,8 @@ pub struct DriverConfig {
     pub dialect: Dialect,
     /// Varies waiting times between nodes.
     pub seed: u64,
+    /// System clock (ns) when earlier lives of this node had last heard of others, at least.
+    pub heard_before: BTreeMap<NodeId, u64>,
     /// As in the protocol's [`Config::owner_rules`]: `true` but in simulations of a fault.
     pub owner_rules: bool,
     /// Starts tasks.
@@ -117,6 +120,10 @@ pub struct Driver<B: Backend> {
     pub(crate) overrides: Overrides,
     /// It was said that this node is out of the cluster.
     pub(crate) told_out: bool,
+    /// It was said that this node is alone in its epoch.
+    pub(crate) told_apart: bool,
+    /// The processes that connected in the name of each host.
+    pub(crate) bodies: Bodies,
     max_ahead_ns: u64,
     to_store: mpsc::Sender<ToStore>,
     to_driver: mpsc::Sender<Fresh>,
@@ -155,6 +162,7 @@ impl<B: Backend> Driver<B> {
         proto.max_ahead_ns = config.max_ahead_ns;
         proto.collect = config.collect;
         proto.owner_rules = config.owner_rules;
+        proto.heard_before = config.heard_before;
         proto.features = config.dialect.features();
         (proto.boot, proto.born_ns) = (config.boot, stamp.as_nanos());
         let core = backend.with_view(|view| {
@@ -212,6 +220,8 @@ impl<B: Backend> Driver<B> {
             members: BTreeMap::new(),
             overrides: Overrides::default(),
             told_out: false,
+            told_apart: false,
+            bodies: Bodies::default(),
             max_ahead_ns: config.max_ahead_ns,
             to_store,
             to_driver,
@@ -359,6 +369,7 @@ impl<B: Backend> Driver<B> {
         }
         self.look_up_lives();
         self.tell_standing();
+        self.tell_apart();
         self.tell_overrides();
         for (host, addrs, key) in self.dials.due(|host| self.links.contains_key(host)) {
             let dial = session::dial(
@@ -390,7 +401,8 @@ impl<B: Backend> Driver<B> {
             FromStore::Observed(_, _, true) | FromStore::Reasserted => Ok(()),
             FromStore::Observed(host, stamp, false) => {
                 self.status
-                    .update(&host, |status| status.refuse_stamp(stamp));
+                    .update(&host, |status| status.refused_reading = Some(stamp));
+                self.doubt_clock(&host);
                 Ok(())
             }
             FromStore::Failed(error) => Err(error.into()),
@@ -421,23 +433,41 @@ impl<B: Backend> Driver<B> {
             let seen = self.observed.entry(host.to_owned()).or_default();
             *seen = (*seen).max(message.stamp);
         }
-        let offset = match message.body {
-            Body::Clock(theirs) => {
+        let good = message.stamp.as_nanos() <= wall.saturating_add(self.max_ahead_ns);
+        let told = match message.body {
+            Body::Clock(theirs, standing) => {
                 let rtt_ns = rtt.unwrap_or(0).saturating_mul(1000);
-                Some(offset(theirs, wall, rtt_ns))
+                Some((offset(theirs, wall, rtt_ns), standing))
             }
             _ => None,
         };
         self.status.update(host, |status| {
             status.heard_ns = Some(wall);
             status.rtt_us = rtt;
-            status.offset_ns = offset.or(status.offset_ns);
+            if good {
+                status.refused_reading = None;
+            }
+            if let Some((offset, standing)) = told {
+                (status.offset_ns, status.offset_at) = (Some(offset), Some(wall));
+                status.epoch = standing.map(|standing| standing.epoch);
+            }
         });
-        if offset.is_some() {
+        if told.is_some() {
             self.judge_clock();
         }
         self.with_core(|core, ctx| core.handle_message(ctx, host, message));
     }
+
+    /// Stamps of a peer are refused: its clock may have been set since it was compared, so it is asked.
+    pub(crate) fn doubt_clock(&mut self, host: &str) {
+        let (wall, mut ask) = (self.backend.clock().0, false);
+        self.status
+            .update(host, |status| ask = status.doubt_offset(wall));
+        if ask {
+            self.with_core(|core, ctx| core.ask_clock(ctx, host));
+        }
+    }
+
     fn judge_clock(&self) {
         let (before, now) = self.status.judge_clock(self.max_ahead_ns);
         if before.name() == now.name() {
@@ -456,7 +486,10 @@ impl<B: Backend> Driver<B> {
                 peers,
                 "the neighbours' system clocks differ from this node's: set the system clocks right"
             ),
-            ClockVerdict::Good { .. } | ClockVerdict::Unknown | ClockVerdict::Ahead { .. } => {
+            ClockVerdict::Good { .. }
+            | ClockVerdict::Unknown
+            | ClockVerdict::Ahead { .. }
+            | ClockVerdict::Apart { .. } => {
                 tracing::info!(offset_ms, "the system clock agrees with the neighbours'");
             }
         }

@@ -72,6 +72,15 @@ fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<
                 "write it on another node; marsadm clock epoch ends this (docs/clock.md); --force insists",
             ));
         }
+        ClockVerdict::Apart { own, theirs } => {
+            let message = format!(
+                "this node is in epoch {own} of the cluster's clock, and none of the others is (they are in {theirs}): shared \
+                 keys such as {key} would be refused there, or lost"
+            );
+            return Err(ApiError::new(ErrorCode::Refused, message).with_hint(
+                "write it on a node that is with the others; docs/clock.md, \"Apart\"; --force insists",
+            ));
+        }
         _ => return Ok(()),
     };
     let secs = offset_ns / 1_000_000_000;
@@ -106,6 +115,10 @@ mod tests {
         };
         let error = check_clock(ahead, "a", &change("uuid")).unwrap_err();
         assert!(error.message.contains("86400 s ahead"), "{error}");
+        let apart = ClockVerdict::Apart { own: 2, theirs: 0 };
+        let error = check_clock(apart, "a", &change("uuid")).unwrap_err();
+        assert!(error.message.contains("epoch 2"), "{error}");
+        assert_eq!(check_clock(apart, "a", &change("ips/ip-a")), Ok(()));
         for own in ["actual-a/x", "resource-r/todo-a/attach", "ips/ip-a"] {
             assert_eq!(check_clock(insane, "a", &change(own)), Ok(()), "{own}");
         }

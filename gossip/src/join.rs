@@ -6,7 +6,7 @@ use crate::daemon::Daemon;
 use crate::limits::{JOIN_SETTLE_LOOK, JOIN_SETTLE_TIMEOUT, JOIN_SYNC_TIMEOUT};
 use crate::resolve::resolve;
 use crate::roster::{CA_HOST, unpack_payload};
-use mars_gossip_net::join::{JoinError, Joined, Joiner, Refusal, redeem};
+use mars_gossip_net::join::{JoinError, Joined, Joiner, Refusal, redeem, survey};
 use mars_gossip_net::{CloseCode, Endpoint, EndpointConfig, JoinToken};
 use mars_lamport::Timestamp;
 use mars_meta::WriteError;
@@ -27,6 +27,8 @@ pub(crate) async fn join_cluster(
     already_in_cluster(daemon)?;
     let token = parse_token(token, addr).await?;
     let joiner = joiner(daemon)?;
+    // Before the cluster writes anything: what a wrong clock refuses then would leave a node behind that never was.
+    look_first(daemon, &token, &joiner).await?;
     let joined = ask(&token, &joiner).await?;
     let entries = unpack_payload(&joined.payload).map_err(|reason| {
         let message = format!("the answer of {} cannot be used: {reason}", joined.issuer);
@@ -52,6 +54,24 @@ pub(crate) async fn join_cluster(
     wait_first_sync(daemon).await?;
     tracing::info!(host = daemon.config.host, "cluster joined");
     Ok(())
+}
+
+/// What the cluster holds that the token is of; it takes no use of the token, and nothing is written anywhere.
+pub(crate) async fn look_first(
+    daemon: &Daemon,
+    token: &JoinToken,
+    joiner: &Joiner,
+) -> Result<Vec<Entry>, ApiError> {
+    let endpoint = temporary_endpoint(token)?;
+    let found = survey(&endpoint, token, joiner).await;
+    endpoint.close(CloseCode::Done, "");
+    let (issuer, payload) = found.map_err(|error| explain(&error))?;
+    let entries = unpack_payload(&payload).map_err(|reason| {
+        let message = format!("the answer of {issuer} cannot be used: {reason}");
+        ApiError::new(ErrorCode::Internal, message).with_hint("run the same version on both nodes")
+    })?;
+    check_clocks(daemon, &entries)?;
+    Ok(entries)
 }
 
 /// The token, with the address that the administrator gave instead of its own.
@@ -171,12 +191,19 @@ pub(crate) fn explain(error: &JoinError) -> ApiError {
     ApiError::new(code, error.to_string()).with_hint(hint)
 }
 
+/// The newest stamp of the latest epoch in force: what is of earlier ones is taken whatever its stamp is. An epoch that was
+/// announced at a wrong time is in force as well, if no later one is there.
+fn newest(entries: &[Entry]) -> Option<Timestamp> {
+    let present = entries.iter().map(|entry| entry.epoch).max()?;
+    let latest = entries.iter().filter(|entry| entry.epoch == present);
+    latest.map(|entry| entry.stamp).max()
+}
+
 /// A roster from the far future would be refused entry by entry: better say so before anything is stored.
 pub(crate) fn check_clocks(daemon: &Daemon, entries: &[Entry]) -> Result<(), ApiError> {
     let wall = daemon.meta.clock().0;
     let limit = Timestamp::from_nanos(wall.saturating_add(daemon.config.max_ahead_ns));
-    let newest = entries.iter().map(|entry| entry.stamp).max();
-    match newest.filter(|newest| *newest > limit) {
+    match newest(entries).filter(|newest| *newest > limit) {
         None => Ok(()),
         Some(newest) => Err(ApiError::new(
             ErrorCode::Refused,
@@ -186,7 +213,10 @@ pub(crate) fn check_clocks(daemon: &Daemon, entries: &[Entry]) -> Result<(), Api
                 Timestamp::from_nanos(wall)
             ),
         )
-        .with_hint("set the system clocks right, then try again with the same token")),
+        .with_hint(
+            "set the system clocks right and try again with the same token; if they are right, the store of the cluster \
+             was written with wrong ones: marsadm clock epoch on a node of it",
+        )),
     }
 }
 
@@ -208,6 +238,21 @@ pub(crate) async fn adopt(daemon: &Daemon, entries: Vec<Entry>) -> Result<(), Wr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn of_earlier_epochs_no_stamp_is_too_far_ahead() {
+        let mut announced = entry("clock-epoch/00002", Some("a"), 100, 1);
+        announced.epoch = 2;
+        let mut skipped = entry("clock-epoch/00001", Some("a"), 900, 1);
+        skipped.epoch = 1;
+        let poisoned = entry("roster/a", Some("x"), 1000, 1);
+        let at = |at| Some(Timestamp::from_nanos(at));
+        assert_eq!(newest(&[]), None);
+        assert_eq!(newest(&[poisoned.clone()]), at(1000));
+        assert_eq!(newest(&[poisoned.clone(), skipped.clone()]), at(900));
+        assert_eq!(newest(&[skipped, announced, poisoned]), at(100));
+    }
 
     #[test]
     fn who_holds_a_token_of_somebody_who_is_gone_is_told_whom_to_ask() {

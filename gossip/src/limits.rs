@@ -82,6 +82,28 @@ pub(crate) const REMOVED_IN_PAYLOAD_MAX: usize = 1000;
 /// How long neighbours refuse a node, or the roster speaks against it, before it counts as out of the cluster.
 pub(crate) const EXCLUDED_AFTER: Duration = Duration::from_secs(5);
 
+/// How long a node is alone in its epoch of the cluster's clock before it says so: an epoch spreads within seconds.
+pub const EPOCH_APART_AFTER: Duration = Duration::from_secs(30);
+/// A peer whose stamps are refused is asked for its clock at most that often; what it told before counts no more.
+pub const CLOCK_ASK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is written down when others were last heard of.
+pub const HEARD_INTERVAL: Duration = Duration::from_secs(60);
+/// Nodes in that file: more than a cluster has.
+pub const HEARD_NODES_MAX: usize = 16_384;
+/// Longest such file in bytes.
+pub const HEARD_FILE_MAX: u64 = 1 << 20;
+/// How long a node may be dead that is heard of by way of others: they miss it after 30 s, and that has to travel.
+pub const BY_OTHERS: Duration = Duration::from_secs(40);
+/// How often this node's own lines are written again at most, if somebody else overwrites them.
+pub const OWN_LINES_INTERVAL: Duration = Duration::from_secs(10);
+/// Times that a process of a host comes back which another one had replaced, within [`TWICE_WINDOW`], beyond which the host
+/// is there twice: a restart never brings an earlier process back.
+pub const TWICE_RETURNS_MAX: usize = 2;
+/// The time for that, and how long it is told afterwards.
+pub const TWICE_WINDOW: Duration = Duration::from_secs(60);
+/// Connections of one host that are remembered for that.
+pub const TWICE_SEEN_MAX: usize = 32;
+
 // Else an idle daemon would be taken for a hanging one.
 const _: () = assert!(2 * IDLE_MAX.as_secs() < SIGN_TURN_MAX.as_secs());
 

@@ -2,7 +2,7 @@
 
 use crate::control::no_cluster;
 use crate::daemon::Daemon;
-use crate::join::{adopt, ask, check_clocks, explain, joiner, parse_token, wait_first_sync};
+use crate::join::{adopt, ask, joiner, look_first, parse_token, wait_first_sync};
 use crate::leave::retire_authority;
 use crate::roster::unpack_payload;
 use mars_gossip_net::JoinToken;
@@ -41,15 +41,7 @@ pub(crate) async fn merge_cluster(
 
 async fn survey(daemon: &Daemon, token: &JoinToken) -> Result<Table, ApiError> {
     let joiner = joiner(daemon)?;
-    let endpoint = crate::join::temporary_endpoint(token)?;
-    let found = mars_gossip_net::join::survey(&endpoint, token, &joiner).await;
-    endpoint.close(mars_gossip_net::CloseCode::Done, "");
-    let (issuer, payload) = found.map_err(|error| explain(&error))?;
-    let entries = unpack_payload(&payload).map_err(|reason| {
-        let message = format!("the answer of {issuer} cannot be used: {reason}");
-        ApiError::new(ErrorCode::Internal, message)
-    })?;
-    check_clocks(daemon, &entries)?;
+    let entries = look_first(daemon, token, &joiner).await?;
     let mut table = Table::new();
     for entry in entries {
         table.merge(entry);

@@ -9,9 +9,10 @@ use mars_gossip_net::{CloseCode, Connection, Utc};
 use mars_gossip_proto::{Ending, Event};
 use mars_lamport::Timestamp;
 use mars_meta_model::{
-    Key, NodeId, NodeRecord, NodeState, node_record, removed_key, roster, roster_key,
+    Key, NodeId, NodeRecord, NodeState, current_epoch, node_record, removed_key, roster, roster_key,
 };
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use tokio::time::Instant;
 
 impl<B: Backend> Driver<B> {
@@ -43,6 +44,7 @@ impl<B: Backend> Driver<B> {
                         "entries are refused: stamps too far ahead, or of an epoch that was not announced; compare the \
                          system clocks of both nodes");
                 }
+                self.doubt_clock(&peer);
             }
             Event::Denied { peer, key, why } => {
                 let mut count = 0;
@@ -167,6 +169,42 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Says once that this node is alone in its epoch, and once that it no longer is.
+    pub(crate) fn tell_apart(&mut self) {
+        let own = self.backend.with_view(|view| current_epoch(view));
+        let apart = self.status.apart(own, Instant::now());
+        if apart.is_some() == self.told_apart {
+            return;
+        }
+        self.told_apart = apart.is_some();
+        match apart {
+            Some((own, theirs)) => tracing::error!(
+                own,
+                theirs,
+                "none of the connected nodes is in this node's epoch of the cluster's clock: shared keys are not written here"
+            ),
+            None => tracing::warn!("this node shares its epoch of the cluster's clock again"),
+        }
+    }
+
+    /// Notes the process of a host that connects; says so if there are two of them.
+    fn note_body(&mut self, host: &str, boot: u64, addr: SocketAddr) {
+        let twice = self.bodies.connected(host, boot, addr, Instant::now());
+        let mut news = false;
+        self.status.update(host, |status| {
+            news = twice.is_some() && status.twice != twice;
+            status.twice.clone_from(&twice);
+        });
+        if let Some(addrs) = twice.filter(|_| news) {
+            tracing::error!(
+                peer = host,
+                addrs,
+                "two processes say that they are this host, with the same key: a copy of its state folder runs elsewhere; \
+                 stop one of them, remove its state folder, and join it under another name"
+            );
+        }
+    }
+
     /// Says who came to an end, of all that the roster named as active before.
     fn tell_removed(&mut self) {
         let known = self.backend.with_view(|view| roster(view));
@@ -212,6 +250,7 @@ impl<B: Backend> Driver<B> {
         let named = |host: &str| others.binary_search_by(|o| o.as_str().cmp(host)).is_ok();
         self.dials.retain(wanted);
         self.status.retain(named);
+        self.bodies.retain(named);
         for host in &others {
             self.status.know(host);
             let neighbour = own.contains(host);
@@ -281,7 +320,8 @@ impl<B: Backend> Driver<B> {
                 status.connected = false;
                 status.synced = false;
                 status.error = Some(reason.to_owned());
-                status.offset_ns = None;
+                (status.offset_ns, status.offset_at) = (None, None);
+                (status.epoch, status.refused_reading) = (None, None);
             });
         }
     }
@@ -332,6 +372,7 @@ impl<B: Backend> Driver<B> {
     fn up(&mut self, greeted: Greeted) {
         let host = greeted.host.clone();
         self.dials.succeeded(&host);
+        self.note_body(&host, greeted.hello.boot, greeted.connection.remote_addr());
         if let Some(held) = self.links.get(&host) {
             if !replaces(held, &greeted, &self.hello.node) {
                 greeted.connection.close(CloseCode::Duplicate, "");

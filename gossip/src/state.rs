@@ -70,6 +70,11 @@ impl StateDir {
         self.root.join("store-witness")
     }
 
+    /// File that says when other nodes were last heard of, see `heard`.
+    pub(crate) fn heard(&self) -> PathBuf {
+        self.root.join("last-heard")
+    }
+
     /// File of the join tokens that this node has issued.
     pub(crate) fn tokens(&self) -> PathBuf {
         self.root.join("tokens")

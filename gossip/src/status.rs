@@ -2,7 +2,7 @@
 
 use crate::ClockVerdict;
 use crate::foreign::{Follower, Foreign};
-use crate::limits::EXCLUDED_AFTER;
+use crate::limits::{CLOCK_ASK_INTERVAL, EPOCH_APART_AFTER, EXCLUDED_AFTER};
 use mars_gossip_proto::{Lives, Load, NodeLife};
 use mars_lamport::Timestamp;
 use mars_meta_api::ApiError;
@@ -36,8 +36,10 @@ pub struct PeerStatus {
     pub refuses: bool,
     /// How many of its entries were refused, because their stamps lie too far ahead or their epoch was not announced.
     pub refused: u64,
-    /// The greatest stamp (of an entry, or its clock's reading) that was refused for that reason.
+    /// The greatest stamp of an entry that was refused for that reason.
     pub refused_stamp: Option<Timestamp>,
+    /// The last reading of its Lamport clock, if that lies too far ahead.
+    pub refused_reading: Option<Timestamp>,
     /// How many of its entries were refused because they break a rule of trust.
     pub denied: u64,
     /// The last of them: key and rule.
@@ -46,12 +48,30 @@ pub struct PeerStatus {
     pub forced: u64,
     /// How far its system clock is ahead of this node's, in ns; negative: behind.
     pub offset_ns: Option<i64>,
+    /// System clock (ns) when that was measured, or asked for again.
+    pub(crate) offset_at: Option<u64>,
+    /// The epoch of the cluster's clock in which it says that it writes.
+    pub epoch: Option<u16>,
+    /// The addresses of two processes that both say they are this host, if that was seen lately.
+    pub twice: Option<String>,
 }
 
 impl PeerStatus {
     /// Notes a refused stamp; the greatest is kept.
     pub(crate) fn refuse_stamp(&mut self, stamp: Timestamp) {
         self.refused_stamp = self.refused_stamp.max(Some(stamp));
+    }
+
+    /// Its clock may have been set since it was compared: what was measured some time ago counts no more. Whether the peer
+    /// is to be asked.
+    pub(crate) fn doubt_offset(&mut self, wall: u64) -> bool {
+        let interval = u64::try_from(CLOCK_ASK_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
+        let fresh = |at: u64| at <= wall && wall - at < interval;
+        if self.offset_at.is_some_and(fresh) {
+            return false;
+        }
+        (self.offset_ns, self.offset_at) = (None, Some(wall));
+        true
     }
 }
 
@@ -67,6 +87,9 @@ pub(crate) struct Exclusion {
 /// When it was noticed that this node may be out.
 type Noticed = Option<(Instant, u64)>;
 
+/// Since when this node is alone in an epoch.
+type Alone = Option<(Instant, u16)>;
+
 /// Shared between the driver, which writes, and everybody else. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -79,6 +102,9 @@ pub struct Status {
     /// What the own roster says against this node.
     lost: Arc<Mutex<Option<String>>>,
     noticed: Arc<Mutex<Noticed>>,
+    alone: Arc<Mutex<Alone>>,
+    /// Another process writes in this node's name.
+    own_twice: Arc<Mutex<Option<String>>>,
     foreign: Foreign,
 }
 
@@ -93,6 +119,8 @@ impl Default for Status {
             lives: Arc::default(),
             lost: Arc::default(),
             noticed: Arc::default(),
+            alone: Arc::default(),
+            own_twice: Arc::default(),
             foreign: Foreign::default(),
         }
     }
@@ -226,6 +254,41 @@ impl Status {
         (now.0.duration_since(at) >= EXCLUDED_AFTER).then_some(Exclusion { since_ns, reason })
     }
 
+    /// Whether none of the connected nodes that tell their epoch is in `own`, and has not been for a while: then the own one
+    /// and the greatest of theirs.
+    pub(crate) fn apart(&self, own: u16, now: Instant) -> Option<(u16, u16)> {
+        let peers = self.lock();
+        let connected = peers.values().filter(|peer| peer.connected);
+        let epochs: Vec<u16> = connected.filter_map(|peer| peer.epoch).collect();
+        drop(peers);
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let greatest = epochs.iter().max().copied();
+        let Some(theirs) = greatest.filter(|_| !epochs.contains(&own)) else {
+            *alone = None;
+            return None;
+        };
+        if alone.is_none_or(|(_, epoch)| epoch != own) {
+            *alone = Some((now, own));
+        }
+        let since = alone.map_or(now, |(since, _)| since);
+        (now.duration_since(since) >= EPOCH_APART_AFTER).then_some((own, theirs))
+    }
+
+    /// What another process told of itself that writes in this node's name; `None` if none does.
+    pub(crate) fn own_twice(&self) -> Option<String> {
+        let told = self.own_twice.lock();
+        told.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets it; returns whether it is news.
+    pub(crate) fn set_own_twice(&self, twice: Option<String>) -> bool {
+        let held = self.own_twice.lock();
+        let mut held = held.unwrap_or_else(PoisonError::into_inner);
+        let news = twice.is_some() && *held != twice;
+        *held = twice;
+        news
+    }
+
     pub(crate) fn set_lost(&self, lost: Option<String>) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
     }
@@ -238,7 +301,7 @@ impl Status {
     /// Stamps of the epoch before say nothing any more.
     pub(crate) fn forget_refused_stamps(&self) {
         for peer in self.lock().values_mut() {
-            peer.refused_stamp = None;
+            (peer.refused_stamp, peer.refused_reading) = (None, None);
         }
     }
 
@@ -342,6 +405,38 @@ mod tests {
         let found = status.exclusion((now + EXCLUDED_AFTER, 8))?;
         assert_eq!(found.since_ns, 7);
         Some(found.reason)
+    }
+
+    #[test]
+    fn who_is_alone_in_its_epoch_is_told_after_a_while() {
+        let status = status(&[("a", true, false), ("b", true, false), ("c", false, false)]);
+        let now = Instant::now();
+        let later = now + EPOCH_APART_AFTER;
+        let set = |host: &str, epoch| status.update(host, |peer| peer.epoch = Some(epoch));
+        assert_eq!(status.apart(2, now), None, "nobody tells");
+        (set("a", 0), set("b", 1), set("c", 2));
+        assert_eq!(status.apart(2, now), None, "not at once");
+        assert_eq!(
+            status.apart(2, later),
+            Some((2, 1)),
+            "who is away does not count"
+        );
+        assert_eq!(status.apart(1, later), None, "one is enough");
+        assert_eq!(status.apart(2, later), None, "it begins anew");
+    }
+
+    #[test]
+    fn an_offset_from_before_a_refusal_counts_no_more() {
+        let mut peer = PeerStatus {
+            offset_ns: Some(1),
+            offset_at: Some(5),
+            ..PeerStatus::default()
+        };
+        let interval = u64::try_from(CLOCK_ASK_INTERVAL.as_nanos()).unwrap();
+        assert!(!peer.doubt_offset(5 + interval - 1) && peer.offset_ns == Some(1));
+        assert!(peer.doubt_offset(5 + interval) && peer.offset_ns.is_none());
+        assert!(!peer.doubt_offset(5 + interval), "it was asked already");
+        assert!(peer.doubt_offset(4), "the own clock was set back");
     }
 
     #[test]

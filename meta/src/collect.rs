@@ -1,6 +1,6 @@
 //! Collection of tombstones in the store: the door, claims, cuts, learning. Rules: `docs/spec/gossip.md`.
 
-use crate::core::{Core, Staged, read};
+use crate::core::{Core, Staged, announced_at, read};
 use crate::job::{Change, MergeResult, Merged};
 use mars_meta_model::collect::{
     Collected, Door, Mark, Own, Position, Task, Tick, Voters, buried, door, global_voters,
@@ -8,7 +8,7 @@ use mars_meta_model::collect::{
 };
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Epochs, Key, LEVEL_EPOCH_MARKS, Merge, NodeId, Scope, Store, Table, Value,
-    View as _, announced_epoch, cluster_level, epoch_may_follow, is_volatile, scope_of,
+    View as _, announced_epoch, cluster_level, epoch_may_be_entered, is_volatile, scope_of,
 };
 use std::cmp::Ordering;
 
@@ -76,35 +76,40 @@ impl<S: Store> Core<S> {
     ) -> Merged {
         let shared = self.shared_table();
         let table = read(&shared);
-        let mut merged = Merged {
-            results: vec![MergeResult::Stale; entries.len()],
-            applied: Vec::new(),
-        };
-        // Announcements first, in order: the others may be of the epochs that they announce.
-        let mut order: Vec<(usize, Entry)> = entries.into_iter().enumerate().collect();
-        order.sort_by_key(|(index, entry)| {
-            (
-                announced_epoch(entry).map_or(u16::MAX, |epoch| epoch - 1),
-                *index,
-            )
-        });
+        let mut results = vec![MergeResult::Stale; entries.len()];
         let mut applied = Vec::new();
-        for (index, mut entry) in order {
-            let result = self.stage_merge_one(wall_ns, &mut entry, by, &table, staged);
-            if matches!(result, MergeResult::Applied | MergeResult::AppliedAnew) {
-                self.end_claim(wall_ns, &table, &entry, by, staged);
-                let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
-                let held = stays.then(|| entry.clone());
-                staged.entries.insert(entry.key.clone(), held);
-                applied.push((index, entry));
-            }
-            if let Some(slot) = merged.results.get_mut(index) {
-                *slot = result;
-            }
+        let mut take =
+            |core: &mut Self, staged: &mut Staged, (index, mut entry): (usize, Entry)| {
+                let result = core.stage_merge_one(wall_ns, &mut entry, by, &table, staged);
+                if matches!(result, MergeResult::Applied | MergeResult::AppliedAnew) {
+                    core.end_claim(wall_ns, &table, &entry, by, staged);
+                    let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
+                    let held = stays.then(|| entry.clone());
+                    staged.entries.insert(entry.key.clone(), held);
+                    applied.push((index, entry));
+                }
+                if let Some(slot) = results.get_mut(index) {
+                    *slot = result;
+                }
+                matches!(result, MergeResult::TooFarAhead | MergeResult::EpochAhead)
+            };
+        let all = entries.into_iter().enumerate();
+        let (mut announced, others): (Vec<_>, Vec<_>) =
+            all.partition(|(_, entry)| announced_epoch(entry).is_some());
+        // Announcements first, in order: the others may be of the epochs that they announce.
+        announced.sort_by_key(|(_, entry)| entry.epoch);
+        let before = self.epoch;
+        announced.retain(|one| take(self, staged, one.clone()));
+        // What was refused and skipped is history now.
+        announced.retain(|_| self.epoch > before);
+        for one in announced.into_iter().chain(others) {
+            take(self, staged, one);
         }
         applied.sort_by_key(|(index, _)| *index);
-        merged.applied = applied.into_iter().map(|(_, entry)| entry).collect();
-        merged
+        Merged {
+            results,
+            applied: applied.into_iter().map(|(_, entry)| entry).collect(),
+        }
     }
 
     fn stage_merge_one(
@@ -117,19 +122,19 @@ impl<S: Store> Core<S> {
     ) -> MergeResult {
         let stray = entry.key.as_str().starts_with(EPOCH_PREFIX);
         if stray && announced_epoch(entry).is_none() {
-            // It would take the place of an announcement, and who was away could not walk through them.
+            // It would take the place of an announcement, and who was away would not hear of it.
             return MergeResult::EpochAhead;
         }
         if entry.epoch > self.epoch {
-            let next = announced_epoch(entry).filter(|epoch| epoch - 1 == self.epoch);
-            let began = self.epoch_began(table, staged);
-            let Some(next) = next else {
+            let Some(next) = announced_epoch(entry) else {
                 return MergeResult::EpochAhead;
             };
             if self.clock.check(wall_ns, entry.stamp).is_err() {
                 return MergeResult::TooFarAhead;
             }
-            if !epoch_may_follow(began, entry.stamp, self.newest(wall_ns)) {
+            let (numbers, newest) = ((self.epoch, next), self.newest(wall_ns));
+            let held = |epoch| announced_at(epoch, table, staged);
+            if !epoch_may_be_entered(held, numbers, entry.stamp, newest) {
                 return MergeResult::EpochAhead;
             }
             self.enter_epoch(next, staged);

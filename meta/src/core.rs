@@ -360,7 +360,7 @@ impl<S: Store> Core<S> {
         };
         let table = Arc::clone(&self.table);
         let table = read(&table);
-        if let Some(began) = self.epoch_began(&table, staged)
+        if let Some(began) = announced_at(self.epoch, &table, staged)
             && !epoch_may_follow(
                 Some(began),
                 Timestamp::from_nanos(wall_ns),
@@ -383,13 +383,6 @@ impl<S: Store> Core<S> {
     /// The newest stamp that the clock takes.
     pub(crate) fn newest(&self, wall_ns: u64) -> Timestamp {
         Timestamp::from_nanos(wall_ns.saturating_add(self.max_ahead_ns))
-    }
-
-    /// Stamp of the present epoch's announcement; the first epoch has none.
-    pub(crate) fn epoch_began(&self, table: &Table, staged: &Staged) -> Option<Timestamp> {
-        let key = epoch_key(self.epoch)?;
-        let held = staged.held(table, &key)?;
-        announced_epoch(held).map(|_| held.stamp)
     }
 
     /// One commit for all that is staged, including a new ceiling if the clock passed the one on disk.
@@ -551,6 +544,12 @@ impl<S: Store> Core<S> {
     pub fn into_store(self) -> S {
         self.store
     }
+}
+
+/// Stamp of the announcement of an epoch, if it is held; the first epoch has none.
+pub(crate) fn announced_at(epoch: u16, table: &Table, staged: &Staged) -> Option<Timestamp> {
+    let held = staged.held(table, &epoch_key(epoch)?)?;
+    announced_epoch(held).map(|_| held.stamp)
 }
 
 /// What of a table is in the store.

@@ -5,6 +5,7 @@ use crate::{Denial, FEATURES};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{Key, NodeId, View};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Who this node is, and its intervals.
@@ -29,6 +30,8 @@ pub struct Config {
     pub born_ns: u64,
     /// Whether it is asked who may write what and who passes it on. Simulations switch it off to show that it is missed.
     pub owner_rules: bool,
+    /// System clock (ns) when earlier lives of this node had last heard of others, at least.
+    pub heard_before: BTreeMap<NodeId, u64>,
     /// Abilities of this node, those of its greeting: what it does not have, it does not use with others.
     pub features: u64,
 }
@@ -47,6 +50,7 @@ impl Config {
             collect: Some(Paces::default()),
             born_ns: u64::MAX,
             owner_rules: true,
+            heard_before: BTreeMap::new(),
             features: FEATURES,
         }
     }

@@ -82,6 +82,10 @@ impl Dialect {
     /// The frames of a message: type and body. One, but for [`Dialect::Later`].
     #[must_use]
     pub fn encode(self, message: &Message) -> Vec<(u8, Vec<u8>)> {
+        if let (Self::First | Self::Former, Body::Clock(wall, _)) = (self, &message.body) {
+            let body = Body::Clock(*wall, None);
+            return vec![encode(&Message { body, ..*message })];
+        }
         if self != Self::Later {
             return vec![encode(message)];
         }

@@ -5,8 +5,8 @@ use crate::collect::Collecting;
 use crate::door::{self, Verdict};
 use crate::hello::FEATURE_OVERLAY;
 use crate::limits::{
-    CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, PENDING_MERGE_MAX, REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS,
-    WINDOW,
+    CLOCK_ANSWER_NS, CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, NOTES_SETTLE_NS, PENDING_MERGE_MAX,
+    REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS, WINDOW, YOUNG_NS,
 };
 use crate::overlay::Overlay;
 use crate::peer::{Peer, Why};
@@ -14,11 +14,12 @@ use crate::recon::floor;
 use crate::topology::Topology;
 use crate::watching::Watching;
 use crate::{
-    Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, fingerprint,
+    Body, Config, Ctx, Ending, Event, Hello, MergeOutcome, Message, ScopeIndex, Standing,
+    fingerprint,
 };
 use mars_lamport::Timestamp;
 use mars_meta_model::{
-    EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, is_volatile, scope_of,
+    EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, current_epoch, is_volatile, scope_of,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -51,6 +52,8 @@ pub struct Gossip {
     pub(crate) relayed: BTreeMap<Key, u128>,
     random: u64,
     pub(crate) heard: BTreeMap<String, u64>,
+    /// Monotonic time when this core was made.
+    began: u64,
     merges: VecDeque<(String, Vec<Entry>)>,
     pub(crate) pending_merge: usize,
     events: VecDeque<Event>,
@@ -77,6 +80,7 @@ impl Gossip {
             relayed: BTreeMap::new(),
             random: seed,
             heard: BTreeMap::new(),
+            began: ctx.now,
             merges: VecDeque::new(),
             pending_merge: 0,
             events: VecDeque::new(),
@@ -130,6 +134,8 @@ impl Gossip {
         peer.node.clone_from(&hello.node);
         let features = hello.features & self.config.features;
         (peer.boot, peer.features, peer.keep) = (hello.boot, features, true);
+        // Until it says how long it has lived.
+        (peer.up_since, peer.sure_from) = (ctx.wall, ctx.wall.saturating_add(YOUNG_NS));
         self.peers.insert(host.to_owned(), peer);
         self.heard.insert(host.to_owned(), ctx.wall);
         self.send_clock(ctx, host);
@@ -177,7 +183,34 @@ impl Gossip {
     fn send_clock(&mut self, ctx: &Ctx<'_>, host: &str) {
         if let Some(peer) = self.peers.get_mut(host) {
             peer.clock_due = ctx.now.saturating_add(CLOCK_INTERVAL_NS);
-            peer.control(Body::Clock(0));
+            peer.control(Body::Clock(0, None));
+        }
+    }
+
+    /// Asks a connected peer for its system clock.
+    pub fn ask_clock(&mut self, ctx: &Ctx<'_>, host: &str) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.ask_clock = true;
+            self.send_clock(ctx, host);
+        }
+    }
+
+    /// A peer has told its clock, and perhaps more.
+    fn on_clock(&mut self, ctx: &Ctx<'_>, host: &str, standing: Option<Standing>) {
+        let (Some(standing), Some(peer)) = (standing, self.peers.get_mut(host)) else {
+            return;
+        };
+        let age = u64::from(standing.age_secs).saturating_mul(1_000_000_000);
+        let grown = ctx.wall.saturating_sub(age).saturating_add(YOUNG_NS);
+        let sure = grown.max(peer.up_since.saturating_add(NOTES_SETTLE_NS));
+        if sure < peer.sure_from {
+            peer.sure_from = sure;
+            self.overlay.version += 1;
+        }
+        let told = peer.clock_told;
+        if standing.ask && told.is_none_or(|told| told + CLOCK_ANSWER_NS <= ctx.now) {
+            peer.clock_told = Some(ctx.now);
+            self.send_clock(ctx, host);
         }
     }
 
@@ -195,7 +228,8 @@ impl Gossip {
         self.heard.insert(host.to_owned(), ctx.wall);
         match message.body {
             // Clocks are compared by the shell, which knows how long the message was on its way.
-            Body::Hello(_) | Body::Clock(_) => {}
+            Body::Hello(_) => {}
+            Body::Clock(_, standing) => self.on_clock(ctx, host, standing),
             Body::Push(entries, skipped) => self.received(ctx, host, (entries, skipped), false),
             Body::Entries(entries, skipped) => self.received(ctx, host, (entries, skipped), true),
             Body::Digest(digest) => self.on_digest(ctx, host, &digest),
@@ -374,6 +408,11 @@ impl Gossip {
         self.release_all(ctx, Why::Epoch);
         // However far ahead the stamps of earlier epochs are, they are taken now.
         self.release_all(ctx, Why::Stamp);
+        let hosts: Vec<String> = self.peers.keys().cloned().collect();
+        for host in hosts {
+            // It says in which epoch this node is.
+            self.send_clock(ctx, &host);
+        }
         self.event(Event::EpochBegan);
     }
 
@@ -423,7 +462,7 @@ impl Gossip {
             }
             if regular && ctx.now >= peer.clock_due {
                 peer.clock_due = ctx.now.saturating_add(CLOCK_INTERVAL_NS);
-                peer.control(Body::Clock(0));
+                peer.control(Body::Clock(0, None));
             }
             let short = peer.features & FEATURE_OVERLAY != 0;
             peer.brief |= regular && short;
@@ -464,8 +503,17 @@ impl Gossip {
             .collect();
         for host in hosts {
             if let Some(mut body) = self.next_body(ctx, &host) {
-                if let Body::Clock(wall) = &mut body {
+                if let Body::Clock(wall, standing) = &mut body {
+                    let age = ctx.now.saturating_sub(self.began) / 1_000_000_000;
                     *wall = ctx.wall;
+                    *standing = Some(Standing {
+                        epoch: current_epoch(ctx.view),
+                        ask: self
+                            .peers
+                            .get_mut(&host)
+                            .is_some_and(|peer| std::mem::take(&mut peer.ask_clock)),
+                        age_secs: u32::try_from(age).unwrap_or(u32::MAX),
+                    });
                 }
                 if let Some(peer) = self.peers.get_mut(&host) {
                     peer.in_flight += 1;

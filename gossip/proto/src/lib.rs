@@ -53,5 +53,5 @@ pub use topology::Neighbour;
 pub use watching::{Lost, WatchEvent, WatchNews};
 pub use wire::{
     BelowLine, Body, Brief, Context, DecodeError, Digest, ItemSet, MarkLine, Message, News,
-    PrintGroup, RangeSum, Unserved, Want, WatchRequest, decode, encode,
+    PrintGroup, RangeSum, Standing, Unserved, Want, WatchRequest, decode, encode,
 };

@@ -115,6 +115,14 @@ pub const LINK_MEMORY_NS: u64 = 600_000_000_000;
 /// Between two messages that tell a peer the system clock: 60 s.
 pub const CLOCK_INTERVAL_NS: u64 = 60_000_000_000;
 
+/// A peer that asks for the system clock is told at most that often: 1 s.
+pub const CLOCK_ANSWER_NS: u64 = 1_000_000_000;
+/// A node has told of all neighbours that it could not reach so long after its start: 40 s. Before, its silence about a
+/// link does not mean that the link is up.
+pub const YOUNG_NS: u64 = LOST_AFTER_NS + 10_000_000_000;
+/// The notes of a peer have come so long after the connection: 5 s.
+pub const NOTES_SETTLE_NS: u64 = 5_000_000_000;
+
 /// Keys named in one report of forced writes.
 pub const FORCED_KEYS_MAX: usize = 16;
 /// How far an entry of this node's earlier lives may be stamped behind the beginning of the present one, in ns: 1 hour. A

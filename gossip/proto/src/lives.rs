@@ -1,9 +1,11 @@
 //! Who lives, reckoned from the graph of links when somebody asks: nodes that nobody asks spend nothing on it.
 
+use crate::limits::YOUNG_NS;
 use crate::links::{LinkKey, LinkKind, LinkNote, LinkTable};
 use crate::reach::{Graph, UP};
 use crate::topology::Topology;
 use crate::{Liveness, NodeLife};
+use mars_meta_model::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,7 +16,10 @@ pub struct Lives {
     pub(crate) topology: Arc<Topology>,
     pub(crate) links: LinkTable,
     pub(crate) heard: BTreeMap<String, u64>,
-    pub(crate) connected: BTreeSet<String>,
+    /// When earlier lives had last heard of others.
+    pub(crate) before: BTreeMap<NodeId, u64>,
+    /// The connected peers, and from when on (system clock) their silence about a link means that it is up.
+    pub(crate) connected: BTreeMap<String, u64>,
 }
 
 impl Lives {
@@ -25,7 +30,10 @@ impl Lives {
         let heard = |host: &str| later(host).max(self.heard.get(host).copied());
         let own = self.own.as_str();
         let graph = self.graph();
-        let ways = graph.ways(own);
+        let ways = graph.ways(own, |_| true);
+        let now = self.connected.keys().filter_map(|host| heard(host)).max();
+        let young = self.young(now.unwrap_or(0));
+        let sure = graph.ways(own, |host| !young.contains(host));
         let tallies = self.links.tallies();
         let mut found = BTreeMap::new();
         for (host, record) in self.topology.active() {
@@ -35,23 +43,29 @@ impl Lives {
             let direct = heard(host);
             let tally = tallies.get(&record.id).copied().unwrap_or_default();
             let way = ways.get(host.as_str());
-            let over = way.and_then(|way| heard(way.over));
-            let cut = way.map_or(0, |way| way.worth).max(tally.since);
-            let cut = direct.max(Some(cut).filter(|at| *at > 0));
-            let (life, heard) = if self.connected.contains(host) {
+            let sure = sure.get(host.as_str()).map(|way| match way.worth {
+                UP => heard(way.over).unwrap_or(0),
+                cut => cut,
+            });
+            let some = |at: u64| Some(at).filter(|at| *at > 0);
+            let lost = some(tally.since);
+            let ever = direct.max(self.before.get(&record.id).copied());
+            let (life, heard) = if self.connected.contains_key(host) {
                 (NodeLife::Up, direct)
             } else if tally.is_down(graph.degree(host)) {
-                (
-                    NodeLife::Down,
-                    direct.max(Some(tally.since).filter(|at| *at > 0)),
-                )
+                (NodeLife::Down, ever.max(lost))
             } else if way.is_none_or(|way| way.worth != UP) {
-                let life = cut.map_or(NodeLife::Unknown, |_| NodeLife::Down);
-                (life, cut)
-            } else if tally.lost > 0 {
-                (NodeLife::Suspect, direct.max(over))
+                let cut = way.map_or(0, |way| way.worth);
+                let known = direct.max(lost).max(some(cut));
+                let life = known.map_or(NodeLife::Unknown, |_| NodeLife::Down);
+                (life, ever.max(lost).max(sure.and_then(some)))
             } else {
-                (NodeLife::Up, direct.max(over))
+                let up = if tally.lost > 0 {
+                    NodeLife::Suspect
+                } else {
+                    NodeLife::Up
+                };
+                (up, ever.max(sure.and_then(some)))
             };
             let since = match life {
                 NodeLife::Up | NodeLife::Unknown => None,
@@ -61,6 +75,21 @@ impl Lives {
             found.insert(host.clone(), Liveness { life, heard, since });
         }
         found
+    }
+
+    /// Who began to live so short a time ago that it has not told of all that it cannot reach. Of those that we are not
+    /// connected with, their neighbours say when they found them again.
+    fn young(&self, now: u64) -> BTreeSet<&str> {
+        let connected = self.connected.iter();
+        let peers = connected.filter(|(_, sure_from)| **sure_from > now);
+        let mut young: BTreeSet<&str> = peers.map(|(host, _)| host.as_str()).collect();
+        let found = self.links.iter().filter(|note| {
+            let new = matches!(note.kind, LinkKind::Found | LinkKind::Alive);
+            new && note.at.as_nanos().saturating_add(YOUNG_NS) > now
+        });
+        let names = found.filter_map(|note| self.topology.name_of(note.node));
+        young.extend(names);
+        young
     }
 
     /// The links that are to be there, less those reported as lost.
@@ -95,7 +124,7 @@ impl Lives {
         }
         // Of our own links we know better.
         for host in topology.active().keys().filter(|host| *host != own) {
-            if self.connected.contains(host) {
+            if self.connected.contains_key(host) {
                 graph.set(own, host, UP);
             } else {
                 graph.lower(own, host, self.heard.get(host).copied().unwrap_or(0));

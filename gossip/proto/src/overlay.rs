@@ -156,8 +156,10 @@ impl Gossip {
         let primary = self.topology.neighbours(&self.config.host).contains(host);
         if let Some(watch) = self.overlay.watches.get_mut(host) {
             watch.down = None;
+            // A new life has lost nobody yet: others must not take that for good links.
+            let again = watch.boot != 0 && watch.boot != boot;
             watch.boot = boot;
-            let news = std::mem::replace(&mut watch.reported, false);
+            let news = std::mem::replace(&mut watch.reported, false) || again;
             if news || !primary {
                 watch.noted = true;
                 self.observe(ctx, host, LinkKind::Found, boot);
@@ -195,8 +197,15 @@ impl Gossip {
         let Some(record) = self.topology.active().get(host) else {
             return;
         };
-        let since = self.heard.get(host).copied().unwrap_or(0);
-        self.make_note(ctx, record.id, kind, (boot, since));
+        let (id, since) = (record.id, self.ever_heard(host).unwrap_or(0));
+        self.make_note(ctx, id, kind, (boot, since));
+    }
+
+    /// System clock (ns) when this node itself last heard of another one, in this life or before.
+    fn ever_heard(&self, host: &str) -> Option<u64> {
+        let now = self.heard.get(host).copied();
+        let id = self.topology.id_of(host);
+        now.or_else(|| self.config.heard_before.get(&id?).copied())
     }
 
     fn make_note(
@@ -279,8 +288,11 @@ impl Gossip {
         let (kind, boot) = match watch {
             Some(watch) => {
                 watch.noted = true;
+                // What an earlier life had lost, this one has not found yet.
+                watch.reported |= watch.down.is_some() && note.is_loss();
                 let kind = match (watch.down, watch.reported) {
                     (None, _) => LinkKind::Found,
+                    (_, true) if note.is_loss() => note.kind,
                     (_, true) => LinkKind::Lost,
                     (_, false) => LinkKind::Withdrawn,
                 };
@@ -288,8 +300,11 @@ impl Gossip {
             }
             None => (LinkKind::Withdrawn, note.boot),
         };
-        let heard = name.and_then(|name| self.heard.get(&name).copied());
-        self.make_note(ctx, note.node, kind, (boot, heard.unwrap_or(0)));
+        let mut heard = name.and_then(|name| self.ever_heard(&name)).unwrap_or(0);
+        if kind == note.kind && note.is_loss() {
+            heard = heard.max(note.since.min(ctx.wall));
+        }
+        self.make_note(ctx, note.node, kind, (boot, heard));
     }
 
     /// Time has passed.
@@ -371,7 +386,12 @@ impl Gossip {
             topology: Arc::clone(&self.topology),
             links: self.overlay.links.clone(),
             heard: self.heard.clone(),
-            connected: self.peers.keys().cloned().collect(),
+            before: self.config.heard_before.clone(),
+            connected: self
+                .peers
+                .iter()
+                .map(|(host, peer)| (host.clone(), peer.sure_from))
+                .collect(),
         }
     }
 

@@ -108,6 +108,14 @@ pub(crate) struct Peer {
     /// Fingerprints of entries received from it and not yet merged, and whether a comparison brought them.
     pub(crate) incoming: BTreeMap<Key, (u128, bool)>,
     refused: BTreeMap<Scope, Refused>,
+    /// System clock (ns) from which on it has told of all that it has lost, so that its silence means something.
+    pub(crate) sure_from: u64,
+    /// System clock (ns) when the connection came up.
+    pub(crate) up_since: u64,
+    /// Its clock is wanted at once.
+    pub(crate) ask_clock: bool,
+    /// When it was last told ours because it had asked.
+    pub(crate) clock_told: Option<u64>,
     /// When it is told the system clock next.
     pub(crate) clock_due: u64,
     /// Entries of it that were refused for their stamp or epoch since the connection is up.

@@ -44,8 +44,13 @@ impl<'a> Graph<'a> {
         self.links.get(host).map_or(0, BTreeMap::len)
     }
 
-    /// The best ways from `start` to all others that have any.
-    pub(crate) fn ways(&self, start: &str) -> BTreeMap<&'a str, Way<'a>> {
+    /// The best ways from `start` to all others that have any. A way goes on over those only that are trusted to have told
+    /// what they have lost.
+    pub(crate) fn ways(
+        &self,
+        start: &str,
+        trusted: impl Fn(&str) -> bool,
+    ) -> BTreeMap<&'a str, Way<'a>> {
         let mut done: BTreeMap<&str, Way<'_>> = BTreeMap::new();
         // The best comes last; of equally good ones the one found first is as good as any other.
         let mut open: BTreeSet<(u64, &str, &str)> = BTreeSet::new();
@@ -56,6 +61,9 @@ impl<'a> Graph<'a> {
                 continue;
             }
             done.insert(host, Way { worth, over });
+            if !trusted(host) {
+                continue;
+            }
             for (next, link) in self.links.get(host).into_iter().flatten() {
                 if !done.contains_key(next) {
                     open.insert((worth.min(*link), *next, over));
@@ -82,7 +90,7 @@ mod tests {
         ] {
             graph.set(a, b, worth);
         }
-        let ways = graph.ways("a");
+        let ways = graph.ways("a", |_| true);
         let worth = |host: &str| ways[host].worth;
         assert_eq!(worth("b"), UP);
         assert_eq!((worth("c"), worth("d")), (70, 70));
@@ -90,7 +98,9 @@ mod tests {
         assert_eq!(ways.len(), 4);
         assert_eq!(ways["d"].over, "c");
         graph.lower("a", "b", 40);
-        assert_eq!(graph.ways("a")["b"].worth, 50, "over c");
+        assert_eq!(graph.ways("a", |_| true)["b"].worth, 50, "over c");
+        let ways = graph.ways("a", |host| host != "c");
+        assert_eq!((ways["b"].worth, ways.contains_key("d")), (40, false));
         assert_eq!(graph.degree("a"), 2);
     }
 }

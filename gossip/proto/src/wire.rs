@@ -24,11 +24,15 @@ pub use watching::{News, Unserved, WatchRequest};
 /// Version byte in front of every body.
 const BODY_VERSION: u8 = 1;
 /// Type of the message that carries the system clock.
-const KIND_CLOCK: u8 = 24;
+pub(crate) const KIND_CLOCK: u8 = 24;
 /// Types of messages that a later version extends in its own way.
 pub(crate) const HELLO: u8 = 1;
 pub(crate) const PUSH: u8 = 2;
 pub(crate) const ENTRIES: u8 = 7;
+/// Bytes of a [`Standing`].
+const STANDING_LEN: usize = 7;
+/// Flag of the system clock: the sender asks for the receiver's.
+const CLOCK_ASK: u8 = 1;
 const DIGEST_REPLY: u8 = 1;
 const DIGEST_BUSY: u8 = 2;
 const DIGEST_UNSETTLED: u8 = 4;
@@ -67,8 +71,8 @@ pub enum Body {
     Context(Context),
     /// Keys that are absent at the sender, at or below its floor.
     Below(Vec<BelowLine>),
-    /// The sender's system clock in ns since the epoch, read when the message was handed out.
-    Clock(u64),
+    /// The sender's system clock in ns since the epoch, read when the message was handed out, and what else concerns it.
+    Clock(u64, Option<Standing>),
     /// Observations of links, passed on to everybody.
     Links(Vec<LinkNote>),
     /// The short digest, sent as a datagram.
@@ -83,6 +87,17 @@ pub enum Body {
     News(News),
     /// What a watch does not get here, and why.
     Unserved(Vec<(Scope, Unserved)>),
+}
+
+/// What a node tells with its system clock; earlier versions do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The epoch of the cluster's clock in which it writes.
+    pub epoch: u16,
+    /// Whether it wants to be told the receiver's clock at once.
+    pub ask: bool,
+    /// How long its process has lived, in seconds.
+    pub age_secs: u32,
 }
 
 /// How far one scope was collected.
@@ -269,8 +284,13 @@ pub fn encode(message: &Message) -> (u8, Vec<u8>) {
             marks::CONTEXT
         }
         Body::Below(lines) => marks::put_below(&mut out, lines),
-        Body::Clock(wall) => {
+        Body::Clock(wall, standing) => {
             out.extend_from_slice(&wall.to_le_bytes());
+            if let Some(standing) = standing {
+                out.extend_from_slice(&standing.epoch.to_le_bytes());
+                out.push(u8::from(standing.ask) * CLOCK_ASK);
+                out.extend_from_slice(&standing.age_secs.to_le_bytes());
+            }
             KIND_CLOCK
         }
         Body::Links(notes) => {
@@ -347,7 +367,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
         marks::CONTEXT => marks::get_context(r)?,
         marks::BELOW | BELOW_EPOCHS => marks::get_below(r, kind)?,
         7 => get_entries(r).map(|(entries, skipped)| Body::Entries(entries, skipped))?,
-        KIND_CLOCK => Body::Clock(r.u64()?),
+        KIND_CLOCK => Body::Clock(r.u64()?, get_standing(r)?),
         LINKS => overlay::get_links(r)?,
         BRIEF => overlay::get_brief(r)?,
         PRINTS => compact::get_prints(r)?,
@@ -445,6 +465,17 @@ fn get_digest(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
             .then(|| reader.u64())
             .transpose()?,
     })
+}
+
+fn get_standing(reader: &mut Reader<'_>) -> Result<Option<Standing>, DecodeError> {
+    if reader.rest().len() < STANDING_LEN {
+        return Ok(None);
+    }
+    Ok(Some(Standing {
+        epoch: reader.u16()?,
+        ask: reader.u8()? & CLOCK_ASK != 0,
+        age_secs: reader.u32()?,
+    }))
 }
 
 fn put_scope(out: &mut Vec<u8>, scope: &Scope) {

@@ -1,5 +1,6 @@
 //! Real daemons on the loopback network, driven over their local APIs.
 
+mod clocks;
 mod cluster;
 mod membership;
 mod node;

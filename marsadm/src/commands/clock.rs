@@ -105,6 +105,9 @@ fn lines(node: &NodeInfo, peers: &[PeerInfo]) -> Vec<String> {
             None if peer.refused + peer.denied == 0 => continue,
             None => format!("clock_of {} not known", peer.host),
         };
+        if let Some(epoch) = peer.epoch.filter(|epoch| *epoch != node.epoch) {
+            line.push_str(&format!(", in epoch {epoch}"));
+        }
         if let Some(text) = refusals(peer) {
             line.push_str(&format!(", {text}"));
         }

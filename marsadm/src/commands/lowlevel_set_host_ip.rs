@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Tell the cluster the new address of a host: where its daemons are reached, and what ips/ip-HOST says.
 ///
-/// The host itself tells what its configuration names (advertise) whenever marsd starts there: change it there too.
+/// If its configuration names an address (advertise), the host itself writes that again, when marsd starts there, and while it
+/// runs as soon as it hears of another one: change it there first.
 ///
 /// Example: marsadm lowlevel-set-host-ip hostb 192.0.2.7
 #[derive(Debug, clap::Args)]

@@ -275,6 +275,9 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, se
         if let Some(ns) = node.clock_offset_ns {
             clock["neighbours_ahead_ns"] = ns.into();
         }
+        if let Some(addrs) = &node.twice {
+            clock["twice"] = (&**addrs).into();
+        }
         out.insert("clock".to_owned(), clock);
     }
     if let Some(removed) = &node.removed {
@@ -316,6 +319,12 @@ fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
     if peer.refused > 0 || peer.denied > 0 {
         link["refused"] = peer.refused.into();
         link["denied"] = peer.denied.into();
+    }
+    if let Some(epoch) = peer.epoch {
+        link["epoch"] = epoch.into();
+    }
+    if let Some(addrs) = &peer.twice {
+        link["twice"] = addrs.as_str().into();
     }
     if let Some(stamp) = peer.refused_stamp {
         link["refused_stamp"] = Timestamp::from_nanos(stamp).to_string().into();

@@ -3,10 +3,24 @@
 use super::{Code, Problem, Severity};
 use crate::macros::facts::Facts;
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
+use std::collections::BTreeMap;
 
 /// What is wrong with the system clock of `host`, as far as the snapshot tells (`clock` and `links`, see
 /// `docs/spec/snapshot.md`). Nobody else is accused where this node's own clock is the odd one.
 pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
+    if let Some(addrs) = twice(facts, host) {
+        return Some(Problem {
+            code: Code::HostTwice,
+            severity: Code::HostTwice.severity(),
+            host: Some(host.to_owned()),
+            reason: format!(
+                "two processes say that they are {host}, with the same key ({addrs}): a copy of its state folder runs elsewhere"
+            ),
+            since: None,
+            next: "stop one of them, remove its state folder, and join it under another name"
+                .to_owned(),
+        });
+    }
     let own = own_clock(facts);
     if facts.is_real(host) {
         if let Some(secs) = store_ahead(facts) {
@@ -14,6 +28,11 @@ pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
                 "this node's store is {secs} s ahead of its system clock, which was wrong before: all others refuse what it writes until then"
             );
             return Some(behind_its_store(host, true, reason));
+        }
+        if let Some(reason) = apart(facts) {
+            let next = "marsadm clock shows the epochs of all: docs/clock.md, \"Apart\"".to_owned();
+            let problem = problem(host, true, true, reason);
+            return Some(Problem { next, ..problem });
         }
         let (insane, ahead) = own?;
         return Some(problem(host, insane, true, own_reason(insane, ahead)));
@@ -36,8 +55,13 @@ pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
     let (secs, insane) = (shown_secs(ahead), ahead.unsigned_abs() > DEFAULT_MAX_AHEAD);
     if ahead.unsigned_abs() <= DEFAULT_MAX_AHEAD / 2 {
         let lead = refused_lead(facts, link).filter(|_| is_up(facts, host))?;
+        let count = if refused > 0 {
+            format!(" ({refused} so far)")
+        } else {
+            String::new()
+        };
         let reason = format!(
-            "stamps of {host} are refused ({refused} so far), the last ones are {lead} s ahead: its clock agrees now and was wrong before"
+            "stamps of {host} are refused{count}, the last ones are {lead} s ahead: its clock agrees now and was wrong before"
         );
         return Some(behind_its_store(host, false, reason));
     }
@@ -66,6 +90,45 @@ pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
         ),
     };
     Some(problem(host, insane, false, reason))
+}
+
+/// Where two processes are that both say they are `host`.
+fn twice(facts: &Facts<'_>, host: &str) -> Option<String> {
+    let extra = &facts.snap.header.extra;
+    let told = if facts.is_real(host) {
+        extra.get("clock")?.get("twice")
+    } else {
+        extra.get("links")?.get(host)?.get("twice")
+    };
+    Some(told?.as_str()?.to_owned())
+}
+
+/// This node is alone in its epoch of the cluster's clock.
+fn apart(facts: &Facts<'_>) -> Option<String> {
+    let extra = &facts.snap.header.extra;
+    let clock = extra.get("clock")?;
+    if clock.get("state")?.as_str()? != "apart" {
+        return None;
+    }
+    let own = clock.get("epoch").and_then(|epoch| epoch.as_u64())?;
+    let links = extra.get("links").and_then(|links| links.as_object())?;
+    let others: BTreeMap<u64, &str> = links
+        .iter()
+        .filter_map(|(host, link)| Some((link.get("epoch")?.as_u64()?, host.as_str())))
+        .collect();
+    let theirs: Vec<String> = others
+        .iter()
+        .map(|(epoch, host)| format!("{host} in {epoch}"))
+        .collect();
+    let fate = if others.keys().all(|epoch| *epoch < own) {
+        "all others refuse what it writes"
+    } else {
+        "what it writes is lost where others wrote the same"
+    };
+    Some(format!(
+        "this node is alone in epoch {own} of the cluster's clock ({}): {fate}, and it writes no shared keys",
+        theirs.join(", ")
+    ))
 }
 
 /// How far this node's store is ahead of its system clock, in s, if that is more than others take.

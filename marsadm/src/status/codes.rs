@@ -17,6 +17,8 @@ pub enum Code {
     PrimaryNotActive,
     /// The system clock of a host is so far off that stamps are refused.
     ClockInsane,
+    /// Two processes say that they are this host.
+    HostTwice,
     /// The data plane of a host does not run.
     DataPlaneDown,
     /// The log is full: writes go past it.
@@ -63,12 +65,13 @@ use Code as C;
 use Severity::{Critical, Info, Warning};
 
 /// All codes with their severity.
-pub const CODES: [(Code, Severity); 25] = [
+pub const CODES: [(Code, Severity); 26] = [
     (C::SplitBrain, Critical),
     (C::TwoPrimaries, Critical),
     (C::DiskError, Critical),
     (C::PrimaryNotActive, Critical),
     (C::ClockInsane, Critical),
+    (C::HostTwice, Critical),
     (C::DataPlaneDown, Critical),
     (C::LogFull, Warning),
     (C::ReplayStopped, Warning),
@@ -108,6 +111,7 @@ impl Code {
             C::DiskError => "DISK_ERROR",
             C::PrimaryNotActive => "PRIMARY_NOT_ACTIVE",
             C::ClockInsane => "CLOCK_INSANE",
+            C::HostTwice => "HOST_TWICE",
             C::DataPlaneDown => "DATA_PLANE_DOWN",
             C::LogFull => "LOG_FULL",
             C::ReplayStopped => "REPLAY_STOPPED",

@@ -300,6 +300,9 @@ pub struct NodeInfo {
     /// The cluster has removed this node, or its name belongs to another one now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedInfo>,
+    /// Another process writes in this node's name with its key: the addresses that it told of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twice: Option<Box<str>>,
 }
 
 /// That a node is out of its cluster.
@@ -351,6 +354,12 @@ pub struct PeerInfo {
     /// How many entries it wrote in another owner's name, as an administrator's override.
     #[serde(default)]
     pub forced: u64,
+    /// The epoch of the cluster's clock in which it says that it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u16>,
+    /// The addresses of two processes that both say they are this host, if that was seen lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twice: Option<String>,
 }
 
 /// What is known of a node's life.

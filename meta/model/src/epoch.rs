@@ -2,8 +2,8 @@
 //!
 //! The epoch leads the order of entries, so what is written under a new one is newer than anything under the old one,
 //! whatever their stamps are. Each epoch is announced by an entry of its own (`clock-epoch/NNNNN`), which carries that
-//! epoch; no other entry is the first of its epoch. Nodes take one step at a time, so nobody can exhaust the epochs at
-//! once, and a node that was away walks through the announcements in order.
+//! epoch; no other entry is the first of its epoch. A node enters a later epoch by its announcement alone and may skip
+//! some: those may have been announced at a wrong time. It skips few, so that nobody can exhaust the epochs at once.
 
 use crate::collect::Position;
 use crate::{Entry, Key, View};
@@ -13,6 +13,11 @@ use mars_lamport::Timestamp;
 pub const EPOCH_PREFIX: &str = "clock-epoch/";
 /// Least time between the announcements of two epochs in ns: 10 minutes.
 pub const EPOCH_GAP_NS: u64 = 600_000_000_000;
+
+/// How many epochs a node enters with one announcement, at most: those between were announced at a wrong time, or come
+/// later. Also how many there may be in [`EPOCH_GAP_NS`] before a node asks for a distance, since several sides of a
+/// partition may begin some at the same time.
+pub const EPOCH_SKIP_MAX: u16 = 16;
 
 /// The key that announces `epoch`.
 #[must_use]
@@ -45,6 +50,26 @@ pub fn epoch_may_follow(previous: Option<Timestamp>, next: Timestamp, newest: Ti
     previous.is_none_or(|previous| {
         previous > newest || next.as_nanos() >= previous.as_nanos().saturating_add(EPOCH_GAP_NS)
     })
+}
+
+/// Whether a node in epoch `own` enters the epoch `next`, announced with `stamp`, as far as numbers and their pace go.
+/// `held` tells the stamps of the announcements that it holds; those beyond `newest` were poisoned and do not count.
+///
+/// The stamp need not lie behind that of the own epoch: two sides of a partition may have begun epochs of the same number,
+/// and the greatest number that any side has come to is in force for all.
+#[must_use]
+pub fn epoch_may_be_entered(
+    held: impl Fn(u16) -> Option<Timestamp>,
+    (own, next): (u16, u16),
+    stamp: Timestamp,
+    newest: Timestamp,
+) -> bool {
+    let near = next > own && next - own <= EPOCH_SKIP_MAX;
+    let earlier = (1..=next.saturating_sub(EPOCH_SKIP_MAX)).rev();
+    // Who came here by such steps holds one of so many.
+    let mut earlier = earlier.take(usize::from(EPOCH_SKIP_MAX)).filter_map(held);
+    let paced = earlier.find(|began| *began <= newest);
+    near && epoch_may_follow(paced, stamp, newest)
 }
 
 /// When the epochs that a node knows of began.
@@ -111,6 +136,48 @@ mod tests {
         assert!(epoch_may_follow(Some(at(5)), at(5 + EPOCH_GAP_NS), newest));
         assert!(!epoch_may_follow(Some(at(5)), at(4 + EPOCH_GAP_NS), newest));
         assert!(epoch_may_follow(Some(at(11 * EPOCH_GAP_NS)), at(0), newest));
+    }
+
+    #[test]
+    fn a_later_epoch_is_entered_over_others_but_not_over_many() {
+        let at = |gaps: u64| Timestamp::from_nanos(gaps * EPOCH_GAP_NS);
+        let (now, none) = (at(100), |_: u16| None);
+        for (own, next, may) in [(0, 1, true), (0, 16, true), (3, 19, true)] {
+            assert_eq!(epoch_may_be_entered(none, (own, next), now, now), may);
+        }
+        for (own, next) in [(0, 17), (3, 20), (3, 3), (3, 2), (0, u16::MAX)] {
+            assert!(
+                !epoch_may_be_entered(none, (own, next), now, now),
+                "{own} {next}"
+            );
+        }
+        // As far as one gets at one moment; then it takes time.
+        let (mut held, mut time) = (std::collections::BTreeMap::new(), at(100));
+        let mut run = |time: Timestamp| {
+            let mut own = held.keys().last().copied().unwrap_or(0);
+            while let Some(next) = (own + 1..=own + EPOCH_SKIP_MAX).rev().find(|next| {
+                epoch_may_be_entered(|e| held.get(&e).copied(), (own, *next), time, time)
+            }) {
+                held.insert(next, time);
+                own = next;
+            }
+            own
+        };
+        assert_eq!(run(time), 31);
+        let mut before = 31;
+        for _ in 0..100 {
+            time = time.plus_nanos(EPOCH_GAP_NS);
+            let reached = run(time);
+            assert!(
+                (1..=2 * EPOCH_SKIP_MAX).contains(&(reached - before)),
+                "{reached}"
+            );
+            before = reached;
+        }
+        // An announcement of the future keeps nobody out.
+        let poisoned = |epoch: u16| (epoch == 1).then_some(at(900));
+        assert!(epoch_may_be_entered(poisoned, (16, 17), now, now));
+        assert!(!epoch_may_be_entered(|_| Some(now), (16, 17), now, now));
     }
 
     #[test]

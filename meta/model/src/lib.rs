@@ -33,7 +33,8 @@ pub use directory::{
 };
 pub use entry::{Cell, Entry, Merge, NodeId, ParseNodeIdError};
 pub use epoch::{
-    EPOCH_GAP_NS, EPOCH_PREFIX, Epochs, announced_epoch, current_epoch, epoch_key, epoch_may_follow,
+    EPOCH_GAP_NS, EPOCH_PREFIX, EPOCH_SKIP_MAX, Epochs, announced_epoch, current_epoch, epoch_key,
+    epoch_may_be_entered, epoch_may_follow,
 };
 pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
 pub use level::{

@@ -5,7 +5,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{Core, Done, EpochRefusal, Job, MergeResult};
 use mars_meta_model::testing::{MemStore, entry};
 use mars_meta_model::{
-    EPOCH_GAP_NS, Entry, Key, NodeId, Value, View as _, current_epoch, epoch_key,
+    EPOCH_GAP_NS, EPOCH_SKIP_MAX, Entry, Key, NodeId, Value, View as _, current_epoch, epoch_key,
 };
 
 const SEC: u64 = 1_000_000_000;
@@ -111,7 +111,7 @@ fn a_poisoned_store_is_repaired_and_nodes_that_were_away_follow() {
 }
 
 #[test]
-fn epochs_go_one_step_at_a_time_and_not_too_often() {
+fn epochs_go_few_steps_at_a_time_and_not_too_often() {
     let mut a = open(MemStore::default(), 1, 1);
     let first = begin(&mut a, NOW).unwrap();
     let early = begin(&mut a, NOW + EPOCH_GAP_NS - 1);
@@ -121,15 +121,19 @@ fn epochs_go_one_step_at_a_time_and_not_too_often() {
     );
     let second = begin(&mut a, NOW + EPOCH_GAP_NS).unwrap();
     let third = begin(&mut a, NOW + 2 * EPOCH_GAP_NS).unwrap();
-    // A node that was away walks through all of them at once, in any order.
+    // A node that was away walks through all of them at once, in any order, and hears of those that it skipped later.
     let mut b = open(MemStore::default(), 2, 1);
     let late = NOW + 3 * EPOCH_GAP_NS;
-    let jump = [second.clone(), third.clone()];
-    assert_eq!(merge(&mut b, late, &jump), [MergeResult::EpochAhead; 2]);
+    let found = merge(&mut b, late, std::slice::from_ref(&third));
+    assert_eq!((found, b.epoch()), (vec![MergeResult::Applied], 3));
+    let skipped = [second.clone(), first.clone()];
+    assert_eq!(merge(&mut b, late, &skipped), [MergeResult::Applied; 2]);
+    assert_eq!((b.epoch(), all(&b)), (3, all(&a)));
+    let mut b = open(MemStore::default(), 2, 1);
     let chain = [third.clone(), first.clone(), second.clone()];
     assert_eq!(merge(&mut b, late, &chain), [MergeResult::Applied; 3]);
     assert_eq!(b.epoch(), 3);
-    // Made up: the next one too soon, one beyond the next, one under a wrong key, a replacement of an announcement.
+    // Made up: too far beyond the next, under a wrong key, a replacement of an announcement.
     let make = |number: u16, epoch: u16, stamp: u64| {
         let key = epoch_key(number).unwrap();
         let mut made = entry(key.as_str(), Some("evil"), stamp, 9);
@@ -137,8 +141,7 @@ fn epochs_go_one_step_at_a_time_and_not_too_often() {
         made
     };
     for (number, epoch, stamp) in [
-        (4, 4, third.stamp.as_nanos() + 1),
-        (5, 5, late),
+        (4 + EPOCH_SKIP_MAX, 4 + EPOCH_SKIP_MAX, late),
         (u16::MAX, u16::MAX, late),
         (9, 4, late),
         (4, 3, late),
@@ -160,6 +163,92 @@ fn epochs_go_one_step_at_a_time_and_not_too_often() {
     gone.epoch = 4;
     merge(&mut b, late, &[gone]);
     assert_eq!((b.epoch(), current_epoch(&*b.table())), (4, 4));
+}
+
+const TEN_DAYS: u64 = 10 * 86_400 * SEC;
+
+/// All that one holds reaches the other, and the other way round, until nothing moves any more.
+fn meet(a: &mut Core<MemStore>, b: &mut Core<MemStore>, wall: u64) {
+    for _ in 0..2 {
+        let told = all(a);
+        merge(b, wall, &told);
+        let told = all(b);
+        merge(a, wall, &told);
+    }
+}
+
+#[test]
+fn an_epoch_begun_at_a_wrong_time_is_skipped_by_who_was_away() {
+    let mut nodes: Vec<Core<MemStore>> = (1..=3)
+        .map(|node| open(MemStore::default(), node, 1))
+        .collect();
+    let [a, b, c] = nodes.as_mut_slice() else {
+        panic!("three")
+    };
+    // All clocks ten days ahead, in agreement; then c is stopped.
+    let wrong = NOW + TEN_DAYS;
+    let written = set(a, wrong, "userspace/k", "v1");
+    for node in [&mut *b, c] {
+        assert_eq!(
+            merge(node, wrong, std::slice::from_ref(&written)),
+            [MergeResult::Applied]
+        );
+    }
+    let first = begin(a, wrong + SEC).unwrap();
+    merge(b, wrong + SEC, std::slice::from_ref(&first));
+    set(a, wrong + 2 * SEC, "userspace/k", "poisoned");
+    // The clocks are right, and the repair is repeated, as status advises.
+    let second = begin(a, NOW).unwrap();
+    assert_eq!((second.epoch, second.stamp.as_nanos()), (2, NOW));
+    merge(b, NOW, std::slice::from_ref(&second));
+    set(b, NOW + SEC, "userspace/k", "v2");
+    meet(a, b, NOW + SEC);
+    // c comes back: whatever order it hears of things in, it takes the second epoch, and then all of the first.
+    let lone = merge(c, NOW + 2 * SEC, std::slice::from_ref(&first));
+    assert_eq!(lone, [MergeResult::TooFarAhead]);
+    meet(a, c, NOW + 2 * SEC);
+    assert_eq!(
+        (c.epoch(), text(c, "userspace/k").as_deref()),
+        (2, Some("v2"))
+    );
+    assert_eq!(all(a), all(c));
+    let third = set(c, NOW + 3 * SEC, "userspace/k", "v3");
+    assert_eq!(merge(b, NOW + 3 * SEC, &[third]), [MergeResult::Applied]);
+    // So does a joiner, which is given everything in one piece.
+    let mut joiner = open(MemStore::default(), 4, 1);
+    let given = all(a);
+    let found = merge(&mut joiner, NOW + 3 * SEC, &given);
+    assert!(
+        found.iter().all(|one| *one == MergeResult::Applied),
+        "{found:?}"
+    );
+    assert_eq!((joiner.epoch(), all(&joiner)), (2, given));
+}
+
+#[test]
+fn epochs_of_one_number_that_were_begun_on_both_sides_are_one() {
+    let (mut a, mut b) = (
+        open(MemStore::default(), 1, 1),
+        open(MemStore::default(), 2, 1),
+    );
+    // b insists with a clock that is three hours ahead, then repeats it; a has begun one as well.
+    begin(&mut b, NOW + 3 * 3600 * SEC).unwrap();
+    begin(&mut b, NOW).unwrap();
+    begin(&mut a, NOW + 60 * SEC).unwrap();
+    set(&mut a, NOW + 61 * SEC, "userspace/of-a", "1");
+    set(&mut b, NOW + 61 * SEC, "userspace/of-b", "1");
+    meet(&mut a, &mut b, NOW + 62 * SEC);
+    assert_eq!((a.epoch(), b.epoch()), (2, 2));
+    assert_eq!(all(&a), all(&b));
+    // Both right, both begun within ten minutes, in a partition.
+    let mut c = open(MemStore::default(), 3, 1);
+    let mut d = open(MemStore::default(), 4, 1);
+    begin(&mut c, NOW).unwrap();
+    begin(&mut c, NOW + EPOCH_GAP_NS).unwrap();
+    begin(&mut d, NOW + EPOCH_GAP_NS - SEC).unwrap();
+    meet(&mut c, &mut d, NOW + EPOCH_GAP_NS + SEC);
+    assert_eq!((c.epoch(), d.epoch()), (2, 2));
+    assert_eq!(all(&c), all(&d));
 }
 
 #[test]

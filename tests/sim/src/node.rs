@@ -7,12 +7,13 @@ use crate::mutation::Mutation;
 use crate::net::Net;
 use crate::runtime::NodeRuntime;
 use crate::store::{SimStore, Whose};
-use mars_gossip::{Dialect, Driver, DriverConfig, RosterPolicy, Status};
+use mars_gossip::{Dialect, Driver, DriverConfig, RosterPolicy, Status, certainly_heard};
 use mars_gossip_net::{Endpoint, EndpointConfig, Identity, Simulated};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{Entry, NodeId, members, trespass};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -49,6 +50,8 @@ pub struct SimNode {
     lives: u64,
     seed: u64,
     life: Option<Life>,
+    /// When others were last heard of, as the daemon keeps it in a file.
+    heard: BTreeMap<NodeId, u64>,
 }
 
 /// Copies of a disk that are kept; then the oldest is thrown away.
@@ -90,6 +93,18 @@ impl SimNode {
             lives: 0,
             seed,
             life: None,
+            heard: BTreeMap::new(),
+        }
+    }
+
+    /// Writes down when others were last heard of, as the daemon does once a minute.
+    pub fn note_heard(&mut self, ids: &BTreeMap<String, NodeId>) {
+        let peers = self.status().map(Status::peers).unwrap_or_default();
+        for (host, peer) in &peers {
+            if let (Some(id), Some(at)) = (ids.get(host), certainly_heard(peer)) {
+                let held = self.heard.entry(*id).or_default();
+                *held = at.max(*held);
+            }
         }
     }
 
@@ -216,6 +231,7 @@ impl SimNode {
             owner_rules: self.mutation != Mutation::TakesForeignKeys,
             dialect: self.dialect,
             seed: boot,
+            heard_before: self.heard.clone(),
             spawner: runtime.spawner(),
             joins: None,
         };

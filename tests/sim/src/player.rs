@@ -249,6 +249,10 @@ impl Player<'_> {
             Action::Expel => self.expel(node),
             Action::MoveRemoved => self.move_removed(),
             Action::Upgrade => self.upgrade(node),
+            Action::BeginEpoch => {
+                // Too soon, mostly, or on a disk that fails.
+                let _ = self.world.try_begin_epoch(node);
+            }
             Action::Watch => {
                 let status = self.world.nodes[node].status();
                 self.watches.extend(status.and_then(|s| s.follow(RES).ok()));

@@ -50,6 +50,8 @@ pub enum Action {
     MoveRemoved,
     /// A node is stopped and comes back with the next version of the program, in histories of mixed versions.
     Upgrade,
+    /// An epoch of the cluster's clock is begun on a node, whatever its system clock shows.
+    BeginEpoch,
     /// A node begins to watch the resource, or ends it, in histories of mixed versions.
     Watch,
 }
@@ -196,6 +198,13 @@ impl Scenario {
             let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe4_9e1);
             weights.push((Action::Expel, rng.random_range(2..8)));
             weights.push((Action::MoveRemoved, rng.random_range(2..12)));
+        }
+        if seed % 5 == 3 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe90c);
+            weights.push((Action::BeginEpoch, rng.random_range(2..10)));
+            // Else no clock is wrong when it begins.
+            weights.retain(|(action, _)| *action != Action::Jump);
+            weights.push((Action::Jump, rng.random_range(2..10)));
         }
         let collect = Collection::draw(seed);
         if matches!(collect, Collection::Early(_)) {

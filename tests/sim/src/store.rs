@@ -110,22 +110,24 @@ impl SimStore {
         Ok(committed.entries)
     }
 
-    /// Begins a new epoch of the clock, as `marsadm clock epoch` does; returns its announcement.
+    /// Begins a new epoch of the clock, as `marsadm clock epoch` does; returns its announcement,
+    /// unless the disk fails, or the last one has just begun.
     ///
     /// # Panics
-    /// If the disk fails, or the last one has just begun.
-    pub fn begin_epoch(&self) -> Vec<Entry> {
+    /// If the store gives no answer.
+    #[must_use]
+    pub fn begin_epoch(&self) -> Option<Vec<Entry>> {
         let mut inner = self.lock();
         let wall = inner.whose.wall.ns();
         let note = mars_meta_model::Value::text("repair").unwrap();
         let job = Job::BeginEpoch { note };
         let done = inner.core.commit_group(wall, vec![job], |_| {});
-        let Some(Done::Epoch(begun)) = done.unwrap().pop() else {
+        let Some(Done::Epoch(begun)) = done.ok()?.pop() else {
             unreachable!("a job has one answer, of its own kind");
         };
-        let entries = begun.unwrap().entries;
+        let entries = begun.ok()?.entries;
         inner.publish(entries.clone(), Source::Local);
-        entries
+        Some(entries)
     }
 
     /// All entries as they are now.

@@ -9,9 +9,9 @@ use mars_gossip_net::{ClusterCa, Identity, NodeKey};
 use mars_meta::{Change, WriteError};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{
-    Entry, Key, Merge, NodeLevel, NodeRecord, NodeState, REMOVED_PREFIX, Scope, Table, Value,
-    View as _, is_volatile, level_key, node_record, removal, roster_key, scope_includes, scope_of,
-    version_key,
+    Entry, Key, Merge, NodeId, NodeLevel, NodeRecord, NodeState, REMOVED_PREFIX, Scope, Table,
+    Value, View as _, is_volatile, level_key, node_record, removal, roster_key, scope_includes,
+    scope_of, version_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -247,10 +247,28 @@ impl World {
     /// # Panics
     /// If it does not run, its disk fails, or an epoch has just begun.
     pub fn begin_epoch(&mut self, node: usize) {
+        self.try_begin_epoch(node).expect("an epoch that may begin");
+    }
+
+    /// The same where it may be refused, or the disk may fail; `None`: nothing is promised.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn try_begin_epoch(&mut self, node: usize) -> Option<()> {
         let store = self.nodes[node].store().expect("a node that runs");
-        for entry in store.begin_epoch() {
+        for entry in store.begin_epoch()? {
             self.ledger.note(&entry);
             self.promised.merge(entry);
+        }
+        Some(())
+    }
+
+    /// All running nodes write down when they last heard of others, as their daemons do once a minute.
+    pub fn note_heard(&mut self) {
+        let ids = self.nodes.iter().map(|node| (node.host.clone(), node.id()));
+        let ids: BTreeMap<String, NodeId> = ids.collect();
+        for node in &mut self.nodes {
+            node.note_heard(&ids);
         }
     }
 

@@ -107,7 +107,7 @@ fn samples() -> Vec<Body> {
             floor: Position::new(0, Timestamp::from_nanos(5)),
             hashes: vec![6],
         }]),
-        Body::Clock(0x1122_3344_5566_7788),
+        Body::Clock(0x1122_3344_5566_7788, None),
         Body::Watch(WatchRequest {
             lease_s: 30,
             scopes: vec![(resource(), 4)],
@@ -293,6 +293,30 @@ fn all_messages_read_back_and_no_prefix_is_taken() {
         }
         assert_eq!(decode(kind, &bytes), Ok(Some(sent)));
     }
+}
+
+#[test]
+fn what_is_told_with_the_clock_is_read_if_it_is_there() {
+    let standing = Standing {
+        epoch: 2,
+        ask: true,
+        age_secs: 3,
+    };
+    let sent = message(Body::Clock(0x1122_3344_5566_7788, Some(standing)));
+    let (kind, mut bytes) = encode(&sent);
+    assert_eq!(
+        hex(&bytes),
+        "01080706050403020188776655443322110200\
+         0103000000"
+    );
+    let spec = include_str!("../../../../docs/spec/gossip.md");
+    assert!(spec.contains("01 0807060504030201 8877665544332211 0200 01 03000000"));
+    let short = message(Body::Clock(0x1122_3344_5566_7788, None));
+    for cut in 17..bytes.len() {
+        assert_eq!(decode(kind, &bytes[..cut]), Ok(Some(short.clone())));
+    }
+    bytes.push(0xaa);
+    assert_eq!(decode(kind, &bytes), Ok(Some(sent)));
 }
 
 #[test]

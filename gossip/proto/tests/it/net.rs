@@ -66,7 +66,7 @@ fn kind(body: &Body) -> &'static str {
         Body::Marks(_) => "marks",
         Body::Context(_) => "context",
         Body::Below(_) => "below",
-        Body::Clock(_) => "clock",
+        Body::Clock(..) => "clock",
         Body::Links(_) => "links",
         Body::Brief(_) => "brief",
         Body::Prints(_) => "prints",

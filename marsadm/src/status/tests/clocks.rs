@@ -128,3 +128,39 @@ fn an_age_that_came_over_others_is_told_as_a_bound() {
         (false, bound - crate::limits::HEARD_BY_OTHERS_SECS)
     );
 }
+
+#[test]
+fn a_host_that_is_there_twice_is_told_by_others_and_by_itself() {
+    let good = serde_json::json!({ "state": "good", "neighbours_ahead_ns": 0 });
+    let link =
+        serde_json::json!({ "up": true, "heard_secs": 3, "twice": "192.0.2.1:7 and 192.0.2.9:7" });
+    let text = |snapshot: &Snapshot| {
+        let status = judge(snapshot, &Wanted::default());
+        lines(&status, Style::default()).join("\n")
+    };
+    let found = text(&with_clocks(good, link));
+    assert!(found.contains("HOST_TWICE hosta: two processes"), "{found}");
+    assert!(found.contains("192.0.2.1:7 and 192.0.2.9:7"), "{found}");
+    let own =
+        serde_json::json!({ "state": "good", "neighbours_ahead_ns": 0, "twice": "192.0.2.9:7" });
+    let quiet = serde_json::json!({ "up": true, "heard_secs": 3 });
+    let found = text(&with_clocks(own, quiet));
+    assert!(found.contains("HOST_TWICE hostb"), "{found}");
+}
+
+#[test]
+fn who_is_alone_in_its_epoch_says_so() {
+    let clock = serde_json::json!({ "state": "apart", "epoch": 2, "neighbours_ahead_ns": 0 });
+    let text = |epoch: u64| {
+        let link = serde_json::json!({ "up": true, "heard_secs": 3, "epoch": epoch });
+        let status = judge(&with_clocks(clock.clone(), link), &Wanted::default());
+        lines(&status, Style::default()).join("\n")
+    };
+    let (behind, before) = (text(1), text(5));
+    let said = "CLOCK_INSANE hostb: this node is alone in epoch 2 of the cluster's clock (hosta in 1): all others refuse";
+    assert!(behind.contains(said), "{behind}");
+    assert!(
+        before.contains("(hosta in 5): what it writes is lost"),
+        "{before}"
+    );
+}

@@ -15,7 +15,8 @@ use mars_meta_model::collect::{
 };
 use mars_meta_model::{
     Cell, EPOCH_PREFIX, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value,
-    View as _, announced_epoch, current_epoch, epoch_key, scope_includes, scope_of,
+    View as _, announced_epoch, current_epoch, epoch_key, epoch_may_be_entered, scope_includes,
+    scope_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -87,6 +88,9 @@ pub(crate) struct Found {
     pub(crate) purged_over: u32,
     /// Marks that would have been learnt, had their epoch been entered.
     pub(crate) ahead: u32,
+    /// Announcements of epochs that came before their time, and epochs that were entered over others.
+    pub(crate) early: u32,
+    pub(crate) skipped: u32,
     /// Own writes at or below the own floor, and marks that call for them.
     pub(crate) below_own: u32,
     /// Writes at or below what their node had once promised to write above: before it was restored.

@@ -58,6 +58,8 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
         sum.poisoned += found.poisoned;
         sum.purged_over += found.purged_over;
         sum.ahead += found.ahead;
+        sum.early += found.early;
+        sum.skipped += found.skipped;
         sum.below_own += found.below_own.min(1);
         sum.broken += found.broken;
     }
@@ -81,6 +83,8 @@ fn slice(dangers: Dangers) {
     );
     let later = sum.epochs > 500 && sum.poisoned > 500 && sum.purged_over > 50 && sum.ahead > 5;
     assert_eq!(later, dangers.epochs, "epochs: {sum:?}");
+    let wrong = sum.early > 100 && sum.skipped > 20;
+    assert_eq!(wrong, dangers.epochs, "begun at a wrong time: {sum:?}");
     // Nor is any of it there in name only.
     assert!(sum.half_way > 1000, "no session was cut half-way: {sum:?}");
     assert_eq!(sum.parked > 20, dangers.park, "parked: {sum:?}");

@@ -191,7 +191,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 hashes: vec![6],
             }]),
         ),
-        ("24-clock", Body::Clock(0x1122_3344_5566_7788)),
+        ("24-clock", Body::Clock(0x1122_3344_5566_7788, None)),
         (
             "25-watch",
             Body::Watch(WatchRequest {

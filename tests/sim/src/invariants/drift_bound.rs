@@ -4,6 +4,7 @@ use super::{Broken, Invariant};
 use crate::journal::Event;
 use crate::world::World;
 use mars_lamport::DEFAULT_MAX_AHEAD;
+use mars_meta_model::{Entry, current_epoch};
 
 #[derive(Debug, Default)]
 pub(super) struct DriftBound;
@@ -24,7 +25,12 @@ impl Invariant for DriftBound {
             return Ok(());
         };
         let bound = wall + DEFAULT_MAX_AHEAD;
-        match applied.iter().find(|entry| entry.stamp.as_nanos() > bound) {
+        // Stamps of earlier epochs say nothing any more.
+        let epoch = world.nodes[*node]
+            .store()
+            .map_or(0, |store| store.with_table(current_epoch));
+        let far = |entry: &&Entry| entry.epoch >= epoch && entry.stamp.as_nanos() > bound;
+        match applied.iter().find(far) {
             None => Ok(()),
             Some(entry) => Err(format!(
                 "{} took {} with the stamp {}, {} ms ahead of its clock",

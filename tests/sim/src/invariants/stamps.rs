@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Stamps {
-    issued: BTreeMap<usize, Timestamp>,
+    /// In the order of entries: a later epoch leads, and its stamps begin anew.
+    issued: BTreeMap<usize, (u16, Timestamp)>,
 }
 
 impl Invariant for Stamps {
@@ -24,10 +25,14 @@ impl Invariant for Stamps {
             }
             Event::Wrote { node, entries } => {
                 for entry in entries {
-                    let last = self.issued.insert(*node, entry.stamp);
-                    if let Some(last) = last.filter(|last| *last >= entry.stamp) {
+                    let place = (entry.epoch, entry.stamp);
+                    let last = self.issued.insert(*node, place);
+                    if let Some((epoch, last)) = last.filter(|last| *last >= place) {
                         let host = &world.nodes[*node].host;
-                        return Err(format!("{host} issued {} after {last}", entry.stamp));
+                        return Err(format!(
+                            "{host} issued {} of epoch {} after {last} of {epoch}",
+                            entry.stamp, entry.epoch
+                        ));
                     }
                 }
             }

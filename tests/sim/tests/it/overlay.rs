@@ -93,7 +93,8 @@ const BY_OTHERS_SECS: u64 = 40;
 fn a_dead_node_looks_younger_than_it_is_by_no_more_than_what_is_told() {
     in_virtual_time(async {
         let mut world = world(7, 16, 0.02);
-        world.pass(Duration::from_secs(20)).await;
+        // Until everybody has lived long enough for its silence to mean something.
+        world.pass(Duration::from_secs(60)).await;
         let net = world.net.clone();
         let died = world.nodes[0].wall_ns();
         world.nodes[3].crash(&net);
@@ -117,11 +118,60 @@ fn a_dead_node_looks_younger_than_it_is_by_no_more_than_what_is_told() {
     });
 }
 
+/// All others are restarted one after the other while a node is dead, and know all the same since when it is.
+#[test]
+fn restarts_of_the_observers_make_no_dead_node_younger() {
+    for (seed, count) in [(11, 3), (12, 5), (13, 16)] {
+        in_virtual_time(async {
+            let mut world = world(seed, count, 0.02);
+            let count = usize::from(count);
+            world.pass(Duration::from_secs(90)).await;
+            world.note_heard();
+            world.pass(Duration::from_secs(20)).await;
+            let net = world.net.clone();
+            let dead = count - 1;
+            let died = world.nodes[0].wall_ns() / 1_000_000_000;
+            world.nodes[dead].crash(&net);
+            for second in 0..(25 * count + 100) {
+                if second % 25 == 24 && second / 25 < count - 1 {
+                    let node = second / 25;
+                    world.nodes[node].crash(&net);
+                    world.pass(Duration::from_secs(2)).await;
+                    world.nodes[node].start(&net);
+                }
+                if second % 60 == 59 {
+                    world.note_heard();
+                }
+                world.pass(Duration::from_secs(1)).await;
+                for node in 0..dead {
+                    let peer = seen(&world, node, dead);
+                    let heard = peer.heard_ns.map(|heard| heard / 1_000_000_000);
+                    let heard = heard.unwrap_or_else(|| panic!("{node} of {count}: {peer:?}"));
+                    assert!(
+                        heard <= died + BY_OTHERS_SECS,
+                        "{count} nodes, second {second}: {node} heard of it {} s after its death",
+                        heard - died
+                    );
+                    // A minute between two notes, and what was known only by way of others.
+                    assert!(
+                        heard + 60 + 2 * BY_OTHERS_SECS >= died,
+                        "{count} nodes, second {second}: {node} has forgotten {} s",
+                        died - heard
+                    );
+                }
+            }
+            let rest: Vec<usize> = (0..dead).collect();
+            assert_life(&world, &rest, &[dead], NodeLife::Down);
+            assert_life(&world, &rest, &rest, NodeLife::Up);
+        });
+    }
+}
+
 #[test]
 fn both_halves_of_a_partition_are_honest_about_the_other() {
     in_virtual_time(async {
         let mut world = world(3, 16, 0.0);
-        world.pass(Duration::from_secs(20)).await;
+        world.pass(Duration::from_secs(60)).await;
         let (left, right): (Vec<usize>, Vec<usize>) = (0..16).partition(|node| node % 2 == 0);
         for a in &left {
             for b in &right {

@@ -4,8 +4,10 @@ use super::*;
 
 /// How far the future is: longer than any history.
 const FAR: u64 = 1_000_000;
+/// How far ahead an announcement may be: more than the clocks of nodes differ that are right.
+const BOUND: u64 = 100;
 /// So many epochs are begun in a history, at most.
-const EPOCHS_MAX: u16 = 3;
+const EPOCHS_MAX: u16 = 5;
 
 impl World {
     pub(super) fn trouble_with_clocks(&mut self, node: usize) {
@@ -58,17 +60,29 @@ impl World {
         self.write(node, key.as_str(), Some(format!("h{node}")));
     }
 
-    /// Whether an entry is of an epoch that this node is in, or enters by it.
+    /// Whether an entry is of an epoch that this node is in, or enters by it: by an announcement that its own system clock
+    /// does not find in the future. Those before it, if they were begun at a wrong time, are skipped.
     pub(super) fn enters(&mut self, node: usize, entry: &Entry) -> bool {
         let epoch = self.epoch(node);
         if entry.epoch <= epoch {
             return true;
         }
-        let next = announced_epoch(entry) == Some(epoch + 1);
-        if next {
+        let Some(next) = announced_epoch(entry) else {
+            return false;
+        };
+        let newest = Timestamp::from_nanos(self.wall(node) + BOUND);
+        if entry.stamp > newest {
+            self.found.early += 1;
+            return false;
+        }
+        let table = self.table(node);
+        let held = |epoch| Some(table.entry(&epoch_key(epoch)?)?.stamp);
+        let may = epoch_may_be_entered(held, (epoch, next), entry.stamp, newest);
+        if may {
+            self.found.skipped += u32::from(next > epoch + 1);
             self.nodes[node].state.last = 0;
         }
-        next
+        may
     }
 
     /// Whether a node that learns a mark keeps to what is in it; its clock takes notice of the floor.

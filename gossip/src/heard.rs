@@ -1,0 +1,130 @@
+//! When others were last heard of, kept beside the store: `docs/spec/store.md`, "Last heard".
+//!
+//! Who is restarted while a node is away would else not know since when it is. Nothing of it is told to others but as the
+//! time in a note of a loss.
+
+use crate::PeerStatus;
+use crate::daemon::Daemon;
+use crate::limits::{BY_OTHERS, HEARD_FILE_MAX, HEARD_INTERVAL, HEARD_NODES_MAX};
+use crate::state::{read_small, replace_private};
+use mars_gossip_proto::NodeLife;
+use mars_meta_model::{NodeId, roster};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// First line of the file.
+const MAGIC: &str = "mars-heard-1";
+
+/// What is known for certain: of a node that is heard of by way of others, they may not have missed it yet.
+#[must_use]
+pub fn certain(peer: &PeerStatus) -> Option<u64> {
+    let by_others = !peer.connected && matches!(peer.life, Some(NodeLife::Up | NodeLife::Suspect));
+    let less = if by_others { BY_OTHERS.as_nanos() } else { 0 };
+    let less = u64::try_from(less).unwrap_or(u64::MAX);
+    let at = peer.heard_ns?.saturating_sub(less);
+    (at > 0).then_some(at)
+}
+
+/// Reads the file; one that cannot be read counts for none. Times that lie ahead of `wall` were noted by a wrong clock.
+pub(crate) fn read(path: &Path, wall: u64) -> BTreeMap<NodeId, u64> {
+    let text = read_small(path, HEARD_FILE_MAX).unwrap_or_default();
+    let mut found = text.as_deref().and_then(parse).unwrap_or_else(|| {
+        if text.is_some() {
+            tracing::warn!(path = %path.display(), "when others were last heard of cannot be read");
+        }
+        BTreeMap::new()
+    });
+    found.retain(|_, at| *at <= wall);
+    found
+}
+
+fn parse(text: &str) -> Option<BTreeMap<NodeId, u64>> {
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    if lines.next() != Some(MAGIC) {
+        return None;
+    }
+    let lines = lines.take(HEARD_NODES_MAX).map(|line| {
+        let (node, at) = line.split_once(' ')?;
+        Some((node.parse().ok()?, at.parse().ok()?))
+    });
+    lines.collect()
+}
+
+fn write(heard: &BTreeMap<NodeId, u64>) -> String {
+    let mut text = format!("{MAGIC}\n");
+    for (node, at) in heard.iter().take(HEARD_NODES_MAX) {
+        // Into memory.
+        let _ = writeln!(text, "{node} {at}");
+    }
+    text
+}
+
+/// Writes down what is known now of the active nodes; nothing that was known before gets lost by a restart.
+pub(crate) fn note(daemon: &Daemon) {
+    let (path, wall) = (daemon.state.heard(), daemon.meta.clock().0);
+    let before = read(&path, wall);
+    let peers = daemon.status.peers();
+    let known = daemon.meta.with_table(roster);
+    let heard = known.iter().filter_map(|(host, record)| {
+        let now = peers.get(host).and_then(certain).filter(|at| *at <= wall);
+        let at = now.max(before.get(&record.id).copied())?;
+        Some((record.id, at))
+    });
+    let heard: BTreeMap<NodeId, u64> = heard.collect();
+    if heard == before {
+        return;
+    }
+    if let Err(error) = replace_private(&path, write(&heard).as_bytes()) {
+        tracing::warn!(path = %path.display(), %error, "when others were last heard of is not noted");
+    }
+}
+
+/// Writes it down again and again, until `stopped` says so.
+pub(crate) async fn follow(daemon: Arc<Daemon>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HEARD_INTERVAL) => note(&daemon),
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_reads_back_and_what_lies_ahead_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("last-heard");
+        assert_eq!(read(&path, 10), BTreeMap::new());
+        let heard = BTreeMap::from([(NodeId(1), 5), (NodeId(2), 11)]);
+        replace_private(&path, write(&heard).as_bytes()).unwrap();
+        assert_eq!(read(&path, 20), heard);
+        assert_eq!(read(&path, 10), BTreeMap::from([(NodeId(1), 5)]));
+        for bad in ["", "mars-heard-2\n", "mars-heard-1\nx 1\n", "mars-heard-1"] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse("mars-heard-1\n"), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_others_say_may_be_older_than_it_looks() {
+        let second = 1_000_000_000;
+        let mut peer = PeerStatus {
+            heard_ns: Some(100 * second),
+            life: Some(NodeLife::Up),
+            ..PeerStatus::default()
+        };
+        assert_eq!(certain(&peer), Some(60 * second));
+        peer.life = Some(NodeLife::Down);
+        assert_eq!(certain(&peer), Some(100 * second));
+        (peer.life, peer.connected) = (Some(NodeLife::Up), true);
+        assert_eq!(certain(&peer), Some(100 * second));
+        peer.heard_ns = None;
+        assert_eq!(certain(&peer), None);
+    }
+}
