@@ -249,7 +249,7 @@ mod tests {
         let poisoned = entry("roster/a", Some("x"), 1000, 1);
         let at = |at| Some(Timestamp::from_nanos(at));
         assert_eq!(newest(&[]), None);
-        assert_eq!(newest(&[poisoned.clone()]), at(1000));
+        assert_eq!(newest(std::slice::from_ref(&poisoned)), at(1000));
         assert_eq!(newest(&[poisoned.clone(), skipped.clone()]), at(900));
         assert_eq!(newest(&[skipped, announced, poisoned]), at(100));
     }

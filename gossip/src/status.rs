@@ -414,7 +414,9 @@ mod tests {
         let later = now + EPOCH_APART_AFTER;
         let set = |host: &str, epoch| status.update(host, |peer| peer.epoch = Some(epoch));
         assert_eq!(status.apart(2, now), None, "nobody tells");
-        (set("a", 0), set("b", 1), set("c", 2));
+        for (host, epoch) in [("a", 0), ("b", 1), ("c", 2)] {
+            set(host, epoch);
+        }
         assert_eq!(status.apart(2, now), None, "not at once");
         assert_eq!(
             status.apart(2, later),
