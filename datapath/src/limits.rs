@@ -44,6 +44,8 @@ pub const EMERGENCY_HYSTERESIS: u64 = 1;
 pub const LOGS_SHOWN_MAX: usize = 40;
 /// What is missing for a shorter time than this is on its way.
 pub const MISSING_GRACE_SECS: u64 = 3;
+/// Requests to the device of which none was done for a shorter time than this are on their way.
+pub const FLYING_GRACE_SECS: u64 = 5;
 /// Announced ends of a log that are remembered, per resource.
 pub const MISSING_SAMPLES_MAX: usize = 1024;
 /// Over which time rates are taken, and how often they are shown.

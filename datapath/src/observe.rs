@@ -1,7 +1,9 @@
 //! What only shows over several reports: since when a replica lacks something, and how fast things go; and what
 //! the logs here hold. The keys are in `docs/spec/keys-data-plane.md`.
 
-use crate::limits::{LOGS_SHOWN_MAX, MISSING_GRACE_SECS, MISSING_SAMPLES_MAX, RATE_INTERVAL};
+use crate::limits::{
+    FLYING_GRACE_SECS, LOGS_SHOWN_MAX, MISSING_GRACE_SECS, MISSING_SAMPLES_MAX, RATE_INTERVAL,
+};
 use crate::resource::Shared;
 use crate::status::Status;
 use mars_datapath_core::LogPos;
@@ -65,6 +67,14 @@ impl Observer {
             seen.missing.since(wall_secs)
         };
         put("missing-since", since.unwrap_or(0).to_string());
+        let (flying, progress) = shared.flying();
+        let stuck = progress
+            .filter(|at| flying > 0 && wall_secs.saturating_sub(at.secs()) >= FLYING_GRACE_SECS);
+        // What comes and goes is told nobody: a device that is used would change its keys all the time.
+        put("if-flying", stuck.map_or(0, |_| flying).to_string());
+        if let Some(at) = stuck {
+            put("if-completion-stamp", at.to_string());
+        }
         let counters = Counters {
             applied: applied.unwrap_or_default(),
             fetched,
@@ -310,6 +320,43 @@ mod tests {
         assert_eq!(missing.since(301), Some(201));
         missing.note(Some(at(40)), LogPos::new(2, 0), 302, || 1);
         assert_eq!(missing.since(400), None);
+    }
+
+    #[test]
+    fn requests_that_hang_are_told_and_those_that_come_and_go_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let name: mars_datapath_core::Name = "r".parse().unwrap();
+        let segments = crate::segments::SegmentDir::open(dir.path(), &name).unwrap();
+        let shared = std::sync::Arc::new(Shared::new(name, segments, std::sync::Arc::default()));
+        let mut observer = Observer::default();
+        let mut told = |secs: u64| {
+            let status = Status::default();
+            let keys = observer.keys(&shared, &status, &Table::new(), "a", secs);
+            let text = |leaf: &str| {
+                let key = Key::parse(&format!("resource-r/actual-a/{leaf}")).unwrap();
+                let value = keys.get(&key)?;
+                Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            };
+            (text("if-flying").unwrap(), text("if-completion-stamp"))
+        };
+        let idle = ("0".to_owned(), None);
+        let now = crate::clock::wall().secs();
+        assert_eq!(told(now), idle);
+        let (one, two) = (shared.requested(), shared.requested());
+        let began = shared.flying().1.unwrap();
+        assert_eq!(
+            told(began.secs()),
+            idle,
+            "a device that is used changes no keys"
+        );
+        let late = began.secs() + FLYING_GRACE_SECS;
+        assert_eq!(told(late), ("2".to_owned(), Some(began.to_string())));
+        drop(one);
+        let done = shared.flying().1.unwrap();
+        assert!(done >= began, "that one is done is progress");
+        assert_eq!(told(done.secs()), idle);
+        drop(two);
+        assert_eq!(told(late + 1000), idle);
     }
 
     #[test]

@@ -279,6 +279,7 @@ impl Walk<'_, '_, '_> {
         self.role();
         if self.look.role(self.host) == "primary" {
             self.room();
+            self.device();
             return;
         }
         self.copy();
@@ -326,7 +327,7 @@ impl Walk<'_, '_, '_> {
         let silent = self.look.silent_secs(host);
         let ended = self.look.has_ended(host);
         let ok = if here {
-            facts.is_module_loaded()
+            facts.is_module_loaded() && silent.is_none()
         } else {
             !age.at_least && !ended
         };
@@ -375,6 +376,15 @@ impl Walk<'_, '_, '_> {
         if error != 0 {
             evidence.push(self.actual(host, "disk-error"));
         }
+        let missing = look.missing_disk(host);
+        if error == 0
+            && let Some(path) = &missing
+        {
+            let next = format!("bring the disk back, then {}", self.on("attach"));
+            let finding = format!("the disk {path} is not there");
+            self.add("is the disk in use?", false, finding, evidence, next);
+            return;
+        }
         let (finding, next) = match (error, attached, wanted) {
             (0, true, true) => ("the disk is in use".to_owned(), String::new()),
             (0, true, false) => ("the disk is being released".to_owned(), self.on("attach")),
@@ -403,22 +413,23 @@ impl Walk<'_, '_, '_> {
 
     fn history(&mut self) {
         let (host, res) = (self.host, self.look.res);
-        let split = self.facts().split(res);
+        let split = self.facts().histories(res);
+        let is_ours = |hosts: &Vec<String>| hosts.iter().any(|h| h == host);
         let ours =
-            split.filter(|split| split.hosts.is_empty() || split.hosts.iter().any(|h| h == host));
+            split.filter(|split| split.groups.is_empty() || split.groups.iter().any(is_ours));
         let evidence = vec![
             self.of(&format!("replay-{host}")),
             self.actual(host, "msg-err-splitbrain-detected"),
         ];
+        let next = ours.as_ref().map(|split| split.next(res));
         let (ok, finding) = match ours {
             None => (
                 true,
                 "the history agrees with that of the others".to_owned(),
             ),
-            Some(split) => (false, split.report(res)),
+            Some(split) => (false, split.words()),
         };
-        let next =
-            format!("decide whose data to keep, then marsadm invalidate {res} on the others");
+        let next = next.unwrap_or_default();
         self.add("is the history the same?", ok, finding, evidence, next);
     }
 
@@ -475,6 +486,30 @@ impl Walk<'_, '_, '_> {
             self.look.res
         );
         self.add("is there room for logs?", !full, finding, evidence, next);
+    }
+
+    /// Whether the device answers.
+    fn device(&mut self) {
+        let (host, look) = (self.host, self.look);
+        let names = ["open-count", "if-state", "if-flying", "if-completion-stamp"];
+        let evidence = names.map(|name| self.actual(host, name)).into_iter();
+        let evidence: Vec<Evidence> = evidence.filter(|e| e.value.is_some()).collect();
+        let finding = match (look.device_error(host), look.hangs(host)) {
+            (_, Some((flying, secs))) => {
+                format!(
+                    "{flying} requests wait, and none was done for {}",
+                    ago(secs)
+                )
+            }
+            (Some(code), None) => {
+                let text = crate::macros::errno::errno_text(&code.to_string());
+                format!("it answers with error {code} {text}")
+            }
+            (None, None) => "no request waits for long, and none fails".to_owned(),
+        };
+        let ok = look.device_error(host).is_none() && look.hangs(host).is_none();
+        let next = format!("look at the disks of {host}, and at its log");
+        self.add("does the device answer?", ok, finding, evidence, next);
     }
 
     fn copy(&mut self) {
@@ -547,7 +582,7 @@ impl Walk<'_, '_, '_> {
         let (host, look) = (self.host, self.look);
         let wanted = look.wants(host, "connect");
         let runs = look.is(host, "is-copying");
-        let left = self.facts().rest(look.res, host, Series::Fetch);
+        let left = look.lacked_bytes(host);
         let told = look.trouble(host, "inf-fetch").map(|(_, text)| text);
         let evidence = vec![
             self.todo("connect"),
@@ -585,11 +620,10 @@ impl Walk<'_, '_, '_> {
 
     fn replay(&mut self) {
         let (host, look) = (self.host, self.look);
-        let (facts, res) = (self.facts(), look.res);
         let wanted = look.wants(host, "allow-replay");
         let code = look.number(host, "replay-code").unwrap_or(0);
-        let left = facts.rest(res, host, Series::Replay);
-        let orphan = facts.is_orphan(res, host);
+        let left = look.held_bytes(host);
+        let orphan = look.is_orphan(host);
         let told = look.message(host, "err-replay-stop").map(|(_, text)| text);
         let evidence = vec![
             self.todo("allow-replay"),
@@ -646,6 +680,7 @@ impl Walk<'_, '_, '_> {
             let (lost, target) = (risk(at_risk), self.target);
             let finding = match at_risk.seconds {
                 Some(0) if !at_risk.at_least => "yes, without any loss".to_owned(),
+                None => "nobody knows: see above".to_owned(),
                 _ => format!("yes, without the last {lost} s; {target} s are allowed"),
             };
             (at_risk.seconds.is_some_and(|secs| secs <= target), finding)

@@ -144,6 +144,10 @@ pub const HEARD_NOW_SECS: u64 = 5;
 /// By how much the sign of life of a node that is heard of by way of others may be older than what came over the way: its
 /// neighbours miss it after 30 s, and tell all within a few seconds.
 pub const HEARD_BY_OTHERS_SECS: u64 = 40;
+/// How far ahead of the clock a sign of life may be dated; 60 s, as for all stamps.
+pub const FUTURE_SECS: u64 = 60;
+/// Most keys that cannot be read, and most reported errors, that one problem names.
+pub const MALFORMED_SHOWN_MAX: usize = 3;
 /// Below so many hundredths and so many bytes of free room for logs, it is low.
 pub const LOG_SPACE_LOW_PERCENT: u64 = 10;
 /// See [`LOG_SPACE_LOW_PERCENT`]: 10 GiB.

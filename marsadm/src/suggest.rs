@@ -1,7 +1,7 @@
 //! "Did you mean": the known names that are most like a wrong one.
 
 /// Most names that a message lists.
-const LISTED_MAX: usize = 20;
+const LISTED_MAX: usize = 8;
 
 /// How many single changes turn one text into the other; a swap of neighbours is one.
 fn distance(a: &str, b: &str) -> usize {

@@ -150,6 +150,21 @@ fn row_of(tree: &Tree) -> TreeRow {
     }
 }
 
+/// Whether `object` counts instead of `other` of the same path: the newer one, but a placeholder never displaces a uuid.
+fn is_better(object: &Object, other: &Object) -> bool {
+    let is_placeholder = |object: &Object| {
+        let ObjectKind::Link { value } = &object.kind else {
+            return false;
+        };
+        object.path.as_slice() == b"uuid" && crate::plan::is_any(value)
+    };
+    match (is_placeholder(object), is_placeholder(other)) {
+        (true, false) => !is_live(other),
+        (false, true) => is_live(object),
+        _ => beats(object, other),
+    }
+}
+
 fn is_live(object: &Object) -> bool {
     matches!(&object.kind, ObjectKind::Link { value } if **value != *TOMBSTONE_TEXT.as_bytes())
 }
@@ -163,7 +178,7 @@ impl MergedTrees {
         };
         let mut losers = Vec::new();
         for other in found {
-            let (winner, loser) = if beats(&other.1, &best.1) {
+            let (winner, loser) = if is_better(&other.1, &best.1) {
                 (other, best)
             } else {
                 (best, other)

@@ -63,7 +63,8 @@ pub struct Plan {
 impl Plan {
     /// Gives entries that lie in the future the stamp that an earlier import gave them: where `held` has the same
     /// cell from an import with a lower stamp, that stamp is taken over. Without this, such entries would be taken
-    /// anew by every import, because "now" has moved on. To be called before the entries are merged.
+    /// anew by every import, because "now" has moved on. Where `held` has a real `uuid`, the placeholder `(any)` yields to
+    /// it, however new it is. To be called before the entries are merged.
     pub fn settle(&mut self, held: &(impl View + ?Sized)) {
         let mut settled = BTreeMap::new();
         for entry in self.entries.iter_mut().filter(|e| e.stamp >= self.now) {
@@ -77,6 +78,9 @@ impl Plan {
                 settled.insert(entry.key.clone(), told);
             }
         }
+        if let Some(key) = self.yield_uuid(held) {
+            settled.insert(key, Timestamp::ZERO);
+        }
         let report = &mut self.report;
         for row in report.taken.iter_mut().chain(&mut report.derived) {
             if let Some(stamp) = settled.get(&row.key) {
@@ -86,6 +90,17 @@ impl Plan {
             }
         }
         report.recount();
+    }
+
+    /// Makes the placeholder of a host that has not joined yet older than anything, where `held` has a real uuid.
+    fn yield_uuid(&mut self, held: &(impl View + ?Sized)) -> Option<Key> {
+        let entry = self.entries.iter_mut().find(|e| e.key.as_str() == "uuid")?;
+        let real = held.entry(&entry.key)?.value()?;
+        if is_any(real.as_bytes()) || !is_any(entry.value()?.as_bytes()) {
+            return None;
+        }
+        entry.stamp = Timestamp::ZERO;
+        Some(entry.key.clone())
     }
 
     /// Compares with what a store holds, after [`Plan::settle`]: notes in the report what each entry is newer than, and
@@ -120,6 +135,11 @@ impl Plan {
         report.recount();
         outcomes
     }
+}
+
+/// Whether a `uuid` is the placeholder of a host that is about to join, which says nothing.
+pub(crate) fn is_any(uuid: &[u8]) -> bool {
+    uuid == b"(any)"
 }
 
 /// A liveness key that nobody has written: the store makes it up at each reading, and holds nothing.

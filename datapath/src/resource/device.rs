@@ -84,8 +84,9 @@ impl Exported {
         &self,
         make: impl FnOnce(Reply) -> DeviceRequest + Send + 'static,
     ) -> BlockFuture<'_, ()> {
-        self.shared.requested();
+        let flight = self.shared.requested();
         Box::pin(async move {
+            let _flight = flight;
             let (reply, answer) = oneshot::channel();
             self.view.send(make(reply)).await?;
             answer.await.map_err(|_| BlockError::ShuttingDown)?
@@ -101,8 +102,11 @@ impl BlockTarget for Exported {
     }
 
     fn read(&self, offset: u64, len: u32) -> BlockFuture<'_, Bytes> {
-        self.shared.requested();
-        Box::pin(self.view.read(offset, len))
+        let flight = self.shared.requested();
+        Box::pin(async move {
+            let _flight = flight;
+            self.view.read(offset, len).await
+        })
     }
 
     fn write(&self, offset: u64, data: Bytes, fua: bool) -> BlockFuture<'_, ()> {

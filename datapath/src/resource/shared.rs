@@ -7,6 +7,7 @@ use crate::status::Status;
 use bytes::Bytes;
 use mars_datapath_core::Name;
 use mars_datapath_core::version::LogEnd;
+use mars_lamport::Timestamp;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -24,8 +25,30 @@ pub(crate) struct Shared {
     device: RwLock<Option<Arc<DeviceView>>>,
     open_count: AtomicU32,
     requests: AtomicU64,
+    flights: Mutex<Flights>,
     /// Woken when the reporter should not wait for its next round.
     urgent: Arc<Notify>,
+}
+
+/// Requests to the device that are under way.
+#[derive(Debug, Default)]
+struct Flights {
+    count: u64,
+    /// When one was done last, or the first one came to an idle device.
+    progress: Option<Timestamp>,
+}
+
+/// A request to the device that is under way.
+#[derive(Debug)]
+pub(crate) struct Flight(Arc<Shared>);
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.with_flights(|flights| {
+            flights.count = flights.count.saturating_sub(1);
+            flights.progress = Some(crate::clock::wall());
+        });
+    }
 }
 
 /// The exported device while this host is primary.
@@ -77,6 +100,7 @@ impl Shared {
             device: RwLock::default(),
             open_count: AtomicU32::new(0),
             requests: AtomicU64::new(0),
+            flights: Mutex::default(),
             urgent,
         }
     }
@@ -163,9 +187,26 @@ impl Shared {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// One more request to the device.
-    pub(crate) fn requested(&self) {
+    /// One more request to the device; it is done when the guard is dropped.
+    pub(crate) fn requested(self: &Arc<Self>) -> Flight {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.with_flights(|flights| {
+            if flights.count == 0 {
+                flights.progress = Some(crate::clock::wall());
+            }
+            flights.count += 1;
+        });
+        Flight(Arc::clone(self))
+    }
+
+    /// How many requests to the device wait, and when one was done last, or the first of them came if that was later.
+    pub(crate) fn flying(&self) -> (u64, Option<Timestamp>) {
+        self.with_flights(|flights| (flights.count, flights.progress))
+    }
+
+    fn with_flights<T>(&self, work: impl FnOnce(&mut Flights) -> T) -> T {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut flights)
     }
 
     /// One more connection.

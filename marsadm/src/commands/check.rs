@@ -134,7 +134,8 @@ fn report(status: &Status, args: &Args) -> (u8, String) {
         let worst = status
             .resources
             .iter()
-            .max_by_key(|res| (grade(res, args), res.at_risk.weight()));
+            .rev()
+            .max_by_key(|res| (grade(res, args), res.urgency()));
         let worst = worst.map_or(String::new(), |res| format!("; {}", what(res)));
         let bad = status
             .resources

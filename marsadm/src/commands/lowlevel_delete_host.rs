@@ -94,14 +94,19 @@ fn changes(table: &Table, dead: &str, force: bool) -> Result<Changes> {
         let all = roster(table).into_iter();
         let active = all.filter(|(_, record)| record.state == NodeState::Active);
         let names: Vec<String> = active.map(|(name, _)| name).collect();
-        return Err(Error::of(
-            Code::HostNotFound,
-            format!("{dead} is no node of this cluster"),
-        )
-        .hint(format!(
-            "nodes: {}; --force removes what is left of another one",
-            names.join(" ")
-        )));
+        let address = key(&format!("ips/ip-{dead}"))?;
+        let is_known = mars_meta_model::View::entry(table, &address)
+            .is_some_and(|entry| !entry.is_tombstone());
+        let what = match is_known {
+            true => "is a host of the imported tree, and no node of this cluster",
+            false => "is no node of this cluster",
+        };
+        return Err(
+            Error::of(Code::HostNotFound, format!("{dead} {what}")).hint(format!(
+                "nodes: {}; --force removes what is left of another one",
+                names.join(" ")
+            )),
+        );
     }
     // With --force as much as there is of it: perhaps a host that left long ago, or one of an imported tree.
     changes.push((key(&format!("ips/ip-{dead}"))?, None));

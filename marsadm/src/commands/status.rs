@@ -188,9 +188,13 @@ pub fn wanted_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<Strin
     let mut list: Vec<String> = Vec::new();
     for name in list_parts(argument) {
         if !known.iter().any(|known| known == name) {
+            let mut all = known.clone();
+            all.extend(outside_names(snapshot));
+            all.sort_by_cached_key(|name| natural(name));
+            all.dedup();
             return Err(
                 Error::not_found(format!("resource {name} is not known to this host"))
-                    .hint(format!("resources that are: {}", known.join(" "))),
+                    .hint(crate::suggest::hint("resources that are", name, &all)),
             );
         }
         list.push(name.to_owned());

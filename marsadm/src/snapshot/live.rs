@@ -430,10 +430,14 @@ fn disks(table: &Table, me: &str) -> BTreeMap<String, Disk> {
 
 /// A disk of this machine. It is not opened: that could wait for ever.
 fn own_disk(path: &str) -> Disk {
-    let meta = std::fs::metadata(path).ok();
+    let meta = std::fs::metadata(path);
+    // What this user may not look at is not called missing.
+    let hidden =
+        matches!(&meta, Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
+    let meta = meta.ok();
     let kind = meta.as_ref().map(|meta| meta.file_type());
     Disk {
-        present: kind.is_some_and(|kind| kind.is_block_device() || kind.is_file()),
+        present: hidden || kind.is_some_and(|kind| kind.is_block_device() || kind.is_file()),
         size: meta
             .filter(std::fs::Metadata::is_file)
             .map(|meta| meta.len()),

@@ -1,6 +1,7 @@
 //! Clocks that disagree: whose, by how much, and who refuses whose stamps.
 
-use super::{Code, Problem, Severity};
+use super::replica::is_future;
+use super::{Code, Problem, Severity, ago};
 use crate::macros::facts::Facts;
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use std::collections::BTreeMap;
@@ -22,7 +23,13 @@ pub(crate) fn clock_trouble(facts: &Facts<'_>, host: &str) -> Option<Problem> {
         });
     }
     let own = own_clock(facts);
-    if facts.is_real(host) {
+    let here = facts.is_real(host);
+    if (here || !own.is_some_and(|(insane, _)| insane))
+        && let Some(found) = dated_ahead(facts, host)
+    {
+        return Some(found);
+    }
+    if here {
         if let Some(secs) = store_ahead(facts) {
             let reason = format!(
                 "this node's store is {secs} s ahead of its system clock, which was wrong before: all others refuse what it writes until then"
@@ -129,6 +136,21 @@ fn apart(facts: &Facts<'_>) -> Option<String> {
         "this node is alone in epoch {own} of the cluster's clock ({}): {fate}, and it writes no shared keys",
         theirs.join(", ")
     ))
+}
+
+/// A host whose last sign of life is dated in the future.
+fn dated_ahead(facts: &Facts<'_>, host: &str) -> Option<Problem> {
+    let time = facts.alive_time(host)?;
+    let secs: i64 = time.split('.').next()?.parse().ok()?;
+    let age = facts.now().saturating_sub(secs);
+    if !is_future(age) {
+        return None;
+    }
+    let ahead = ago(age.unsigned_abs());
+    let reason = format!(
+        "the last sign of life of {host} is dated {ahead} ahead of the clock here: one of the two is wrong, and what it tells may be old"
+    );
+    Some(problem(host, true, facts.is_real(host), reason))
 }
 
 /// How far this node's store is ahead of its system clock, in s, if that is more than others take.

@@ -13,6 +13,12 @@ pub enum Code {
     TwoPrimaries,
     /// A disk failed.
     DiskError,
+    /// A disk is not there.
+    DiskMissing,
+    /// The device answers with errors.
+    DeviceError,
+    /// Requests to the device are not answered.
+    DeviceHangs,
     /// The designated primary is not active.
     PrimaryNotActive,
     /// The system clock of a host is so far off that stamps are refused.
@@ -55,6 +61,12 @@ pub enum Code {
     ClockWarn,
     /// A host did not tell its state.
     NotReported,
+    /// Keys have values that cannot be read.
+    BadKey,
+    /// A host reports an error that no other code tells.
+    ErrorReported,
+    /// A replica lacks log, and since when is not known.
+    Behind,
     /// A replica is being copied.
     Syncing,
     /// A copy is complete and usable once replay has caught up.
@@ -65,10 +77,13 @@ use Code as C;
 use Severity::{Critical, Info, Warning};
 
 /// All codes with their severity.
-pub const CODES: [(Code, Severity); 26] = [
+pub const CODES: [(Code, Severity); 32] = [
     (C::SplitBrain, Critical),
     (C::TwoPrimaries, Critical),
     (C::DiskError, Critical),
+    (C::DiskMissing, Critical),
+    (C::DeviceError, Critical),
+    (C::DeviceHangs, Critical),
     (C::PrimaryNotActive, Critical),
     (C::ClockInsane, Critical),
     (C::HostTwice, Critical),
@@ -90,6 +105,9 @@ pub const CODES: [(Code, Severity); 26] = [
     (C::LogSpaceLow, Warning),
     (C::ClockWarn, Warning),
     (C::NotReported, Warning),
+    (C::BadKey, Warning),
+    (C::ErrorReported, Warning),
+    (C::Behind, Info),
     (C::Syncing, Info),
     (C::CatchingUp, Info),
 ];
@@ -109,6 +127,9 @@ impl Code {
             C::SplitBrain => "SPLIT_BRAIN",
             C::TwoPrimaries => "TWO_PRIMARIES",
             C::DiskError => "DISK_ERROR",
+            C::DiskMissing => "DISK_MISSING",
+            C::DeviceError => "DEVICE_ERROR",
+            C::DeviceHangs => "DEVICE_HANGS",
             C::PrimaryNotActive => "PRIMARY_NOT_ACTIVE",
             C::ClockInsane => "CLOCK_INSANE",
             C::HostTwice => "HOST_TWICE",
@@ -130,6 +151,9 @@ impl Code {
             C::LogSpaceLow => "LOG_SPACE_LOW",
             C::ClockWarn => "CLOCK_WARN",
             C::NotReported => "NOT_REPORTED",
+            C::BadKey => "BAD_KEY",
+            C::ErrorReported => "ERROR_REPORTED",
+            C::Behind => "BEHIND",
             C::Syncing => "SYNCING",
             C::CatchingUp => "CATCHING_UP",
         }

@@ -83,10 +83,7 @@ fn status(facts: &Facts<'_>, wanted: &Wanted) -> Status {
         .iter()
         .map(|name| resource(facts, name, wanted))
         .collect();
-    resources.sort_by_cached_key(|res| {
-        let risk = Reverse(res.at_risk.weight());
-        (Reverse(res.severity), risk, natural(&res.name))
-    });
+    resources.sort_by_cached_key(|res| (Reverse(res.urgency()), natural(&res.name)));
     let nodes = nodes(facts);
     let alarm = nodes.iter().filter_map(Node::alarm_severity).max();
     let cluster = header.extra.get("cluster").and_then(|value| value.as_str());
@@ -182,7 +179,10 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
         let links = facts.snap.header.extra.get("links")?;
         Some(links.get(host)?.get(field)?.clone())
     };
+    let imported = facts.imported_peers();
     let mut hosts = facts.configured_peers();
+    hosts.extend(imported.iter().cloned());
+    hosts.sort_by_cached_key(|host| natural(host));
     if !hosts.contains(&facts.opts.host) {
         hosts.push(facts.opts.host.clone());
         hosts.sort_by_cached_key(|host| natural(host));
@@ -206,7 +206,8 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
         }
         Node {
             by_others,
-            clock,
+            imported: imported.contains(&host),
+            clock: clock.filter(|_| !imported.contains(&host)),
             address: facts.get(&format!("ips/ip-{host}")),
             here: facts.is_real(&host),
             alive,

@@ -7,6 +7,7 @@ mod judge;
 mod problems;
 mod replica;
 mod text;
+mod told;
 
 pub(crate) use clocks::clock_trouble;
 pub use codes::{CODES, Code};
@@ -67,6 +68,12 @@ impl Seconds {
             seconds: None,
             at_least: true,
         }
+    }
+
+    /// For the order in which problems are shown: the most that is known first, and of what is not known nothing is.
+    #[must_use]
+    pub fn urgency(self) -> (u64, bool) {
+        (self.seconds.unwrap_or(0), self.at_least)
     }
 
     /// For comparing: what is not known is worst.
@@ -189,6 +196,8 @@ pub struct Node {
     pub alarm: Option<String>,
     /// What is wrong with its system clock.
     pub clock: Option<Problem>,
+    /// It is a host of a tree that was imported, and no node of this cluster: nothing is expected of it.
+    pub imported: bool,
 }
 
 /// What the alarm of a node begins with that its cluster has removed.
@@ -249,6 +258,20 @@ pub struct Resource {
     pub replicas: Vec<Replica>,
     /// What is wrong, worst first.
     pub problems: Vec<Problem>,
+}
+
+impl Resource {
+    /// For the order of resources, the greatest first: how bad it is; whether applications stand still; the seconds that
+    /// are known to be at risk; and only then that nobody knows how many.
+    #[must_use]
+    pub fn urgency(&self) -> (Severity, bool, u64, bool) {
+        let stopped = self.problems.iter().any(|problem| {
+            let stops = problem.severity == Severity::Critical;
+            stops && problem.host.is_some() && problem.host == self.primary
+        });
+        let (known, unknown) = self.at_risk.urgency();
+        (self.severity, stopped, known, unknown)
+    }
 }
 
 /// A replica of a resource.

@@ -2,14 +2,16 @@
 
 use super::clocks::{clock_trouble, is_up};
 use super::judge::{WAY_BACK, exclusion, log_space};
-use super::replica::Look;
+use super::replica::{Look, own_age, positive};
+use super::told::shown_keys;
 use super::{Code, Problem, Replica, Severity, risk};
 use crate::limits::{
     HANDOVER_SECS, LOG_FULL_SOON_SECS, LOG_SPACE_LOW_BYTES, LOG_SPACE_LOW_PERCENT,
 };
 use crate::macros::errno::errno_text;
-use crate::macros::facts::truth;
 use crate::size::human;
+
+mod disk;
 
 struct Found<'l, 'f, 's> {
     look: &'l Look<'f, 's>,
@@ -30,6 +32,7 @@ pub(super) fn problems(
         list: Vec::new(),
     };
     found.whole(replicas);
+    found.malformed(replicas);
     found.room(log_full_in);
     for replica in replicas {
         found.replica(replica);
@@ -83,27 +86,17 @@ impl Found<'_, '_, '_> {
     fn whole(&mut self, replicas: &[Replica]) {
         let (facts, res) = (self.look.facts, self.look.res);
         let primary = facts.primary(res);
-        if let Some(split) = facts.split(res) {
-            let who = split.hosts.join(" and ");
-            let after = split.point.map_or(String::new(), |point| {
-                format!(", which agree up to {point}")
-            });
-            let since = split
-                .hosts
-                .iter()
+        if let Some(split) = facts.histories(res) {
+            let hosts = split.groups.iter().flatten();
+            let since = hosts
                 .filter_map(|host| self.look.message(host, "err-splitbrain-detected")?.0)
                 .max();
-            let keeps = primary
-                .clone()
-                .unwrap_or_else(|| "the right one".to_owned());
             self.add(
                 Code::SplitBrain,
                 None,
-                format!("different data on {who}{after}"),
+                split.words(),
                 since,
-                format!(
-                    "decide whose data to keep; if {keeps}'s: marsadm invalidate {res} on each other host named here"
-                ),
+                split.next(res),
             );
         }
         let active: Vec<&Replica> = replicas
@@ -118,11 +111,15 @@ impl Found<'_, '_, '_> {
                     false => replica.host.clone(),
                 })
                 .collect();
+            let flags = active.iter();
+            let since = flags
+                .filter_map(|replica| self.look.actual_age(&replica.host, "is-primary"))
+                .min();
             self.add(
                 Code::TwoPrimaries,
                 None,
                 format!("{} report to be primary", names.join(" and ")),
-                None,
+                since,
                 "close the device where it should not be used; then marsadm explain".to_owned()
                     + &format!(" {res}"),
             );
@@ -144,12 +141,12 @@ impl Found<'_, '_, '_> {
             ),
             Some(_) => {}
         }
-        if replicas.len() == 1 {
+        if let [only] = replicas {
             self.add(
                 Code::NoReplica,
                 None,
                 "there is no second replica: all data is lost with this one".to_owned(),
-                None,
+                self.look.alone_secs(&only.host),
                 format!("on another host: marsadm join-resource {res} DISK"),
             );
         }
@@ -194,11 +191,8 @@ impl Found<'_, '_, '_> {
         if self.clock(host, here, designated) {
             return;
         }
-        if here && !self.look.facts.is_module_loaded() {
-            self.down(host, designated);
-            return;
-        }
-        if self.look.has_ended(host) {
+        let silent = here && self.look.silent_secs(host).is_some();
+        if silent || (here && !self.look.facts.is_module_loaded()) || self.look.has_ended(host) {
             self.down(host, designated);
             return;
         }
@@ -211,6 +205,57 @@ impl Found<'_, '_, '_> {
         if self.list.len() == before && replica.role != "primary" {
             self.secondary(replica, designated);
         }
+        if self.list.len() == before {
+            self.told(host);
+        }
+    }
+
+    /// Errors that no other code tells.
+    fn told(&mut self, host: &str) {
+        let mut errors = self.look.told_errors(host);
+        let is_known = |code: Code| self.list.iter().any(|problem| problem.code == code);
+        errors.retain(|text| !(text.contains("splitbrain") && is_known(Code::SplitBrain)));
+        let Some(first) = errors.first() else {
+            return;
+        };
+        let name = first.split(':').next().unwrap_or_default();
+        let since = self.look.message(host, name).and_then(|told| told.0);
+        let next = format!("marsadm view {}; then look at its log", self.look.res);
+        let next = match self.look.facts.is_real(host) {
+            true => next,
+            false => format!("on {host}: {next}"),
+        };
+        self.add(
+            Code::ErrorReported,
+            Some(host),
+            errors.join("; "),
+            since,
+            next,
+        );
+    }
+
+    /// Keys whose values cannot be read: what is told from them is not so.
+    fn malformed(&mut self, replicas: &[Replica]) {
+        let mut keys: Vec<(String, String)> = replicas
+            .iter()
+            .flat_map(|replica| self.look.malformed(&replica.host))
+            .collect();
+        keys.sort();
+        keys.dedup();
+        let Some((first, _)) = keys.first() else {
+            return;
+        };
+        let stamp = self.look.facts.stamp(first);
+        let since = stamp.map(|stamp| positive(self.look.facts.now().saturating_sub(stamp)));
+        let next =
+            format!("write the right value, or let its writer do so: marsadm get-link {first}");
+        self.add(
+            Code::BadKey,
+            None,
+            format!("not to be read: {}", shown_keys(&keys)),
+            since,
+            next,
+        );
     }
 
     /// What is wrong with the clock of a host; true if nothing else is to be said of the host, because what is known of it
@@ -246,8 +291,12 @@ impl Found<'_, '_, '_> {
             "the kernel module"
         };
         let silent = self.look.silent_secs(host);
+        let told = if self.look.facts.is_real(host) {
+            own_age(self.look.facts).filter(|secs| *secs > 0)
+        } else {
+            self.look.age(host).seconds.filter(|secs| *secs > 0)
+        };
         // What the daemon beside it told when it was started anew is later than the true begin.
-        let told = self.look.age(host).seconds.filter(|secs| *secs > 0);
         let told = told.max(self.look.down_since(host));
         let what = match (designated, silent) {
             (true, None) => "the device is gone",
@@ -260,9 +309,13 @@ impl Found<'_, '_, '_> {
                     "{program} on {host} is there, but has given no sign of life for {}: {what}",
                     super::ago(secs)
                 ),
-                format!(
-                    "on {host}: let it go on if it was stopped (kill -CONT), or start it again; then look at its log"
-                ),
+                if self.look.facts.is_native() {
+                    format!(
+                        "on {host}: let it go on if it was stopped (kill -CONT), or start it again; then look at its log"
+                    )
+                } else {
+                    format!("on {host}: look at the kernel's log for tasks that hang")
+                },
             ),
             None => (
                 format!("{program} does not run on {host}: {what}"),
@@ -312,93 +365,6 @@ impl Found<'_, '_, '_> {
         );
     }
 
-    /// What can go wrong wherever there is a disk.
-    fn disk(&mut self, replica: &Replica, designated: bool) {
-        let (host, res) = (replica.host.as_str(), self.look.res);
-        let look = self.look;
-        if let Some(code) = look.number(host, "disk-error").filter(|code| *code != 0) {
-            let told = look.message(host, "err-disk");
-            let text = told.as_ref().map_or_else(
-                || format!("error {code}{}", errno_text(&code.to_string())),
-                |(_, text)| text.clone(),
-            );
-            let next = format!(
-                "mend the disk, then {}",
-                self.on(host, &format!("attach {res}"))
-            );
-            self.add(
-                Code::DiskError,
-                Some(host),
-                text,
-                told.and_then(|t| t.0),
-                next,
-            );
-            return;
-        }
-        if !look.is_reported(host) {
-            let next = format!("look at the data plane's log on {host}");
-            let reason = "the data plane did not tell its state".to_owned();
-            self.add(Code::NotReported, Some(host), reason, None, next);
-            return;
-        }
-        if !look.is(host, "is-attached") {
-            let wanted = look.wants(host, "attach");
-            let since = look.key_age(&format!("todo-{host}/attach"));
-            let told = look.message(host, "err-disk").map(|(_, text)| text);
-            let reason = match (wanted, told) {
-                (true, Some(text)) => text,
-                (true, None) => "the disk is wanted but not in use yet".to_owned(),
-                (false, _) => "the disk is switched off: nothing is replayed".to_owned(),
-            };
-            let next = self.on(host, &format!("attach {res}"));
-            self.add(Code::Detached, Some(host), reason, since, next);
-            if designated && let Some(last) = self.list.last_mut() {
-                last.severity = Severity::Critical;
-            }
-            return;
-        }
-        if look.is(host, "has-emergency") {
-            let told = look.message(host, "err-emergency");
-            let since = told.as_ref().and_then(|told| told.0);
-            // Ours tells the cause, and behind it what to do.
-            let cause = told
-                .filter(|_| look.facts.is_native())
-                .and_then(|(_, text)| Some(text.split(';').next()?.to_owned()))
-                .unwrap_or_else(|| {
-                    "the log is full: writes go past it, and secondaries stand still".to_owned()
-                });
-            let limit = look.facts.todo(res, host, "emergency-limit");
-            let limit = limit
-                .filter(|limit| truth(limit))
-                .map_or(String::new(), |_| {
-                    format!(" (or lower the limit: marsadm set-emergency-limit {res} PERCENT)")
-                });
-            self.add(
-                Code::LogFull,
-                Some(host),
-                cause,
-                since,
-                format!(
-                    "make room for logs on {host}{limit}, then marsadm invalidate {res} on each secondary"
-                ),
-            );
-        }
-        let damage = look.facts.actual(res, host, "log-damage");
-        if let Some(place) = damage.filter(|place| !place.is_empty() && place != "none") {
-            let next = self.on(host, &format!("explain {res}"));
-            self.add(
-                Code::LogDamaged,
-                Some(host),
-                format!("its own log is damaged at {place}"),
-                None,
-                next,
-            );
-        }
-        if replica.role == "becoming-primary" {
-            self.becoming(host);
-        }
-    }
-
     fn becoming(&mut self, host: &str) {
         let res = self.look.res;
         let since = self.look.key_age("primary");
@@ -427,11 +393,15 @@ impl Found<'_, '_, '_> {
             .is_some_and(|code| code < 0)
         {
             let told = look.message(host, "err-replay-stop");
-            let text = told
-                .as_ref()
-                .map_or("replay ended with an error", |(_, text)| text);
+            let code = look.facts.actual(res, host, "replay-code");
+            let code = code.unwrap_or_default();
+            let text = told.as_ref().map_or_else(
+                || format!("replay ended with error {code}{}", errno_text(&code)),
+                |(_, text)| text.clone(),
+            );
             let next = self.on(host, &format!("invalidate {res}"));
-            let (text, since) = (text.to_owned(), told.as_ref().and_then(|told| told.0));
+            let since = told.and_then(|told| told.0);
+            let since = since.or_else(|| look.actual_age(host, "replay-code"));
             self.add(Code::ReplayStopped, Some(host), text, since, next);
             return;
         }
@@ -439,10 +409,12 @@ impl Found<'_, '_, '_> {
             self.syncing(replica);
             return;
         }
-        if look.facts.is_orphan(res, host) {
+        if look.is_orphan(host) {
             let reason = "the log that it needs next is nowhere any more".to_owned();
             let next = self.on(host, &format!("invalidate {res}"));
-            self.add(Code::Orphan, Some(host), reason, None, next);
+            // It stands there since it got on last; the log vanished later.
+            let since = look.key_age(&format!("replay-{host}"));
+            self.add(Code::Orphan, Some(host), reason, since, next);
             return;
         }
         if designated {
@@ -510,7 +482,8 @@ impl Found<'_, '_, '_> {
             Code::Syncing,
             Some(host),
             format!("{left}{when}"),
-            None,
+            look.actual_age(host, "is-syncing")
+                .filter(|_| look.is(host, "is-syncing")),
             next,
         );
     }
@@ -536,14 +509,27 @@ impl Found<'_, '_, '_> {
         if !look.facts.is_almost_consistent(res, host) {
             let reason = "the copy is complete, and usable once replay has caught up".to_owned();
             let next = "nothing: it goes on by itself".to_owned();
-            self.add(Code::CatchingUp, Some(host), reason, None, next);
+            let since = look.key_age(&format!("syncstatus-{host}"));
+            self.add(Code::CatchingUp, Some(host), reason, since, next);
             return;
         }
         let Some(at_risk) = replica.at_risk else {
             return;
         };
-        // Silence of the primary is told as such.
-        if !primary_fresh || at_risk.seconds.is_some_and(|secs| secs <= self.target) {
+        // Silence of the primary is told as such, and so are keys that cannot be read.
+        if !primary_fresh || look.is_unreadable(host) {
+            return;
+        }
+        if at_risk.seconds.is_some_and(|secs| secs <= self.target) {
+            if at_risk.at_least && replica.to_fetch > look.facts.opts.threshold {
+                let reason = format!(
+                    "{} of log are not known to be there; since when is not known, {} s or more",
+                    human(replica.to_fetch),
+                    at_risk.seconds.unwrap_or(0)
+                );
+                let next = self.explain(host);
+                self.add(Code::Behind, Some(host), reason, at_risk.seconds, next);
+            }
             return;
         }
         let past = primary.as_deref().and_then(|p| look.past_the_log(p));

@@ -2,6 +2,7 @@
 
 use super::{Replica, Seconds};
 use crate::keys::{parse_replay, parse_version_end};
+use crate::limits::FUTURE_SECS;
 use crate::macros::errno::errno_text;
 use crate::macros::facts::{Facts, Series, truth};
 use mars_meta_model::ReplicaSummary;
@@ -132,7 +133,8 @@ impl Look<'_, '_> {
 
     /// Seconds of data that `host` would lose if it took over now.
     pub(crate) fn at_risk(&self, host: &str) -> Seconds {
-        if !self.is_copied(host) || !self.facts.is_almost_consistent(self.res, host) {
+        let usable = self.is_copied(host) && self.facts.is_almost_consistent(self.res, host);
+        if !usable || self.is_disk_broken(host) || self.is_unreadable(host) {
             return Seconds::unknown();
         }
         let mut risk = self.told_risk(host);
@@ -216,7 +218,7 @@ impl Look<'_, '_> {
             return Seconds::exact(positive(self.facts.real_time().saturating_sub(since)));
         }
         // The original tells positions only: what is missing was written after the replica last got on.
-        if self.facts.rest(self.res, host, Series::Fetch) == 0 {
+        if self.lacked_bytes(host) == 0 {
             return Seconds::exact(0);
         }
         match self.facts.fetch_stamp(self.res, host) {
@@ -234,7 +236,11 @@ impl Look<'_, '_> {
         let (synced, size) = facts.progress(res, host, Series::Sync);
         let percent = u128::from(synced.min(size)) * 100 / u128::from(size.max(1));
         let at_risk = (!primary).then(|| self.at_risk(host));
-        let within = at_risk.is_none_or(|risk| risk.seconds.is_some_and(|s| s <= target));
+        let to_fetch = if primary { 0 } else { self.lacked_bytes(host) };
+        let within = at_risk.is_none_or(|risk| {
+            let sure = !risk.at_least || to_fetch <= facts.opts.threshold;
+            sure && risk.seconds.is_some_and(|s| s <= target)
+        });
         let state = self.state(host);
         Replica {
             host: host.to_owned(),
@@ -243,12 +249,8 @@ impl Look<'_, '_> {
             good: within && matches!(state, "Active" | "LogFull" | "UpToDate" | "Replaying"),
             age: self.age(host),
             at_risk,
-            to_fetch: if primary {
-                0
-            } else {
-                facts.rest(res, host, Series::Fetch)
-            },
-            to_replay: facts.rest(res, host, Series::Replay),
+            to_fetch,
+            to_replay: self.held_bytes(host),
             to_sync,
             synced_percent: (to_sync > 0 || size == 0)
                 .then(|| u8::try_from(percent.min(99)).unwrap_or(99)),
@@ -274,7 +276,8 @@ impl Look<'_, '_> {
         let rest = |series| facts.rest(res, host, series);
         let bad = |name| self.number(host, name).is_some_and(|code| code < 0);
         let role = self.role(host);
-        if (me && !facts.is_module_loaded()) || self.has_ended(host) {
+        let down = me && (!facts.is_module_loaded() || self.silent_secs(host).is_some());
+        if down || self.has_ended(host) {
             return "DataPlaneDown";
         }
         if !self.is_fresh(host) {
@@ -289,6 +292,9 @@ impl Look<'_, '_> {
         {
             return "DiskError";
         }
+        if self.missing_disk(host).is_some() {
+            return "DiskMissing";
+        }
         if !self.is_reported(host) {
             return "NotReported";
         }
@@ -297,6 +303,12 @@ impl Look<'_, '_> {
         }
         if !self.is(host, "is-attached") {
             return "Detached";
+        }
+        if self.device_error(host).is_some() {
+            return "DeviceError";
+        }
+        if self.hangs(host).is_some() {
+            return "DeviceHangs";
         }
         if role == "primary" || role == "remains-primary" {
             let full = self.is(host, "has-emergency");
@@ -318,7 +330,7 @@ impl Look<'_, '_> {
         if bad("replay-code") {
             return "ReplayStopped";
         }
-        if facts.is_orphan(res, host) {
+        if self.is_orphan(host) {
             return "Orphan";
         }
         if role == "becoming-primary" {
@@ -347,6 +359,9 @@ impl Look<'_, '_> {
 
 /// Seconds since the data plane of `host` last gave a sign of life, if its process is there and gives none.
 pub(super) fn silent_secs(facts: &Facts<'_>, host: &str) -> Option<u64> {
+    if !facts.is_native() {
+        return kernel_silent_secs(facts, host);
+    }
     let key = format!("actual-{host}/datapath");
     if facts.get(&key).as_deref() != Some("0") {
         return None;
@@ -354,6 +369,22 @@ pub(super) fn silent_secs(facts: &Facts<'_>, host: &str) -> Option<u64> {
     let since = facts.get(&format!("{key}-silent"))?;
     let since: i64 = since.split('.').next()?.parse().ok()?;
     (since > 0).then(|| positive(facts.real_time().saturating_sub(since)))
+}
+
+/// The same of the original's kernel module, seen in its own tree.
+fn kernel_silent_secs(facts: &Facts<'_>, host: &str) -> Option<u64> {
+    if !facts.is_real(host) || !facts.is_module_loaded() {
+        return None;
+    }
+    let age = own_age(facts)?;
+    (age > positive(facts.opts.window)).then_some(age)
+}
+
+/// Seconds since the data plane here last wrote its time, if it has.
+pub(super) fn own_age(facts: &Facts<'_>) -> Option<u64> {
+    let time = facts.alive_time(&facts.snap.header.host)?;
+    let secs: i64 = time.split('.').next()?.parse().ok()?;
+    (secs > 0).then(|| positive(facts.now().saturating_sub(secs)))
 }
 
 /// The error code in the original's report of a transfer, which it writes as long as one runs (`NAME = NUMBER`, among others
@@ -380,11 +411,21 @@ pub(crate) fn age_of(facts: &Facts<'_>, host: &str, fresh: u64) -> Seconds {
     let Some(secs) = secs.filter(|secs| *secs > 0) else {
         return Seconds::unknown();
     };
-    let age = positive(facts.now().saturating_sub(secs));
+    let age = facts.now().saturating_sub(secs);
+    if is_future(age) {
+        // Whatever its clock says, nobody knows when that was.
+        return Seconds::at_least(0);
+    }
+    let age = positive(age);
     Seconds {
         seconds: Some(age),
         at_least: age > fresh,
     }
+}
+
+/// Whether an age says that something is dated too far ahead.
+pub(super) fn is_future(age: i64) -> bool {
+    age < 0 && age.unsigned_abs() > FUTURE_SECS
 }
 
 /// Nothing instead of less than nothing.

@@ -89,7 +89,8 @@ fn plural(count: usize, one: &str, many: &str) -> String {
 #[must_use]
 pub fn lines(status: &Status, style: Style) -> Vec<String> {
     let mut out = vec![head(status)];
-    if !status.data_plane && !status.resources.is_empty() {
+    let runs = status.data_plane && status.data_plane_silent.is_none();
+    if !runs && !status.resources.is_empty() {
         let what = match status.data_plane_silent {
             Some(secs) => format!("gives no sign of life here for {}", ago(secs)),
             None => "does not run here".to_owned(),
@@ -98,7 +99,8 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
         out.push(paint(style, Severity::Warning, &text));
     }
     for node in status.nodes.iter().filter(|node| {
-        style.all || node.alarm.is_some() || node.clock.is_some() || !(node.alive || node.here)
+        let silent = !(node.alive || node.here || node.imported);
+        style.all || node.alarm.is_some() || node.clock.is_some() || silent
     }) {
         out.push(node_line(node));
         if let Some(alarm) = &node.alarm {
@@ -150,12 +152,14 @@ fn head(status: &Status) -> String {
         Some(cluster) => format!("cluster {cluster}"),
         None => "no cluster yet (create-cluster or join-cluster)".to_owned(),
     };
-    let alive = status
-        .nodes
-        .iter()
-        .filter(|node| node.alive || node.here)
-        .count();
-    let nodes = format!("{alive}/{} nodes heard of", status.nodes.len());
+    let (imported, nodes): (Vec<&Node>, Vec<&Node>) =
+        status.nodes.iter().partition(|node| node.imported);
+    let alive = nodes.iter().filter(|node| node.alive || node.here).count();
+    let mut nodes = format!("{alive}/{} nodes heard of", nodes.len());
+    if !imported.is_empty() {
+        let hosts: Vec<&str> = imported.iter().map(|node| node.host.as_str()).collect();
+        nodes.push_str(&format!(", of the imported tree: {}", hosts.join(" ")));
+    }
     shown(&format!("{cluster}, seen from {}, {nodes}", status.host)).into_owned()
 }
 
@@ -190,6 +194,7 @@ fn node_line(node: &Node) -> String {
     let address = node.address.as_deref().unwrap_or("no address");
     let state = match (node.here, node.alive) {
         (true, _) => "this node".to_owned(),
+        _ if node.imported => "of the imported tree, no node of this cluster".to_owned(),
         (false, true) if node.by_others => {
             format!(
                 "alive, heard at most {} ago, by way of others",

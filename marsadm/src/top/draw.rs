@@ -84,16 +84,13 @@ fn lines(screen: &Screen, view: &View, colour: bool, height: usize) -> Vec<Line<
 }
 
 fn head(status: &Status) -> Line<'static> {
-    let alive = status
-        .nodes
-        .iter()
-        .filter(|node| node.alive || node.here)
-        .count();
+    let nodes = || status.nodes.iter().filter(|node| !node.imported);
+    let alive = nodes().filter(|node| node.alive || node.here).count();
     let cluster = status.cluster.as_deref().unwrap_or("no cluster yet");
     let text = format!(
         "{} | {cluster} | nodes {alive}/{} | resources {}",
         status.host,
-        status.nodes.len(),
+        nodes().count(),
         status.summary.resources
     );
     Line::from(shown(&text).into_owned())

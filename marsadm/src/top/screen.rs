@@ -113,7 +113,7 @@ impl Screen {
             .collect();
         match self.sort {
             Sort::Severity => {}
-            Sort::Risk => list.sort_by_key(|res| Reverse(res.at_risk.weight())),
+            Sort::Risk => list.sort_by_key(|res| Reverse(res.at_risk.urgency())),
             Sort::Name => list.sort_by_cached_key(|res| natural(&res.name)),
         }
         list

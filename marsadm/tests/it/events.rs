@@ -27,7 +27,11 @@ fn world() -> World {
         ("directory/r/member-hosta", "storage"),
         ("directory/r/member-hostb", "storage"),
         ("resource-r/primary", "hosta"),
-        ("resource-r/data-hosta", "/dev/x"),
+        // A disk that is there.
+        (
+            "resource-r/data-hosta",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ),
         ("resource-r/data-hostb", "/dev/x"),
         ("resource-r/size", "4096"),
         ("resource-r/syncstatus-hosta", "4096"),

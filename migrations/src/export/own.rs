@@ -2,6 +2,8 @@
 
 /// Names of this system in a folder `actual-HOST`.
 const OF_HOST: &[&str] = &[
+    "alive-answer",
+    "alive-request",
     "datapath",
     "datapath-silent",
     "log-space",
@@ -68,6 +70,8 @@ mod tests {
         "actual-H/is-syncing",
         "actual-H/is-emergency",
         "actual-H/if-on",
+        "actual-H/if-flying",
+        "actual-H/if-completion-stamp",
         "actual-H/open-count",
         "actual-H/disk-error",
         "actual-H/replay-code",

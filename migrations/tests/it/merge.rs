@@ -4,7 +4,8 @@ use crate::{NOW, Tree};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{Cell, Entry, Key, Merge, NodeId, Table, Value, View as _};
 use mars_migrations::{
-    ImportOptions, KeyRow, Outcome, ScanOptions, WarningKind, merge_trees, plan_import, scan_tree,
+    ImportOptions, KeyRow, ObjectKind, Outcome, ScanOptions, WarningKind, merge_trees, plan_import,
+    scan_tree,
 };
 
 const S: i128 = 1_000_000_000;
@@ -164,6 +165,49 @@ fn trees_of_different_clusters_are_refused() {
     );
     assert!(merge_trees(list(&[("a", &a), ("b", &b)]), true).is_ok());
     assert!(merge_trees(list(&[("any", &any), ("b", &b)]), false).is_ok());
+}
+
+#[test]
+fn the_placeholder_of_a_host_that_joins_never_displaces_a_uuid() {
+    let (real, any) = (Tree::new(), Tree::new());
+    real.link("uuid", "one", T);
+    any.link("uuid", "(any)", T + S);
+    for trees in [
+        [("real", &real), ("any", &any)],
+        [("any", &any), ("real", &real)],
+    ] {
+        let list: Vec<_> = trees.iter().map(|(n, t)| tree(n, t)).collect();
+        let merged = merge_trees(list, false).unwrap();
+        let uuid = merged
+            .scan
+            .objects
+            .iter()
+            .find(|o| o.path.as_slice() == b"uuid")
+            .unwrap();
+        assert!(matches!(&uuid.kind, ObjectKind::Link { value } if **value == *b"one"));
+    }
+    let held = |value: &str| {
+        let mut table = Table::new();
+        table.merge(Entry {
+            key: Key::parse("uuid").unwrap(),
+            cell: Cell::Live(Value::text(value).unwrap()),
+            epoch: 0,
+            stamp: Timestamp::from_nanos(u64::try_from(T).unwrap()),
+            origin: NodeId(7),
+            boot: 0,
+            forced: false,
+            ext: Box::default(),
+        });
+        table
+    };
+    let outcome = |held: &Table| {
+        let mut plan = any.plan_at(NOW);
+        plan.settle(held);
+        let at = plan.entries.iter().position(|e| e.key.as_str() == "uuid");
+        plan.compare(held, DEFAULT_MAX_AHEAD)[at.unwrap()]
+    };
+    assert_eq!(outcome(&held("one")), Outcome::Older);
+    assert_eq!(outcome(&Table::new()), Outcome::Taken);
 }
 
 #[test]

@@ -92,10 +92,28 @@ impl Facts<'_> {
         found
     }
 
-    /// The hosts whose address is known.
+    /// The hosts whose address is known, without those of an imported tree that are no nodes of this cluster.
     pub(crate) fn configured_peers(&self) -> Vec<String> {
         let names = self.names("ips/ip-").into_iter();
-        sorted(names.map(str::to_owned).collect())
+        let mut names = sorted(names.map(str::to_owned).collect());
+        names.retain(|host| !self.is_imported_peer(host));
+        names
+    }
+
+    /// The hosts of an imported tree that are no nodes of this cluster.
+    pub(crate) fn imported_peers(&self) -> Vec<String> {
+        let names = self.names("ips/ip-").into_iter();
+        let mut names = sorted(names.map(str::to_owned).collect());
+        names.retain(|host| self.is_imported_peer(host));
+        names
+    }
+
+    /// Whether `host` only came with a tree: our daemons list the nodes of the cluster, and it is not among them.
+    fn is_imported_peer(&self, host: &str) -> bool {
+        self.is_native()
+            && !self.is_real(host)
+            && self.paths("roster/").next().is_some()
+            && self.get(&format!("roster/{host}")).is_none()
     }
 
     /// How `host` takes part in a resource.

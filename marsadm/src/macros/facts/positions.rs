@@ -208,6 +208,19 @@ impl Facts<'_> {
         size.is_none_or(|size| size < replay.pos)
     }
 
+    /// The numbers of the log files here, in order.
+    pub(crate) fn log_numbers(&self, res: &str) -> Vec<u64> {
+        let prefix = format!("resource-{res}/log-");
+        let files = self.names(&prefix).into_iter().filter_map(|name| {
+            self.file_size(&format!("{prefix}{name}"))?;
+            log_name(&format!("log-{name}")).map(|log| log.0)
+        });
+        let mut numbers: Vec<u64> = files.collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
     /// Bytes of all log files here, and of those that nobody needs any more.
     pub(crate) fn log_bytes(&self, res: &str) -> (u64, u64) {
         let mut needed = u64::MAX;

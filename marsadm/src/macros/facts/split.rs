@@ -33,6 +33,51 @@ impl Split {
     }
 }
 
+/// Which replicas have the same history, where not all have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Histories {
+    /// The hosts of one history each; that of the designated primary comes first. None if only the logs disagree.
+    pub(crate) groups: Vec<Vec<String>>,
+    /// The designated primary, if it has a history: the first group is that of its data.
+    pub(crate) kept: Option<String>,
+    /// Up to where those agree that were found first, if known.
+    pub(crate) point: Option<String>,
+}
+
+impl Histories {
+    /// The hosts whose data are not those of the designated primary; all hosts if there is none.
+    pub(crate) fn differing(&self) -> Vec<String> {
+        let skip = usize::from(self.kept.is_some());
+        self.groups.iter().skip(skip).flatten().cloned().collect()
+    }
+
+    /// Who differs from whom, in words.
+    pub(crate) fn words(&self) -> String {
+        let after = self.point.as_ref().map_or(String::new(), |point| {
+            format!(", which agree up to {point}")
+        });
+        let sides: Vec<String> = self.groups.iter().map(|hosts| hosts.join(" ")).collect();
+        match &sides[..] {
+            [] => format!("different logs of the same number{after}"),
+            [only] => format!("different data on {only}{after}"),
+            sides => format!("different data on {}{after}", sides.join(" and on ")),
+        }
+    }
+
+    /// What mends it.
+    pub(crate) fn next(&self, res: &str) -> String {
+        let differing = self.differing().join(", ");
+        match &self.kept {
+            Some(kept) if !differing.is_empty() => format!(
+                "decide whose data to keep; if {kept}'s: marsadm invalidate {res} on {differing}"
+            ),
+            _ => format!(
+                "decide whose data to keep: marsadm primary {res} there, then marsadm invalidate {res} on the others"
+            ),
+        }
+    }
+}
+
 enum Walk {
     Same,
     Parted(Option<String>),
@@ -57,6 +102,70 @@ impl Facts<'_> {
             }
         }
         self.twin_logs(res).or_else(|| self.told_split(res))
+    }
+
+    /// The histories of the replicas, if they are not all one.
+    pub(crate) fn histories(&self, res: &str) -> Option<Histories> {
+        let split = self.split(res)?;
+        let mut hosts: Vec<String> = self
+            .names(&format!("resource-{res}/replay-"))
+            .into_iter()
+            .filter(|host| self.start(res, host).is_some() && !self.is_deleted_peer(host))
+            .map(str::to_owned)
+            .collect();
+        let kept = self.primary(res).filter(|host| hosts.contains(host));
+        hosts.sort_by_key(|host| Some(host) != kept.as_ref());
+        let mut point = None;
+        let mut groups: Vec<Vec<String>> = Vec::new();
+        for host in hosts {
+            let mut same = None;
+            for (at, group) in groups.iter().enumerate() {
+                let parted = group
+                    .iter()
+                    .find_map(|other| match self.walk(res, other, &host) {
+                        Walk::Same => None,
+                        Walk::Parted(at) => Some(at),
+                    });
+                match parted {
+                    Some(found) => point = point.or(found),
+                    None => {
+                        same = Some(at);
+                        break;
+                    }
+                }
+            }
+            match same.and_then(|at| groups.get_mut(at)) {
+                Some(group) => group.push(host),
+                None => groups.push(vec![host]),
+            }
+        }
+        self.set_apart(res, kept.as_ref(), &mut groups);
+        if groups.len() < 2 {
+            // Two logs of one number, or what hosts tell that have no history.
+            groups = split.hosts.iter().map(|host| vec![host.clone()]).collect();
+            groups.sort_by_key(|group| group.first() != kept.as_ref());
+            point = split.point;
+        }
+        let kept = kept.filter(|kept| groups.first().is_some_and(|group| group.contains(kept)));
+        Some(Histories {
+            groups,
+            kept,
+            point,
+        })
+    }
+
+    /// Hosts whose data plane found that they differ from the primary, where the keys do not show it.
+    fn set_apart(&self, res: &str, kept: Option<&String>, groups: &mut Vec<Vec<String>>) {
+        let Some((kept, told)) = kept.zip(self.told_split(res)) else {
+            return;
+        };
+        let Some(first) = groups.first_mut() else {
+            return;
+        };
+        let apart = |host: &String| host != kept && told.hosts.contains(host);
+        let others: Vec<String> = first.iter().filter(|host| apart(host)).cloned().collect();
+        first.retain(|host| !apart(host));
+        groups.extend(others.into_iter().map(|host| vec![host]));
     }
 
     /// What a data plane of ours found by itself, also where the keys no longer show it.
