@@ -199,13 +199,6 @@ impl Scenario {
             weights.push((Action::Expel, rng.random_range(2..8)));
             weights.push((Action::MoveRemoved, rng.random_range(2..12)));
         }
-        if seed % 5 == 3 {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe90c);
-            weights.push((Action::BeginEpoch, rng.random_range(2..10)));
-            // Else no clock is wrong when it begins.
-            weights.retain(|(action, _)| *action != Action::Jump);
-            weights.push((Action::Jump, rng.random_range(2..10)));
-        }
         let collect = Collection::draw(seed);
         if matches!(collect, Collection::Early(_)) {
             let apart = [
@@ -234,6 +227,18 @@ impl Scenario {
             only: None,
             mixed: false,
         }
+    }
+
+    /// The same with epochs that are begun at any time, on any node, whatever its clock shows.
+    #[must_use]
+    pub fn with_epochs(mut self) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0xe90c);
+        self.weights
+            .push((Action::BeginEpoch, rng.random_range(2..10)));
+        // Else no clock is wrong when it begins.
+        self.weights.retain(|(action, _)| *action != Action::Jump);
+        self.weights.push((Action::Jump, rng.random_range(2..10)));
+        self
     }
 
     /// The history of a seed with nodes of different versions.

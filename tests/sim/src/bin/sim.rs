@@ -10,21 +10,28 @@ struct Wanted {
     nodes: Option<u16>,
     seed: u64,
     count: u64,
+    epochs: bool,
 }
 
-const USAGE: &str = "usage: sim [--nodes N] [--seed S] [--count C]
+const USAGE: &str = "usage: sim [--nodes N] [--seed S] [--count C] [--epochs]
   --nodes N  number of nodes, 3 to 4000 (default: 3 to 20, by the seed)
   --seed S   first seed (default 1)
-  --count C  number of seeds (default 1)";
+  --count C  number of seeds (default 1)
+  --epochs   begin epochs of the cluster's clock at any time, on any node";
 
 fn wanted() -> Option<Wanted> {
     let mut wanted = Wanted {
         nodes: None,
         seed: 1,
         count: 1,
+        epochs: false,
     };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
+        if name == "--epochs" {
+            wanted.epochs = true;
+            continue;
+        }
         let value = args.next()?;
         match name.as_str() {
             "--nodes" => wanted.nodes = Some(value.parse().ok()?),
@@ -47,6 +54,11 @@ fn main() -> io::Result<ExitCode> {
         let scenario = match wanted.nodes {
             Some(nodes) => Scenario::with_nodes(seed, nodes),
             None => Scenario::new(seed),
+        };
+        let scenario = if wanted.epochs {
+            scenario.with_epochs()
+        } else {
+            scenario
         };
         writeln!(out, "{scenario:?}")?;
         let began = Instant::now();
