@@ -54,6 +54,7 @@ pub use driver::{Driver, DriverConfig, DriverError, JoinHandler};
 pub use foreign::Follower;
 pub use heard::certain as certainly_heard;
 pub use link::Spawner;
+pub use mars_gossip_net::Utc;
 pub use mars_gossip_proto::{Dialect, NodeLife};
 pub use mars_meta::{Aside, Damaged, Fsck, FsckError, fsck};
 pub use policy::RosterPolicy;

@@ -1,7 +1,7 @@
 //! Stores that were written with wrong clocks, lines that somebody else wrote, and copies of a state folder.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use crate::node::{Node, eventually, free_addr};
+use crate::node::{Node, copy, eventually, free_addr};
 use mars_meta::{Meta, MetaConfig, system_clock};
 use mars_meta_api::{ErrorCode, NodeInfo, Request, Response};
 use mars_meta_model::{Key, NodeRecord, Value, View as _};
@@ -126,19 +126,6 @@ async fn a_wrong_address_is_taken_back_by_the_host_itself() {
     a.sees("roster/hosta", Some(&line)).await;
     for node in [a, b] {
         node.stop().await;
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let path = file.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
     }
 }
 

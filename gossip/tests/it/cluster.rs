@@ -1,7 +1,7 @@
 //! Whole metadata daemons: create, join, exchange, restart.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::node::{Node, config, eventually};
+use crate::node::{Node, config, copy, eventually};
 use mars_gossip::{NextStart, RunError, StoreReport, check_store, run};
 use mars_meta_api::{ErrorCode, Request, Response, Secret};
 use mars_meta_model::Key;
@@ -339,19 +339,6 @@ async fn a_damaged_store_without_peers_is_left_alone() {
         assert!(error.to_string().contains("meta import"), "{error}");
         assert!(dir.path().join("state/db/db").exists());
         assert!(!dir.path().join("state/store-set-aside").exists());
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let path = file.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
     }
 }
 

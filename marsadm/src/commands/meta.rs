@@ -5,9 +5,8 @@ use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
-use crate::macros::date_time;
 use crate::store_export::{StoreExport, decode_export, encode_export};
-use mars_gossip::{FsckError, StoreReport, replace_private};
+use mars_gossip::{FsckError, StoreReport, Utc, replace_private};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
@@ -390,9 +389,9 @@ fn show_check(ctx: &Ctx, report: &StoreReport) -> Result<()> {
     }
     ctx.ui.line(report.next.sentence());
     for aside in &report.aside {
-        let since = date_time(i64::try_from(aside.since).unwrap_or(i64::MAX));
+        let since = Utc(aside.since);
         ctx.ui.line(&format!(
-            "kept: {} of {since} UTC, {} bytes; when nobody needs it any more: rm -r {0}",
+            "kept: {} of {since}, {} bytes; when nobody needs it any more: rm -r {0}",
             aside.path.display(),
             aside.bytes
         ));

@@ -16,6 +16,7 @@ pub mod events;
 pub mod explain;
 pub mod export_tree;
 pub mod features;
+mod flush_request;
 pub mod get_link;
 pub mod guest;
 pub mod import_tree;

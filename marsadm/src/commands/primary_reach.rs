@@ -1,9 +1,9 @@
 //! Whether the host that must give up the role can hear of it: before anything is written.
 
 use super::each::prefixes;
+use super::flush_request::FlushRequest;
 use super::since::{age, since};
-use super::uptodate::{answered, later_request};
-use crate::context::{Ctx, set};
+use crate::context::Ctx;
 use crate::error::{Error, Result};
 use crate::error_code::Code;
 use crate::keys::Res;
@@ -91,21 +91,12 @@ fn is_up(peer: &PeerInfo) -> bool {
 
 /// Asks the data plane of `primary`, and waits for the answer as long as it may be silent.
 async fn answers(ctx: &Ctx, res: &str, primary: &str) -> Result<bool> {
-    let token = uuid::Uuid::new_v4().simple().to_string();
-    let question = set(&format!("resource-{res}/userspace/flush-request"), &token)?;
-    let stamp = ctx.apply(vec![question]).await?;
+    let request = FlushRequest::ask(ctx, res).await?;
     let [_, own] = prefixes(res);
     let prefixes = [own.as_str()];
     let answer = ctx.wait_for(&prefixes, |table| {
         let view = Res::new(table, res);
-        // The key holds the last question only.
-        let later = later_request(&view, stamp);
-        let mine = answered(&view, primary, &token);
-        if mine
-            .or_else(|| answered(&view, primary, later.as_deref()?))
-            .is_some()
-            || !view.actual(primary, "is-primary")
-        {
+        if request.answer(&view, primary).is_some() || !view.actual(primary, "is-primary") {
             Step::Ready(())
         } else {
             Step::Waiting(format!("for an answer of {primary}, the primary of {res}"))

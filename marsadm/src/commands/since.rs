@@ -1,8 +1,8 @@
 //! Since when the state is that blocks a command.
 
 use crate::keys::Res;
-use crate::macros::date_time;
 use crate::wall::now;
+use mars_gossip::Utc;
 use mars_lamport::Timestamp;
 use mars_meta_model::{Key, Table, View as _};
 
@@ -23,9 +23,8 @@ pub(super) fn since_key(table: &Table, key: &str) -> String {
 
 /// A stamp and its age in words.
 pub(super) fn moment(stamp: Timestamp, now: Timestamp) -> String {
-    let date = date_time(i64::try_from(stamp.secs()).unwrap_or(i64::MAX));
     let secs = now.secs().saturating_sub(stamp.secs());
-    format!("since {date} UTC ({} ago)", age(secs))
+    format!("since {} ({} ago)", Utc(stamp.secs()), age(secs))
 }
 
 /// An age in the largest unit that makes sense.

@@ -26,4 +26,4 @@ pub(crate) use names::macro_names;
 pub(crate) use number::human as human_number;
 pub use places::template_dirs;
 pub use process::{answer_from, conclude, execute, load, main, print};
-pub(crate) use time::{date_time, local_times};
+pub(crate) use time::local_times;

@@ -166,6 +166,12 @@ const RESERVED: [&str; 9] = [
     "localhost",
 ];
 
+/// Whether a word has a meaning of its own where names stand, so that nothing may be called so.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// Checks the grammar that the original uses for hosts, resources and devices. `kind` is the word used in
 /// the error text.
 ///
@@ -180,7 +186,7 @@ pub fn check_name(name: &str, kind: &'static str) -> Result<(), NameError> {
     {
         return Err(NameError::Grammar(escaped(name), kind));
     }
-    if RESERVED.contains(&name) {
+    if is_reserved(name) {
         return Err(NameError::Reserved(name.to_owned(), kind));
     }
     Ok(())

@@ -36,7 +36,7 @@ pub use epoch::{
     EPOCH_GAP_NS, EPOCH_PREFIX, EPOCH_SKIP_MAX, Epochs, announced_epoch, current_epoch, epoch_key,
     epoch_may_be_entered, epoch_may_follow,
 };
-pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name};
+pub use key::{Key, NameError, ParseKeyError, check_host_name, check_name, is_reserved};
 pub use level::{
     ClusterLevel, FEATURE_LEVEL, LEVEL_EPOCH_MARKS, LEVEL_OLDEST, LEVEL_PREFIX, LEVEL_SUMMARIES,
     NodeLevel, cluster_level, level_key, version_key,

@@ -14,6 +14,7 @@ use crate::output::Format;
 use crate::shown::shown;
 use crate::snapshot::Snapshot;
 use crate::suggest;
+use mars_meta_model::is_reserved;
 use options::Line;
 use std::path::PathBuf;
 
@@ -231,17 +232,8 @@ fn is_id_list(text: &str) -> bool {
 
 /// Whether a list names what no resource may be called.
 fn names_reserved(text: &str) -> bool {
-    const RESERVED: [&str; 8] = [
-        "none",
-        "any",
-        "full",
-        "empty",
-        "undefined",
-        "remote",
-        "local",
-        "localhost",
-    ];
-    text.split(',').any(|name| RESERVED.contains(&name))
+    let mut names = text.split(',');
+    names.any(|name| name != "all" && is_reserved(name))
 }
 
 /// The resources that a word stands for: those of this host for `all`, else the parts of a list in natural order.
