@@ -120,14 +120,34 @@ impl Ctx {
             .await
     }
 
+    /// A connection for work that goes on behind the deadline; `--timeout` bounds the daemon's greeting alone.
+    ///
+    /// # Errors
+    /// As [`Ctx::client`].
+    pub async fn connect(&self) -> Result<Client> {
+        let limit = Instant::now() + self.opts.timeout.max(TIMEOUT_MIN);
+        let connect = Client::connect(&self.opts.socket);
+        self.greeted_until(limit, connect)
+            .await?
+            .map_err(Error::from)
+    }
+
     /// Waits for the daemon's greeting, which comes at once from one that runs: so `--timeout` is not what limits it, and who
     /// waits is told soon.
     ///
     /// # Errors
     /// [`Kind::Timeout`] if it does not come.
     pub async fn greeted<T>(&self, connect: impl Future<Output = T>) -> Result<T> {
+        self.greeted_until(self.deadline, connect).await
+    }
+
+    async fn greeted_until<T>(
+        &self,
+        deadline: Instant,
+        connect: impl Future<Output = T>,
+    ) -> Result<T> {
         let began = Instant::now();
-        let limit = self.deadline.min(began + self.greeting);
+        let limit = deadline.min(began + self.greeting);
         tokio::pin!(connect);
         if let Ok(greeted) =
             tokio::time::timeout_at(limit.min(began + WAIT_SILENT), &mut connect).await

@@ -110,7 +110,7 @@ impl<'a> Source<'a> {
         named: &'a [String],
         following: &'a mut Following,
     ) -> Result<Source<'a>> {
-        let client = limited(ctx, Client::connect(&ctx.opts.socket)).await?;
+        let client = ctx.connect().await?;
         // The status looks at all keys.
         let watch = limited(ctx, client.watch(&[""])).await?;
         let mut source = Self {

@@ -1,6 +1,7 @@
 //! `leave-resource`: give up a replica.
 
 use super::each::{each, left_since, resource_table};
+use super::planes;
 use super::roles::check_not_primary;
 use super::since::since;
 use crate::context::{Changes, Ctx};
@@ -11,8 +12,8 @@ use mars_meta_model::{Table, member_key, members, replica_keys};
 
 /// Give up this host's replica. The disk keeps its data.
 ///
-/// Refused while this host is primary or any switch is still on (marsadm down comes first). --force skips these
-/// checks, except that an actual primary stays refused.
+/// Refused while this host is primary, any switch is still on (marsadm down comes first), or a running data plane uses the
+/// replica. --force skips these checks, except that an actual primary stays refused.
 ///
 /// Example: marsadm down mydata && marsadm leave-resource mydata
 #[derive(Debug, clap::Args)]
@@ -41,14 +42,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         let view = Res::new(&table, res);
         check_not_primary(ctx, &view, host)?;
-        let on = switched_on(&view, host);
-        if !on.is_empty() && !ctx.opts.force {
-            return Err(Error::refused(format!(
-                "the replica of {res} on {host} is still in use, {}: {}",
-                since(&view, &format!("todo-{host}/attach")),
-                on.join(", ")
-            ))
-            .hint(format!("marsadm down {res}")));
+        if !ctx.opts.force {
+            check_idle(ctx, &view, host).await?;
         }
         let mut changes = own_keys(&table, res, host);
         let key = member_key(res, host)
@@ -65,22 +60,32 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     .await
 }
 
-fn switched_on(view: &Res<'_>, host: &str) -> Vec<String> {
-    let todo = ["attach", "connect", "sync", "allow-replay"]
+/// Refuses a replica that is switched on, or that is used. What a data plane told that has ended counts for nothing: with
+/// its process everything went that could use the disk.
+async fn check_idle(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
+    let res = view.name;
+    let mut on: Vec<String> = ["attach", "connect", "sync", "allow-replay"]
         .into_iter()
         .filter(|name| view.todo(host, name))
-        .map(|name| format!("todo {name}"));
-    let actual = [
-        "is-attached",
-        "is-replaying",
-        "is-syncing",
-        "is-copying",
-        "is-primary",
-    ]
-    .into_iter()
-    .filter(|name| view.actual(host, name))
-    .map(str::to_owned);
-    todo.chain(actual).collect()
+        .map(|name| format!("todo {name}"))
+        .collect();
+    let told: Vec<&str> = ["is-attached", "is-replaying", "is-syncing", "is-copying"]
+        .into_iter()
+        .filter(|name| view.actual(host, name))
+        .collect();
+    let so = format!("{} of {res} is the past", told.join(", "));
+    if !told.is_empty() && !(on.is_empty() && planes::is_absent(ctx, host, &so).await?) {
+        on.extend(told.into_iter().map(str::to_owned));
+    }
+    if on.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "the replica of {res} on {host} is still in use, {}: {}",
+        since(view, &format!("todo-{host}/attach")),
+        on.join(", ")
+    ))
+    .hint(format!("marsadm down {res}")))
 }
 
 /// Deletions of what makes the host a member; histories and logs stay until nobody needs them.

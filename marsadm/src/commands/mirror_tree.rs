@@ -199,13 +199,16 @@ impl Mirror<'_> {
     async fn forever(&mut self, wake: &AsyncFd<OwnedFd>) -> Result<()> {
         let mut lost = false;
         loop {
-            let connected = Client::connect(&self.ctx.opts.socket).await;
-            let outcome = match connected {
-                Ok(client) => self.follow(&client, wake).await,
-                Err(error) => Err(error.into()),
+            let (outcome, connected) = match self.ctx.connect().await {
+                Ok(client) => (self.follow(&client, wake).await, true),
+                Err(error) => (Err(error), false),
             };
             match outcome {
-                Err(error) if error.kind == Kind::Unreachable => {
+                // One that hangs is waited for as one that is away.
+                Err(error)
+                    if error.kind == Kind::Unreachable
+                        || (error.kind == Kind::Timeout && !connected) =>
+                {
                     if !lost {
                         self.ctx
                             .ui

@@ -5,6 +5,7 @@ use super::flush_request::FlushRequest;
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::keys::{LogPos, Res};
+use crate::plane::{plane, sign};
 use crate::wait::Step;
 use mars_meta_model::{NodeState, roster};
 use std::time::Duration;
@@ -21,7 +22,11 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
     let request = FlushRequest::ask(ctx, res).await?;
     let [directory, own] = prefixes(res);
     let mut end: Option<LogPos> = None;
-    ctx.wait_for(&[&directory, &own, "roster/"], |table| {
+    let table = ctx.table(&[&own]).await?;
+    let sign = Res::new(&table, res).primary().map(sign);
+    let mut prefixes = vec![&*directory, &*own, "roster/"];
+    prefixes.extend(sign.as_deref());
+    ctx.wait_for(&prefixes, |table| {
         let view = Res::new(table, res);
         let Some(primary) = view.primary() else {
             return Step::Failed(
@@ -34,7 +39,11 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
             end = request.answer(&view, primary);
         }
         let Some(end) = &end else {
-            return Step::Waiting(format!("for {primary} to make its log of {res} durable"));
+            let why = plane(table, primary).why_past(primary);
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            return Step::Waiting(format!(
+                "for {primary} to make its log of {res} durable{why}"
+            ));
         };
         let nodes = roster(table);
         let active = |host: &String| {

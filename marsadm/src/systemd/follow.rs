@@ -6,7 +6,7 @@ use crate::context::Ctx;
 use crate::error::Result;
 use crate::limits::{SYSTEMD_DELAY, SYSTEMD_RETRY};
 use mars_lamport::Timestamp;
-use mars_meta_api::{Client, WatchEvent};
+use mars_meta_api::WatchEvent;
 use mars_meta_model::{Key, Table, View as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -81,7 +81,7 @@ async fn follow_once(ctx: &Ctx, begun: &mut bool) -> Result<()> {
         .local_host()
         .await?
         .to_owned();
-    let client = Client::connect(&ctx.opts.socket).await?;
+    let client = ctx.connect().await?;
     let mut watch = client.watch(&PREFIXES).await?;
     let (mut table, mut synced) = (Table::new(), false);
     let mut done = Causes::default();

@@ -74,6 +74,13 @@ async fn a_primary_whose_data_plane_ended_is_not_asked_for_its_role() {
         .await;
     assert_eq!(error.code().as_str(), "PRIMARY_SILENT");
     assert_eq!(writes(&w), 0);
+    w.double.play(|_| Vec::new());
+    w.fails(
+        "wait-resource r is-uptodate --timeout 1",
+        Kind::Timeout,
+        "to make its log of r durable (mars-datapath does not run on hostb",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -117,6 +124,39 @@ async fn without_a_data_plane_switches_are_set_and_not_waited_for() {
     w.double.put(&[(SILENT, "5.000000000"), (ATTACHED, "0")]);
     w.fails("down r --timeout 1", Kind::Timeout, "no sign of life")
         .await;
+}
+
+#[tokio::test]
+async fn a_replica_can_be_given_up_behind_a_data_plane_that_ended() {
+    let w = ended();
+    let me = ["attach", "connect", "sync", "allow-replay"];
+    let off: Vec<String> = me
+        .map(|todo| format!("resource-r/todo-hosta/{todo}"))
+        .into();
+    w.double.put(&[(&off[0], "1")]);
+    w.fails(
+        "leave-resource r",
+        Kind::Refused,
+        "todo attach, todo connect, todo sync, todo allow-replay, is-attached",
+    )
+    .await;
+    for key in &off {
+        w.double.put(&[(key, "0")]);
+    }
+    // One that hangs, or runs, holds the disk.
+    w.double.put(&[(SILENT, "5.000000000")]);
+    w.fails(
+        "leave-resource r --timeout 1",
+        Kind::Refused,
+        ": is-attached",
+    )
+    .await;
+    w.double.put(&[(SILENT, "0")]);
+    let said = w.ok("leave-resource r --timeout 2").await;
+    let warned = "does not run on hosta";
+    assert!(said.stderr().contains(warned), "{}", said.stderr());
+    assert!(said.stderr().contains("is-attached of r is the past"));
+    assert_eq!(w.double.get("directory/r/member-hosta"), None);
 }
 
 #[tokio::test]
