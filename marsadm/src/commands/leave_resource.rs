@@ -74,7 +74,8 @@ async fn check_idle(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result<()> {
         .filter(|name| view.actual(host, name))
         .collect();
     let so = format!("{} of {res} is the past", told.join(", "));
-    if !told.is_empty() && !(on.is_empty() && planes::is_absent(ctx, host, &so).await?) {
+    let is_past = on.is_empty() && !told.is_empty() && planes::is_absent(ctx, host, &so).await?;
+    if !is_past {
         on.extend(told.into_iter().map(str::to_owned));
     }
     if on.is_empty() {
