@@ -81,14 +81,17 @@ fn look(daemon: &Daemon) -> Sources {
         .with_table(|table| sources(&peers, |host| says_refilling(table, host)))
 }
 
-/// Whether all is equal now with a node that has a store of its own.
-pub(crate) fn is_equal(daemon: &Daemon) -> bool {
-    look(daemon) == Sources::Equal
+/// Whether all is equal now with a node that has a store of its own, and for which `counts` is true.
+pub(crate) fn is_equal_with(daemon: &Daemon, counts: impl Fn(&str) -> bool) -> bool {
+    let mut peers = daemon.status.peers();
+    peers.retain(|host, _| counts(host));
+    let look = |table: &Table| sources(&peers, |host| says_refilling(table, host));
+    daemon.meta.with_table(look) == Sources::Equal
 }
 
-/// Waits for that.
+/// Waits until all is equal with a node that has a store of its own.
 pub(crate) async fn wait_equal(daemon: &Daemon) {
-    while !is_equal(daemon) {
+    while look(daemon) != Sources::Equal {
         sleep(SOURCE_LOOK).await;
     }
 }

@@ -55,8 +55,13 @@ impl PeerPolicy for Witnesses {
         if !allowed && !self.stranger.load(Ordering::Relaxed) {
             let key = peer.key.as_bytes();
             let forgotten = self.policy.0.with_table(|table| {
-                let named = roster(table).values().any(|held| held.key_hash == *key);
-                !named && !is_removed(table, key) && is_holder(table, &self.host)
+                let lines = roster(table);
+                let named = lines.values().any(|held| held.key_hash == *key);
+                // Without its own line it has no roster yet, or has lost it.
+                lines.contains_key(&self.host)
+                    && !named
+                    && !is_removed(table, key)
+                    && is_holder(table, &self.host)
             });
             if forgotten {
                 self.stranger.store(true, Ordering::Relaxed);
@@ -94,17 +99,23 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, mut stopped: watch::Receiver<boo
     }
 }
 
-/// Waits until all is equal with a node that has a store of its own; if the roster names no other, until those that this
-/// node may have forgotten would have called it.
+/// Waits until all is equal with a node that has a store of its own and was in the roster before (who has joined since knows
+/// what this node knows); if there is no such node, until those that this one may have forgotten would have called it.
 async fn wait_heard(daemon: &Daemon) {
     let start = Instant::now();
-    let host = &daemon.config.host;
+    let before = daemon.meta.with_table(roster);
     loop {
         let lines = daemon.meta.with_table(roster);
-        let mut others = lines.iter().filter(|(name, _)| *name != host);
-        let alone = !others.any(|(_, record)| record.state == NodeState::Active);
+        let counts = |name: &str| {
+            let (Some(then), Some(now)) = (before.get(name), lines.get(name)) else {
+                return false;
+            };
+            let active = now.state == NodeState::Active && name != daemon.config.host;
+            active && then.key_hash == now.key_hash
+        };
+        let alone = !lines.keys().any(|name| counts(name));
         let waited = start.elapsed() >= TOKENS_ALONE_WAIT;
-        if alone && waited || source::is_equal(daemon) {
+        if alone && waited || source::is_equal_with(daemon, counts) {
             return;
         }
         sleep(SOURCE_LOOK).await;

@@ -3,7 +3,7 @@
 //! File `tokens`: a line `mars-tokens 1`, then one line per token:
 //! `ID SECRET EXPIRES USES [NODE:KEY[,NODE:KEY..]]`, numbers of bytes in hexadecimal, the others decimal. A token that was
 //! revoked has no uses left, and `revoked=TIME` as its last field, behind a `-` if it admitted nobody; `void=TIME` if the
-//! cluster knows of uses or revocations that this file does not. A line `number N` counts uses and revocations; the cluster
+//! cluster knows of uses or revocations that this file does not. A line `number N` counts uses and revocations, `owed` says that some are to be added to it; the cluster
 //! holds the same number (`token_ledger.rs`).
 
 use crate::limits::{TOKENS_FILE_MAX, TOKENS_MAX};
@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const HEADER: &str = "mars-tokens 1";
+/// A line of the file: something was counted that the cluster was not told of.
+const OWED: &str = "owed";
 
 #[derive(Clone)]
 struct Token {
@@ -109,6 +111,10 @@ impl Tokens {
                     book.number = number;
                     continue;
                 }
+                if line == OWED {
+                    book.owed = true;
+                    continue;
+                }
                 match parse(line) {
                     Some(token) if token.expires > now => book.tokens.push(token),
                     Some(_) => {}
@@ -133,6 +139,10 @@ impl Tokens {
         if book.number > 0 {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "number {}", book.number);
+        }
+        if book.owed {
+            text.push_str(OWED);
+            text.push('\n');
         }
         for token in &book.tokens {
             let id = hex(&token.id.0);
@@ -290,11 +300,11 @@ impl Tokens {
         if std::mem::take(&mut new.owed) {
             new.count();
         }
-        if new.number != book.number
+        if (new.number, new.owed) != (book.number, book.owed)
             && let Err(error) = self.save(&new)
         {
             tracing::error!(%error, "the file of join tokens cannot be written");
-            new.number = book.number;
+            (new.number, new.owed) = (book.number, book.owed);
         }
         *book = new;
         (book.number > known).then_some(book.number)
@@ -521,9 +531,16 @@ mod tests {
             again.admit(fresh.id, 11, key(11)),
             Err(Refusal::Revoked { at: 60 })
         );
+        // What was counted before anybody was heard is owed over a restart.
+        let tokens = Tokens::load(old.clone(), 65).unwrap();
+        let last = token(100);
+        tokens.add(&last, 1, 65).unwrap();
+        assert_eq!(tokens.admit(last.id, 1, key(1)), Ok(None));
+        let again = Tokens::load(old.clone(), 65).unwrap();
+        assert_eq!((again.settle(4), again.settle(4)), (Some(5), None));
         // A file that is ahead, as the commit of the number was cut off, tells it again.
         let ahead = Tokens::load(old, 70).unwrap();
-        assert_eq!(ahead.settle(1), Some(4));
+        assert_eq!(ahead.settle(1), Some(5));
     }
 
     #[test]
