@@ -247,8 +247,7 @@ impl Tokens {
         let waits = |token: &&Token| token.id == id && token.early && !book.heard;
         if book.tokens.iter().any(|token| waits(&token)) {
             return Err(Refusal::Unavailable(
-                "it has started lately and has not heard from the other nodes yet, so it cannot tell whether this token was \
-                 used or revoked meanwhile: ask again in a minute, or make a new token there"
+                "it has not heard from the other nodes yet since its start: ask again in a minute, or make a new token there"
                     .to_owned(),
             ));
         }
@@ -261,7 +260,8 @@ impl Tokens {
         let mut book = self.lock();
         let behind = known > book.number;
         let good = |token: &Token| token.early && token.revoked.is_none();
-        if !(behind || forgotten) || !(behind || book.tokens.iter().any(good)) {
+        let ends = forgotten && book.tokens.iter().any(good);
+        if !behind && !ends {
             return;
         }
         let mut new = book.clone();
