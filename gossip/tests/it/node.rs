@@ -80,17 +80,9 @@ impl Node {
         let host = config.host.clone();
         let (stop, stopped) = oneshot::channel();
         let socket = config.socket.clone();
-        let name = host.clone();
-        let task = tokio::spawn(async move {
-            let ended = run(config, async {
-                let _ = stopped.await;
-            })
-            .await;
-            if let Err(error) = &ended {
-                println!("{name} has ended: {error}");
-            }
-            ended
-        });
+        let task = tokio::spawn(run(config, async {
+            let _ = stopped.await;
+        }));
         let client = eventually("the daemon answers", || async {
             assert!(!task.is_finished(), "the daemon has ended");
             Client::connect(&socket).await.ok()

@@ -7,6 +7,7 @@ use mars_meta_api::{EntryBytes, Request, Response, Secret, TokenInfo};
 use mars_meta_model::Key;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -210,15 +211,18 @@ async fn when_all_stores_are_lost_that_is_told_and_one_is_read_back() {
         }
     }
 
-    // Now all are lost. One is read back from what was set aside, and counts when somebody says so.
     nodes.insert(0, a);
+    one_is_read_back(nodes, addrs).await;
+}
+
+/// Now all are lost. One is read back from what was set aside, and counts when somebody says so.
+async fn one_is_read_back(nodes: Vec<Node>, addrs: [SocketAddr; 3]) {
     let mut dirs: Vec<TempDir> = Vec::new();
     for node in nodes {
         dirs.push(node.stop().await);
     }
     let mut starts = Vec::new();
     for ((host, addr), dir) in HOSTS.into_iter().zip(addrs).zip(dirs) {
-        // As if it were damaged, but readable: the marks of this store are those of another cluster's.
         let db = dir.path().join("state/db");
         fs::rename(&db, db.with_file_name("db.bad-7")).unwrap();
         starts.push(tokio::spawn(Node::start_at(host, dir, addr)));
