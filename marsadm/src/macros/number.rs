@@ -37,6 +37,9 @@ impl Num {
             found |= fraction > end + 1;
             end = fraction;
         }
+        if text.is_empty() {
+            return Self::Int(0);
+        }
         if !found {
             return word(bytes);
         }
@@ -48,15 +51,18 @@ impl Num {
                 end = exponent;
             }
         }
+        // With something behind it, it counts as broken even if it is whole.
+        let alone = text[end..].trim_ascii_end().is_empty();
         if end == whole
+            && alone
             && let Ok(value) = text[..end].parse()
             && WHOLE.contains(&value)
         {
             return Self::Int(value);
         }
         let value = text[..end].parse().unwrap_or(0.0);
-        // With a point only, it counts as broken even if it is whole.
-        if end > mantissa {
+        // So does one with a point and no exponent.
+        if alone && end > mantissa {
             return whole_float(value, &WHOLE).map_or(Self::Float(value), Self::Int);
         }
         Self::Float(value)
@@ -137,11 +143,13 @@ impl Num {
         };
         if small(self) && small(other) {
             let (a, b) = (self.whole(), other.whole());
-            return (b != 0).then(|| Self::Int((a % b + b) % b));
+            let rest = (b != 0).then(|| (a % b + b) % b)?;
+            let whole = Some(rest).filter(|rest| WHOLE.contains(rest));
+            return Some(whole.map_or_else(|| Self::Float(Self::Int(rest).float()), Self::Int));
         }
         let (a, b) = (self.float(), other.float());
         let size = (b.abs() + 0.5).floor();
-        let rest = a.abs().floor() % size;
+        let rest = a.abs() % size;
         let rest = if (a < 0.0) != (b < 0.0) && rest != 0.0 {
             size - rest
         } else {
@@ -190,7 +198,7 @@ fn word(bytes: &[u8]) -> Num {
         (true, _) if minus => Num::Float(f64::NEG_INFINITY),
         (true, _) => Num::Float(f64::INFINITY),
         (_, true) => Num::Float(f64::NAN),
-        _ => Num::Int(0),
+        _ => Num::Float(0.0),
     }
 }
 
@@ -427,6 +435,11 @@ mod tests {
             ("-6", '/', "3", "-2"),
             ("2", '/', "inf", "0"),
             ("1e15", '+', "1", "1000000000000001"),
+            ("1e15x", '+', "1", "1e+15"),
+            ("", '+', "9007199254740993", "9007199254740993"),
+            ("x", '+', "1000000000000000", "1e+15"),
+            ("30", '%', "-16185617492204429127", "-1.61856174922044e+19"),
+            ("-561.122", '%', "-18446744073709551615", "-561.122"),
             ("10e14", '+', "1", "1000000000000001"),
             ("1000000000000000.0", '+', "1", "1e+15"),
             ("1e-1", '+', "1", "1.1"),

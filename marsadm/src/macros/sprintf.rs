@@ -69,7 +69,8 @@ pub(crate) fn sprintf(format: &str, args: &[String]) -> String {
 
 fn format_one(spec: &Spec, args: &mut Args<'_>, out: &mut Vec<u8>) {
     if spec.conversion == b'%' {
-        pad(spec, ("", b"%"), spec.zero, out);
+        let count = spec.precision.unwrap_or(1).min(1);
+        pad(spec, ("", &b"%"[..count]), spec.zero, out);
         return;
     }
     let arg = args.take(spec.index);
@@ -81,7 +82,7 @@ fn format_one(spec: &Spec, args: &mut Args<'_>, out: &mut Vec<u8>) {
     for (i, byte) in arg.bytes().enumerate() {
         if i > 0 {
             out.extend(join);
-            spec.plus = false;
+            (spec.plus, spec.blank) = (false, false);
         }
         if out.len() > MACRO_TEXT_MAX {
             break;
@@ -126,13 +127,14 @@ impl Reader<'_, '_> {
             let (precision, negative) = self.number();
             spec.precision = (!negative).then_some(precision);
         }
-        spec.bits = self.size();
+        let whole = self.size(&mut spec);
         let letter = self.peek();
         self.at += 1;
         spec.conversion = match letter? {
-            b'D' => b'd',
-            b'U' => b'u',
-            b'O' => b'o',
+            letter @ (b'D' | b'U' | b'O') => {
+                spec.bits = None;
+                letter.to_ascii_lowercase()
+            }
             b'i' => b'd',
             b'%' if spec.vector.is_none() => b'%',
             letter => letter,
@@ -142,7 +144,8 @@ impl Reader<'_, '_> {
         } else {
             b"%scduxXobBfFeEgG"
         };
-        let good = letters.contains(&spec.conversion) && spec.index != Some(0);
+        let float = b"fFeEgG".contains(&spec.conversion);
+        let good = letters.contains(&spec.conversion) && spec.index != Some(0) && !(float && whole);
         good.then_some(spec)
     }
 
@@ -210,16 +213,23 @@ impl Reader<'_, '_> {
         value
     }
 
-    fn size(&mut self) -> Option<u32> {
-        if self.take(b"hh") {
-            return Some(8);
-        }
-        if self.take(b"h") {
-            return Some(16);
-        }
-        let known: [&[u8]; 8] = [b"ll", b"l", b"q", b"L", b"V", b"z", b"t", b"j"];
-        let _ = known.iter().any(|size| self.take(size));
-        None
+    /// The size of a number; whether it is one of whole numbers only.
+    fn size(&mut self, spec: &mut Spec) -> bool {
+        let known: [(&[u8], Option<u32>, bool); 10] = [
+            (b"hh", Some(8), true),
+            (b"h", Some(16), true),
+            (b"z", None, true),
+            (b"t", None, true),
+            (b"j", None, true),
+            (b"ll", None, false),
+            (b"l", None, false),
+            (b"q", None, false),
+            (b"L", None, false),
+            (b"V", None, false),
+        ];
+        let found = known.into_iter().find(|(size, ..)| self.take(size));
+        spec.bits = found.and_then(|(_, bits, _)| bits);
+        found.is_some_and(|(.., whole)| whole)
     }
 }
 
@@ -233,8 +243,11 @@ fn convert(spec: &Spec, arg: &str, out: &mut Vec<u8>) {
         b'c' => {
             let code = u32::try_from(number.int()).unwrap_or(0xfffd);
             let c = char::from_u32(code).unwrap_or('\u{fffd}');
-            let text = c.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
-            pad(spec, ("", &text), spec.zero, out);
+            let mut text = c.to_string();
+            if spec.precision == Some(0) {
+                text.clear();
+            }
+            pad(spec, ("", text.as_bytes()), spec.zero, out);
         }
         _ if !number.float().is_finite() => {
             let value = number.float();
