@@ -65,6 +65,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             belongs(ctx, &plan, &table)?;
             keep_uuid(ctx, &plan, &table).await?;
             plan.settle(&table);
+            plan.warn_of_foreign(&ctx.node().await?.host, &table);
             let seen = plan.compare(&table, DEFAULT_MAX_AHEAD);
             drop(table);
             // What becomes of it the store decides.
@@ -107,6 +108,7 @@ async fn preview(ctx: &Ctx, plan: &mut Plan) -> Result<()> {
         Ok(table) => {
             belongs(ctx, plan, &table)?;
             plan.settle(&table);
+            plan.warn_of_foreign(&ctx.node().await?.host, &table);
             let outcomes = plan.compare(&table, DEFAULT_MAX_AHEAD);
             apply(plan, &outcomes)?;
             plan.report.preview = Some(Preview::Store);

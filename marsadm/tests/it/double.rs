@@ -20,7 +20,7 @@ pub(crate) type Script = Box<dyn FnMut(&Table) -> Vec<(String, String)> + Send>;
 
 pub(crate) struct State {
     pub(crate) table: Table,
-    stamp: u64,
+    pub(crate) stamp: u64,
     pub(crate) forced: Vec<String>,
     pub(crate) cluster: Option<String>,
     pub(crate) peers: Vec<PeerInfo>,
