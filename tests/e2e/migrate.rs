@@ -135,7 +135,7 @@ fn the_guide_leads_over_and_back() {
     assert_eq!(world.content("hostb"), last);
 
     // hostb serves while the others still stand in the old logs.
-    assert_eq!(world.exec("hostb", "primary mydata").code, Some(4));
+    assert_eq!(world.exec("hostb", "primary mydata").code, Some(2));
     old.must("hostb", "up mydata");
     world.reads("hostb", "resource-mydata/actual-hostb/is-attached", "1");
     old.must("hostb", "primary mydata");
