@@ -8,9 +8,10 @@ use crate::limits::{
     CLOCK_ANSWER_NS, CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, NOTES_SETTLE_NS, PENDING_MERGE_MAX,
     REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS, WINDOW, YOUNG_NS,
 };
+use crate::missed::Missed;
 use crate::overlay::Overlay;
 use crate::peer::{Peer, Why};
-use crate::recon::floor;
+use crate::recon::{ask_uncompared, floor};
 use crate::topology::Topology;
 use crate::watching::Watching;
 use crate::{
@@ -50,6 +51,8 @@ pub struct Gossip {
     pub(crate) cursors: Cursors,
     /// Foreign volatile entries that were passed on, by their fingerprints.
     pub(crate) relayed: BTreeMap<Key, u128>,
+    /// What was refused and is in no comparison.
+    pub(crate) missed: Missed,
     random: u64,
     pub(crate) heard: BTreeMap<String, u64>,
     /// Monotonic time when this core was made.
@@ -78,6 +81,7 @@ impl Gossip {
             arrivals: Arrivals::default(),
             cursors: Cursors::default(),
             relayed: BTreeMap::new(),
+            missed: Missed::default(),
             random: seed,
             heard: BTreeMap::new(),
             began: ctx.now,
@@ -361,7 +365,9 @@ impl Gossip {
                 MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
                     let stamp = *outcome == MergeOutcome::TooFarAhead;
                     peer.refused_count += 1;
-                    if !is_volatile(entry) {
+                    if is_volatile(entry) {
+                        self.missed.note(host, entry);
+                    } else {
                         peer.refuse(entry, if stamp { Why::Stamp } else { Why::Epoch });
                     }
                     self.event(Event::Refused {
@@ -412,8 +418,19 @@ impl Gossip {
         for host in hosts {
             // It says in which epoch this node is.
             self.send_clock(ctx, &host);
+            self.ask_missed(ctx, &host);
         }
         self.event(Event::EpochBegan);
+    }
+
+    /// Asks a connected peer for the observations of it that were refused and may be taken now.
+    fn ask_missed(&mut self, ctx: &Ctx<'_>, host: &str) {
+        let Some(peer) = self.peers.get_mut(host).filter(|_| !self.missed.is_empty()) else {
+            return;
+        };
+        let newest = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
+        let due = self.missed.due(host, current_epoch(ctx.view), newest);
+        ask_uncompared(peer, due);
     }
 
     /// What was refused for this reason may be taken now.
@@ -468,6 +485,9 @@ impl Gossip {
             peer.brief |= regular && short;
             if quick || (regular && !(short && peer.synced && !peer.doubt)) {
                 self.send_digest(&host, false);
+            }
+            if regular {
+                self.ask_missed(ctx, &host);
             }
         }
         self.check_overlay(ctx);
