@@ -95,7 +95,8 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
     world.net.set_quality(scenario.quality, scenario.faults);
     world.journal.switch_on();
     world.collect = scenario.collect.paces();
-    world.levels = scenario.mixed;
+    // In later epochs, tombstones are collected only where all nodes tell a level that knows of it.
+    world.levels = scenario.mixed || scenario.weight(Action::BeginEpoch) > 0;
     let mut drawn = ChaCha8Rng::seed_from_u64(scenario.seed ^ 0x0001_d1a1);
     for (index, node) in world.nodes.iter_mut().enumerate() {
         node.collect = Some(world.collect);

@@ -151,6 +151,14 @@ pub struct Scenario {
     pub mixed: bool,
 }
 
+fn add_epochs(seed: u64, weights: &mut Vec<(Action, u32)>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe90c);
+    // Else no clock is wrong when it begins.
+    weights.retain(|(action, _)| ![Action::BeginEpoch, Action::Jump].contains(action));
+    weights.push((Action::BeginEpoch, rng.random_range(2..10)));
+    weights.push((Action::Jump, rng.random_range(2..10)));
+}
+
 impl Scenario {
     /// The history of a seed with 3 to 20 nodes.
     #[must_use]
@@ -199,6 +207,9 @@ impl Scenario {
             weights.push((Action::Expel, rng.random_range(2..8)));
             weights.push((Action::MoveRemoved, rng.random_range(2..12)));
         }
+        if seed % 5 == 3 {
+            add_epochs(seed, &mut weights);
+        }
         let collect = Collection::draw(seed);
         if matches!(collect, Collection::Early(_)) {
             let apart = [
@@ -232,12 +243,7 @@ impl Scenario {
     /// The same with epochs that are begun at any time, on any node, whatever its clock shows.
     #[must_use]
     pub fn with_epochs(mut self) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0xe90c);
-        self.weights
-            .push((Action::BeginEpoch, rng.random_range(2..10)));
-        // Else no clock is wrong when it begins.
-        self.weights.retain(|(action, _)| *action != Action::Jump);
-        self.weights.push((Action::Jump, rng.random_range(2..10)));
+        add_epochs(self.seed, &mut self.weights);
         self
     }
 
@@ -249,6 +255,13 @@ impl Scenario {
         scenario.set_weight(Action::Upgrade, 3);
         scenario.set_weight(Action::Watch, 5);
         scenario
+    }
+
+    /// How often something is done; [`Action::Write`] has 100.
+    #[must_use]
+    pub fn weight(&self, action: Action) -> u32 {
+        let same = self.weights.iter().filter(|(other, _)| *other == action);
+        same.map(|(_, weight)| weight).sum()
     }
 
     /// Sets how often something is done; [`Action::Write`] has 100.
