@@ -35,6 +35,8 @@ pub enum Event {
         at: Instant,
         /// The node's system clock in ns.
         wall: u64,
+        /// The node's epoch afterwards.
+        epoch: u16,
         /// What was applied.
         applied: Vec<Entry>,
         /// What was refused for its stamp.

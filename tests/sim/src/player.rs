@@ -36,7 +36,9 @@ pub struct Outcome {
     pub settled_after: Duration,
     /// Bytes per second that the busiest node sent when nothing happened.
     pub idle_rate: u64,
-    /// What was done how often.
+    /// The epoch of the cluster's clock in the end.
+    pub epoch: u16,
+    /// What was done how often, or tried.
     pub done: BTreeMap<Action, u32>,
 }
 
@@ -691,6 +693,7 @@ impl Player<'_> {
             stats: self.world.net.stats(),
             settled_after,
             idle_rate: quiet.sent.iter().max().unwrap_or(&0) / QUIET.as_secs(),
+            epoch: self.world.epoch(),
             done: self.done,
         })
     }

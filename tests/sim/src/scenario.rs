@@ -72,6 +72,9 @@ const FAULTS: [Action; 12] = [
     Action::Leave,
 ];
 
+/// Farthest jump of a system clock in half of the histories with epochs: 25 min.
+const EPOCH_JUMP: Duration = Duration::from_secs(1500);
+
 /// How fast tombstones go in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collection {
@@ -151,14 +154,6 @@ pub struct Scenario {
     pub mixed: bool,
 }
 
-fn add_epochs(seed: u64, weights: &mut Vec<(Action, u32)>) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe90c);
-    // Else no clock is wrong when it begins.
-    weights.retain(|(action, _)| ![Action::BeginEpoch, Action::Jump].contains(action));
-    weights.push((Action::BeginEpoch, rng.random_range(2..10)));
-    weights.push((Action::Jump, rng.random_range(2..10)));
-}
-
 impl Scenario {
     /// The history of a seed with 3 to 20 nodes.
     #[must_use]
@@ -207,9 +202,6 @@ impl Scenario {
             weights.push((Action::Expel, rng.random_range(2..8)));
             weights.push((Action::MoveRemoved, rng.random_range(2..12)));
         }
-        if seed % 5 == 3 {
-            add_epochs(seed, &mut weights);
-        }
         let collect = Collection::draw(seed);
         if matches!(collect, Collection::Early(_)) {
             let apart = [
@@ -222,7 +214,7 @@ impl Scenario {
             weights.retain(|(action, _)| !apart.contains(action));
         }
         let far = rng.random_bool(0.2);
-        Self {
+        let scenario = Self {
             seed,
             nodes,
             steps: rng.random_range(60..240),
@@ -237,13 +229,25 @@ impl Scenario {
             mutation: None,
             only: None,
             mixed: false,
+        };
+        if seed % 5 == 3 {
+            scenario.with_epochs()
+        } else {
+            scenario
         }
     }
 
     /// The same with epochs that are begun at any time, on any node, whatever its clock shows.
     #[must_use]
     pub fn with_epochs(mut self) -> Self {
-        add_epochs(self.seed, &mut self.weights);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0xe90c);
+        self.set_weight(Action::BeginEpoch, rng.random_range(3..12));
+        // Else no clock is wrong when it begins.
+        self.set_weight(Action::Jump, rng.random_range(2..10));
+        if rng.random_bool(0.5) {
+            // Beyond the least time between two epochs.
+            self.jump = EPOCH_JUMP;
+        }
         self
     }
 

@@ -205,11 +205,12 @@ impl SimStore {
             _ => inner.core.merge(wall, entries)?,
         };
         inner.forget_tombstones(&merged.applied);
-        let node = inner.whose.index;
+        let (node, epoch) = (inner.whose.index, inner.core.epoch());
         inner.whose.journal.record(|| Event::Merged {
             node,
             at: Instant::now(),
             wall,
+            epoch,
             applied: merged.applied.clone(),
             refused: refused(received, &merged),
         });
