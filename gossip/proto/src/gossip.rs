@@ -19,9 +19,11 @@ use crate::{
     fingerprint,
 };
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::Position;
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, current_epoch, is_volatile, scope_of,
 };
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -297,7 +299,8 @@ impl Gossip {
                         Verdict::TakeForced => note_forced(&mut forced, false, &entry),
                         Verdict::TakeRelayed => note_forced(&mut forced, true, &entry),
                         verdict => {
-                            deny(peer, host, &entry, verdict, &mut events);
+                            let why = until(ctx, self.config.max_ahead_ns, &entry);
+                            deny(peer, host, &entry, (verdict, why), &mut events);
                             continue;
                         }
                     }
@@ -641,32 +644,51 @@ fn note_forced(
     }
 }
 
+/// Until when an entry that breaks a rule need not be looked at again. What could not be taken anyway cannot be out-voted
+/// either: that is to be done as soon as others may take it.
+fn until(ctx: &Ctx<'_>, max_ahead_ns: u64, entry: &Entry) -> Why {
+    let newest = Timestamp::from_nanos(ctx.wall.saturating_add(max_ahead_ns));
+    match entry.epoch.cmp(&current_epoch(ctx.view)) {
+        Ordering::Greater => Why::Epoch,
+        Ordering::Equal if entry.stamp > newest => Why::Stamp,
+        Ordering::Equal | Ordering::Less => Why::Rule,
+    }
+}
+
 /// Leaves an entry at its sender, and reports it.
-fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
+fn deny(
+    peer: &mut Peer,
+    host: &str,
+    entry: &Entry,
+    (verdict, until): (Verdict, Why),
+    events: &mut Vec<Event>,
+) {
     let (why, overwrite) = match verdict {
         Verdict::Refuse(why) => (why, false),
         Verdict::Overwrite(why) => (why, true),
         Verdict::Outdated => {
-            peer.refuse(entry, Why::Rule);
-            events.push(Event::Outdated {
-                peer: host.to_owned(),
-                key: entry.key.clone(),
-                stamp: entry.stamp,
-            });
+            peer.refuse(entry, until);
+            if until == Why::Rule {
+                events.push(Event::Outdated {
+                    peer: host.to_owned(),
+                    key: entry.key.clone(),
+                    at: Position::of(entry),
+                });
+            }
             return;
         }
         Verdict::Take | Verdict::TakeForced | Verdict::TakeRelayed => return,
     };
     peer.denied_count += 1;
     if !is_volatile(entry) {
-        peer.refuse(entry, Why::Rule);
+        peer.refuse(entry, until);
     }
-    let (key, stamp) = (entry.key.clone(), entry.stamp);
-    if overwrite {
+    let (key, at) = (entry.key.clone(), Position::of(entry));
+    if overwrite && until == Why::Rule {
         events.push(Event::Forged {
             peer: host.to_owned(),
             key: key.clone(),
-            stamp,
+            at,
         });
     }
     events.push(Event::Denied {

@@ -1,6 +1,7 @@
 //! Observations that could not be taken when they came.
 
 use crate::net::{Net, SEC};
+use mars_gossip_proto::Event;
 
 const SEEN: &str = "resource-r/actual-a/is-attached";
 
@@ -65,4 +66,33 @@ fn what_a_relay_passed_on_is_asked_for_after_a_new_connection() {
     net.connect("b", "c");
     net.pass(35 * SEC);
     assert_eq!(net.text("c", "actual-a/seen").as_deref(), Some("2"));
+}
+
+/// A removed node that has not heard of it writes its line again, far in the future; a has taken that.
+#[test]
+fn an_outdated_line_is_out_voted_when_that_can_be_done() {
+    let mut net = Net::new(&["a", "b", "c"]);
+    let mut line = mars_meta_model::testing::node_record(3);
+    line.key_hash = [5; 32];
+    net.write("b", &[("roster/c", Some(&line.to_string()))]);
+    net.connect("a", "b");
+    net.pass(2 * SEC);
+    net.disconnect("a", "b");
+    for (key, value) in mars_meta_model::removal("c", &line) {
+        let value = value.unwrap();
+        net.write("b", &[(key.as_str(), value.as_str())]);
+    }
+    net.nodes.get_mut("a").unwrap().ahead = 90 * SEC;
+    net.write("a", &[("roster/c", Some(&line.to_string()))]);
+    net.connect("a", "b");
+    let outdated = |net: &Net| {
+        let events = net.nodes["b"].events.iter();
+        events
+            .filter(|event| matches!(event, Event::Outdated { .. }))
+            .count()
+    };
+    net.pass(25 * SEC);
+    assert_eq!(outdated(&net), 0, "what is written now would not win");
+    net.pass(20 * SEC);
+    assert!(outdated(&net) > 0);
 }
