@@ -7,7 +7,7 @@ use crate::session::Fresh;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection, Utc};
 use mars_gossip_proto::{Ending, Event};
-use mars_lamport::Timestamp;
+use mars_meta_model::collect::Position;
 use mars_meta_model::{
     Key, NodeId, NodeRecord, NodeState, current_epoch, node_record, removed_key, roster, roster_key,
 };
@@ -57,14 +57,14 @@ impl<B: Backend> Driver<B> {
                     tracing::warn!(%peer, %key, %why, count, "entries that break a rule of trust are refused");
                 }
             }
-            Event::Forged { peer, key, stamp } => {
-                tracing::error!(%peer, %key, %stamp, "a foreign entry for what is this node's own: it is overwritten");
-                self.overwrite(key, stamp);
+            Event::Forged { peer, key, at } => {
+                tracing::error!(%peer, %key, %at, "a foreign entry for what is this node's own: it is overwritten");
+                self.overwrite(key, at);
             }
-            Event::Outdated { peer, key, stamp } => {
-                tracing::warn!(%peer, %key, %stamp,
+            Event::Outdated { peer, key, at } => {
+                tracing::warn!(%peer, %key, %at,
                     "the peer passes on a line of the roster that a removal has overtaken: the present one is written again");
-                self.overwrite(key, stamp);
+                self.overwrite(key, at);
             }
             Event::Forced {
                 peer,
@@ -230,10 +230,10 @@ impl<B: Backend> Driver<B> {
     }
 
     /// What is held of the key is to be written anew.
-    fn overwrite(&mut self, key: Key, stamp: Timestamp) {
+    fn overwrite(&mut self, key: Key, at: Position) {
         if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
             let held = self.forged.entry(key).or_default();
-            *held = (*held).max(stamp);
+            *held = (*held).max(at);
         }
     }
 

@@ -8,9 +8,10 @@ use crate::limits::{
     CLOCK_ANSWER_NS, CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, NOTES_SETTLE_NS, PENDING_MERGE_MAX,
     REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS, WINDOW, YOUNG_NS,
 };
+use crate::missed::Missed;
 use crate::overlay::Overlay;
 use crate::peer::{Peer, Why};
-use crate::recon::floor;
+use crate::recon::{ask_uncompared, floor};
 use crate::topology::Topology;
 use crate::watching::Watching;
 use crate::{
@@ -18,9 +19,11 @@ use crate::{
     fingerprint,
 };
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::Position;
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, current_epoch, is_volatile, scope_of,
 };
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub struct Gossip {
     pub(crate) cursors: Cursors,
     /// Foreign volatile entries that were passed on, by their fingerprints.
     pub(crate) relayed: BTreeMap<Key, u128>,
+    /// What was refused and is in no comparison.
+    pub(crate) missed: Missed,
     random: u64,
     pub(crate) heard: BTreeMap<String, u64>,
     /// Monotonic time when this core was made.
@@ -78,6 +83,7 @@ impl Gossip {
             arrivals: Arrivals::default(),
             cursors: Cursors::default(),
             relayed: BTreeMap::new(),
+            missed: Missed::default(),
             random: seed,
             heard: BTreeMap::new(),
             began: ctx.now,
@@ -293,7 +299,8 @@ impl Gossip {
                         Verdict::TakeForced => note_forced(&mut forced, false, &entry),
                         Verdict::TakeRelayed => note_forced(&mut forced, true, &entry),
                         verdict => {
-                            deny(peer, host, &entry, verdict, &mut events);
+                            let why = until(ctx, self.config.max_ahead_ns, &entry);
+                            deny(peer, host, &entry, (verdict, why), &mut events);
                             continue;
                         }
                     }
@@ -361,7 +368,9 @@ impl Gossip {
                 MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
                     let stamp = *outcome == MergeOutcome::TooFarAhead;
                     peer.refused_count += 1;
-                    if !is_volatile(entry) {
+                    if is_volatile(entry) {
+                        self.missed.note(host, entry);
+                    } else {
                         peer.refuse(entry, if stamp { Why::Stamp } else { Why::Epoch });
                     }
                     self.event(Event::Refused {
@@ -412,8 +421,19 @@ impl Gossip {
         for host in hosts {
             // It says in which epoch this node is.
             self.send_clock(ctx, &host);
+            self.ask_missed(ctx, &host);
         }
         self.event(Event::EpochBegan);
+    }
+
+    /// Asks a connected peer for the observations of it that were refused and may be taken now.
+    fn ask_missed(&mut self, ctx: &Ctx<'_>, host: &str) {
+        let Some(peer) = self.peers.get_mut(host).filter(|_| !self.missed.is_empty()) else {
+            return;
+        };
+        let newest = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
+        let due = self.missed.due(host, current_epoch(ctx.view), newest);
+        ask_uncompared(peer, due);
     }
 
     /// What was refused for this reason may be taken now.
@@ -468,6 +488,9 @@ impl Gossip {
             peer.brief |= regular && short;
             if quick || (regular && !(short && peer.synced && !peer.doubt)) {
                 self.send_digest(&host, false);
+            }
+            if regular {
+                self.ask_missed(ctx, &host);
             }
         }
         self.check_overlay(ctx);
@@ -621,32 +644,51 @@ fn note_forced(
     }
 }
 
+/// Until when an entry that breaks a rule need not be looked at again. What could not be taken anyway cannot be out-voted
+/// either: that is to be done as soon as others may take it.
+fn until(ctx: &Ctx<'_>, max_ahead_ns: u64, entry: &Entry) -> Why {
+    let newest = Timestamp::from_nanos(ctx.wall.saturating_add(max_ahead_ns));
+    match entry.epoch.cmp(&current_epoch(ctx.view)) {
+        Ordering::Greater => Why::Epoch,
+        Ordering::Equal if entry.stamp > newest => Why::Stamp,
+        Ordering::Equal | Ordering::Less => Why::Rule,
+    }
+}
+
 /// Leaves an entry at its sender, and reports it.
-fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
+fn deny(
+    peer: &mut Peer,
+    host: &str,
+    entry: &Entry,
+    (verdict, until): (Verdict, Why),
+    events: &mut Vec<Event>,
+) {
     let (why, overwrite) = match verdict {
         Verdict::Refuse(why) => (why, false),
         Verdict::Overwrite(why) => (why, true),
         Verdict::Outdated => {
-            peer.refuse(entry, Why::Rule);
-            events.push(Event::Outdated {
-                peer: host.to_owned(),
-                key: entry.key.clone(),
-                stamp: entry.stamp,
-            });
+            peer.refuse(entry, until);
+            if until == Why::Rule {
+                events.push(Event::Outdated {
+                    peer: host.to_owned(),
+                    key: entry.key.clone(),
+                    at: Position::of(entry),
+                });
+            }
             return;
         }
         Verdict::Take | Verdict::TakeForced | Verdict::TakeRelayed => return,
     };
     peer.denied_count += 1;
     if !is_volatile(entry) {
-        peer.refuse(entry, Why::Rule);
+        peer.refuse(entry, until);
     }
-    let (key, stamp) = (entry.key.clone(), entry.stamp);
-    if overwrite {
+    let (key, at) = (entry.key.clone(), Position::of(entry));
+    if overwrite && until == Why::Rule {
         events.push(Event::Forged {
             peer: host.to_owned(),
             key: key.clone(),
-            stamp,
+            at,
         });
     }
     events.push(Event::Denied {

@@ -7,8 +7,8 @@ use mars_gossip_proto::{
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
-    Entry, Key, Merge, NodeId, Scope, Table, Value, View, is_volatile, members, roster_key,
-    scope_of, trespass,
+    Entry, Key, Merge, NodeId, Scope, Table, Value, View, announced_epoch, current_epoch,
+    epoch_key, is_volatile, members, roster_key, scope_of, trespass,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -233,6 +233,7 @@ impl Net {
         for (key, value) in changes {
             let mut entry = mars_meta_model::testing::entry(key, *value, 0, node.id.0);
             entry.stamp = node.clock.tick(wall);
+            entry.epoch = current_epoch(&node.table);
             // As the command line does: what belongs to others is written as an override.
             entry.forced = trespass(&entry.key, host, |res| {
                 members(&node.table, res).contains_key(host)
@@ -244,13 +245,31 @@ impl Net {
         node.with(now, |core, ctx| core.handle_applied(ctx, &applied));
     }
 
+    /// The epoch behind its own begins on a node.
+    pub(crate) fn begin_epoch(&mut self, host: &str) {
+        let now = self.now;
+        let node = self.nodes.get_mut(host).unwrap();
+        let next = current_epoch(&node.table) + 1;
+        let key = epoch_key(next).unwrap();
+        let mut entry = mars_meta_model::testing::entry(key.as_str(), Some("x"), 0, node.id.0);
+        node.clock.begin_epoch();
+        (entry.epoch, entry.forced) = (next, true);
+        entry.stamp = node.clock.tick(START + now + node.ahead);
+        assert_eq!(node.table.merge(entry.clone()), Merge::Apply);
+        node.with(now, |core, ctx| core.handle_applied(ctx, &[entry]));
+    }
+
     fn merge(node: &mut Node, now: u64, from: &str, entries: Vec<Entry>) {
         let wall = START + now + node.ahead;
         let mut applied = Vec::new();
         let results: Vec<(Entry, MergeOutcome)> = entries
             .into_iter()
             .map(|entry| {
-                let outcome = if node.clock.observe(wall, entry.stamp).is_err() {
+                let epoch = current_epoch(&node.table);
+                let announces = announced_epoch(&entry).is_some_and(|next| next > epoch);
+                let outcome = if entry.epoch > epoch && !announces {
+                    MergeOutcome::EpochAhead
+                } else if entry.epoch >= epoch && node.clock.observe(wall, entry.stamp).is_err() {
                     MergeOutcome::TooFarAhead
                 } else {
                     match node.table.merge(entry.clone()) {
