@@ -501,6 +501,12 @@ fn tell_collected(collected: &Collected) {
     if let Some(reason) = collected.refused {
         tracing::debug!(reason, "nothing was learnt of the collection of tombstones");
     }
+    if let Some(scope) = &collected.gave_way {
+        tracing::warn!(
+            ?scope,
+            "what an older member holds and this node knew to be deleted is there again: it has given way, and learns anew what was collected"
+        );
+    }
     for entry in collected
         .removed
         .iter()

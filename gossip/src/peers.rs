@@ -29,7 +29,7 @@ impl<B: Backend> Driver<B> {
             }
             Event::Contradiction { peer, key } => {
                 tracing::warn!(%peer, %key,
-                    "the peer refuses an entry as deleted long ago, and this node holds it: write the key anew to keep it, or delete it");
+                    "the peer refuses an entry as deleted long ago, and this node holds it: whoever became a member later gives way (versions before that do not: there, write the key anew to keep it, or delete it)");
             }
             Event::EpochBegan => self.status.forget_refused_stamps(),
             Event::Refused { peer, key, stamp } => {

@@ -1,5 +1,6 @@
 //! Several cores over an in-memory network of messages.
 
+mod giving_way;
 mod missed;
 mod net;
 mod overlay;

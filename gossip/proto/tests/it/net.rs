@@ -6,6 +6,7 @@ use mars_gossip_proto::{
     decode, encode,
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::collect::{Collected, Door, Mark, Paces, Task, door};
 use mars_meta_model::{
     Entry, Key, Merge, NodeId, Scope, Table, Value, View, announced_epoch, current_epoch,
     epoch_key, is_volatile, members, roster_key, scope_of, trespass,
@@ -47,6 +48,8 @@ pub(crate) struct Net {
     /// Part of the datagrams that is lost: one in so many.
     pub(crate) lose_datagrams: Option<u64>,
     datagrams: u64,
+    /// How fast tombstones go, on nodes that are started from now on.
+    pub(crate) collect: Option<Paces>,
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -109,6 +112,7 @@ impl Net {
             boots: 0,
             lose_datagrams: None,
             datagrams: 0,
+            collect: None,
         };
         let mut table = Table::new();
         for (i, host) in hosts.iter().enumerate() {
@@ -134,6 +138,7 @@ impl Net {
         self.boots += 1;
         let mut config = Config::new(host, id);
         config.boot = self.boots;
+        config.collect = self.collect;
         let core = Gossip::new(config, seed, &ctx);
         self.nodes.insert(
             host.to_owned(),
@@ -272,6 +277,12 @@ impl Net {
                 } else if entry.epoch >= epoch && node.clock.observe(wall, entry.stamp).is_err() {
                     MergeOutcome::TooFarAhead
                 } else {
+                    let scope = scope_of(&entry.key);
+                    let floor = node.table.ledger().unwrap().floor(&scope);
+                    match door(&entry, node.table.entry(&entry.key), floor) {
+                        Door::BelowFloor => return (entry, MergeOutcome::BelowFloor),
+                        Door::Merged(_) => {}
+                    }
                     match node.table.merge(entry.clone()) {
                         Merge::Apply => MergeOutcome::Applied,
                         Merge::Duplicate => MergeOutcome::Duplicate,
@@ -291,9 +302,34 @@ impl Net {
         });
     }
 
+    /// What the store does with a task, as far as it is tried here: nothing is claimed or cut.
+    fn collect(node: &mut Node, now: u64, task: Task) {
+        let mut done = Collected::default();
+        match task {
+            Task::Tick(_) => {}
+            Task::GiveWay { scope, .. } => {
+                let ledger = node.table.ledger_mut();
+                ledger.set(scope.clone(), Mark::default());
+                done.gave_way = Some(scope);
+            }
+            Task::Learn { scope, mark, drop } => {
+                let gone = drop.iter().filter_map(|(key, _)| node.table.remove(key));
+                done.removed = gone.collect();
+                let ledger = node.table.ledger_mut();
+                let mut held = ledger.mark(&scope).cloned().unwrap_or_default();
+                held.floor = held.floor.max(mark.floor);
+                ledger.set(scope, held);
+            }
+        }
+        node.with(now, |core, ctx| core.handle_collected(ctx, &done));
+    }
+
     fn drain(&mut self, host: &str) {
         let now = self.now;
         let node = self.nodes.get_mut(host).unwrap();
+        while let Some(task) = node.core.poll_collect() {
+            Self::collect(node, now, task);
+        }
         while let Some((from, entries)) = node.core.poll_merge() {
             Self::merge(node, now, &from, entries);
         }
