@@ -1,7 +1,9 @@
 //! What the local API needs from the daemon around the store.
 
 use crate::job::Change;
-use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret, TokenInfo};
+use mars_meta_api::{
+    ApiError, ErrorCode, MergeInfo, NodeInfo, Overriding, PeerInfo, Secret, TokenInfo,
+};
 use mars_meta_model::Entry;
 use std::pin::Pin;
 
@@ -82,11 +84,12 @@ pub trait Control: Send + Sync + 'static {
         Box::pin(async { Err(not_here()) })
     }
 
-    /// Whether a local client may write this batch (owner rule, state of the clock). Must not block.
+    /// Whether a local client may write this batch (owner rule, state of the clock, standing in the cluster), with what an
+    /// administrator overrides. Must not block.
     ///
     /// # Errors
     /// Why not.
-    fn check_write(&self, _changes: &[Change], _forced: bool) -> Result<(), ApiError> {
+    fn check_write(&self, _changes: &[Change], _how: Overriding) -> Result<(), ApiError> {
         Ok(())
     }
 

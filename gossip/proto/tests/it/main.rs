@@ -2,5 +2,6 @@
 
 mod net;
 mod overlay;
+mod overrides;
 mod spreading;
 mod watching;
