@@ -225,8 +225,8 @@ impl Control for DaemonControl {
         Box::pin(async { authority::export(&self.0) })
     }
 
-    fn import_authority(&self, key: Secret) -> Answer<'_, ()> {
-        Box::pin(authority::import(&self.0, key))
+    fn import_authority(&self, key: Secret, insist: bool) -> Answer<'_, ()> {
+        Box::pin(authority::import(&self.0, key, insist))
     }
 
     fn check_write(&self, changes: &[Change], how: Overriding) -> Result<(), ApiError> {

@@ -17,11 +17,20 @@ pub(crate) fn check_write(
     if !how.forced {
         check_owner(daemon, changes)?;
     }
+    check_state(daemon, changes, how.insist)
+}
+
+/// Refuses shared keys on a node that is out of the cluster or whose clock is wrong, unless an administrator insists.
+pub(crate) fn check_state(
+    daemon: &Daemon,
+    changes: &[Change],
+    insist: bool,
+) -> Result<(), ApiError> {
     let host = daemon.config.host.as_str();
     let guarded = check_standing(daemon.exclusion(), host, changes)
         .and_then(|()| check_clock(daemon.clock_verdict(), host, changes));
     match guarded {
-        Err(error) if how.insist => {
+        Err(error) if insist => {
             tracing::warn!(%error, "an administrator insists");
             Ok(())
         }

@@ -50,10 +50,7 @@ fn a_removed_node_writes_for_itself_only_and_comes_back() {
     );
     w.reads("hosta", "resource-mydata/todo-hostb/allow-replay", "1");
     let peers = w.ok("hosta", "status");
-    assert!(
-        peers.contains("hosta") && peers.contains("hostb"),
-        "{peers}"
-    );
+    assert!(peers.contains("2/2 nodes"), "{peers}");
     // Its own resources it may leave, if it still takes them for its own.
     w.ok("hostc", "down mydata");
     let said = w.exec("hostc", "leave-resource mydata");

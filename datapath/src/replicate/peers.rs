@@ -260,3 +260,88 @@ impl PeerPolicy for RosterPolicy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_gossip_net::{ClusterCa, EndpointConfig, Identity};
+    use mars_meta_model::testing::{entry, node_record};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use uuid::Uuid;
+
+    /// Lets nobody in, and counts.
+    #[derive(Default)]
+    struct Closed(AtomicUsize);
+
+    impl PeerPolicy for Closed {
+        fn allows(&self, _: &PeerIdentity) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            false
+        }
+    }
+
+    fn identity(ca: &ClusterCa, host: &str) -> Identity {
+        let key = Identity::generate_key().unwrap();
+        let id = Uuid::new_v4();
+        let csr = key.csr(id, host).unwrap();
+        let cert = ca.sign_csr(&csr, id, host).unwrap();
+        Identity::new(key, &cert, ca.cert_der()).unwrap()
+    }
+
+    fn line(mirror: &Mirror, (me, id): (&Identity, u128), data: &str, stamp: u64) -> NodeRecord {
+        let record = NodeRecord {
+            key_hash: *me.key_hash().as_bytes(),
+            data: vec![data.parse().unwrap()],
+            ..node_record(id)
+        };
+        let key = format!("roster/{}", me.name());
+        mirror.put(entry(&key, Some(&record.to_string()), stamp, 1));
+        record
+    }
+
+    /// Asks as the resources do, more often; returns the last refusal.
+    async fn ask(peers: &Peers, time: Duration) -> String {
+        let (end, mut last) = (Instant::now() + time, String::new());
+        while Instant::now() < end {
+            if let Err(error) = peers.connect("hosta").await {
+                last = error.to_string();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        last
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_knocks_rarely_and_who_is_out_not_at_all() {
+        let ca = ClusterCa::create(Uuid::new_v4(), "test").unwrap();
+        let (server, me) = (identity(&ca, "hosta"), identity(&ca, "hostb"));
+        let any = "127.0.0.1:0".parse().unwrap();
+        let closed = Arc::new(Closed::default());
+        let knocks = || closed.0.load(Ordering::SeqCst);
+        let policy = Arc::clone(&closed);
+        let door = Endpoint::bind(EndpointConfig::bulk(server.clone(), any, policy)).unwrap();
+        let addr = door.local_addr().unwrap().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::start(folder.path().join("none"));
+        line(&mirror, (&server, 1), &addr, 1);
+        line(&mirror, (&me, 2), "127.0.0.1:9", 1);
+        let peers = Peers::new(Arc::clone(&mirror));
+        let policy = Arc::new(RosterPolicy(Arc::clone(&mirror)));
+        peers.set_endpoint(Endpoint::bind(EndpointConfig::bulk(me.clone(), any, policy)).unwrap());
+        let last = ask(&peers, Duration::from_secs(3)).await;
+        assert!(last.contains("refuses this node"), "{last}");
+        assert!((2..=4).contains(&knocks()), "{}", knocks());
+        // With a new line in the roster it is tried at once.
+        let before = knocks();
+        let record = line(&mirror, (&me, 2), "127.0.0.1:10", 2);
+        ask(&peers, Duration::from_millis(300)).await;
+        assert_eq!(knocks(), before + 1);
+        let (mark, value) = mars_meta_model::removed_mark("hostb", &record).unwrap();
+        let value = value.unwrap();
+        mirror.put(entry(mark.as_str(), value.as_str(), 3, 1));
+        let last = ask(&peers, Duration::from_secs(2)).await;
+        assert!(last.contains("no longer in the cluster"), "{last}");
+        assert_eq!(knocks(), before + 1);
+        mirror.stop();
+    }
+}

@@ -212,6 +212,19 @@ async fn a_removed_node_leaves_by_force_and_joins_again() {
     let (code, _) = b.call(import(false)).await.unwrap_err();
     assert_eq!(code, ErrorCode::Refused);
     b.call(import(true)).await.unwrap();
+    let Ok(Response::Token(key)) = a.call(Request::ExportAuthority).await else {
+        panic!("no key");
+    };
+    let take_over = |insist| Request::ImportAuthority {
+        key: key.clone(),
+        insist,
+    };
+    let (code, text) = b.call(take_over(false)).await.unwrap_err();
+    assert_eq!(code, ErrorCode::Refused, "{text}");
+    assert!(
+        !b.dir.path().join("state/identity/ca.key").exists(),
+        "{text}"
+    );
     write("userspace/insisted", false, true).await.unwrap();
     let key = Key::parse("userspace/insisted").unwrap();
     let held = b.client.get(&key).await.unwrap().unwrap();
@@ -268,7 +281,7 @@ async fn who_takes_the_authority_over_is_the_only_one_to_admit() {
     // Apart, each admits a node of the same name: neither can know.
     let old_token = a.token(2).await;
     let dir_a = a.stop().await;
-    let import = Request::ImportAuthority { key };
+    let import = Request::ImportAuthority { key, insist: false };
     assert_eq!(b.call(import).await, Ok(Response::Done));
     let first = Node::start_at("hosty", tempdir().unwrap(), at_first).await;
     assert_eq!(first.join(&b.token(1).await).await, Ok(Response::Done));

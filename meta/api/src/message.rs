@@ -237,6 +237,9 @@ pub enum Request {
     ImportAuthority {
         /// Its private key, as exported.
         key: Secret,
+        /// As in `Apply`.
+        #[serde(default, skip_serializing_if = "is_not")]
+        insist: bool,
     },
 }
 

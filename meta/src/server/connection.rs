@@ -400,9 +400,9 @@ impl Connection {
                 self.later(id, async { key.await.map(Response::Token) })
                     .await
             }
-            Request::ImportAuthority { key } => {
+            Request::ImportAuthority { key, insist } => {
                 tracing::warn!("a local client brings the authority's key");
-                let done = async move { control.import_authority(key).await };
+                let done = async move { control.import_authority(key, insist).await };
                 self.later(id, async { done.await.map(|()| Response::Done) })
                     .await
             }

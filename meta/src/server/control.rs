@@ -79,8 +79,8 @@ pub trait Control: Send + Sync + 'static {
         Box::pin(async { Err(not_here()) })
     }
 
-    /// Holds the authority of the cluster from now on.
-    fn import_authority(&self, _key: Secret) -> Answer<'_, ()> {
+    /// Holds the authority of the cluster from now on; `insist`: also where the clock of this node or its standing forbids it.
+    fn import_authority(&self, _key: Secret, _insist: bool) -> Answer<'_, ()> {
         Box::pin(async { Err(not_here()) })
     }
 
