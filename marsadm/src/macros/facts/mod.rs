@@ -11,6 +11,7 @@ pub(crate) use features::{Mask, names_of};
 pub(crate) use hosts::{Part, Sets};
 pub(crate) use messages::Filter;
 pub(crate) use positions::Series;
+pub(crate) use split::Histories;
 
 use super::number::Num;
 use crate::limits::{TIMEOUT_SECS, WINDOW_SECS};
