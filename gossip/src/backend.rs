@@ -2,7 +2,7 @@
 
 use mars_lamport::Timestamp;
 use mars_meta::{Feed, FeedEvent, Merged, Meta, WriteError};
-use mars_meta_model::collect::{Collected, Task};
+use mars_meta_model::collect::{Collected, Position, Task};
 use mars_meta_model::{Entry, Key, View};
 
 /// A store with a clock. [`Meta`] is one; a simulation has its own, in virtual time.
@@ -20,11 +20,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Carries out a piece of tombstone collection.
     fn collect(&self, task: Task) -> impl Future<Output = Result<Collected, WriteError>> + Send;
 
-    /// Writes again what is held of a key, with a stamp above one that was forged.
+    /// Writes again what is held of a key, above one that was forged.
     fn reassert(
         &self,
         key: Key,
-        above: Timestamp,
+        above: Position,
     ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
     /// Looks at the contents. Writes wait meanwhile.
@@ -70,7 +70,7 @@ impl Backend for Meta {
     fn reassert(
         &self,
         key: Key,
-        above: Timestamp,
+        above: Position,
     ) -> impl Future<Output = Result<(), WriteError>> + Send {
         Meta::reassert(self, key, above)
     }

@@ -8,7 +8,8 @@ use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Change, Control, Follow};
 use mars_meta_api::{
-    ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, RemovedInfo, Secret, TokenInfo,
+    ApiError, ErrorCode, MergeInfo, NodeInfo, Overriding, PeerInfo, PeerState, RemovedInfo, Secret,
+    TokenInfo,
 };
 use mars_meta_model::{FEATURE_LEVEL, NodeState, cluster_level, current_epoch, members, roster};
 use std::sync::Arc;
@@ -236,12 +237,12 @@ impl Control for DaemonControl {
         Box::pin(async { authority::export(&self.0) })
     }
 
-    fn import_authority(&self, key: Secret) -> Answer<'_, ()> {
-        Box::pin(authority::import(&self.0, key))
+    fn import_authority(&self, key: Secret, insist: bool) -> Answer<'_, ()> {
+        Box::pin(authority::import(&self.0, key, insist))
     }
 
-    fn check_write(&self, changes: &[Change], forced: bool) -> Result<(), ApiError> {
-        guard::check_write(&self.0, changes, forced)
+    fn check_write(&self, changes: &[Change], how: Overriding) -> Result<(), ApiError> {
+        guard::check_write(&self.0, changes, how)
     }
 
     fn liveness(&self, host: &str) -> Option<u64> {

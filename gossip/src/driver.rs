@@ -13,7 +13,7 @@ use mars_gossip_net::{CloseCode, Connection, Endpoint};
 use mars_gossip_proto::{Body, Config, Ctx, Dialect, Gossip, Hello, Message, WIRE_VERSION};
 use mars_lamport::Timestamp;
 use mars_meta::{FeedEvent, WriteError};
-use mars_meta_model::collect::{Collected, Paces};
+use mars_meta_model::collect::{Collected, Paces, Position};
 use mars_meta_model::{Key, NodeId};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -112,8 +112,8 @@ pub struct Driver<B: Backend> {
     pub(crate) lives_seen: Option<u64>,
     /// The greatest clock reading of each peer that the store was not told of yet.
     observed: BTreeMap<String, Timestamp>,
-    /// Keys of which forged entries were seen, with the greatest stamp.
-    pub(crate) forged: BTreeMap<Key, Timestamp>,
+    /// Keys of which forged entries were seen, with where the greatest stands.
+    pub(crate) forged: BTreeMap<Key, Position>,
     /// The active nodes of the roster, as last looked at.
     pub(crate) members: BTreeMap<String, NodeId>,
     /// Overrides that are to be told in the log.
@@ -335,8 +335,8 @@ impl<B: Backend> Driver<B> {
                 permit.send(ToStore::Merge(host, entries));
             } else if let Some((host, stamp)) = self.observed.pop_first() {
                 permit.send(ToStore::Observe(host, stamp));
-            } else if let Some((key, stamp)) = self.forged.pop_first() {
-                permit.send(ToStore::Reassert(key, stamp));
+            } else if let Some((key, at)) = self.forged.pop_first() {
+                permit.send(ToStore::Reassert(key, at));
             } else {
                 break;
             }
@@ -500,6 +500,12 @@ impl<B: Backend> Driver<B> {
 fn tell_collected(collected: &Collected) {
     if let Some(reason) = collected.refused {
         tracing::debug!(reason, "nothing was learnt of the collection of tombstones");
+    }
+    if let Some(scope) = &collected.gave_way {
+        tracing::warn!(
+            ?scope,
+            "what an older member holds and this node knew to be deleted is there again: it has given way, and learns anew what was collected"
+        );
     }
     for entry in collected
         .removed

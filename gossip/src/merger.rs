@@ -4,7 +4,7 @@ use crate::Backend;
 use mars_gossip_proto::MergeOutcome;
 use mars_lamport::Timestamp;
 use mars_meta::{MergeResult, WriteError};
-use mars_meta_model::collect::{Collected, Task};
+use mars_meta_model::collect::{Collected, Position, Task};
 use mars_meta_model::{Entry, Key};
 use tokio::sync::mpsc;
 
@@ -17,8 +17,8 @@ pub(crate) enum ToStore {
     Observe(String, Timestamp),
     /// A piece of tombstone collection.
     Collect(Task),
-    /// A key of which a forged entry with this stamp was seen.
-    Reassert(Key, Timestamp),
+    /// A key of which a forged entry was seen that stands here.
+    Reassert(Key, Position),
 }
 
 /// What became of it.

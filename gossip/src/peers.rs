@@ -4,10 +4,11 @@ use crate::driver::Link;
 use crate::limits::{FORGED_MAX, LIVES_SOON};
 use crate::link::{Greeted, LinkIo, LinkReport, is_refused, start};
 use crate::session::Fresh;
+use crate::status::Lost;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection, Utc};
 use mars_gossip_proto::{Ending, Event};
-use mars_lamport::Timestamp;
+use mars_meta_model::collect::Position;
 use mars_meta_model::{
     Key, NodeId, NodeRecord, NodeState, current_epoch, node_record, removed_key, roster, roster_key,
 };
@@ -29,7 +30,7 @@ impl<B: Backend> Driver<B> {
             }
             Event::Contradiction { peer, key } => {
                 tracing::warn!(%peer, %key,
-                    "the peer refuses an entry as deleted long ago, and this node holds it: write the key anew to keep it, or delete it");
+                    "the peer refuses an entry as deleted long ago, and this node holds it: whoever became a member later gives way (versions before that do not: there, write the key anew to keep it, or delete it)");
             }
             Event::EpochBegan => self.status.forget_refused_stamps(),
             Event::Refused { peer, key, stamp } => {
@@ -57,14 +58,14 @@ impl<B: Backend> Driver<B> {
                     tracing::warn!(%peer, %key, %why, count, "entries that break a rule of trust are refused");
                 }
             }
-            Event::Forged { peer, key, stamp } => {
-                tracing::error!(%peer, %key, %stamp, "a foreign entry for what is this node's own: it is overwritten");
-                self.overwrite(key, stamp);
+            Event::Forged { peer, key, at } => {
+                tracing::error!(%peer, %key, %at, "a foreign entry for what is this node's own: it is overwritten");
+                self.overwrite(key, at);
             }
-            Event::Outdated { peer, key, stamp } => {
-                tracing::warn!(%peer, %key, %stamp,
+            Event::Outdated { peer, key, at } => {
+                tracing::warn!(%peer, %key, %at,
                     "the peer passes on a line of the roster that a removal has overtaken: the present one is written again");
-                self.overwrite(key, stamp);
+                self.overwrite(key, at);
             }
             Event::Forced {
                 peer,
@@ -128,6 +129,7 @@ impl<B: Backend> Driver<B> {
             return;
         };
         let (own, key) = (identity.key_hash(), &self.hello.host);
+        let (node, boot) = (&self.hello.node, self.hello.boot);
         let lost = self.backend.with_view(|view| {
             let line = node_record(view, key);
             if let Some(mark) = removed_key(own.as_bytes()).and_then(|key| view.entry(&key)) {
@@ -136,13 +138,20 @@ impl<B: Backend> Driver<B> {
                     .find(|(_, record)| record.id == mark.origin);
                 let who = who.map_or_else(|| format!("node {}", mark.origin), |(host, _)| host);
                 let at = Utc(mark.stamp.secs());
-                return Some(format!("{who} removed it at {at}"));
+                return Some(Lost {
+                    reason: format!("{who} removed it at {at}"),
+                    leaving: mark.origin.to_string() == *node && mark.boot == boot,
+                });
             }
             let line = line?;
+            let certain = |reason| Lost {
+                reason,
+                leaving: false,
+            };
             if line.key_hash != *own.as_bytes() {
-                return Some(format!("its name belongs to node {} now", line.id));
+                return Some(certain(format!("its name belongs to node {} now", line.id)));
             }
-            (line.state == NodeState::Left).then(|| "the roster says so".to_owned())
+            (line.state == NodeState::Left).then(|| certain("the roster says so".to_owned()))
         });
         self.status.set_lost(lost);
     }
@@ -230,10 +239,10 @@ impl<B: Backend> Driver<B> {
     }
 
     /// What is held of the key is to be written anew.
-    fn overwrite(&mut self, key: Key, stamp: Timestamp) {
+    fn overwrite(&mut self, key: Key, at: Position) {
         if self.forged.len() < FORGED_MAX || self.forged.contains_key(&key) {
             let held = self.forged.entry(key).or_default();
-            *held = (*held).max(stamp);
+            *held = (*held).max(at);
         }
     }
 

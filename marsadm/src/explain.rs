@@ -6,7 +6,7 @@ mod text;
 pub use text::lines;
 
 use crate::error::{Error, Result};
-use crate::macros::facts::{Facts, Part, Series};
+use crate::macros::facts::{Facts, Histories, Part, Series};
 use crate::size::human;
 use crate::snapshot::Snapshot;
 use crate::status::{
@@ -411,12 +411,16 @@ impl Walk<'_, '_, '_> {
         );
     }
 
+    /// The contradiction between histories that this replica has a part in.
+    fn split(&self) -> Option<Histories> {
+        let split = self.facts().histories(self.look.res)?;
+        let is_ours = |hosts: &Vec<String>| hosts.iter().any(|host| host == self.host);
+        (split.groups.is_empty() || split.groups.iter().any(is_ours)).then_some(split)
+    }
+
     fn history(&mut self) {
         let (host, res) = (self.host, self.look.res);
-        let split = self.facts().histories(res);
-        let is_ours = |hosts: &Vec<String>| hosts.iter().any(|h| h == host);
-        let ours =
-            split.filter(|split| split.groups.is_empty() || split.groups.iter().any(is_ours));
+        let ours = self.split();
         let evidence = vec![
             self.of(&format!("replay-{host}")),
             self.actual(host, "msg-err-splitbrain-detected"),
@@ -671,7 +675,9 @@ impl Walk<'_, '_, '_> {
             self.of(&format!("syncpos-{host}")),
         ];
         let evidence: Vec<Evidence> = evidence.into_iter().filter(|e| e.value.is_some()).collect();
-        let (ok, finding) = if !usable {
+        let (ok, finding) = if let Some(split) = self.split() {
+            (false, format!("only against the others: {}", split.words()))
+        } else if !usable {
             (
                 false,
                 "not yet: the disk shows no state that the device ever had".to_owned(),

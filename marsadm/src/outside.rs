@@ -28,6 +28,15 @@ pub(crate) fn resources_outside(table: &Table, me: &str) -> BTreeSet<String> {
     found
 }
 
+/// All that a member tells of a resource now, as a table; or why none does.
+pub(crate) async fn tell(ctx: &Ctx, res: &str) -> std::result::Result<Table, String> {
+    let mut told = Table::new();
+    for entry in follow(ctx, res).await? {
+        told.merge(entry);
+    }
+    Ok(told)
+}
+
 /// All that a member tells of a resource now; or why none does.
 pub(crate) async fn follow(ctx: &Ctx, res: &str) -> std::result::Result<Vec<Entry>, String> {
     let client = ctx.client().await.map_err(|error| error.to_string())?;
@@ -121,13 +130,9 @@ impl<'c> Reader<'c> {
         if !resources_outside(&table, &node.host).contains(res) {
             return Ok(None);
         }
-        match follow(self.ctx, res).await {
-            Ok(entries) => {
+        match tell(self.ctx, res).await {
+            Ok(told) => {
                 self.ctx.ui.note(&told_note(&node.host, res));
-                let mut told = Table::new();
-                for entry in entries {
-                    told.merge(entry);
-                }
                 Ok(Some(told))
             }
             Err(reason) => {

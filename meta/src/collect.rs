@@ -3,8 +3,8 @@
 use crate::core::{Core, Staged, announced_at, read};
 use crate::job::{Change, MergeResult, Merged};
 use mars_meta_model::collect::{
-    Collected, Door, Mark, Own, Position, Task, Tick, Voters, buried, door, global_voters,
-    is_below, is_collectable, park_due, parked_key, voters,
+    Collected, Door, Mark, Own, Position, Task, Tick, Voters, buried, door, gives_way,
+    global_voters, is_below, is_collectable, park_due, parked_key, voters,
 };
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Epochs, Key, LEVEL_EPOCH_MARKS, Merge, NodeId, Scope, Store, Table, Value,
@@ -239,6 +239,15 @@ impl<S: Store> Core<S> {
                 done.refused = self.learn(&scene, (&scope, &mark), &drop, staged, &mut done);
                 if done.refused.is_none() {
                     self.advance(&scene, &scope, None, staged, &mut done);
+                }
+            }
+            Task::GiveWay { scope, peer } => {
+                if gives_way(&voters(&*table, &scope, &global), self.node, peer) {
+                    // The clock has noticed the floor: own writes go on above it.
+                    staged.marks.insert(scope.clone(), Mark::default());
+                    done.gave_way = Some(scope);
+                } else {
+                    done.refused = Some("this node has become a member first, or is none");
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::record::{FIRST_GROUP, FORMAT_NAME};
 use mars_lamport::{Clock, Timestamp};
-use mars_meta_model::collect::Mark;
+use mars_meta_model::collect::{Mark, Position};
 use mars_meta_model::{
     Cell, Durable, Entry, Key, NodeId, Scope, Store, Table, Value, View as _, Write,
     announced_epoch, encoded_len, epoch_key, epoch_may_follow, is_volatile,
@@ -326,20 +326,24 @@ impl<S: Store> Core<S> {
         &mut self,
         wall_ns: u64,
         key: Key,
-        above: Timestamp,
+        above: Position,
         staged: &mut Staged,
     ) -> Committed {
         let nothing = Committed {
-            first: above,
+            first: above.stamp,
             entries: Vec::new(),
         };
-        if self.clock.observe(wall_ns, above).is_err() {
+        // Whatever stamp it has: what is written now is above all of an earlier epoch.
+        let earlier = above.epoch < self.epoch;
+        if above.epoch > self.epoch
+            || (!earlier && self.clock.observe(wall_ns, above.stamp).is_err())
+        {
             return nothing;
         }
         let table = Arc::clone(&self.table);
         let table = read(&table);
         let value = match staged.held(&table, &key) {
-            Some(held) if held.stamp > above && held.epoch == self.epoch => return nothing,
+            Some(held) if Position::of(held) > above => return nothing,
             held => held.and_then(|held| held.value().cloned()),
         };
         self.stage_apply(wall_ns, vec![(key, value)], false, staged)

@@ -1,7 +1,7 @@
 //! What the owner of a store is asked for, and what it answers.
 
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Collected, Task};
+use mars_meta_model::collect::{Collected, Position, Task};
 use mars_meta_model::{Entry, Key, Value};
 use std::sync::Arc;
 
@@ -46,12 +46,13 @@ pub enum Job {
         /// The stamp.
         stamp: Timestamp,
     },
-    /// Write again what this node holds of a key, with a stamp above one that somebody forged.
+    /// Write again what this node holds of a key, above an entry that somebody forged.
     Reassert {
         /// The key.
         key: Key,
-        /// The forged stamp; one beyond the drift bound is left alone.
-        above: Timestamp,
+        /// Where the forged entry stands; one beyond the drift bound, or of a later epoch, is left alone until it may be
+        /// out-voted.
+        above: Position,
     },
     /// Begin a new epoch of the cluster's clock, announced by this value.
     BeginEpoch {

@@ -11,7 +11,7 @@ use crate::sled_store::SledStore;
 use crate::store_error::SledError;
 use crate::writer::{Pace, Request, Writer};
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::{Collected, Task};
+use mars_meta_model::collect::{Collected, Position, Task};
 use mars_meta_model::{Entry, Key, NodeId, Store, Table, Value, View as _};
 use std::collections::VecDeque;
 use std::fmt;
@@ -325,11 +325,11 @@ impl Meta {
         Ok(done == Done::Observed(true))
     }
 
-    /// Writes again what is held of `key`, above a stamp that somebody forged; see [`Job::Reassert`].
+    /// Writes again what is held of `key`, above an entry that somebody forged; see [`Job::Reassert`].
     ///
     /// # Errors
     /// [`WriteError`].
-    pub async fn reassert(&self, key: Key, above: Timestamp) -> Result<(), WriteError> {
+    pub async fn reassert(&self, key: Key, above: Position) -> Result<(), WriteError> {
         let job = Job::Reassert { key, above };
         self.write(job, Source::Local).await.map(|_| ())
     }

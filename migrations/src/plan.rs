@@ -9,11 +9,12 @@ use crate::report::{
 use crate::{Object, ObjectKind, Scan, SkipReason, check, derive, show_bytes};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
 use mars_meta_model::{
-    Cell, Durability, Entry, Key, NodeId, TOMBSTONE_TEXT, Value, View, classify,
+    Cell, Durability, Entry, Key, NodeId, Scope, TOMBSTONE_TEXT, Table, Value, View, classify,
+    members, scope_of,
 };
 use mars_meta_model::{ParseValueError, check_host_name};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How an import treats stamps.
@@ -90,6 +91,38 @@ impl Plan {
             }
         }
         report.recount();
+    }
+
+    /// Warns of the resources that `host`, which imports, has no part in, by what the plan and `held` say of members: their
+    /// keys are kept by members and guests only, and travel among these.
+    pub fn warn_of_foreign(&mut self, host: &str, held: &(impl View + ?Sized)) {
+        let mut table = Table::new();
+        for entry in held.scan("directory/").chain(&self.entries) {
+            if entry.key.as_str().starts_with("directory/") {
+                table.merge(entry.clone());
+            }
+        }
+        let own = |entry: &Entry| match scope_of(&entry.key) {
+            Scope::Resource(res) => Some(res.to_string()),
+            Scope::Global => None,
+        };
+        let names: BTreeSet<String> = self.entries.iter().filter_map(own).collect();
+        for res in names {
+            let hosts = members(&table, &res);
+            if hosts.is_empty() || hosts.contains_key(host) {
+                continue;
+            }
+            let hosts: Vec<String> = hosts.into_keys().collect();
+            self.report.warnings.push(Warning {
+                kind: WarningKind::NotMember,
+                subject: show_bytes(format!("resource-{res}/").as_bytes()),
+                text: format!(
+                    "{host} is no member, so these keys reach nobody from here: import the trees on one of its members, too: {}",
+                    show_bytes(hosts.join(" ").as_bytes())
+                ),
+            });
+        }
+        self.report.warnings.sort();
     }
 
     /// Makes the placeholder of a host that has not joined yet older than anything, where `held` has a real uuid.

@@ -166,6 +166,8 @@ pub enum WarningKind {
     Tie,
     /// Keys are only in a tree that is much older than the others.
     PerhapsDeleted,
+    /// The importing host has no part in a resource: its keys reach nobody from there.
+    NotMember,
 }
 
 /// Something an administrator should look at. The import goes on all the same.

@@ -149,7 +149,8 @@ impl History {
             link(&format!("{res}/actsize-{member}"), &SIZE.to_string());
             link(&format!("{res}/actual-{member}/is-primary"), "0");
             for switch in ["attach", "connect", "allow-replay", "sync"] {
-                link(&format!("{res}/todo-{member}/{switch}"), "1");
+                // The original's `down`.
+                link(&format!("{res}/todo-{member}/{switch}"), "0");
             }
         }
         // What the host says of itself; of the others it knows nothing in this tree.

@@ -106,9 +106,10 @@ fn the_guide_leads_over_and_back() {
     );
     assert!(report.contains("trees:"), "{report}");
     assert!(!report.contains("warnings:"), "{report}");
-    // The data plane does not touch what it does not know to be at rest.
+    // The data plane does not touch what it does not know to be at rest, switched on or not.
+    world.ok("hostb", &format!("attach {RES} --force"));
+    world.has("hostb", "actual-hostb/disk-error", "-61");
     for node in NODES {
-        world.has(node, &format!("actual-{node}/disk-error"), "-61");
         assert_eq!(world.content(node).len(), SIZE);
     }
     assert_eq!(world.content("hostb"), old.history.image(1, 11));
@@ -125,19 +126,24 @@ fn the_guide_leads_over_and_back() {
     );
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.content("hostb"), old.history.image(2, 20));
-    old.must(
+    let said = old.guide(
         "hostb",
         "take-over mydata --from /mars --from /tmp/mars-of-hosta",
     );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("next: marsadm up mydata"), "{said:?}");
     assert_eq!(world.content("hostb"), last);
 
     // hostb serves while the others still stand in the old logs.
+    assert_eq!(world.exec("hostb", "primary mydata").code, Some(2));
+    old.must("hostb", "up mydata");
     world.reads("hostb", "resource-mydata/actual-hostb/is-attached", "1");
     old.must("hostb", "primary mydata");
     let mut client = world.open("hostb");
     write(&mut client, 0, 0xb1);
     for node in ["hosta", "hostc"] {
         old.must(node, "take-over mydata --from /mars");
+        old.must(node, "up mydata");
     }
     write(&mut client, 8192, 0xb2);
     drop(client);
@@ -166,31 +172,7 @@ fn the_guide_leads_over_and_back() {
         world.has(node, &format!("syncstatus-{node}"), &SIZE.to_string());
     }
 
-    // And back.
-    old.must("hosta", "secondary mydata");
-    for node in NODES {
-        world.until(node, "export-tree /mnt/x --hand-back --dry-run", |said| {
-            said.err.contains("still uses its disk")
-        });
-    }
-    let said = old.guide("hosta", "export-tree /mnt/new-mars --hand-back --dry-run");
-    assert_eq!(said.code, Some(4), "{said:?}");
-    for node in NODES {
-        old.must(node, "down mydata");
-    }
-    for node in NODES {
-        world.until(node, "export-tree /mnt/x --hand-back --dry-run", |said| {
-            said.code == Some(0)
-        });
-        let report = old.must(node, "export-tree /mnt/new-mars --hand-back");
-        assert!(
-            report.contains("all replicas at the beginning of"),
-            "{report}"
-        );
-        assert!(!report.contains("warnings:"), "{report}");
-        assert_eq!(world.content(node), expected, "{node}");
-    }
-    old.accepted_by_the_original();
+    old.back_again(&expected);
 
     // Nothing in the guide was left out but what the sandbox does itself.
     let founding = ["create-cluster", "join-token", "join-cluster"];
@@ -275,6 +257,7 @@ fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
     let said = run("hosta", &trees[0], "");
     assert_eq!(said.code, Some(0), "{said:?}");
     for node in ["hosta", "hostc"] {
+        world.ok(node, &format!("up {RES}"));
         world.reads(
             node,
             &format!("resource-{RES}/actual-{node}/is-attached"),
@@ -304,11 +287,41 @@ fn what_follows_damage_is_given_up_only_by_force() {
     let version = world.ok("hostc", &format!("get-link resource-{RES}/legacy-end"));
     assert_eq!(version.trim(), old.history.version(2, logs[1].ends[44]));
     assert!(version.contains(&end), "{version}");
+    world.ok("hostc", &format!("up {RES}"));
     world.ok("hostc", &format!("primary {RES}"));
     write(&mut world.open("hostc"), 0, 0xc1);
 }
 
 impl Old {
+    /// The way back; all disks hold `expected`.
+    fn back_again(&self, expected: &[u8]) {
+        let (old, world) = (self, &self.world);
+        old.must("hosta", "secondary mydata");
+        for node in NODES {
+            world.until(node, "export-tree /mnt/x --hand-back --dry-run", |said| {
+                said.err.contains("still uses its disk")
+            });
+        }
+        let said = old.guide("hosta", "export-tree /mnt/new-mars --hand-back --dry-run");
+        assert_eq!(said.code, Some(4), "{said:?}");
+        for node in NODES {
+            old.must(node, "down mydata");
+        }
+        for node in NODES {
+            world.until(node, "export-tree /mnt/x --hand-back --dry-run", |said| {
+                said.code == Some(0)
+            });
+            let report = old.must(node, "export-tree /mnt/new-mars --hand-back");
+            assert!(
+                report.contains("all replicas at the beginning of"),
+                "{report}"
+            );
+            assert!(!report.contains("warnings:"), "{report}");
+            assert_eq!(world.content(node), expected, "{node}");
+        }
+        old.accepted_by_the_original();
+    }
+
     /// The trees are what the original's tools need: positions at the beginning of an empty log that is there,
     /// one history, and the same everywhere. And a second way over begins there.
     fn accepted_by_the_original(&self) {

@@ -13,7 +13,8 @@ use crate::{
     BelowLine, Body, Context, Ctx, Event, Gossip, MarkLine, ScopeIndex, Summary, key_hash,
 };
 use mars_meta_model::collect::{
-    Collected, Mark, Paces, Position, Sight, Slot, Task, Tick, is_below, parked_key, sight, wanted,
+    Collected, Mark, Paces, Position, Sight, Slot, Task, Tick, gives_way, global_voters, is_below,
+    parked_key, sight, voters, wanted,
 };
 use mars_meta_model::{Entry, Key, NodeId, Scope, scope_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -134,6 +135,9 @@ impl Gossip {
             self.note(ctx, entry, None);
         }
         self.note_marks(ctx);
+        if let Some(scope) = &collected.gave_way {
+            self.tell_floor(ctx, scope);
+        }
         let removed = |entry: &Entry| crate::topology::Topology::concerns(entry.key.as_str());
         if collected.removed.iter().any(removed) {
             self.refresh_topology(ctx);
@@ -253,12 +257,17 @@ impl Gossip {
             return false;
         };
         let known = peer.floors.entry(scope.clone()).or_insert(Position::ZERO);
-        let rose = theirs > *known;
-        *known = theirs.max(*known);
-        if rose {
+        let (rose, fell) = (theirs > *known, theirs < *known);
+        *known = theirs;
+        if rose || fell {
             peer.sum.outdated(scope);
         }
-        rose && theirs > ours
+        if fell {
+            // It has given way, and begins anew: what it lacks may be given to it now.
+            peer.absent.remove(scope);
+            peer.told.remove(scope);
+        }
+        fell || rose && theirs > ours
     }
 
     pub(crate) fn on_marks(&mut self, ctx: &Ctx<'_>, host: &str, lines: &[MarkLine]) {
@@ -415,6 +424,14 @@ impl Gossip {
             let scope = hashes.entry(scope_of(&entry.key)).or_default();
             scope.push(key_hash(&entry.key));
         }
+        // Whether the peer's floor is as high though it holds what is refused: then this is no late news.
+        let contradicts = |entry: &&Entry| {
+            let scope = scope_of(&entry.key);
+            let theirs = peer.floors.get(&scope);
+            !entry.is_tombstone() && theirs.is_some_and(|theirs| *theirs >= floor(ctx.view, &scope))
+        };
+        let contradicted = entries.iter().filter(contradicts);
+        let contradicted: BTreeSet<Scope> = contradicted.map(|e| scope_of(&e.key)).collect();
         for (scope, hashes) in hashes {
             let floor = floor(ctx.view, &scope);
             for hashes in hashes.chunks(ITEMS_MAX) {
@@ -424,6 +441,39 @@ impl Gossip {
                     floor,
                     hashes,
                 }]));
+            }
+        }
+        for scope in contradicted {
+            self.give_way(ctx, host, &scope);
+        }
+    }
+
+    /// The store of a peer contradicts this one: asks for a new beginning if that is this node's to make; whether it is.
+    fn give_way(&mut self, ctx: &Ctx<'_>, host: &str, scope: &Scope) -> bool {
+        let Some(peer) = self.topology.id_of(host) else {
+            return false;
+        };
+        let members = voters(ctx.view, scope, &global_voters(ctx.view));
+        let gives = self.config.collect.is_some()
+            && self.topology.shares(scope, host)
+            && gives_way(&members, self.config.node, peer);
+        let task = Task::GiveWay {
+            scope: scope.clone(),
+            peer,
+        };
+        if gives && !self.collecting.tasks.contains(&task) {
+            self.collecting.tasks.push_back(task);
+        }
+        gives
+    }
+
+    /// Tells all who share a scope that the own floor is another one.
+    fn tell_floor(&mut self, ctx: &Ctx<'_>, scope: &Scope) {
+        let hosts: Vec<String> = self.peers.keys().cloned().collect();
+        let scopes = BTreeSet::from([scope.clone()]);
+        for host in hosts {
+            if self.topology.shares(scope, &host) && self.reads_marks(&host) {
+                self.send_marks(ctx, &host, &scopes);
             }
         }
     }
@@ -449,12 +499,21 @@ impl Gossip {
                 }
             }
             peer.touch(ctx.now);
-            for key in news {
-                // With a lower floor it is dropped when all else is equal; that is as it should be.
-                if line.floor <= ours || !self.topology.shares(&line.scope, host) {
-                    let peer = host.to_owned();
-                    self.event(Event::Contradiction { peer, key });
+            let shares = self.topology.shares(&line.scope, host);
+            // With a lower floor it is dropped when all else is equal; that is as it should be.
+            if news.is_empty() || line.floor > ours && shares {
+                continue;
+            }
+            if shares && !self.give_way(ctx, host, &line.scope) && self.reads_marks(host) {
+                // It is for the peer to give way: it may not have known of this floor when it refused.
+                self.send_marks(ctx, host, &BTreeSet::from([line.scope.clone()]));
+                if let Some(peer) = self.peers.get_mut(host) {
+                    news.iter().for_each(|key| peer.repair(key));
                 }
+            }
+            for key in news {
+                let peer = host.to_owned();
+                self.event(Event::Contradiction { peer, key });
             }
         }
     }

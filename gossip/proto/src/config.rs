@@ -3,7 +3,7 @@
 use crate::limits::{DIGEST_INTERVAL_NS, VOLATILE_INTERVAL_NS};
 use crate::{Denial, FEATURES};
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};
-use mars_meta_model::collect::Paces;
+use mars_meta_model::collect::{Paces, Position};
 use mars_meta_model::{Key, NodeId, View};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -171,8 +171,8 @@ pub enum Event {
         peer: String,
         /// Its key.
         key: Key,
-        /// Its stamp: the new one must be above.
-        stamp: Timestamp,
+        /// Where it stands: the new one must be above.
+        at: Position,
     },
     /// A line of the roster was refused that would bring a removed node back, or throw out who bears its name now. The line
     /// that is held is to be written anew.
@@ -181,8 +181,8 @@ pub enum Event {
         peer: String,
         /// Its key.
         key: Key,
-        /// Its stamp: the new one must be above.
-        stamp: Timestamp,
+        /// Where it stands: the new one must be above.
+        at: Position,
     },
     /// An administrator wrote in another owner's name; the entries were taken.
     Forced {

@@ -2,15 +2,16 @@
 
 use crate::arrivals::{Arrivals, Cursors};
 use crate::collect::Collecting;
-use crate::door::{self, Verdict};
+use crate::door::{self, Override, Verdict};
 use crate::hello::FEATURE_OVERLAY;
 use crate::limits::{
     CLOCK_ANSWER_NS, CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, NOTES_SETTLE_NS, PENDING_MERGE_MAX,
     REPAIR_QUIET_NS, REPAIR_TIMEOUT_NS, WINDOW, YOUNG_NS,
 };
+use crate::missed::Missed;
 use crate::overlay::Overlay;
 use crate::peer::{Peer, Why};
-use crate::recon::floor;
+use crate::recon::{ask_uncompared, floor};
 use crate::topology::Topology;
 use crate::watching::Watching;
 use crate::{
@@ -18,9 +19,11 @@ use crate::{
     fingerprint,
 };
 use mars_lamport::Timestamp;
+use mars_meta_model::collect::Position;
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, current_epoch, is_volatile, scope_of,
 };
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub struct Gossip {
     pub(crate) cursors: Cursors,
     /// Foreign volatile entries that were passed on, by their fingerprints.
     pub(crate) relayed: BTreeMap<Key, u128>,
+    /// What was refused and is in no comparison.
+    pub(crate) missed: Missed,
     random: u64,
     pub(crate) heard: BTreeMap<String, u64>,
     /// Monotonic time when this core was made.
@@ -78,6 +83,7 @@ impl Gossip {
             arrivals: Arrivals::default(),
             cursors: Cursors::default(),
             relayed: BTreeMap::new(),
+            missed: Missed::default(),
             random: seed,
             heard: BTreeMap::new(),
             began: ctx.now,
@@ -272,8 +278,6 @@ impl Gossip {
         let mut fresh = Vec::new();
         let mut below = Vec::new();
         let mut events = Vec::new();
-        // Overrides of the peer itself, and those that it passed on, by origin: keys and number.
-        let mut forced: BTreeMap<(bool, NodeId), (Vec<Key>, u64)> = BTreeMap::new();
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
@@ -290,10 +294,9 @@ impl Gossip {
                     let rules = (&self.config, &*self.topology);
                     match door::judge(rules, ctx, host, &peer.incoming, &entry) {
                         Verdict::Take => {}
-                        Verdict::TakeForced => note_forced(&mut forced, false, &entry),
-                        Verdict::TakeRelayed => note_forced(&mut forced, true, &entry),
                         verdict => {
-                            deny(peer, host, &entry, verdict, &mut events);
+                            let why = until(ctx, self.config.max_ahead_ns, &entry);
+                            deny(peer, host, &entry, (verdict, why), &mut events);
                             continue;
                         }
                     }
@@ -318,15 +321,6 @@ impl Gossip {
             self.merges.push_back((host.to_owned(), fresh));
         }
         self.below_floor(ctx, host, &below);
-        for ((relayed, origin), (keys, count)) in forced {
-            events.push(Event::Forced {
-                peer: host.to_owned(),
-                relayed,
-                origin,
-                keys,
-                count,
-            });
-        }
         for event in events {
             self.event(event);
         }
@@ -342,6 +336,8 @@ impl Gossip {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
         let (mut concerns, mut epoch) = (false, false);
         let mut below = Vec::new();
+        // Who it is may be among what was received.
+        let writer = self.topology.id_of(host);
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
                 epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
@@ -361,7 +357,9 @@ impl Gossip {
                 MergeOutcome::TooFarAhead | MergeOutcome::EpochAhead => {
                     let stamp = *outcome == MergeOutcome::TooFarAhead;
                     peer.refused_count += 1;
-                    if !is_volatile(entry) {
+                    if is_volatile(entry) {
+                        self.missed.note(host, entry);
+                    } else {
                         peer.refuse(entry, if stamp { Why::Stamp } else { Why::Epoch });
                     }
                     self.event(Event::Refused {
@@ -382,8 +380,43 @@ impl Gossip {
         if concerns {
             self.refresh_topology(ctx);
         }
+        let applied = results.iter();
+        let applied = applied.filter(|(_, outcome)| *outcome == MergeOutcome::Applied);
+        self.tell_forced(ctx, (host, writer), applied.map(|(entry, _)| entry));
         self.flush_volatile(ctx.now);
         self.look_at_contexts(ctx);
+    }
+
+    /// Tells of overrides among what was received from `host` and stored: those of the peer itself, and those that it
+    /// passed on.
+    fn tell_forced<'e>(
+        &mut self,
+        ctx: &Ctx<'_>,
+        (host, writer): (&str, Option<NodeId>),
+        entries: impl Iterator<Item = &'e Entry>,
+    ) {
+        // By origin: keys and number.
+        let mut forced: BTreeMap<(bool, NodeId), (Vec<Key>, u64)> = BTreeMap::new();
+        for entry in entries {
+            let rules = (&self.config, &*self.topology);
+            if let Some(found) = door::override_of(rules, ctx.view, (host, writer), entry) {
+                let relayed = found == Override::Relayed;
+                let (keys, count) = forced.entry((relayed, entry.origin)).or_default();
+                *count += 1;
+                if keys.len() < FORCED_KEYS_MAX {
+                    keys.push(entry.key.clone());
+                }
+            }
+        }
+        for ((relayed, origin), (keys, count)) in forced {
+            self.event(Event::Forced {
+                peer: host.to_owned(),
+                relayed,
+                origin,
+                keys,
+                count,
+            });
+        }
     }
 
     /// Entries were applied to the store, from anywhere; the view has them already.
@@ -412,8 +445,19 @@ impl Gossip {
         for host in hosts {
             // It says in which epoch this node is.
             self.send_clock(ctx, &host);
+            self.ask_missed(ctx, &host);
         }
         self.event(Event::EpochBegan);
+    }
+
+    /// Asks a connected peer for the observations of it that were refused and may be taken now.
+    fn ask_missed(&mut self, ctx: &Ctx<'_>, host: &str) {
+        let Some(peer) = self.peers.get_mut(host).filter(|_| !self.missed.is_empty()) else {
+            return;
+        };
+        let newest = Timestamp::from_nanos(ctx.wall.saturating_add(self.config.max_ahead_ns));
+        let due = self.missed.due(host, current_epoch(ctx.view), newest);
+        ask_uncompared(peer, due);
     }
 
     /// What was refused for this reason may be taken now.
@@ -468,6 +512,9 @@ impl Gossip {
             peer.brief |= regular && short;
             if quick || (regular && !(short && peer.synced && !peer.doubt)) {
                 self.send_digest(&host, false);
+            }
+            if regular {
+                self.ask_missed(ctx, &host);
             }
         }
         self.check_overlay(ctx);
@@ -609,44 +656,51 @@ impl Gossip {
     }
 }
 
-fn note_forced(
-    forced: &mut BTreeMap<(bool, NodeId), (Vec<Key>, u64)>,
-    relayed: bool,
-    entry: &Entry,
-) {
-    let (keys, count) = forced.entry((relayed, entry.origin)).or_default();
-    *count += 1;
-    if keys.len() < FORCED_KEYS_MAX {
-        keys.push(entry.key.clone());
+/// Until when an entry that breaks a rule need not be looked at again. What could not be taken anyway cannot be out-voted
+/// either: that is to be done as soon as others may take it.
+fn until(ctx: &Ctx<'_>, max_ahead_ns: u64, entry: &Entry) -> Why {
+    let newest = Timestamp::from_nanos(ctx.wall.saturating_add(max_ahead_ns));
+    match entry.epoch.cmp(&current_epoch(ctx.view)) {
+        Ordering::Greater => Why::Epoch,
+        Ordering::Equal if entry.stamp > newest => Why::Stamp,
+        Ordering::Equal | Ordering::Less => Why::Rule,
     }
 }
 
 /// Leaves an entry at its sender, and reports it.
-fn deny(peer: &mut Peer, host: &str, entry: &Entry, verdict: Verdict, events: &mut Vec<Event>) {
+fn deny(
+    peer: &mut Peer,
+    host: &str,
+    entry: &Entry,
+    (verdict, until): (Verdict, Why),
+    events: &mut Vec<Event>,
+) {
     let (why, overwrite) = match verdict {
         Verdict::Refuse(why) => (why, false),
         Verdict::Overwrite(why) => (why, true),
         Verdict::Outdated => {
-            peer.refuse(entry, Why::Rule);
-            events.push(Event::Outdated {
-                peer: host.to_owned(),
-                key: entry.key.clone(),
-                stamp: entry.stamp,
-            });
+            peer.refuse(entry, until);
+            if until == Why::Rule {
+                events.push(Event::Outdated {
+                    peer: host.to_owned(),
+                    key: entry.key.clone(),
+                    at: Position::of(entry),
+                });
+            }
             return;
         }
-        Verdict::Take | Verdict::TakeForced | Verdict::TakeRelayed => return,
+        Verdict::Take => return,
     };
     peer.denied_count += 1;
     if !is_volatile(entry) {
-        peer.refuse(entry, Why::Rule);
+        peer.refuse(entry, until);
     }
-    let (key, stamp) = (entry.key.clone(), entry.stamp);
-    if overwrite {
+    let (key, at) = (entry.key.clone(), Position::of(entry));
+    if overwrite && until == Why::Rule {
         events.push(Event::Forged {
             peer: host.to_owned(),
             key: key.clone(),
-            stamp,
+            at,
         });
     }
     events.push(Event::Denied {

@@ -23,6 +23,7 @@ pub mod limits;
 mod links;
 mod lives;
 mod load;
+mod missed;
 mod overlay;
 mod peer;
 mod prints;

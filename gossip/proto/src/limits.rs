@@ -26,6 +26,8 @@ pub const LEAF: usize = 32;
 pub const REPAIRS_MAX: usize = 4;
 /// Refused entries remembered for one peer.
 pub const QUARANTINE_MAX: usize = 4096;
+/// Scopes, by peer, of which refused volatile entries are to be asked for.
+pub const MISSED_MAX: usize = 4096;
 /// Entries received and not yet merged, over all peers, beyond which no message is to be handed in.
 pub const PENDING_MERGE_MAX: usize = 8192;
 /// Quick repair rounds in a row before the ordinary interval applies again.

@@ -219,6 +219,9 @@ impl Gossip {
     pub(crate) fn on_want(&mut self, ctx: &Ctx<'_>, host: &str, wants: &[Want]) {
         for want in wants.iter().filter(|want| want.hashes.is_empty()) {
             self.push_uncompared(ctx, host, |scope| *scope == want.scope);
+            if want.scope == Scope::Global {
+                self.push_relayed(host);
+            }
         }
         let (indexes, topology) = (&self.index, &self.topology);
         let Some(peer) = self.peers.get_mut(host) else {
@@ -247,6 +250,8 @@ impl Gossip {
             return;
         }
         let old = std::mem::replace(&mut self.topology, Arc::new(topology));
+        let topology = &self.topology;
+        self.missed.retain(|host| topology.id_of(host).is_some());
         self.overlay.version += 1;
         self.event(Event::TopologyChanged);
         let own = self.config.host.clone();
@@ -263,7 +268,7 @@ impl Gossip {
             let Some(peer) = self.peers.get_mut(&host) else {
                 continue;
             };
-            ask_uncompared(peer, &joined);
+            ask_uncompared(peer, joined.iter().cloned());
             if peer.shared != shared {
                 peer.sum.reset(&shared);
                 peer.shared = shared;
@@ -291,6 +296,17 @@ impl Gossip {
             scope != Scope::Global && origin.is_some_and(|o| o != host && !reaches(o))
         };
         self.relayed.keys().filter(carries).cloned().collect()
+    }
+
+    /// Queues for a peer the observations of the global scope that were passed on to others.
+    fn push_relayed(&mut self, host: &str) {
+        let Some(peer) = self.peers.get_mut(host) else {
+            return;
+        };
+        let global = |key: &&Key| mars_meta_model::scope_of(key) == Scope::Global;
+        for key in self.relayed.keys().filter(global) {
+            peer.push(key);
+        }
     }
 
     /// Queues for a peer what no comparison finds: own volatile entries, those of others that do not reach it, and own
@@ -339,15 +355,14 @@ fn new_scopes(old: &Topology, new: &Topology, host: &str) -> BTreeSet<Scope> {
     now
 }
 
-/// Asks a peer for what no comparison finds: it may have sent it before this node knew that it is a member.
-fn ask_uncompared(peer: &mut Peer, scopes: &BTreeSet<Scope>) {
-    let wants: Vec<Want> = scopes
-        .iter()
-        .map(|scope| Want {
-            scope: scope.clone(),
-            hashes: Vec::new(),
-        })
-        .collect();
+/// Asks a peer for what no comparison finds: it may have sent it before this node knew that it is a member, or when it
+/// could not be taken.
+pub(crate) fn ask_uncompared(peer: &mut Peer, scopes: impl IntoIterator<Item = Scope>) {
+    let wants = scopes.into_iter().map(|scope| Want {
+        scope,
+        hashes: Vec::new(),
+    });
+    let wants: Vec<Want> = wants.collect();
     for wants in wants.chunks(ITEM_SETS_MAX) {
         peer.control(Body::Want(wants.to_vec()));
     }

@@ -5,7 +5,9 @@ use super::since::since_key;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
-use mars_meta_model::{Membership, Scope, Table, View as _, members, scope_includes};
+use mars_meta_model::{
+    Membership, NodeRecord, Scope, Table, View as _, members, roster, scope_includes,
+};
 use std::collections::BTreeMap;
 
 /// Remove what is left of a resource in the whole cluster, after its last member has left. The disks keep their data.
@@ -34,15 +36,9 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         let left = remaining(&table, res, host);
         if !left.is_empty() && !ctx.opts.force {
             let list: Vec<String> = left.iter().map(|(h, why)| format!("{h} ({why})")).collect();
-            let first = left.keys().next().map_or("HOST", String::as_str);
-            return Err(Error::refused(format!(
-                "resource {res} has members: {}",
-                list.join(", ")
-            ))
-            .hint(format!(
-                "on each of them, for example {first}: marsadm down {res}, marsadm leave-resource {res} \
-                 (the last one: marsadm secondary {res} before)"
-            )));
+            let nodes = roster(&ctx.table(&["roster/"]).await?);
+            let why = format!("resource {res} has members: {}", list.join(", "));
+            return Err(Error::refused(why).hint(way_out(&left, &nodes, res)));
         }
         let (keys, directory) = (doomed(&table, res)?, own_directory(&table, res));
         if keys.is_empty() && directory.is_empty() {
@@ -64,6 +60,29 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// How those that are left can leave. What an import has told of may be no node: nobody can do it there.
+fn way_out(
+    left: &BTreeMap<String, String>,
+    nodes: &BTreeMap<String, NodeRecord>,
+    res: &str,
+) -> String {
+    let is_node = |host: &&String| nodes.contains_key(*host);
+    let mut ways = Vec::new();
+    if let Some(first) = left.keys().find(is_node) {
+        ways.push(format!(
+            "on each of them, for example {first}: marsadm down {res}, marsadm leave-resource {res} (the last one: marsadm \
+             secondary {res} before)"
+        ));
+    }
+    let absent = left.keys().filter(|host| !is_node(host));
+    ways.extend(absent.map(|host| {
+        format!(
+            "{host} is no node of this cluster: marsadm --host={host} --force leave-resource {res}"
+        )
+    }));
+    ways.join("; ")
 }
 
 /// Hosts that still take part, and by what. A host outside of the resource gets the directory only: what it has of the

@@ -3,14 +3,18 @@
 use super::since::since_key;
 use crate::context::{Ctx, key};
 use crate::error::{Error, Result};
+use crate::outside::{resources_outside, tell};
 use crate::wall::now_ns;
 use mars_lamport::Timestamp;
-use mars_meta_model::{Cell, Entry, Key, NodeId, Table, Value, check_host_name};
+use mars_meta_model::{
+    Cell, Entry, Key, NodeId, Table, Value, View as _, check_host_name, members,
+};
 use mars_migrations::LEGACY_END;
 use mars_migrations::export::{
     ExportOptions, ExportPlan, TargetState, WriteExportError, hand_back, inspect_target,
     plan_export, write_export,
 };
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Write the keys as a legacy MARS tree of symlinks, with their stamps.
@@ -18,11 +22,13 @@ use std::path::PathBuf;
 /// DIR must be missing or empty; an export that was cut off is continued. Logs are not exported, because the original
 /// cannot read them: its replicas need a full sync afterwards. With --dry-run: only show what would be written.
 ///
-/// In the tree is only what the original knows. Names of this system are in a file beside it, DIR.mars-extra, for an import.
+/// Of resources that this host has no part in, a member is asked for the keys; if none answers, a warning names the hosts
+/// that have them. In the tree is only what the original knows. Names of this system are in a file beside it, DIR.mars-extra, for an import.
 ///
 /// With --hand-back: each resource that is at rest gets a fresh, empty log of the original, in which all replicas stand
 /// at the beginning, so that the original needs no full sync. At rest: marsadm secondary, then, once all replicas have
-/// replayed all, marsadm down on every host. It is refused if a resource is not, unless --force is given.
+/// replayed all, marsadm down on every host. It is refused if a resource is not, unless --force is given. The logs are in
+/// the trees of the hosts that have a replica.
 ///
 /// With --force: renew an export that is complete already. Links with a later stamp are kept.
 ///
@@ -54,12 +60,14 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         }
         let mut table = ctx.table(&[""]).await?;
         add_liveness(ctx, &mut table, now_ns).await?;
+        let host = ctx.node().await?.host.clone();
+        let elsewhere = ask_members(ctx, &host, &mut table).await?;
         let handed = if args.hand_back {
-            hand_back(&mut table)
+            hand_back(&mut table, &host, |res| !elsewhere.contains_key(res))
         } else {
             Vec::new()
         };
-        let unready = handed.iter().find(|row| row.log.is_none());
+        let unready = handed.iter().find(|row| row.not_ready.is_some());
         if let Some(row) = unready.filter(|_| !ctx.opts.force) {
             let why = row.not_ready.as_deref().unwrap_or("it is not at rest");
             let since = row.not_ready_key.as_deref();
@@ -78,6 +86,9 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Error::refused(error.to_string())
                 .hint("mend or delete that key, then run the command again")
         })?;
+        for (res, (reason, hosts)) in elsewhere {
+            plan.add_elsewhere(&res, &reason, &hosts);
+        }
         plan.add_logs(handed);
         if !ctx.opts.dry_run {
             let written = write_export(&args.dir, &plan, ctx.opts.force);
@@ -99,10 +110,37 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         .map_err(|error| error.about(&format!("export-tree {}", args.dir.display())))
 }
 
+/// Replaces what lies here of resources that this host has no part in, which is of when it last had, by what a member
+/// tells. Of those of which no member does, the reason and the members.
+async fn ask_members(
+    ctx: &Ctx,
+    host: &str,
+    table: &mut Table,
+) -> Result<BTreeMap<String, (String, Vec<String>)>> {
+    let mut untold = BTreeMap::new();
+    for res in resources_outside(table, host) {
+        let own = format!("resource-{res}/");
+        let old: Vec<Key> = table.scan(&own).map(|entry| entry.key.clone()).collect();
+        for key in old {
+            table.remove(&key);
+        }
+        match tell(ctx, &res).await {
+            Ok(told) => told.iter().for_each(|entry| {
+                table.merge(entry.clone());
+            }),
+            Err(reason) => {
+                let hosts = members(table, &res).into_keys().collect();
+                untold.insert(res, (reason, hosts));
+            }
+        }
+    }
+    Ok(untold)
+}
+
 /// A later way over shall not begin where an earlier one did.
 async fn forget_legacy_ends(ctx: &Ctx, plan: &ExportPlan) -> Result<()> {
     let mut changes = Vec::new();
-    for row in plan.handed_back.iter().filter(|row| row.log.is_some()) {
+    for row in plan.handed_back.iter().filter(|row| row.has_log()) {
         let key = key(&format!("resource-{}/{LEGACY_END}", row.resource))?;
         if ctx
             .get(&key)

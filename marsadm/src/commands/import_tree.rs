@@ -7,7 +7,7 @@ use crate::snapshot::scan_error;
 use crate::wall::now_ns;
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
-use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
+use mars_meta_api::{EntryBytes, ImportOutcome, Overriding, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, Table, encoded_len};
 use mars_migrations::export::add_beside;
@@ -65,6 +65,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             belongs(ctx, &plan, &table)?;
             keep_uuid(ctx, &plan, &table).await?;
             plan.settle(&table);
+            plan.warn_of_foreign(&ctx.node().await?.host, &table);
             let seen = plan.compare(&table, DEFAULT_MAX_AHEAD);
             drop(table);
             // What becomes of it the store decides.
@@ -107,6 +108,7 @@ async fn preview(ctx: &Ctx, plan: &mut Plan) -> Result<()> {
         Ok(table) => {
             belongs(ctx, plan, &table)?;
             plan.settle(&table);
+            plan.warn_of_foreign(&ctx.node().await?.host, &table);
             let outcomes = plan.compare(&table, DEFAULT_MAX_AHEAD);
             apply(plan, &outcomes)?;
             plan.report.preview = Some(Preview::Store);
@@ -145,7 +147,11 @@ pub(super) fn foreign(conflict: &ImportConflict) -> Error {
 async fn keep_uuid(ctx: &Ctx, plan: &Plan, held: &Table) -> Result<()> {
     if let Some((key, value)) = uuid_to_keep(&plan.entries, held) {
         let client = ctx.client().await?;
-        let written = client.apply(vec![(key, Some(value))], false);
+        let how = Overriding {
+            forced: false,
+            insist: ctx.opts.force,
+        };
+        let written = client.apply_as(vec![(key, Some(value))], how);
         ctx.bounded("the metadata daemon did not answer", written)
             .await??;
     }
@@ -214,6 +220,7 @@ async fn send(ctx: &Ctx, entries: &[Entry]) -> Result<Vec<Outcome>> {
         }
         let request = Request::Import {
             entries: EntryBytes::pack(batch),
+            insist: ctx.opts.force,
         };
         outcomes.extend(outcomes_of(ctx.call(request).await?)?);
     }

@@ -8,13 +8,17 @@ use crate::context::{Changes, Ctx, set};
 use crate::disk::{self, Disk};
 use crate::error::{Error, Result};
 use crate::keys::{LogPos, Res, one_resource};
+use crate::outside::{resources_outside, tell, untold};
 use crate::wait::Step;
-use mars_meta_model::{Entry, Membership, check_name, members};
+use mars_meta_api::Overriding;
+use mars_meta_model::{Entry, Membership, Table, View as _, check_name, members};
 use std::path::PathBuf;
 
 /// Add a replica of a resource on a disk of this host. What is on the disk gets overwritten by the primary's data.
 ///
 /// Does not wait for the sync: see marsadm wait-resource RES is-consistent. --force takes a disk that is too small.
+///
+/// Refused on a node that is no longer in the cluster, also with --force: nobody would hear of the replica.
 ///
 /// Example: marsadm join-resource mydata /dev/vg/mydata
 #[derive(Debug, clap::Args)]
@@ -38,6 +42,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
         one_resource(res)?;
         let host = ctx.local_host().await?;
+        check_standing(ctx, host).await?;
         let table = resource_table(ctx, res).await?;
         let before = members(&table, res).get(host).copied();
         if before == Some(Membership::Storage) {
@@ -51,11 +56,17 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             return Err(Error::refused(why).hint(hint));
         }
         let disk = disk::probe(&args.disk)?;
+        let told = ask_members(ctx, host, res).await?;
+        match told.as_ref().map(|told| source(ctx, host, res, told)) {
+            Some(Step::Failed(error)) => return Err(error),
+            Some(Step::Ready(source)) => check_size(ctx, res, &disk, &source)?,
+            Some(Step::Waiting(_)) | None => {}
+        }
         if before.is_none() {
             ctx.apply(vec![membership(res, host, Membership::Guest)?])
                 .await?;
         }
-        match join(ctx, host, args, &disk).await {
+        match join(ctx, host, args, &disk, told.as_ref()).await {
             Err(error) if before.is_none() && !ctx.opts.dry_run => {
                 // A replica that began to sync stays; one whose disk was refused leaves nothing behind.
                 let table = ctx.client().await?.list("resource-", false).await;
@@ -77,6 +88,20 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         .map_err(|error| error.about(&format!("join-resource {res}")));
     report(ctx, "join-resource", res, result.as_ref().err());
     result
+}
+
+/// A replica that nobody hears of gets no data, and what its disk held would count for nothing: not even with `--force`.
+async fn check_standing(ctx: &Ctx, host: &str) -> Result<()> {
+    let Some(out) = &ctx.node().await?.removed else {
+        return Ok(());
+    };
+    let why = format!(
+        "{host} is no longer in the cluster ({}): nobody would hear of its replica, and the disk stays as it is",
+        out.reason
+    );
+    Err(Error::refused(why).hint(
+        "marsadm leave-cluster --force here, then marsadm join-cluster with a new token, then this command again",
+    ))
 }
 
 /// Whether the data plane took the disk into use.
@@ -112,10 +137,12 @@ async fn take_back(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
             keys.push(key);
         }
     }
-    if let Err(second) = client
-        .apply(keys.into_iter().map(|key| (key, None)), false)
-        .await
-    {
+    let how = Overriding {
+        forced: false,
+        insist: ctx.opts.force,
+    };
+    let deletions = keys.into_iter().map(|key| (key, None));
+    if let Err(second) = client.apply_as(deletions, how).await {
         ctx.ui.note(&format!(
             "the keys of this replica could not be deleted again: {second}"
         ));
@@ -130,20 +157,17 @@ struct Source {
     log: LogPos,
 }
 
-async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
+async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk, told: Option<&Table>) -> Result<()> {
     let res = &args.resource;
-    let Some(source) = find_source(ctx, host, res).await? else {
+    let Some(source) = find_source(ctx, host, res, told).await? else {
+        ctx.ui.note(
+            "the keys of this host's replica follow, once those of the resource have arrived",
+        );
         return Ok(());
     };
     let device = args.devname.as_deref().unwrap_or(&source.device);
     check_name(device, "device").map_err(|error| Error::usage(error.to_string()))?;
-    if disk.size < source.size && !ctx.opts.force {
-        return Err(Error::refused(format!(
-            "disk {} has {} bytes, resource {res} needs {}",
-            disk.path, disk.size, source.size
-        ))
-        .hint("take a disk that is at least as large"));
-    }
+    check_size(ctx, res, disk, &source)?;
     if disk.size > source.size {
         ctx.ui.note(&format!(
             "disk {} has {} bytes more than the resource; they stay unused",
@@ -185,54 +209,117 @@ async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the keys of the resource have arrived, and checks its primary. `None` with `--dry-run` where
-/// nothing can arrive, because this host is not a guest yet.
-async fn find_source(ctx: &Ctx, host: &str, res: &str) -> Result<Option<Source>> {
+fn check_size(ctx: &Ctx, res: &str, disk: &Disk, source: &Source) -> Result<()> {
+    if disk.size >= source.size || ctx.opts.force {
+        return Ok(());
+    }
+    let why = format!(
+        "disk {} has {} bytes, resource {res} needs {}",
+        disk.path, disk.size, source.size
+    );
+    Err(Error::refused(why).hint("take a disk that is at least as large"))
+}
+
+/// What a member tells of the resource, where this host has no part in it: what lies here is of when it last had. `None`:
+/// what lies here counts, or nothing does, so that nothing can mislead.
+async fn ask_members(ctx: &Ctx, host: &str, res: &str) -> Result<Option<Table>> {
     let [directory, own] = prefixes(res);
-    let dry_run = ctx.opts.dry_run;
-    let force = ctx.opts.force;
+    let table = ctx.table(&[&directory, &own, "roster/"]).await?;
+    if !resources_outside(&table, host).contains(res) {
+        return Ok(None);
+    }
+    match tell(ctx, res).await {
+        Ok(told) => Ok(Some(told)),
+        Err(reason) if table.scan(&own).any(|entry| !entry.is_tombstone()) => {
+            let hosts: Vec<String> = members(&table, res).into_keys().collect();
+            Err(untold(host, res, &reason, &hosts))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Waits until the keys of the resource have arrived, those that were `told` at least, and checks its primary. `None` with
+/// `--dry-run` where nothing can arrive, because this host is not a guest yet.
+async fn find_source(
+    ctx: &Ctx,
+    host: &str,
+    res: &str,
+    told: Option<&Table>,
+) -> Result<Option<Source>> {
+    let [directory, own] = prefixes(res);
+    if ctx.opts.dry_run {
+        let held = ctx.table(&[&directory, &own]).await?;
+        return match source(ctx, host, res, told.unwrap_or(&held)) {
+            Step::Ready(source) => Ok(Some(source)),
+            Step::Waiting(_) => Ok(None),
+            Step::Failed(error) => Err(error),
+        };
+    }
     ctx.wait_for(&[&directory, &own], |table| {
-        let view = Res::new(table, res);
-        let waiting = |what: &str| {
-            if dry_run {
-                return Step::Ready(None);
-            }
-            Step::Waiting(format!("for {what} of resource {res} to arrive"))
-        };
-        let Some(size) = view.number("size") else {
-            return waiting("the size");
-        };
-        let Some(primary) = view.text("primary") else {
-            return waiting("the primary");
-        };
-        if primary == "(none)" || primary == host {
-            return Step::Failed(
-                Error::refused(format!(
-                    "resource {res} has no primary on another host to sync from (primary is '{primary}', {})",
-                    since(&view, "primary")
-                ))
-                .hint(format!("on a member with good data: marsadm primary {res}")),
-            );
+        let missing = told.into_iter().flat_map(|told| told.scan(&own));
+        if missing.into_iter().any(|entry| !has(table, entry)) {
+            return Step::Waiting(format!("for the keys of resource {res} to arrive"));
         }
-        if in_emergency(&view, primary) && !force {
-            return Step::Failed(
-                Error::refused(format!(
-                    "the primary {primary} of resource {res} is in emergency mode (its log storage is full), {}",
-                    since(&view, &format!("actual-{primary}/has-emergency"))
-                ))
-                .hint(format!("free log space on {primary} first")),
-            );
+        match source(ctx, host, res, table) {
+            Step::Ready(source) => Step::Ready(Some(source)),
+            Step::Waiting(what) => Step::Waiting(what),
+            Step::Failed(error) => Step::Failed(error),
         }
-        let Some(replay) = view.replay(primary) else {
-            return waiting("the position of the primary");
-        };
-        let device = view.text(&format!("device-{primary}")).unwrap_or(res);
-        Step::Ready(Some(Source {
-            primary: primary.to_owned(),
-            device: device.to_owned(),
-            size,
-            log: replay.at,
-        }))
     })
     .await
+}
+
+/// Whether what is held of the entry's key is as new as it, or the entry is none of those that [`source`] looks at.
+fn has(table: &Table, entry: &Entry) -> bool {
+    let leaf = entry.key.as_str().rsplit('/').next().unwrap_or_default();
+    let matters = ["size", "primary", "has-emergency"].contains(&leaf)
+        || ["replay-", "device-"]
+            .iter()
+            .any(|head| leaf.starts_with(head));
+    !matters
+        || match table.entry(&entry.key) {
+            Some(held) => (held.epoch, held.stamp) >= (entry.epoch, entry.stamp),
+            // A tombstone may be collected by now.
+            None => entry.is_tombstone(),
+        }
+}
+
+/// Where the data are to come from, by what `table` holds.
+fn source(ctx: &Ctx, host: &str, res: &str, table: &Table) -> Step<Source> {
+    let view = Res::new(table, res);
+    let waiting = |what: &str| Step::Waiting(format!("for {what} of resource {res} to arrive"));
+    let Some(size) = view.number("size") else {
+        return waiting("the size");
+    };
+    let Some(primary) = view.text("primary") else {
+        return waiting("the primary");
+    };
+    if primary == "(none)" || primary == host {
+        return Step::Failed(
+            Error::refused(format!(
+                "resource {res} has no primary on another host to sync from (primary is '{primary}', {})",
+                since(&view, "primary")
+            ))
+            .hint(format!("on a member with good data: marsadm primary {res}")),
+        );
+    }
+    if in_emergency(&view, primary) && !ctx.opts.force {
+        return Step::Failed(
+            Error::refused(format!(
+                "the primary {primary} of resource {res} is in emergency mode (its log storage is full), {}",
+                since(&view, &format!("actual-{primary}/has-emergency"))
+            ))
+            .hint(format!("free log space on {primary} first")),
+        );
+    }
+    let Some(replay) = view.replay(primary) else {
+        return waiting("the position of the primary");
+    };
+    let device = view.text(&format!("device-{primary}")).unwrap_or(res);
+    Step::Ready(Source {
+        primary: primary.to_owned(),
+        device: device.to_owned(),
+        size,
+        log: replay.at,
+    })
 }

@@ -293,9 +293,15 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
         for batch in batches(&entries) {
             let packed = EntryBytes::pack(batch);
             let request = if bring_back {
-                Request::Import { entries: packed }
+                Request::Import {
+                    entries: packed,
+                    insist: ctx.opts.force,
+                }
             } else {
-                Request::Restore { entries: packed }
+                Request::Restore {
+                    entries: packed,
+                    insist: ctx.opts.force,
+                }
             };
             match ctx.call(request).await? {
                 Response::Imported(outcomes) => counts.add(batch, &outcomes),

@@ -130,7 +130,7 @@ async fn take_role(ctx: &Ctx, table: &Table, host: &str, res: &str, units: Chang
         );
     }
     if ctx.opts.dry_run {
-        return Ok(());
+        return up(ctx, host, res).await;
     }
     let left = format!("{host} stays designated, and becomes primary of {res} as soon as it can");
     let back = match before {

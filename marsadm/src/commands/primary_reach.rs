@@ -69,6 +69,9 @@ pub(super) async fn check_reach(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
         }
     }
     if ctx.opts.dry_run {
+        if !actual.is_empty() {
+            FlushRequest::ask(ctx, view.name).await?;
+        }
         return Ok(());
     }
     for peer in actual.iter().filter_map(|name| peer(name)) {

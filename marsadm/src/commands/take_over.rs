@@ -5,6 +5,7 @@ use super::take_over_log::{Reached, check_tree, replay_leg};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::context::{Ctx, set};
 use crate::error::{Error, Kind, Result};
+use crate::keys::Res;
 use crate::limits::POLL_INTERVAL;
 use mars_datapath::{AdoptError, Adoption};
 use mars_datapath_core::version::LogEnd;
@@ -108,6 +109,7 @@ impl Work<'_> {
                 self.ctx
                     .ui
                     .line(&format!("{}: in service already", self.res));
+                self.say_switches(&table);
                 return Ok(());
             }
             first => first.map_err(refused)?,
@@ -243,7 +245,26 @@ impl Work<'_> {
             "{}: in service behind {}, disk {}",
             self.res, done.before, plan.disk
         ));
+        self.say_switches(table);
         Ok(())
+    }
+
+    /// Says which switches are off, as the original's `down` leaves them: only an administrator knows whether it was meant to
+    /// last.
+    fn say_switches(&self, table: &Table) {
+        let view = Res::new(table, self.res.as_str());
+        let off: Vec<&str> = ["attach", "connect", "sync", "allow-replay"]
+            .into_iter()
+            .filter(|name| !view.todo(self.host.as_str(), name))
+            .collect();
+        if !off.is_empty() {
+            self.ctx.ui.note(&format!(
+                "{}: switched off here: {}; next: marsadm up {}",
+                self.res,
+                off.join(", "),
+                self.res
+            ));
+        }
     }
 }
 

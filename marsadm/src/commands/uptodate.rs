@@ -1,25 +1,31 @@
 //! `wait-resource RES is-uptodate`: all replicas have what the primary had when the command began.
 
-use super::each::prefixes;
+use super::each::{own_table, prefixes, resource_table};
 use super::flush_request::FlushRequest;
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::keys::{LogPos, Res};
 use crate::plane::{plane, sign};
 use crate::wait::Step;
-use mars_meta_model::{NodeState, roster};
+use mars_meta_model::{NodeState, members, roster};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Asks the primary to make its log durable, then waits until every replica of the roster has reached its end.
 pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
+    let host = ctx.host().await?;
+    let table = resource_table(ctx, res).await?;
+    if !members(&table, res).contains_key(host) {
+        // A question of somebody else would be refused without the reason.
+        own_table(ctx, host, res).await?;
+    }
+    let request = FlushRequest::ask(ctx, res).await?;
     if ctx.opts.dry_run {
         ctx.ui.note(&format!(
             "would ask the primary of {res} for its durable end"
         ));
         return Ok(());
     }
-    let request = FlushRequest::ask(ctx, res).await?;
     let [directory, own] = prefixes(res);
     let mut end: Option<LogPos> = None;
     let table = ctx.table(&[&own]).await?;

@@ -2,6 +2,8 @@
 
 use crate::World;
 use mars_meta_api::PeerInfo;
+use mars_meta_model::Table;
+use mars_meta_model::testing::entry;
 use marsadm::error::Kind;
 
 #[tokio::test]
@@ -190,6 +192,72 @@ async fn the_keys_are_exported_as_a_legacy_tree() {
             .await;
         let hint = error.hint.unwrap();
         assert!(hint.contains("not with --force either"), "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_resources_elsewhere_are_exported_as_a_member_tells_them() {
+    let w = World::new(&["hosta", "hostb"]);
+    w.double.put(&[
+        ("uuid", "own_1.000000000"),
+        ("directory/r/member-hostb", "storage"),
+        // Of when hosta was a member.
+        ("resource-r/size", "1"),
+        ("resource-r/userspace/gone", "1"),
+    ]);
+    let mut told = Table::new();
+    for (leaf, value) in [
+        ("size", "4096"),
+        ("primary", "(none)"),
+        ("data-hostb", "/dev/vg/r"),
+        ("syncstatus-hostb", "4096"),
+        ("replay-hostb", "log-000000002-hostb,1192,0"),
+        (
+            "version-000000002-hostb",
+            "80c26aa85c07c3009214b4b284d79d74,log-000000002-hostb,1192:f25bdd602c88fad068297506918b097c,log-000000001-hostb,596",
+        ),
+    ] {
+        told.merge(entry(&format!("resource-r/{leaf}"), Some(value), 9, 2));
+    }
+    w.double.state.lock().unwrap().told = Some(told);
+    let tree = |name: &str| w.dir.path().join(name);
+    let line = |name: &str| format!("export-tree --hand-back {}", tree(name).display());
+    let out = w.ok(&line("told")).await.stdout();
+    assert!(out.contains("which is no log of this host"), "{out}");
+    let read = |name: &str, key: &str| std::fs::read_link(tree(name).join(key)).ok();
+    let size = read("told", "resource-r/size");
+    assert_eq!(size.unwrap().to_str(), Some("4096"));
+    assert_eq!(read("told", "resource-r/userspace/gone"), None);
+    let replay = read("told", "resource-r/replay-hostb");
+    assert_eq!(replay.unwrap().to_str(), Some("log-000000003-hostb,0,0"));
+    assert!(!tree("told").join("resource-r/log-000000003-hostb").exists());
+
+    // No member tells: the resource is passed over, and said to be.
+    w.double.state.lock().unwrap().told = Some(Table::new());
+    let out = w
+        .ok(&format!("{} --timeout 2", line("untold")))
+        .await
+        .stdout();
+    assert!(out.contains("kept by hostb"), "{out}");
+    assert_eq!(read("untold", "resource-r/size"), None);
+}
+
+#[tokio::test]
+async fn an_import_warns_of_resources_without_a_part_of_this_host() {
+    let w = World::new(&["hosta"]);
+    let tree = w.dir.path().join("mars");
+    std::fs::create_dir_all(tree.join("resource-r")).unwrap();
+    for (key, value) in [
+        ("uuid", "hostx_1742540000.123456789"),
+        ("resource-r/data-hostx", "/dev/vg/r"),
+        ("resource-r/size", "4096"),
+    ] {
+        std::os::unix::fs::symlink(value, tree.join(key)).unwrap();
+    }
+    for dry in ["--dry-run ", ""] {
+        let line = format!("{dry}import-tree {}", tree.display());
+        let out = w.ok(&line).await.stdout();
+        assert!(out.contains("one of its members, too: hostx"), "{out}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Commands that create, join and leave resources, and switches.
 
 use crate::World;
+use mars_meta_model::testing::entry;
 use mars_meta_model::{Table, View as _};
 use marsadm::error::Kind;
 
@@ -187,6 +188,77 @@ async fn a_refused_join_leaves_no_trace() {
         )
         .await;
     assert!(error.hint.unwrap().contains("resources of the cluster: r"));
+}
+
+/// hosta was a member of r once, and what lies there is of then; hostb is at work since, and tells so. What it tells arrives
+/// once hosta is a guest.
+fn former_member(w: &World, size: u64) {
+    let news = [
+        ("size", MIB.to_string(), size.to_string()),
+        ("primary", "(none)".to_owned(), "hostb".to_owned()),
+        ("actual-hostb/has-emergency", "1".to_owned(), "0".to_owned()),
+        (
+            "replay-hostb",
+            "log-000000003-hostb,4096,0".to_owned(),
+            "log-000000007-hostb,4096,0".to_owned(),
+        ),
+    ];
+    for (leaf, old, _) in &news {
+        w.double.put(&[(&format!("resource-r/{leaf}"), old)]);
+    }
+    w.double.put(&[("directory/r/member-hostb", "storage")]);
+    let mut state = w.double.state.lock().unwrap();
+    let mut told = Table::new();
+    for (leaf, old, new) in &news {
+        let key = format!("resource-r/{leaf}");
+        // What did not change has the stamp that it had.
+        let stamp = if old == new { 1 } else { state.stamp + 1 };
+        told.merge(entry(&key, Some(new), stamp, 2));
+    }
+    state.told = Some(told);
+    drop(state);
+    let mut sent = false;
+    w.double.play(move |table| {
+        let mut changes = obedient(table);
+        if table.text("directory/r/member-hosta").is_some() && !sent {
+            sent = true;
+            let news = news.iter();
+            changes.extend(news.map(|(leaf, _, new)| (format!("resource-r/{leaf}"), new.clone())));
+        }
+        changes
+    });
+}
+
+#[tokio::test]
+async fn a_join_goes_by_what_members_tell_and_not_by_what_lies_here() {
+    let w = World::new(&["hosta", "hostb"]);
+    former_member(&w, MIB);
+    let disk = w.disk("d.img", MIB);
+    let dry = w
+        .ok(&format!("join-resource r {disk} --dry-run --timeout 5"))
+        .await;
+    assert!(
+        dry.stderr().contains("syncstatus-hosta"),
+        "{}",
+        dry.stderr()
+    );
+    w.ok(&format!("join-resource r {disk} --timeout 5")).await;
+    let replay = w.double.get("resource-r/replay-hosta");
+    assert_eq!(replay.as_deref(), Some("log-000000007-hostb,0,0"));
+}
+
+#[tokio::test]
+async fn a_disk_that_became_too_small_is_refused_before_anything_is_written() {
+    let w = World::new(&["hosta", "hostb"]);
+    former_member(&w, 2 * MIB);
+    let disk = w.disk("d.img", MIB);
+    let line = format!("join-resource r {disk}");
+    w.fails(&line, Kind::Refused, "needs 2097152").await;
+    assert_eq!(w.double.get("directory/r/member-hosta"), None);
+    // Nobody tells: the old keys do not decide.
+    w.double.state.lock().unwrap().told = Some(Table::new());
+    w.fails(&format!("{line} --timeout 2"), Kind::Unreachable, "is old")
+        .await;
 }
 
 #[tokio::test]

@@ -36,12 +36,6 @@ pub(crate) fn check(document: &Value) -> Result<(), String> {
     if document["apiVersion"] != "mars/v1" {
         return Err(format!("apiVersion is {}", document["apiVersion"]));
     }
-    if let (Some(items), Some(one)) = (document["items"].as_array(), kind.strip_suffix("List")) {
-        let schema = of_kind(one);
-        return items.iter().enumerate().try_for_each(|(at, item)| {
-            validate(&schema["properties"]["data"], item, &format!("items[{at}]"))
-        });
-    }
     validate(&of_kind(kind), document, kind)?;
     match document.get("partial") {
         Some(partial) => check(partial),
@@ -50,6 +44,11 @@ pub(crate) fn check(document: &Value) -> Result<(), String> {
 }
 
 fn validate(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+    if let Some(other) = schema["$ref"].as_str() {
+        let (file, pointer) = other.split_once(".json#").unwrap();
+        let other = of_kind(file);
+        return validate(other.pointer(pointer).unwrap(), value, at);
+    }
     if let Some(wanted) = schema.get("const")
         && wanted != value
     {

@@ -104,6 +104,59 @@ fn single(level: u16) -> Core<MemStore> {
     core
 }
 
+/// What an older member holds and this node knows to be deleted.
+#[test]
+fn who_became_a_member_later_gives_way_and_keeps_what_it_wrote() {
+    let scope = Scope::Resource("r".into());
+    let mut core = single(FEATURE_LEVEL);
+    for (key, text) in [
+        ("roster/hostb", &*node_record(2).to_string()),
+        ("directory/r/member-hostb", "storage"),
+        ("directory/r/member-hosta", "storage"),
+        ("resource-r/userspace/own", "1"),
+    ] {
+        write(&mut core, NOW, key, Some(text));
+    }
+    let floor = at(0, NOW + SEC);
+    let learn = Task::Learn {
+        scope: scope.clone(),
+        mark: Mark {
+            floor,
+            ..Mark::default()
+        },
+        drop: Vec::new(),
+    };
+    assert_eq!(collect(&mut core, NOW + 2 * SEC, learn).refused, None);
+    let old = entry("resource-r/userspace/gone", Some("1"), NOW, 2);
+    let wall = NOW + 2 * SEC;
+    assert_eq!(merge(&mut core, wall, &old), MergeResult::BelowFloor);
+    let held = |core: &Core<MemStore>| core.table().ledger().unwrap().floor(&scope);
+    let give_way = |peer| Task::GiveWay {
+        scope: scope.clone(),
+        peer: NodeId(peer),
+    };
+    // Neither to itself, nor to who is no member.
+    for peer in [1, 3] {
+        let done = collect(&mut core, wall, give_way(peer));
+        assert!(done.refused.is_some() && done.gave_way.is_none());
+        assert_eq!(held(&core), floor);
+    }
+    let done = collect(&mut core, wall, give_way(2));
+    assert_eq!(done.gave_way.as_ref(), Some(&scope));
+    assert!(done.removed.is_empty());
+    // Over a restart, too; and own writes go on above what it was.
+    let mut core = open(core.into_store(), 2);
+    assert_eq!(held(&core), Position::ZERO);
+    assert_eq!(merge(&mut core, wall, &old), MergeResult::Applied);
+    assert_eq!(core.table().text("resource-r/userspace/own"), Some("1"));
+    let own = write(&mut core, NOW, "resource-r/userspace/next", Some("1"));
+    assert!(Position::of(&own) > floor);
+    // The older one of both keeps to what it knows.
+    write(&mut core, wall, "directory/r/member-hostb", Some("guest"));
+    let done = collect(&mut core, wall, give_way(2));
+    assert!(done.refused.is_some() && done.gave_way.is_none());
+}
+
 #[test]
 fn tombstones_go_in_a_new_epoch_and_what_was_poisoned_stays_away() {
     let mut core = single(FEATURE_LEVEL);

@@ -3,6 +3,7 @@
 
 use mars_lamport::Timestamp;
 use mars_meta::{Core, Done, EpochRefusal, Job, MergeResult};
+use mars_meta_model::collect::Position;
 use mars_meta_model::testing::{MemStore, entry};
 use mars_meta_model::{
     EPOCH_GAP_NS, EPOCH_SKIP_MAX, Entry, Key, NodeId, Value, View as _, current_epoch, epoch_key,
@@ -257,7 +258,7 @@ fn a_forged_entry_is_out_voted_by_what_is_held() {
     let mut reassert = |above: u64| {
         let job = Job::Reassert {
             key: Key::parse("ips/ip-a").unwrap(),
-            above: Timestamp::from_nanos(above),
+            above: Position::new(0, Timestamp::from_nanos(above)),
         };
         match a.commit_group(NOW, vec![job], |_| {}).unwrap().pop() {
             Some(Done::Applied(committed)) => committed.entries,
@@ -273,11 +274,44 @@ fn a_forged_entry_is_out_voted_by_what_is_held() {
     set(&mut a, NOW, "ips/ip-a", "10.0.0.1");
     let job = Job::Reassert {
         key: Key::parse("ips/ip-a").unwrap(),
-        above: Timestamp::from_nanos(NOW + 30 * SEC),
+        above: Position::new(0, Timestamp::from_nanos(NOW + 30 * SEC)),
     };
     a.commit_group(NOW, vec![job], |_| {}).unwrap();
     let table = a.table();
     let held = table.entry(&Key::parse("ips/ip-a").unwrap()).unwrap();
     assert_eq!(held.text(), Some("10.0.0.1"));
     assert!(held.stamp.as_nanos() > NOW + 30 * SEC);
+}
+
+/// A removed node with a clock far ahead wrote its line again; the others out-vote it in the epoch behind.
+#[test]
+fn a_forged_entry_of_an_earlier_epoch_is_out_voted_whatever_its_stamp_is() {
+    let reassert = |a: &mut Core<MemStore>, epoch: u16, stamp: u64| {
+        let job = Job::Reassert {
+            key: Key::parse("ips/ip-a").unwrap(),
+            above: Position::new(epoch, Timestamp::from_nanos(stamp)),
+        };
+        let done = a.commit_group(NOW + SEC, vec![job], |_| {}).unwrap().pop();
+        let Some(Done::Applied(committed)) = done else {
+            panic!("{done:?}");
+        };
+        committed.entries
+    };
+    let mut a = open(MemStore::default(), 1, 1);
+    assert!(
+        reassert(&mut a, 0, NOW + YEAR).is_empty(),
+        "beyond the bound"
+    );
+    begin(&mut a, NOW).unwrap();
+    assert!(reassert(&mut a, 2, NOW).is_empty(), "not entered yet");
+    let made = reassert(&mut a, 0, NOW + YEAR);
+    assert_eq!((made.len(), made[0].epoch), (1, 1));
+    assert!(
+        made[0].stamp.as_nanos() < NOW + 2 * SEC,
+        "no clock is moved"
+    );
+    assert!(
+        reassert(&mut a, 0, NOW + YEAR).is_empty(),
+        "it is above already"
+    );
 }

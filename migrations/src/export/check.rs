@@ -29,6 +29,8 @@ pub enum ExportWarningKind {
     FutureStamp,
     /// Entries of a later clock epoch: among links only stamps count.
     EpochLost,
+    /// The keys of a resource are on other hosts only, none of which told them.
+    Elsewhere,
 }
 
 /// Something an administrator should look at. The export goes on all the same.

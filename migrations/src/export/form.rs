@@ -108,7 +108,15 @@ impl fmt::Display for ExportPlan {
         section(f, "handed back", &self.handed_back, |row| {
             match (&row.log, &row.not_ready) {
                 (Some(log), _) => {
-                    format!("{}: all replicas at the beginning of {log}", row.resource)
+                    let here = if row.replica {
+                        ""
+                    } else {
+                        ", which is no log of this host"
+                    };
+                    format!(
+                        "{}: all replicas at the beginning of {log}{here}",
+                        row.resource
+                    )
                 }
                 (None, why) => format!(
                     "{}: not, a full sync will be needed: {}",

@@ -15,6 +15,8 @@ pub struct HandBackRow {
     pub resource: String,
     /// Path below the root of the empty log, if the resource is ready.
     pub log: Option<String>,
+    /// Whether the tree's host has a replica: only then the log is in the tree.
+    pub replica: bool,
     /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
@@ -23,11 +25,23 @@ pub struct HandBackRow {
     pub not_ready_key: Option<String>,
 }
 
+impl HandBackRow {
+    /// Whether a log is made in the tree.
+    #[must_use]
+    pub const fn has_log(&self) -> bool {
+        self.replica && self.log.is_some()
+    }
+}
+
 /// Writes the keys of all resources that are at rest so that the original finds each replica at the beginning of a
-/// fresh log. `table` is a copy of the store; the same store gives the same keys and stamps on every host.
-pub fn hand_back(table: &mut Table) -> Vec<HandBackRow> {
+/// fresh log. `table` is a copy of the store of `host`, with the keys of the resources that are `known`, also of those that
+/// it has no part in; the others are passed over. The same keys give the same result on every host, but for the logs.
+pub fn hand_back(table: &mut Table, host: &str, known: impl Fn(&str) -> bool) -> Vec<HandBackRow> {
     let mut rows = Vec::new();
-    for resource in resources(table) {
+    for resource in resources(table).into_iter().filter(|res| known(res)) {
+        let replica = table
+            .text(&format!("resource-{resource}/data-{host}"))
+            .is_some();
         let row = match ready(table, &resource) {
             Ok(entries) => {
                 let log = entries.log.to_string();
@@ -36,6 +50,7 @@ pub fn hand_back(table: &mut Table) -> Vec<HandBackRow> {
                 }
                 HandBackRow {
                     log: Some(format!("resource-{resource}/{log}")),
+                    replica,
                     not_ready: None,
                     not_ready_key: None,
                     resource,
@@ -44,6 +59,7 @@ pub fn hand_back(table: &mut Table) -> Vec<HandBackRow> {
             Err(NotReady { why, key }) => HandBackRow {
                 resource,
                 log: None,
+                replica,
                 not_ready: Some(why),
                 not_ready_key: key,
             },
@@ -232,7 +248,8 @@ mod tests {
     #[test]
     fn all_replicas_stand_at_the_beginning_of_a_fresh_log() {
         let mut table = table(&[("legacy-end", Some(VERSION))]);
-        let rows = hand_back(&mut table);
+        let rows = hand_back(&mut table, "h1", |_| true);
+        assert!(rows[0].has_log());
         assert_eq!(rows[0].log.as_deref(), Some("resource-r/log-000000003-h1"));
         for host in ["h1", "h2"] {
             let text = |leaf: &str| table.text(&format!("resource-r/{leaf}-{host}"));
@@ -248,6 +265,19 @@ mod tests {
         assert_eq!(table.text("resource-r/legacy-end"), None);
         let key = Key::parse("resource-r/maxnr").unwrap();
         assert_eq!(table.entry(&key).unwrap().stamp.as_nanos(), 11);
+    }
+
+    #[test]
+    fn hosts_without_a_replica_get_the_keys_and_no_log() {
+        let mut here = table(&[]);
+        let mut elsewhere = table(&[]);
+        hand_back(&mut here, "h1", |_| true);
+        let rows = hand_back(&mut elsewhere, "h3", |_| true);
+        assert!(rows[0].log.is_some() && !rows[0].has_log());
+        assert!(here.iter().eq(elsewhere.iter()));
+        let mut unknown = Table::new();
+        unknown.merge(stored("directory/r/member-h1", Some("storage"), 5, 1));
+        assert_eq!(hand_back(&mut unknown, "h3", |_| false), []);
     }
 
     #[test]
@@ -275,7 +305,7 @@ mod tests {
             ),
         ] {
             let mut table = table(&[(key, text)]);
-            let rows = hand_back(&mut table);
+            let rows = hand_back(&mut table, "h1", |_| true);
             let why = rows[0].not_ready.as_deref().unwrap();
             assert!(why.contains(reason), "{key}: {why}");
             let told = rows[0].not_ready_key.as_deref();

@@ -192,6 +192,17 @@ pub fn plan_export(
 }
 
 impl ExportPlan {
+    /// Notes that the keys of a resource are not in the tree, because none of its members, `hosts`, told them, and why.
+    pub fn add_elsewhere(&mut self, res: &str, reason: &str, hosts: &[String]) {
+        let hosts = hosts.join(" ");
+        self.warnings.push(ExportWarning {
+            kind: ExportWarningKind::Elsewhere,
+            subject: show_bytes(format!("resource-{res}/").as_bytes()),
+            text: show_bytes(format!("not in this tree, for {reason}: kept by {hosts}").as_bytes()),
+        });
+        self.warnings.sort();
+    }
+
     /// Adds the empty logs of resources that are handed back; they need no warning about logs any more.
     pub fn add_logs(&mut self, rows: Vec<HandBackRow>) {
         for row in rows.iter().filter(|row| row.log.is_some()) {

@@ -166,7 +166,7 @@ pub fn write_export(dir: &Path, plan: &ExportPlan, force: bool) -> Result<Writte
     writer.mark(MARKER_INCOMPLETE)?;
     writer.links(&plan.links)?;
     for row in &plan.handed_back {
-        if let Some(log) = &row.log {
+        if let Some(log) = row.log.as_ref().filter(|_| row.replica) {
             writer.empty_log(log)?;
         }
     }

@@ -35,6 +35,8 @@ pub enum Event {
         at: Instant,
         /// The node's system clock in ns.
         wall: u64,
+        /// The node's epoch afterwards.
+        epoch: u16,
         /// What was applied.
         applied: Vec<Entry>,
         /// What was refused for its stamp.
@@ -62,6 +64,28 @@ impl Journal {
         let mut inner = self.0.lock().unwrap();
         if inner.on {
             let event = event();
+            if let Ok(want) = std::env::var("SIM_TRACE") {
+                match &event {
+                    Event::Wrote { node, entries } | Event::Reasserted { node, entries } => {
+                        for e in entries {
+                            if want.split(',').any(|w| e.key.as_str().contains(w)) {
+                                eprintln!(
+                                    "{:?} node{} wrote {} e{} {:?} {} boot {}",
+                                    Instant::now(),
+                                    node,
+                                    e.key,
+                                    e.epoch,
+                                    e.cell,
+                                    e.stamp,
+                                    e.boot
+                                );
+                            }
+                        }
+                    }
+                    Event::Merged { .. } => {}
+                    other => eprintln!("{:?} {other:?}", Instant::now()),
+                }
+            }
             inner.events.push(event);
         }
     }

@@ -36,7 +36,9 @@ pub struct Outcome {
     pub settled_after: Duration,
     /// Bytes per second that the busiest node sent when nothing happened.
     pub idle_rate: u64,
-    /// What was done how often.
+    /// The epoch of the cluster's clock in the end.
+    pub epoch: u16,
+    /// What was done how often, or tried.
     pub done: BTreeMap<Action, u32>,
 }
 
@@ -95,7 +97,8 @@ async fn play(scenario: &Scenario) -> Result<Outcome, Broken> {
     world.net.set_quality(scenario.quality, scenario.faults);
     world.journal.switch_on();
     world.collect = scenario.collect.paces();
-    world.levels = scenario.mixed;
+    // In later epochs, tombstones are collected only where all nodes tell a level that knows of it.
+    world.levels = scenario.mixed || scenario.weight(Action::BeginEpoch) > 0;
     let mut drawn = ChaCha8Rng::seed_from_u64(scenario.seed ^ 0x0001_d1a1);
     for (index, node) in world.nodes.iter_mut().enumerate() {
         node.collect = Some(world.collect);
@@ -690,6 +693,7 @@ impl Player<'_> {
             stats: self.world.net.stats(),
             settled_after,
             idle_rate: quiet.sent.iter().max().unwrap_or(&0) / QUIET.as_secs(),
+            epoch: self.world.epoch(),
             done: self.done,
         })
     }

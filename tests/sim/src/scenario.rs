@@ -72,6 +72,9 @@ const FAULTS: [Action; 12] = [
     Action::Leave,
 ];
 
+/// Farthest jump of a system clock in half of the histories with epochs: 25 min.
+const EPOCH_JUMP: Duration = Duration::from_secs(1500);
+
 /// How fast tombstones go in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collection {
@@ -211,7 +214,7 @@ impl Scenario {
             weights.retain(|(action, _)| !apart.contains(action));
         }
         let far = rng.random_bool(0.2);
-        Self {
+        let scenario = Self {
             seed,
             nodes,
             steps: rng.random_range(60..240),
@@ -226,6 +229,11 @@ impl Scenario {
             mutation: None,
             only: None,
             mixed: false,
+        };
+        if seed % 5 == 3 {
+            scenario.with_epochs()
+        } else {
+            scenario
         }
     }
 
@@ -233,11 +241,13 @@ impl Scenario {
     #[must_use]
     pub fn with_epochs(mut self) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0xe90c);
-        self.weights
-            .push((Action::BeginEpoch, rng.random_range(2..10)));
+        self.set_weight(Action::BeginEpoch, rng.random_range(3..12));
         // Else no clock is wrong when it begins.
-        self.weights.retain(|(action, _)| *action != Action::Jump);
-        self.weights.push((Action::Jump, rng.random_range(2..10)));
+        self.set_weight(Action::Jump, rng.random_range(2..10));
+        if rng.random_bool(0.5) {
+            // Beyond the least time between two epochs.
+            self.jump = EPOCH_JUMP;
+        }
         self
     }
 
@@ -249,6 +259,13 @@ impl Scenario {
         scenario.set_weight(Action::Upgrade, 3);
         scenario.set_weight(Action::Watch, 5);
         scenario
+    }
+
+    /// How often something is done; [`Action::Write`] has 100.
+    #[must_use]
+    pub fn weight(&self, action: Action) -> u32 {
+        let same = self.weights.iter().filter(|(other, _)| *other == action);
+        same.map(|(_, weight)| weight).sum()
     }
 
     /// Sets how often something is done; [`Action::Write`] has 100.

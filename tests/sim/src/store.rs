@@ -9,7 +9,7 @@ use mars_lamport::Timestamp;
 use mars_meta::{
     Applied, Change, Core, Done, FeedEvent, Job, MergeResult, Merged, Source, WriteError,
 };
-use mars_meta_model::collect::{Collected, Ledger, Task};
+use mars_meta_model::collect::{Collected, Ledger, Position, Task};
 use mars_meta_model::{
     Entry, Key, NodeId, REMOVED_PREFIX, Table, View, member_key, resources, roster, testing,
 };
@@ -205,11 +205,30 @@ impl SimStore {
             _ => inner.core.merge(wall, entries)?,
         };
         inner.forget_tombstones(&merged.applied);
-        let node = inner.whose.index;
+        let (node, epoch) = (inner.whose.index, inner.core.epoch());
+        if let Ok(want) = std::env::var("SIM_TRACE") {
+            for (e, r) in received.iter().zip(&merged.results) {
+                if want.split(',').any(|w| e.key.as_str().contains(w)) {
+                    eprintln!(
+                        "{:?} node{} merge {} e{} {:?} {} by {} boot {} -> {:?}",
+                        Instant::now(),
+                        node,
+                        e.key,
+                        e.epoch,
+                        e.cell,
+                        e.stamp,
+                        e.origin.0,
+                        e.boot,
+                        r
+                    );
+                }
+            }
+        }
         inner.whose.journal.record(|| Event::Merged {
             node,
             at: Instant::now(),
             wall,
+            epoch,
             applied: merged.applied.clone(),
             refused: refused(received, &merged),
         });
@@ -355,10 +374,18 @@ impl Backend for SimStore {
         Ok(done == [Done::Observed(true)])
     }
 
-    async fn reassert(&self, key: Key, above: Timestamp) -> Result<(), WriteError> {
+    async fn reassert(&self, key: Key, above: Position) -> Result<(), WriteError> {
         let mut inner = self.lock();
         let wall = inner.whose.wall.ns();
         let job = Job::Reassert { key, above };
+        if std::env::var("SIM_TRACE").is_ok() {
+            eprintln!(
+                "{:?} node{} asked to reassert {job:?} wall {wall} epoch {}",
+                Instant::now(),
+                inner.whose.index,
+                inner.core.epoch()
+            );
+        }
         for done in inner.core.commit_group(wall, vec![job], |_| {})? {
             if let Done::Applied(committed) = done {
                 let (node, entries) = (inner.whose.index, committed.entries.clone());

@@ -10,8 +10,8 @@ use mars_meta::{Change, WriteError};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{
     Entry, Key, Merge, NodeId, NodeLevel, NodeRecord, NodeState, REMOVED_PREFIX, Scope, Table,
-    Value, View as _, is_volatile, level_key, node_record, removal, roster_key, scope_includes,
-    scope_of, version_key,
+    Value, View as _, current_epoch, is_volatile, level_key, node_record, removal, roster_key,
+    scope_includes, scope_of, version_key,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -428,6 +428,14 @@ impl World {
             }
         }
         forgive(&mut self.promised, &left);
+    }
+
+    /// The greatest epoch of the clock that was announced on a node of the cluster that runs.
+    #[must_use]
+    pub fn epoch(&self) -> u16 {
+        let stores = self.nodes.iter().filter(|node| !node.gone);
+        let epochs = stores.filter_map(|node| Some(node.store()?.with_table(current_epoch)));
+        epochs.max().unwrap_or(0)
     }
 
     /// A durable tombstone that some node holds of what it takes part in.

@@ -6,9 +6,10 @@ use mars_gossip_proto::{
     decode, encode,
 };
 use mars_lamport::{Clock, DEFAULT_MAX_AHEAD, Timestamp};
+use mars_meta_model::collect::{Collected, Door, Mark, Paces, Task, door};
 use mars_meta_model::{
-    Entry, Key, Merge, NodeId, Scope, Table, Value, View, is_volatile, members, roster_key,
-    scope_of, trespass,
+    Entry, Key, Merge, NodeId, Scope, Table, Value, View, announced_epoch, current_epoch,
+    epoch_key, is_volatile, members, roster_key, scope_of, trespass,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -47,6 +48,8 @@ pub(crate) struct Net {
     /// Part of the datagrams that is lost: one in so many.
     pub(crate) lose_datagrams: Option<u64>,
     datagrams: u64,
+    /// How fast tombstones go, on nodes that are started from now on.
+    pub(crate) collect: Option<Paces>,
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -109,6 +112,7 @@ impl Net {
             boots: 0,
             lose_datagrams: None,
             datagrams: 0,
+            collect: None,
         };
         let mut table = Table::new();
         for (i, host) in hosts.iter().enumerate() {
@@ -134,6 +138,7 @@ impl Net {
         self.boots += 1;
         let mut config = Config::new(host, id);
         config.boot = self.boots;
+        config.collect = self.collect;
         let core = Gossip::new(config, seed, &ctx);
         self.nodes.insert(
             host.to_owned(),
@@ -233,6 +238,7 @@ impl Net {
         for (key, value) in changes {
             let mut entry = mars_meta_model::testing::entry(key, *value, 0, node.id.0);
             entry.stamp = node.clock.tick(wall);
+            entry.epoch = current_epoch(&node.table);
             // As the command line does: what belongs to others is written as an override.
             entry.forced = trespass(&entry.key, host, |res| {
                 members(&node.table, res).contains_key(host)
@@ -244,15 +250,39 @@ impl Net {
         node.with(now, |core, ctx| core.handle_applied(ctx, &applied));
     }
 
+    /// The epoch behind its own begins on a node.
+    pub(crate) fn begin_epoch(&mut self, host: &str) {
+        let now = self.now;
+        let node = self.nodes.get_mut(host).unwrap();
+        let next = current_epoch(&node.table) + 1;
+        let key = epoch_key(next).unwrap();
+        let mut entry = mars_meta_model::testing::entry(key.as_str(), Some("x"), 0, node.id.0);
+        node.clock.begin_epoch();
+        (entry.epoch, entry.forced) = (next, true);
+        entry.stamp = node.clock.tick(START + now + node.ahead);
+        assert_eq!(node.table.merge(entry.clone()), Merge::Apply);
+        node.with(now, |core, ctx| core.handle_applied(ctx, &[entry]));
+    }
+
     fn merge(node: &mut Node, now: u64, from: &str, entries: Vec<Entry>) {
         let wall = START + now + node.ahead;
         let mut applied = Vec::new();
         let results: Vec<(Entry, MergeOutcome)> = entries
             .into_iter()
             .map(|entry| {
-                let outcome = if node.clock.observe(wall, entry.stamp).is_err() {
+                let epoch = current_epoch(&node.table);
+                let announces = announced_epoch(&entry).is_some_and(|next| next > epoch);
+                let outcome = if entry.epoch > epoch && !announces {
+                    MergeOutcome::EpochAhead
+                } else if entry.epoch >= epoch && node.clock.observe(wall, entry.stamp).is_err() {
                     MergeOutcome::TooFarAhead
                 } else {
+                    let scope = scope_of(&entry.key);
+                    let floor = node.table.ledger().unwrap().floor(&scope);
+                    match door(&entry, node.table.entry(&entry.key), floor) {
+                        Door::BelowFloor => return (entry, MergeOutcome::BelowFloor),
+                        Door::Merged(_) => {}
+                    }
                     match node.table.merge(entry.clone()) {
                         Merge::Apply => MergeOutcome::Applied,
                         Merge::Duplicate => MergeOutcome::Duplicate,
@@ -272,9 +302,34 @@ impl Net {
         });
     }
 
+    /// What the store does with a task, as far as it is tried here: nothing is claimed or cut.
+    fn collect(node: &mut Node, now: u64, task: Task) {
+        let mut done = Collected::default();
+        match task {
+            Task::Tick(_) => {}
+            Task::GiveWay { scope, .. } => {
+                let ledger = node.table.ledger_mut();
+                ledger.set(scope.clone(), Mark::default());
+                done.gave_way = Some(scope);
+            }
+            Task::Learn { scope, mark, drop } => {
+                let gone = drop.iter().filter_map(|(key, _)| node.table.remove(key));
+                done.removed = gone.collect();
+                let ledger = node.table.ledger_mut();
+                let mut held = ledger.mark(&scope).cloned().unwrap_or_default();
+                held.floor = held.floor.max(mark.floor);
+                ledger.set(scope, held);
+            }
+        }
+        node.with(now, |core, ctx| core.handle_collected(ctx, &done));
+    }
+
     fn drain(&mut self, host: &str) {
         let now = self.now;
         let node = self.nodes.get_mut(host).unwrap();
+        while let Some(task) = node.core.poll_collect() {
+            Self::collect(node, now, task);
+        }
         while let Some((from, entries)) = node.core.poll_merge() {
             Self::merge(node, now, &from, entries);
         }

@@ -18,7 +18,7 @@ pub use pace::{Pace, Paces};
 pub use position::Position;
 pub use status::{Blocker, Progress, progress};
 pub use task::{Collected, Task, Tick};
-pub use voters::{Voters, global_voters, park_due, parked_key, voters};
+pub use voters::{Voters, gives_way, global_voters, park_due, parked_key, voters};
 pub use wanted::{Wanted, wanted};
 
 use crate::{EPOCH_PREFIX, Entry, Merge, Scope, is_volatile};

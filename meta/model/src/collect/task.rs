@@ -1,7 +1,7 @@
 //! What gossip asks the store for, and what became of it.
 
 use super::{Mark, Paces, Position, Wanted};
-use crate::{Entry, Key, Scope};
+use crate::{Entry, Key, NodeId, Scope};
 
 /// What is due as time has passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub enum Task {
         /// Live entries below the peer's floor that it lacks: key and where it stands. They go to the graveyard.
         drop: Vec<(Key, Position)>,
     },
+    /// The store of a peer contradicts this one: what one of them holds, the other knows to be deleted. Gives way if this
+    /// node became a member later ([`super::gives_way`]).
+    GiveWay {
+        /// The scope.
+        scope: Scope,
+        /// The peer.
+        peer: NodeId,
+    },
 }
 
 /// What became of a [`Task`]. All of it is durable and visible.
@@ -37,7 +45,9 @@ pub struct Collected {
     pub removed: Vec<Entry>,
     /// Entries that were written (who is parked).
     pub written: Vec<Entry>,
-    /// Why nothing was learnt, if so.
+    /// The scope whose mark is void: this node has given way.
+    pub gave_way: Option<Scope>,
+    /// Why nothing was learnt, or given up, if so.
     pub refused: Option<&'static str>,
     /// Entries of the graveyard, younger than its time, that had to make room.
     pub overwritten: u32,

@@ -73,6 +73,14 @@ pub fn voters(view: &(impl View + ?Sized), scope: &Scope, global: &Voters) -> Vo
     found
 }
 
+/// Whether `own` is the one to give way where its store of a resource and that of `peer` contradict each other: the one that
+/// became a member later, by its line in the directory; of two at the same time the one with the greater identity.
+#[must_use]
+pub fn gives_way(voters: &Voters, own: NodeId, peer: NodeId) -> bool {
+    let age = |node| voters.since.get(&node).map(|since| (*since, node));
+    age(own).is_some_and(|own| age(peer).is_some_and(|peer| own > peer))
+}
+
 /// Which voter of the global scope is to be parked at this reading of the clocks: silent for too long, while a strict
 /// majority of the members would stay and has been heard of lately. One at a time, the longest silent first. The
 /// numbers are the system clock now, when this node began to look (the silence of a node that never claimed counts from

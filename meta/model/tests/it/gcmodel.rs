@@ -9,7 +9,7 @@ mod judge;
 
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, buried, door,
+    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, buried, door, gives_way,
     global_voters, is_below, is_collectable, park_due, parked_key, sight, voters as voters_of,
     wanted,
 };
@@ -41,12 +41,28 @@ pub(crate) enum Rules {
     StampsOnly,
     /// Marks are learnt also of an epoch that was not entered.
     LearnsAhead,
+    /// Of two stores that contradict each other, none gives way.
+    NeverGivesWay,
+    /// Who leaves forgets at once, whether or not somebody has what it wrote.
+    ForgetsUnseen,
+    /// Who leaves forgets when a single member has all.
+    ForgetsForOne,
+    /// Who leaves forgets when all members that it knows of have all.
+    ForgetsForAll,
 }
 
 impl Rules {
     /// Whether tombstones go by claims, votes and cuts.
     const fn cuts(self) -> bool {
         !matches!(self, Self::Ttl | Self::Acked)
+    }
+
+    /// Whether who leaves a resource forgets its copy of it at some time.
+    const fn forgets(self) -> bool {
+        matches!(
+            self,
+            Self::ForgetsUnseen | Self::ForgetsForOne | Self::ForgetsForAll
+        )
     }
 
     /// Whether the door and the comparison keep to the floors.
@@ -95,6 +111,10 @@ pub(crate) struct Found {
     pub(crate) below_own: u32,
     /// Writes at or below what their node had once promised to write above: before it was restored.
     pub(crate) broken: u32,
+    /// Marks that were void since an older member's store contradicted them.
+    pub(crate) gave_way: u32,
+    /// Copies that were forgotten after leaving.
+    pub(crate) forgot: u32,
 }
 
 pub(crate) struct Rng(u64);
@@ -143,6 +163,8 @@ struct Node {
     up: bool,
     boot: u64,
     backups: Vec<State>,
+    /// After leaving: the members that were found to have all that this node holds.
+    included: BTreeSet<NodeId>,
     /// The greatest levels that it ever claimed. No backup takes them back.
     promised: BTreeMap<Scope, Position>,
 }
@@ -156,6 +178,8 @@ struct Flying {
     mark: Mark,
     entries: BTreeMap<Key, Entry>,
     ghost: Rc<BTreeSet<u64>>,
+    /// It goes to a node that has left.
+    farewell: bool,
 }
 
 pub(crate) struct World {
@@ -170,6 +194,8 @@ pub(crate) struct World {
     given_up: BTreeSet<Key>,
     /// Clocks were wrong at some time.
     troubled: bool,
+    /// Some node was restored from a backup.
+    restored: bool,
     boots: u64,
     acks: BTreeSet<(usize, usize, Key, Timestamp)>,
     pub(crate) found: Found,
@@ -235,6 +261,7 @@ impl World {
             writes: Vec::new(),
             given_up: BTreeSet::new(),
             troubled: false,
+            restored: false,
             boots: 0,
             acks: BTreeSet::new(),
             found: Found::default(),
@@ -279,6 +306,7 @@ impl World {
             skew,
             wrong: 0,
             promised: BTreeMap::new(),
+            included: BTreeSet::new(),
             up: true,
             boot: self.boots,
             backups: Vec::new(),
@@ -477,6 +505,13 @@ impl World {
         self.write(node, &text, value);
     }
 
+    fn restore(&mut self, node: usize, backup: usize) {
+        self.nodes[node].state = self.nodes[node].backups[backup].clone();
+        self.restored = true;
+        self.start(node);
+        self.say(|| format!("{node} is restored"));
+    }
+
     pub(crate) fn step(&mut self, dangers: Dangers) {
         self.now += 1 + self.rng.below(60);
         let node = self.rng.index(self.nodes.len());
@@ -520,9 +555,7 @@ impl World {
             }
             93 if dangers.restore && !self.nodes[node].backups.is_empty() => {
                 let at = self.rng.index(self.nodes[node].backups.len());
-                self.nodes[node].state = self.nodes[node].backups[at].clone();
-                self.start(node);
-                self.say(|| format!("{node} is restored"));
+                self.restore(node, at);
             }
             94..97 if dangers.park && up => self.park(node),
             97..99 if dangers.members && up => self.change_members(node),
@@ -574,5 +607,58 @@ pub(crate) fn restored_from_before_an_epoch(seed: u64, rules: Rules) -> Found {
     world.nodes[1].state = before;
     world.start(1);
     world.session(0, 1, &resource(), true);
+    world.found
+}
+
+/// Two members know of a deletion until its tombstone is gone; one leaves, the other is restored from before, collects alone,
+/// and meets the first one again.
+pub(crate) fn two_timelines(seed: u64, rules: Rules) -> Found {
+    let mut world = World::new(seed, rules);
+    let everybody: Vec<usize> = (0..world.nodes.len()).collect();
+    let meet = |world: &mut World| {
+        for scope in [Scope::Global, resource()] {
+            for (a, b) in everybody.iter().flat_map(|a| (0..*a).map(move |b| (*a, b))) {
+                world.session(a, b, &scope, true);
+            }
+        }
+    };
+    let collect_until = |world: &mut World, node: usize, floor: u64| {
+        for _ in 0..50 {
+            if world.mark(node, &resource()).floor.stamp.as_nanos() >= floor {
+                return;
+            }
+            world.now += PACES.resource.quantum / 2;
+            meet(world);
+            for node in &everybody {
+                world.collect(*node);
+            }
+        }
+        unreachable!("nothing was collected");
+    };
+    let line = |world: &mut World, who: usize, value: Option<&str>| {
+        let text = format!("directory/r/member-h{who}");
+        world.write(who, &text, value.map(str::to_owned));
+    };
+    for who in 2..world.nodes.len() {
+        line(&mut world, who, None);
+    }
+    meet(&mut world);
+    let (first, second) = ("resource-r/userspace/k0", "resource-r/userspace/k1");
+    world.write(0, first, Some("v".to_owned()));
+    meet(&mut world);
+    let before = world.nodes[1].state.clone();
+    world.write(0, first, None);
+    let deleted = world.nodes[0].state.last;
+    collect_until(&mut world, 0, deleted);
+    line(&mut world, 0, None);
+    world.nodes[1].state = before;
+    world.start(1);
+    meet(&mut world);
+    world.write(1, second, Some("v".to_owned()));
+    world.write(1, second, None);
+    let again = world.nodes[1].state.last;
+    collect_until(&mut world, 1, again);
+    line(&mut world, 0, Some("storage"));
+    world.finish();
     world.found
 }

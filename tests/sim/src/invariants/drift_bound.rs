@@ -4,7 +4,7 @@ use super::{Broken, Invariant};
 use crate::journal::Event;
 use crate::world::World;
 use mars_lamport::DEFAULT_MAX_AHEAD;
-use mars_meta_model::{Entry, current_epoch};
+use mars_meta_model::Entry;
 
 #[derive(Debug, Default)]
 pub(super) struct DriftBound;
@@ -18,6 +18,7 @@ impl Invariant for DriftBound {
         let Event::Merged {
             node,
             wall,
+            epoch,
             applied,
             ..
         } = event
@@ -26,16 +27,14 @@ impl Invariant for DriftBound {
         };
         let bound = wall + DEFAULT_MAX_AHEAD;
         // Stamps of earlier epochs say nothing any more.
-        let epoch = world.nodes[*node]
-            .store()
-            .map_or(0, |store| store.with_table(current_epoch));
-        let far = |entry: &&Entry| entry.epoch >= epoch && entry.stamp.as_nanos() > bound;
+        let far = |entry: &&Entry| entry.epoch >= *epoch && entry.stamp.as_nanos() > bound;
         match applied.iter().find(far) {
             None => Ok(()),
             Some(entry) => Err(format!(
-                "{} took {} with the stamp {}, {} ms ahead of its clock",
+                "{} took {} of epoch {} in epoch {epoch} with the stamp {}, {} ms ahead of its clock",
                 world.nodes[*node].host,
                 entry.key,
+                entry.epoch,
                 entry.stamp,
                 (entry.stamp.as_nanos() - wall) / 1_000_000
             )),

@@ -7,17 +7,11 @@ use crate::journal::Event;
 use crate::ledger::Ledger;
 use crate::world::World;
 use mars_gossip_proto::{Summary, fingerprint};
-use mars_lamport::Timestamp;
-use mars_meta_model::{Entry, Key, Table, View as _, is_volatile};
+use mars_meta_model::{Entry, Table, View as _, is_volatile};
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
-
-/// Keys and stamps of entries that some node refused.
-type Refused = BTreeSet<(Key, Timestamp)>;
 
 #[derive(Debug, Default)]
 pub(super) struct EqualMaps {
-    refused: Refused,
     /// What nodes wrote again by themselves.
     reasserted: Ledger,
 }
@@ -53,8 +47,8 @@ fn equal(host: &str, want: &Entry, held: Option<&Entry>) -> Result<(), Broken> {
     }
 }
 
-/// An observation that was refused for its stamp is not asked for again: it comes with the next change or connection.
-fn observations(world: &World, refused: &Refused) -> Result<(), Broken> {
+/// What each node observes now, also what others had to refuse at first for its stamp or epoch.
+fn observations(world: &World) -> Result<(), Broken> {
     for origin in world.nodes.iter().filter(|node| !node.gone) {
         let entries = origin.store().map(crate::SimStore::entries);
         let own = |entry: &Entry| {
@@ -62,7 +56,6 @@ fn observations(world: &World, refused: &Refused) -> Result<(), Broken> {
                 && entry.origin == origin.id()
                 // Who observes a resource is its member.
                 && concerns(world, entry, &origin.host)
-                && !refused.contains(&(entry.key.clone(), entry.stamp))
         };
         for entry in entries.unwrap_or_default().iter().filter(|e| own(e)) {
             for node in world.nodes.iter().filter(|node| !node.gone) {
@@ -83,16 +76,8 @@ impl Invariant for EqualMaps {
     }
 
     fn event(&mut self, _: &World, event: &Event) -> Result<(), Broken> {
-        match event {
-            Event::Merged { refused, .. } => {
-                let observed = refused.iter().filter(|entry| is_volatile(entry));
-                let places = observed.map(|entry| (entry.key.clone(), entry.stamp));
-                self.refused.extend(places);
-            }
-            Event::Reasserted { entries, .. } => {
-                entries.iter().for_each(|entry| self.reasserted.note(entry));
-            }
-            _ => {}
+        if let Event::Reasserted { entries, .. } = event {
+            entries.iter().for_each(|entry| self.reasserted.note(entry));
         }
         Ok(())
     }
@@ -137,7 +122,7 @@ impl Invariant for EqualMaps {
                 ));
             }
         }
-        observations(world, &self.refused)
+        observations(world)
     }
 
     fn quiet(&mut self, world: &World, _: &super::Quiet) -> Result<(), Broken> {

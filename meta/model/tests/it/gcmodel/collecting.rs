@@ -132,6 +132,7 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         self.boots += 1;
         self.nodes[node].boot = self.boots;
+        self.nodes[node].included.clear();
         self.nodes[node].up = true;
     }
 

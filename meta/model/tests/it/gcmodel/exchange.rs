@@ -76,8 +76,109 @@ impl World {
             if right && absent && seen == Sight::Seen && self.at(&entry) <= theirs {
                 self.found.contradictions += 1;
                 self.say(|| format!("contradiction {from} {to} {entry:?} {mine:?} {theirs:?}"));
+                self.give_way(from, to, scope);
+                self.give_way(to, from, scope);
+                // Both look anew.
+                return;
             }
             self.arrive(to, &entry);
+        }
+    }
+
+    /// The store of a peer contradicts that of a node: it gives way if it became a member later.
+    fn give_way(&mut self, node: usize, peer: usize, scope: &Scope) {
+        let voters = self.voters(node, scope);
+        if self.rules == Rules::NeverGivesWay || !gives_way(&voters, Self::id(node), Self::id(peer))
+        {
+            return;
+        }
+        self.say(|| format!("{node} gives way to {peer} in {scope:?}"));
+        self.found.gave_way += 1;
+        let ledger = self.nodes[node].state.table.ledger_mut();
+        ledger.set(scope.clone(), Mark::default());
+        self.forget_ghosts(node, scope);
+    }
+
+    /// All that a node knows now of a scope is what it holds.
+    fn forget_ghosts(&mut self, node: usize, scope: &Scope) {
+        let held = self.entries(node, scope).into_values();
+        let held: BTreeSet<u64> = held
+            .filter(|e| is_user(&e.key))
+            .map(|e| Self::number(&e))
+            .collect();
+        let writes = &self.writes;
+        let ghost = Rc::make_mut(&mut self.nodes[node].state.ghost);
+        ghost.retain(|number| {
+            let entry = &writes[usize::try_from(*number).unwrap()];
+            !inside(&entry.key, scope) || held.contains(number)
+        });
+    }
+
+    /// A node that has left meets a member: hands over what that one lacks, and is told what it holds.
+    fn hand_over(&mut self, leaver: usize, to: usize, scope: &Scope, whole: bool) {
+        let leaves = self.has_copy(leaver, scope)
+            && !self.member(leaver, scope, leaver)
+            && self.member(leaver, scope, to)
+            && self.member(to, scope, to);
+        if !self.rules.forgets() || !leaves {
+            return;
+        }
+        self.say(|| format!("{leaver} hands over to {to}"));
+        let percent = if whole { 100 } else { self.rng.below(100) };
+        for entry in self.entries(leaver, scope).into_values() {
+            if self.rng.chance(percent) {
+                self.arrive(to, &entry);
+            }
+        }
+        let flying = Flying {
+            farewell: true,
+            ..self.context(to, leaver, scope)
+        };
+        if whole || self.rng.chance(60) {
+            self.deliver(&flying);
+        } else if self.flying.len() < 6 {
+            self.flying.push(flying);
+        }
+    }
+
+    fn has_copy(&self, node: usize, scope: &Scope) -> bool {
+        *scope != Scope::Global
+            && (self.mark(node, scope) != Mark::default() || !self.entries(node, scope).is_empty())
+    }
+
+    /// A node that has left is told what a member holds.
+    fn farewell(&mut self, flying: &Flying) {
+        let (node, scope) = (flying.to, &flying.scope);
+        if self.member(node, scope, node) || !self.has_copy(node, scope) {
+            self.nodes[node].included.clear();
+            return;
+        }
+        let (ours, theirs) = (self.mark(node, scope).floor, flying.mark.floor);
+        let own = self.entries(node, scope);
+        // The same, something newer, or the knowledge that it was deleted.
+        let news = |entry: &Entry| {
+            let held = flying.entries.get(&entry.key);
+            door(entry, held, theirs) == Door::Merged(Merge::Apply)
+        };
+        let all = theirs >= ours && !own.values().any(news);
+        if !all && self.rules != Rules::ForgetsUnseen {
+            return;
+        }
+        self.nodes[node].included.insert(Self::id(flying.from));
+        let voters = self.voters(node, scope).voting;
+        if self.rules == Rules::ForgetsForAll && !voters.is_subset(&self.nodes[node].included) {
+            return;
+        }
+        self.say(|| format!("{node} forgets {scope:?}: {} has it", flying.from));
+        self.found.forgot += 1;
+        let table = &mut self.nodes[node].state.table;
+        for key in own.keys() {
+            table.remove(key);
+        }
+        table.ledger_mut().set(scope.clone(), Mark::default());
+        // Without backups nothing of what it knew may be forgotten by all.
+        if self.restored {
+            self.forget_ghosts(node, scope);
         }
     }
 
@@ -95,6 +196,7 @@ impl World {
             mark,
             entries: self.entries(from, scope),
             ghost: self.nodes[from].state.ghost.clone(),
+            farewell: false,
         }
     }
 
@@ -102,7 +204,14 @@ impl World {
     pub(super) fn deliver(&mut self, flying: &Flying) {
         let (node, scope) = (flying.to, &flying.scope);
         let boots = (self.nodes[flying.from].boot, self.nodes[node].boot);
-        if boots != flying.boots || !self.nodes[node].up || !self.member(node, scope, node) {
+        if boots != flying.boots || !self.nodes[node].up {
+            return;
+        }
+        if flying.farewell {
+            self.farewell(flying);
+            return;
+        }
+        if !self.member(node, scope, node) {
             return;
         }
         let mut mark = self.mark(node, scope);
@@ -162,7 +271,12 @@ impl World {
     }
 
     pub(super) fn session(&mut self, a: usize, b: usize, scope: &Scope, whole: bool) {
-        if !self.linked(a, b) || !self.shares(a, b, scope) {
+        if !self.linked(a, b) {
+            return;
+        }
+        if !self.shares(a, b, scope) {
+            self.hand_over(a, b, scope, whole);
+            self.hand_over(b, a, scope, whole);
             return;
         }
         self.say(|| format!("session {a} {b} {scope:?} whole {whole}"));
