@@ -247,7 +247,11 @@ async fn one_is_read_back(nodes: Vec<Node>, addrs: [SocketAddr; 3]) {
         .collect();
     let entries = EntryBytes::pack(durable);
     assert!(matches!(
-        a.call(Request::Restore { entries }).await,
+        a.call(Request::Restore {
+            entries,
+            insist: false,
+        })
+        .await,
         Ok(Response::Imported(_))
     ));
     a.sees("userspace/kept", Some("1")).await;
