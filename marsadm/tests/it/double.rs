@@ -350,6 +350,7 @@ impl State {
                     uses_left: 1,
                     admitted: vec!["hostb".to_owned()],
                     revoked: None,
+                    note: None,
                 },
                 mars_meta_api::TokenInfo {
                     id: "fedcba9876543210".to_owned(),
@@ -357,6 +358,7 @@ impl State {
                     uses_left: 0,
                     admitted: Vec::new(),
                     revoked: Some(1_795_306_304),
+                    note: None,
                 },
             ]),
             Request::RevokeToken { id } if id == "0123456789abcdef" => Response::Done,

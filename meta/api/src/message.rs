@@ -258,6 +258,9 @@ pub struct TokenInfo {
     /// When it was revoked, in seconds since 1970.
     #[serde(default)]
     pub revoked: Option<u64>,
+    /// What else keeps it from being used, for people.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// What a node would find in the cluster that it asks about.
