@@ -26,8 +26,12 @@ pub const STREAMS_SERVED_MAX: usize = 256;
 pub const SYNC_DELAY: Duration = Duration::from_millis(20);
 /// How often positions are made durable and published while something moves.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
-/// Wait before a failed fetch or sync is tried again.
+/// Wait before a failed fetch or sync is tried again; and the first wait behind a refusal by the peer's roster.
 pub const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Longest wait before a peer is dialled again whose roster does not name this node; it doubles with each refusal.
+pub const REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
+/// A connection that held for so long was not refused at the door: the next wait is the first one again.
+pub const REFUSED_SETTLED: Duration = Duration::from_secs(10);
 /// Longest wait for a connection to another data plane.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the drain of a resource at the end of the process.

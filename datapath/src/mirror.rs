@@ -50,6 +50,15 @@ impl Mirror {
         read(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes an entry as if the daemon had told it.
+    #[cfg(test)]
+    pub(crate) fn put(&self, entry: mars_meta_model::Entry) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.merge(entry);
+        drop(table);
+        self.changed();
+    }
+
     /// Whether the daemon is connected and its snapshot was read.
     pub(crate) fn is_connected(&self) -> bool {
         self.client

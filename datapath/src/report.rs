@@ -5,7 +5,7 @@ use crate::mirror::Mirror;
 use crate::observe::Observer;
 use crate::resource::Registry;
 use crate::status::Status;
-use mars_meta_model::{Entry, Key, Table, Value, View as _, member_key};
+use mars_meta_model::{Entry, Key, Owner, Table, Value, View as _, classify, member_key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) async fn run(
             let room = room(&log_dir);
             mirror.read(|table| changes.extend(room_keys(table, &host, room)));
         }
-        match report(&mirror, changes).await {
+        match report(&mirror, &host, changes).await {
             Ok(()) => {
                 failed = false;
                 if looks {
@@ -62,7 +62,7 @@ pub(crate) async fn run(
 /// Tells that this data plane ends in order.
 pub(crate) async fn ended(mirror: &Mirror, host: &str) {
     let change = pair(&format!("actual-{host}/datapath"), "0");
-    if let Err(error) = report(mirror, change.into_iter().collect()).await {
+    if let Err(error) = report(mirror, host, change.into_iter().collect()).await {
         tracing::debug!(%error, "the end of the data plane could not be reported");
     }
 }
@@ -193,12 +193,29 @@ fn role_taken(table: &Table, res: &str, host: &str) -> Changes {
     keys.collect()
 }
 
-async fn report(mirror: &Mirror, changes: Changes) -> Result<(), mars_meta_api::CallError> {
+/// Changes in the order in which they are sent: first what this host reports of itself, then what concerns all. The daemon
+/// takes no keys of the second kind while the clock of this host is wrong, or while it is out of its cluster.
+fn in_turn(changes: Changes, host: &str) -> [Changes; 2] {
+    let of_itself = |(key, value): &(Key, Option<Value>)| {
+        let (family, named, _) = classify(key);
+        named == Some(host) && (family.owner == Owner::Host || value.is_some())
+    };
+    let (own, shared) = changes.into_iter().partition(of_itself);
+    [own, shared]
+}
+
+async fn report(
+    mirror: &Mirror,
+    host: &str,
+    changes: Changes,
+) -> Result<(), mars_meta_api::CallError> {
     if !mirror.is_connected() {
         return Ok(());
     }
-    for batch in changes.chunks(BATCH_MAX) {
-        mirror.apply(batch.to_vec()).await?;
+    for part in in_turn(changes, host) {
+        for batch in part.chunks(BATCH_MAX) {
+            mirror.apply(batch.to_vec()).await?;
+        }
     }
     Ok(())
 }
@@ -293,6 +310,30 @@ mod tests {
             .map(|(key, _)| key.to_string())
             .collect();
         assert_eq!(keys, ["actual-a/datapath", "actual-a/datapath-silent"]);
+    }
+
+    #[test]
+    fn what_concerns_all_does_not_hold_up_what_a_host_reports_of_itself() {
+        let set = |key: &str| pair(key, "1").unwrap();
+        let gone = (Key::parse("resource-r/log-000000001-a").unwrap(), None);
+        let changes = vec![
+            set("resource-r/userspace/last-primary"),
+            gone.clone(),
+            set("resource-r/actual-a/is-primary"),
+            set("resource-r/log-000000002-a"),
+            set("resource-r/replay-a"),
+        ];
+        let [own, shared] = in_turn(changes, "a");
+        let own: Vec<&str> = own.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(
+            own,
+            [
+                "resource-r/actual-a/is-primary",
+                "resource-r/log-000000002-a",
+                "resource-r/replay-a"
+            ]
+        );
+        assert_eq!(shared, [set("resource-r/userspace/last-primary"), gone]);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use crate::control::no_cluster;
 use crate::daemon::Daemon;
+use crate::guard::check_state;
 use crate::roster::{CA_HOST, set};
 use mars_gossip_net::ClusterCa;
+use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode, Secret};
 use mars_meta_model::{Key, View};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,18 +70,20 @@ pub(crate) fn export(daemon: &Daemon) -> Result<Secret, ApiError> {
 }
 
 /// Takes the authority over: it is saved, tokens can be made here at once, and the cluster is told.
-pub(crate) async fn import(daemon: &Daemon, key: Secret) -> Result<(), ApiError> {
+pub(crate) async fn import(daemon: &Daemon, key: Secret, insist: bool) -> Result<(), ApiError> {
     let _guard = daemon.membership.lock().await;
     let identity = daemon.identity().ok_or_else(no_cluster)?;
     let ca = ClusterCa::from_pem(&key.0, identity.ca_der()).map_err(|error| {
         ApiError::new(ErrorCode::BadRequest, error.to_string())
             .with_hint("give the file that marsadm ca export wrote on a node of this cluster")
     })?;
+    let told: Vec<Change> = set(CA_HOST, &daemon.config.host).into_iter().collect();
+    check_state(daemon, &told, insist)?;
     let saved = ca.save(&daemon.state.identity());
     saved.map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
     daemon.authority.set(Some(Arc::new(ca)));
-    if let Some(change) = set(CA_HOST, &daemon.config.host) {
-        let written = daemon.meta.apply(vec![change], false).await;
+    if !told.is_empty() {
+        let written = daemon.meta.apply(told, false).await;
         written.map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))?;
     }
     tracing::warn!(

@@ -105,6 +105,21 @@ pub enum RunError {
         /// The file that says how far it was.
         witness: PathBuf,
     },
+    /// The store cannot be used, and the file system has no room for a new one beside it. It is where it was.
+    #[error(
+        "{reason}; there is no room to fill a new store from the peers: {free} bytes are free beside {path}, {needed} are \
+         needed: make room (what was set aside earlier, {path}.bad-SECONDS, may go when nobody needs it) and start again"
+    )]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with the store.
+        reason: String,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that have to be.
+        needed: u64,
+    },
     /// The store is damaged, and there is no peer to refill from. It is where it was.
     #[error(
         "{0}; this node knows no peer to refill from: move the folder away, start the daemon, and read the newest \

@@ -3,12 +3,13 @@
 use crate::daemon::Daemon;
 use crate::limits::{TOKEN_TTL_MAX_SECS, TOKEN_USES_MAX};
 use crate::tokens::TokensError;
-use crate::{authority, collection, create, guard, join, leave, merge};
+use crate::{authority, collection, create, guard, join, leave, merge, token_ledger};
 use mars_gossip_net::JoinToken;
 use mars_gossip_proto::NodeLife;
 use mars_meta::{Answer, Change, Control, Follow};
 use mars_meta_api::{
-    ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, PeerState, RemovedInfo, Secret, TokenInfo,
+    ApiError, ErrorCode, MergeInfo, NodeInfo, Overriding, PeerInfo, PeerState, RemovedInfo, Secret,
+    TokenInfo,
 };
 use mars_meta_model::{FEATURE_LEVEL, NodeState, cluster_level, current_epoch, members, roster};
 use std::sync::Arc;
@@ -138,6 +139,7 @@ impl DaemonControl {
             let found = known.iter().find(|(_, record)| record.id.0 == node);
             found.map_or_else(|| format!("{node:032x}"), |(host, _)| host.clone())
         };
+        token_ledger::compare(daemon);
         let issued = daemon.tokens.list(daemon.meta.clock().0 / 1_000_000_000);
         let shown = issued.into_iter().map(|token| TokenInfo {
             id: token.id.to_string(),
@@ -145,6 +147,7 @@ impl DaemonControl {
             uses_left: token.uses_left,
             admitted: token.admitted.into_iter().map(name).collect(),
             revoked: token.revoked,
+            note: token.note.map(str::to_owned),
         });
         shown.collect()
     }
@@ -185,8 +188,10 @@ impl Control for DaemonControl {
 
     fn revoke_token(&self, id: String) -> Answer<'_, ()> {
         Box::pin(async move {
-            let now = self.0.meta.clock().0 / 1_000_000_000;
-            self.0.tokens.revoke(&id, now).map_err(|error| {
+            let daemon = &self.0;
+            token_ledger::compare(daemon);
+            let now = daemon.meta.clock().0 / 1_000_000_000;
+            let revoked = daemon.tokens.revoke(&id, now).map_err(|error| {
                 let code = match &error {
                     TokensError::Io(_) | TokensError::TooMany => ErrorCode::Storage,
                     TokensError::Unknown(_) | TokensError::Revoked { .. } => ErrorCode::Refused,
@@ -199,7 +204,15 @@ impl Control for DaemonControl {
                     TokensError::Revoked { .. } => "nothing is left to be done",
                 };
                 ApiError::new(code, error.to_string()).with_hint(hint)
-            })
+            })?;
+            let told = revoked.and_then(|number| token_ledger::change(&daemon.config.host, number));
+            let Some(change) = told else {
+                return Ok(());
+            };
+            let written = daemon.meta.apply(vec![change], false).await;
+            written
+                .map(drop)
+                .map_err(|error| ApiError::new(ErrorCode::Storage, error.to_string()))
         })
     }
 
@@ -224,12 +237,12 @@ impl Control for DaemonControl {
         Box::pin(async { authority::export(&self.0) })
     }
 
-    fn import_authority(&self, key: Secret) -> Answer<'_, ()> {
-        Box::pin(authority::import(&self.0, key))
+    fn import_authority(&self, key: Secret, insist: bool) -> Answer<'_, ()> {
+        Box::pin(authority::import(&self.0, key, insist))
     }
 
-    fn check_write(&self, changes: &[Change], forced: bool) -> Result<(), ApiError> {
-        guard::check_write(&self.0, changes, forced)
+    fn check_write(&self, changes: &[Change], how: Overriding) -> Result<(), ApiError> {
+        guard::check_write(&self.0, changes, how)
     }
 
     fn liveness(&self, host: &str) -> Option<u64> {

@@ -8,10 +8,8 @@ use crate::state::StateDir;
 use crate::status::Exclusion;
 use crate::tokens::Tokens;
 use crate::witness::{self, Witness};
-use crate::{
-    ClockVerdict, Config, Driver, DriverConfig, DriverError, RosterPolicy, RunError, Signs, Status,
-};
-use crate::{answers, heard, own_lines, refill, roster_copy, summaries};
+use crate::{ClockVerdict, Config, Driver, DriverConfig, DriverError, RunError, Signs, Status};
+use crate::{answers, heard, own_lines, refill, roster_copy, source, summaries, token_ledger};
 use mars_gossip_net::{ClusterCa, Endpoint, EndpointConfig, Identity};
 use mars_gossip_proto::Dialect;
 use mars_meta::{
@@ -19,6 +17,7 @@ use mars_meta::{
 };
 use mars_meta_model::{NodeId, check_host_name, current_epoch};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -39,6 +38,8 @@ pub(crate) struct Daemon {
     pub(crate) meta: Meta,
     pub(crate) status: Status,
     pub(crate) tokens: Arc<Tokens>,
+    /// Somebody bears a certificate of the cluster whom its holder has no line of.
+    pub(crate) stranger: Arc<AtomicBool>,
     /// The authority of the cluster, if it lies here.
     pub(crate) authority: Authority,
     /// Held while this node creates or joins a cluster.
@@ -105,6 +106,7 @@ pub async fn run_supervised(
         meta: meta.clone(),
         status: Status::default(),
         tokens: Arc::new(tokens),
+        stranger: Arc::default(),
         authority: Authority::default(),
         membership: tokio::sync::Mutex::new(()),
         session: Mutex::new(None),
@@ -351,7 +353,7 @@ impl Daemon {
         identity: Identity,
         first: Vec<Change>,
     ) -> Result<(), StartError> {
-        let policy = Arc::new(RosterPolicy(self.meta.clone()));
+        let policy = Arc::new(token_ledger::Witnesses::new(self));
         let settings = EndpointConfig::metadata(identity.clone(), self.config.listen, policy);
         let endpoint = Endpoint::bind(settings)?;
         let addr = endpoint.local_addr().map_err(StartError::Addr)?;
@@ -365,12 +367,10 @@ impl Daemon {
         witness::testify(&self.state, &self.meta).await?;
         publish_self(self, &identity, addr, first).await?;
         refill::show_alarm(self).await?;
+        source::announce(self).await?;
         let joins: Arc<dyn crate::JoinHandler> = Arc::new(Issuer {
-            host: self.config.host.clone(),
-            authority: self.authority.clone(),
             turn: Arc::default(),
-            meta: self.meta.clone(),
-            tokens: Arc::clone(&self.tokens),
+            daemon: Arc::clone(self),
         });
         let config = DriverConfig {
             host: self.config.host.clone(),
@@ -418,6 +418,7 @@ impl Daemon {
             stopped.clone(),
         ));
         tokio::spawn(refill::follow(Arc::clone(self), stopped.clone()));
+        tokio::spawn(token_ledger::follow(Arc::clone(self), stopped.clone()));
         tokio::spawn(mark_departed(Arc::clone(self), stopped.clone()));
         let failures = self.failures.clone();
         let task = tokio::spawn(async move {

@@ -2,19 +2,43 @@
 
 use crate::ClockVerdict;
 use crate::daemon::Daemon;
+use crate::status::Exclusion;
 use mars_meta::Change;
-use mars_meta_api::{ApiError, ErrorCode};
-use mars_meta_model::{Key, classify, member_key, members, trespass};
+use mars_meta_api::{ApiError, ErrorCode, Overriding};
+use mars_meta_model::{Key, Owner, classify, is_membership, member_key, members, trespass};
 
-/// Refuses what breaks the owner rule, and shared keys while the clock is insane; not if an administrator insists.
+/// Refuses what breaks the owner rule, unless it is marked as an override; and shared keys on a node that is out of the
+/// cluster or whose clock is wrong, unless an administrator insists.
 pub(crate) fn check_write(
     daemon: &Daemon,
     changes: &[Change],
-    forced: bool,
+    how: Overriding,
 ) -> Result<(), ApiError> {
-    if forced {
-        return Ok(());
+    if !how.forced {
+        check_owner(daemon, changes)?;
     }
+    check_state(daemon, changes, how.insist)
+}
+
+/// Refuses shared keys on a node that is out of the cluster or whose clock is wrong, unless an administrator insists.
+pub(crate) fn check_state(
+    daemon: &Daemon,
+    changes: &[Change],
+    insist: bool,
+) -> Result<(), ApiError> {
+    let host = daemon.config.host.as_str();
+    let guarded = check_standing(daemon.exclusion(), host, changes)
+        .and_then(|()| check_clock(daemon.clock_verdict(), host, changes));
+    match guarded {
+        Err(error) if insist => {
+            tracing::warn!(%error, "an administrator insists");
+            Ok(())
+        }
+        guarded => guarded,
+    }
+}
+
+fn check_owner(daemon: &Daemon, changes: &[Change]) -> Result<(), ApiError> {
     let host = daemon.config.host.as_str();
     daemon.meta.with_table(|table| {
         let member = |res: &str| {
@@ -30,15 +54,15 @@ pub(crate) fn check_write(
             Err(ApiError::new(ErrorCode::Refused, found.to_string())
                 .with_hint("write it on the host that it belongs to, or insist with --force"))
         })
-    })?;
-    check_standing(daemon, changes)?;
-    check_clock(daemon.clock_verdict(), host, changes)
+    })
 }
 
-/// What a node writes that is out of the cluster reaches nobody.
-fn check_standing(daemon: &Daemon, changes: &[Change]) -> Result<(), ApiError> {
-    let host = daemon.config.host.as_str();
-    let (Some(out), Some(key)) = (daemon.exclusion(), shared(changes, host)) else {
+/// What a node writes that is out of the cluster reaches nobody. That it leaves its resources is for itself: for the others
+/// it has left them with its removal.
+fn check_standing(out: Option<Exclusion>, host: &str, changes: &[Change]) -> Result<(), ApiError> {
+    let leaves =
+        |(key, value): &&Change| value.is_none() && is_membership(key.as_str()) && names(key, host);
+    let (Some(out), Some(key)) = (out, shared(changes.iter().filter(|c| !leaves(c)), host)) else {
         return Ok(());
     };
     let message = format!(
@@ -50,14 +74,27 @@ fn check_standing(daemon: &Daemon, changes: &[Change]) -> Result<(), ApiError> {
     ))
 }
 
-/// A key that is not the host's own.
-fn shared<'c>(changes: &'c [Change], host: &str) -> Option<&'c Key> {
-    let all = changes.iter().map(|(key, _)| key);
-    all.into_iter().find(|key| classify(key).1 != Some(host))
+fn names(key: &Key, host: &str) -> bool {
+    classify(key).1 == Some(host)
+}
+
+/// A key that is not the host's own. Its own are what it reports of itself, and its switches. Who is a member of a resource
+/// is for all to know, and so is a log of the host that all replicas are to forget.
+fn shared<'c>(changes: impl Iterator<Item = &'c Change>, host: &str) -> Option<&'c Key> {
+    let own = |(key, value): &Change| {
+        names(key, host)
+            && match classify(key).0.owner {
+                Owner::Host => !is_membership(key.as_str()),
+                Owner::Member => value.is_some(),
+                Owner::Admin => false,
+            }
+    };
+    let mut others = changes.filter(|change| !own(change));
+    others.next().map(|(key, _)| key)
 }
 
 fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<(), ApiError> {
-    let Some(key) = shared(changes, host) else {
+    let Some(key) = shared(changes.iter(), host) else {
         return Ok(());
     };
     let (offset_ns, peers) = match verdict {
@@ -98,6 +135,7 @@ fn check_clock(verdict: ClockVerdict, host: &str, changes: &[Change]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mars_meta_model::Value;
 
     #[test]
     fn a_wrong_clock_forbids_shared_keys_only() {
@@ -122,11 +160,61 @@ mod tests {
         for own in ["actual-a/x", "resource-r/todo-a/attach", "ips/ip-a"] {
             assert_eq!(check_clock(insane, "a", &change(own)), Ok(()), "{own}");
         }
-        for shared in ["resource-r/primary", "userspace/x", "uuid"] {
+        // The data plane begins a log; that it goes concerns all replicas.
+        let log = || Key::parse("resource-r/log-000000001-a").unwrap();
+        let begun = vec![(log(), Some(Value::text("0").unwrap()))];
+        assert_eq!(check_clock(insane, "a", &begun), Ok(()));
+        for shared in [
+            "resource-r/primary",
+            "userspace/x",
+            "uuid",
+            "roster/a",
+            "directory/r/member-a",
+            "resource-r/log-000000001-a",
+            // Of others, as an override.
+            "resource-r/todo-b/allow-replay",
+            "roster/b",
+        ] {
             let error = check_clock(insane, "a", &change(shared)).unwrap_err();
             assert!(error.message.contains("90 s behind"), "{error}");
             assert!(error.message.contains(shared), "{error}");
             assert_eq!(check_clock(warn, "a", &change(shared)), Ok(()), "{shared}");
+        }
+    }
+
+    #[test]
+    fn who_is_out_writes_for_itself_and_may_leave() {
+        let change = |key: &str, value: Option<&str>| {
+            let value = value.map(|value| Value::text(value).unwrap());
+            vec![(Key::parse(key).unwrap(), value)]
+        };
+        let check = |changes: &[Change]| {
+            let out = Exclusion {
+                since_ns: 1,
+                reason: "b removed it".to_owned(),
+            };
+            check_standing(Some(out), "a", changes)
+        };
+        for key in ["actual-a/x", "resource-r/todo-a/attach"] {
+            assert_eq!(check(&change(key, Some("1"))), Ok(()), "{key}");
+        }
+        let mut leaving = change("directory/r/member-a", None);
+        assert_eq!(check(&leaving), Ok(()));
+        leaving.extend(change("resource-r/data-a", None));
+        assert_eq!(check(&leaving), Ok(()));
+        leaving.extend(change("resource-r/primary", Some("(none)")));
+        let error = check(&leaving).unwrap_err();
+        assert!(error.message.contains("resource-r/primary"), "{error}");
+        for (key, value) in [
+            ("directory/r/member-a", Some("storage")),
+            ("directory/r/member-b", None),
+            ("roster/b", Some("x")),
+            ("resource-r/todo-b/sync", Some("0")),
+        ] {
+            let error = check(&change(key, value)).unwrap_err();
+            assert!(error.message.contains("b removed it"), "{error}");
+            assert!(error.message.contains(key), "{error}");
+            assert!(error.hint.unwrap().contains("leave-cluster --force"));
         }
     }
 }

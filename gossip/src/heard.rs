@@ -5,7 +5,9 @@
 
 use crate::PeerStatus;
 use crate::daemon::Daemon;
-use crate::limits::{BY_OTHERS, HEARD_FILE_MAX, HEARD_INTERVAL, HEARD_NODES_MAX};
+use crate::limits::{
+    BY_OTHERS, HEARD_FILE_MAX, HEARD_INTERVAL, HEARD_LOOK, HEARD_NODES_MAX, HEARD_SOON,
+};
 use crate::state::{read_small, replace_private};
 use mars_gossip_proto::NodeLife;
 use mars_meta_model::{NodeId, roster};
@@ -14,6 +16,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// First line of the file.
 const MAGIC: &str = "mars-heard-1";
@@ -82,11 +85,51 @@ pub(crate) fn note(daemon: &Daemon) {
     }
 }
 
+/// Of each peer: whether it was heard of, whether it is connected, and what is known of its life.
+type Seen = BTreeMap<String, (bool, bool, Option<NodeLife>)>;
+
+fn seen(daemon: &Daemon) -> Seen {
+    let peers = daemon.status.peers().into_iter();
+    let seen = peers.map(|(host, peer)| {
+        let heard = peer.heard_ns.is_some();
+        (host, (heard, peer.connected, peer.life))
+    });
+    seen.collect()
+}
+
+/// When it is time to write it down.
+#[derive(Debug, Default)]
+struct Pace {
+    noted: Option<(Instant, Seen)>,
+}
+
+impl Pace {
+    /// Whether it is to be written down now: somebody was heard of for the first time, has come or gone, or it is long since.
+    fn is_due(&mut self, seen: Seen, now: Instant) -> bool {
+        let due = match &self.noted {
+            None => seen.values().any(|(heard, ..)| *heard),
+            Some((at, noted)) => {
+                let age = now.duration_since(*at);
+                age >= HEARD_INTERVAL || age >= HEARD_SOON && seen != *noted
+            }
+        };
+        if due {
+            self.noted = Some((now, seen));
+        }
+        due
+    }
+}
+
 /// Writes it down again and again, until `stopped` says so.
 pub(crate) async fn follow(daemon: Arc<Daemon>, mut stopped: watch::Receiver<bool>) {
+    let mut pace = Pace::default();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(HEARD_INTERVAL) => note(&daemon),
+            () = tokio::time::sleep(HEARD_LOOK) => {
+                if pace.is_due(seen(&daemon), Instant::now()) {
+                    note(&daemon);
+                }
+            }
             _ = stopped.wait_for(|stop| *stop) => return,
         }
     }
@@ -109,6 +152,33 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
         assert_eq!(parse("mars-heard-1\n"), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn who_is_heard_first_or_comes_or_goes_is_noted_soon() {
+        let of = |all: &[(&str, bool, Option<NodeLife>)]| -> Seen {
+            let one = |(host, heard, life): &(&str, bool, Option<NodeLife>)| {
+                ((*host).to_owned(), (*heard, *heard, *life))
+            };
+            all.iter().map(one).collect()
+        };
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let nobody = of(&[("a", false, None), ("b", false, None)]);
+        let first = of(&[("a", true, Some(NodeLife::Up)), ("b", false, None)]);
+        let both = of(&[("a", true, Some(NodeLife::Up)), ("b", true, None)]);
+        let gone = of(&[("a", true, Some(NodeLife::Down)), ("b", true, None)]);
+        assert!(!pace.is_due(nobody.clone(), start));
+        assert!(!pace.is_due(nobody, start + HEARD_INTERVAL));
+        assert!(pace.is_due(first.clone(), start), "the first, at once");
+        assert!(!pace.is_due(first, start + HEARD_SOON), "nothing new");
+        assert!(
+            !pace.is_due(both.clone(), start + HEARD_SOON / 2),
+            "not yet"
+        );
+        assert!(pace.is_due(both.clone(), start + HEARD_SOON));
+        assert!(pace.is_due(gone.clone(), start + HEARD_SOON * 2));
+        assert!(!pace.is_due(gone.clone(), start + HEARD_SOON + HEARD_INTERVAL));
+        assert!(pace.is_due(gone, start + HEARD_SOON * 2 + HEARD_INTERVAL));
     }
 
     #[test]

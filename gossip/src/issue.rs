@@ -1,12 +1,12 @@
 //! Admitting nodes: the issuer's side of joining.
 
 use crate::JoinHandler;
-use crate::authority::{Authority, is_holder};
+use crate::authority::is_holder;
+use crate::daemon::Daemon;
 use crate::roster::{pack_payload, pack_survey};
-use crate::tokens::Tokens;
+use crate::token_ledger;
 use mars_gossip_net::join::{Grant, JoinRequest, Refusal, serve_join};
 use mars_gossip_net::{CloseCode, Connection};
-use mars_meta::Meta;
 use mars_meta_model::{
     NodeId, NodeRecord, NodeState, Value, check_host_name, end_of_memberships, is_removed,
     removed_mark, roster, roster_key,
@@ -17,30 +17,28 @@ use std::sync::Arc;
 /// Signs for those who know a token.
 #[derive(Clone)]
 pub(crate) struct Issuer {
-    /// Name of this node.
-    pub(crate) host: String,
-    pub(crate) authority: Authority,
     /// One at a time: two joiners under one name do not both find it free.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
-    pub(crate) meta: Meta,
-    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) daemon: Arc<Daemon>,
 }
 
 impl JoinHandler for Issuer {
     fn serve(&self, connection: Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let issuer = self.clone();
         Box::pin(async move {
-            let host = issuer.host.as_str();
-            let holder = issuer.meta.with_table(|table| is_holder(table, host));
-            let Some(ca) = issuer.authority.get().filter(|_| holder) else {
+            let daemon = &issuer.daemon;
+            let host = daemon.config.host.as_str();
+            let holder = daemon.meta.with_table(|table| is_holder(table, host));
+            let Some(ca) = daemon.authority.get().filter(|_| holder) else {
                 connection.close(
                     CloseCode::NotAllowed,
                     "this node does not hold the authority of the cluster",
                 );
                 return;
             };
-            let now = issuer.meta.clock().0 / 1_000_000_000;
-            let lookup = |id| issuer.tokens.lookup(id);
+            token_ledger::compare(daemon);
+            let now = daemon.meta.clock().0 / 1_000_000_000;
+            let lookup = |id| daemon.tokens.lookup(id);
             let served = serve_join(connection, &ca, now, lookup, |r| issuer.decide(r)).await;
             match served {
                 Ok(request) if request.survey => {
@@ -61,14 +59,16 @@ impl Issuer {
     async fn decide(&self, request: JoinRequest) -> Result<Grant, Refusal> {
         let host = &request.name;
         let _turn = self.turn.lock().await;
+        let (meta, tokens) = (&self.daemon.meta, &self.daemon.tokens);
+        tokens.check_heard(request.token)?;
         if request.survey {
-            let payload = self.meta.with_table(|table| pack_survey(table));
+            let payload = meta.with_table(|table| pack_survey(table));
             return Ok(Grant { payload });
         }
         check_host_name(host).map_err(|error| Refusal::BadRequest(error.to_string()))?;
         let id = NodeId(request.node.as_u128());
         let key = *request.key.as_bytes();
-        let known = self.meta.with_table(roster);
+        let known = meta.with_table(roster);
         if let Some(held) = known.get(host)
             && held.state == NodeState::Active
             && (held.id, held.key_hash) != (id, key)
@@ -76,9 +76,7 @@ impl Issuer {
             return Err(Refusal::NameTaken);
         }
         let ended = |held: &NodeRecord| held.key_hash == key && held.state == NodeState::Left;
-        if self.meta.with_table(|table| is_removed(table, &key))
-            || known.get(host).is_some_and(ended)
-        {
+        if meta.with_table(|table| is_removed(table, &key)) || known.get(host).is_some_and(ended) {
             return Err(Refusal::BadRequest(
                 "the key of this node was removed from the cluster, which is final: remove the folder 'identity' in its \
                  state folder, and join with a new key"
@@ -89,8 +87,7 @@ impl Issuer {
         if others.into_iter().any(|(_, held)| held.id == id) {
             return Err(Refusal::NodeTaken);
         }
-        self.tokens
-            .admit(request.token, request.node.as_u128(), request.key)?;
+        let counted = tokens.admit(request.token, request.node.as_u128(), request.key)?;
         let mut meta_addr = request.meta;
         if meta_addr.ip().is_unspecified() {
             meta_addr.set_ip(request.observed.ip());
@@ -106,11 +103,16 @@ impl Issuer {
             data: data_addr.into_iter().collect(),
             state: NodeState::Active,
         };
+        // In one commit with the line: a copy of this node from before it is known for one.
+        let number =
+            counted.and_then(|number| token_ledger::change(&self.daemon.config.host, number));
+        let mut changes: Vec<_> = number.into_iter().collect();
+        let mut inherits = false;
         if known.get(host) != Some(&record) {
             let line = roster_key(host).zip(Value::text(&record.to_string()).ok());
             let (key, value) =
                 line.ok_or_else(|| Refusal::BadRequest("no roster line can be made".to_owned()))?;
-            let mut changes = vec![(key, Some(value))];
+            changes.push((key, Some(value)));
             if let Some(held) = known
                 .get(host)
                 .filter(|held| held.key_hash != record.key_hash)
@@ -120,19 +122,19 @@ impl Issuer {
             }
             // A name that was used before, by another machine or by this one before it left or was removed: the new membership
             // is none of a resource.
-            let inherits = known
+            inherits = known
                 .get(host)
                 .is_some_and(|held| (held.id, held.key_hash) != (id, record.key_hash));
             if inherits {
-                let ended = self
-                    .meta
-                    .with_table(|table| end_of_memberships(table, host));
+                let ended = meta.with_table(|table| end_of_memberships(table, host));
                 changes.extend(ended.into_iter().map(|key| (key, None)));
             }
-            let written = self.meta.apply(changes, inherits).await;
+        }
+        if !changes.is_empty() {
+            let written = meta.apply(changes, inherits).await;
             written.map_err(|error| Refusal::Unavailable(error.to_string()))?;
         }
-        let payload = self.meta.with_table(|table| pack_payload(table));
+        let payload = meta.with_table(|table| pack_payload(table));
         Ok(Grant { payload })
     }
 }

@@ -52,6 +52,15 @@ pub const FORGED_MAX: usize = 1024;
 pub const WITNESS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long local programs wait at most for a store that is being refilled, so that they do not act on old wishes.
 pub const REFILL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long nobody can be reached who has what a lost store held, before that is told as critical.
+pub const NOBODY_AFTER: Duration = Duration::from_secs(10);
+/// How often it is looked whether somebody has.
+pub const SOURCE_LOOK: Duration = Duration::from_millis(100);
+/// Bytes that must be free beside those of a damaged store, for a new one to be filled.
+pub const REFILL_SPARE_BYTES: u64 = 8 << 20;
+/// How long an issuer that knows no other node waits, before it honours tokens from before its start: nodes that it has
+/// forgotten call it within [`DIAL_WAIT_MAX`].
+pub const TOKENS_ALONE_WAIT: Duration = Duration::from_secs(35);
 /// How long a leaving node waits until the others have read so and cut it off.
 pub const LEAVE_SPREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for which a driver sleeps that has nothing to do.
@@ -86,7 +95,11 @@ pub(crate) const EXCLUDED_AFTER: Duration = Duration::from_secs(5);
 pub const EPOCH_APART_AFTER: Duration = Duration::from_secs(30);
 /// A peer whose stamps are refused is asked for its clock at most that often; what it told before counts no more.
 pub const CLOCK_ASK_INTERVAL: Duration = Duration::from_secs(10);
-/// How often it is written down when others were last heard of.
+/// How often it is looked whether somebody is heard of for the first time, or has come or gone.
+pub const HEARD_LOOK: Duration = Duration::from_secs(1);
+/// Least time between two such notes.
+pub const HEARD_SOON: Duration = Duration::from_secs(5);
+/// How often it is written down when others were last heard of, while nothing changes.
 pub const HEARD_INTERVAL: Duration = Duration::from_secs(60);
 /// Nodes in that file: more than a cluster has.
 pub const HEARD_NODES_MAX: usize = 16_384;

@@ -4,6 +4,7 @@ use crate::driver::Link;
 use crate::limits::{FORGED_MAX, LIVES_SOON};
 use crate::link::{Greeted, LinkIo, LinkReport, is_refused, start};
 use crate::session::Fresh;
+use crate::status::Lost;
 use crate::{Backend, Driver};
 use mars_gossip_net::{CloseCode, Connection, Utc};
 use mars_gossip_proto::{Ending, Event};
@@ -128,6 +129,7 @@ impl<B: Backend> Driver<B> {
             return;
         };
         let (own, key) = (identity.key_hash(), &self.hello.host);
+        let (node, boot) = (&self.hello.node, self.hello.boot);
         let lost = self.backend.with_view(|view| {
             let line = node_record(view, key);
             if let Some(mark) = removed_key(own.as_bytes()).and_then(|key| view.entry(&key)) {
@@ -136,13 +138,20 @@ impl<B: Backend> Driver<B> {
                     .find(|(_, record)| record.id == mark.origin);
                 let who = who.map_or_else(|| format!("node {}", mark.origin), |(host, _)| host);
                 let at = Utc(mark.stamp.secs());
-                return Some(format!("{who} removed it at {at}"));
+                return Some(Lost {
+                    reason: format!("{who} removed it at {at}"),
+                    leaving: mark.origin.to_string() == *node && mark.boot == boot,
+                });
             }
             let line = line?;
+            let certain = |reason| Lost {
+                reason,
+                leaving: false,
+            };
             if line.key_hash != *own.as_bytes() {
-                return Some(format!("its name belongs to node {} now", line.id));
+                return Some(certain(format!("its name belongs to node {} now", line.id)));
             }
-            (line.state == NodeState::Left).then(|| "the roster says so".to_owned())
+            (line.state == NodeState::Left).then(|| certain("the roster says so".to_owned()))
         });
         self.status.set_lost(lost);
     }

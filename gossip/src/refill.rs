@@ -2,15 +2,17 @@
 
 use crate::RunError;
 use crate::daemon::Daemon;
-use crate::limits::REFILL_WAIT_MAX;
+use crate::limits::{REFILL_SPARE_BYTES, REFILL_WAIT_MAX};
 use crate::roster::set;
-use crate::roster_copy;
 use crate::state::{StateDir, read_small, replace_private};
+use crate::{roster_copy, source};
 use mars_lamport::Timestamp;
 use mars_meta::{
-    FeedEvent, Meta, WriteError, aside_name, copy_aside, list_aside, prune_aside, set_aside,
+    FeedEvent, Meta, WriteError, aside_name, copy_aside, folder_bytes, list_aside, prune_aside,
+    set_aside,
 };
 use mars_meta_model::Key;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +29,14 @@ const REASON_LEN_MAX: usize = 400;
 /// Largest alarm that is read, in bytes.
 const ALARM_LEN_MAX: u64 = 4095;
 
+/// Bytes that are free beside the store, and that there have to be for one more of its size.
+fn room(path: &Path) -> io::Result<(u64, u64)> {
+    let held = folder_bytes(path)?;
+    let found = rustix::fs::statvfs(path)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    Ok((free, held.saturating_add(REFILL_SPARE_BYTES)))
+}
+
 /// Sets the store that cannot be used (`reason`: the fact, no advice) aside if the node has peers to refill from; `false`: it has none, and nothing was changed.
 pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bool, RunError> {
     if !roster_copy::names_a_peer(&state.roster_copy(), host) {
@@ -37,6 +47,15 @@ pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bo
         path: path.clone(),
         error,
     };
+    let (free, needed) = room(&path).map_err(failed)?;
+    if free < needed {
+        return Err(RunError::NoRoom {
+            path,
+            reason: reason.to_owned(),
+            free,
+            needed,
+        });
+    }
     let aside = aside_name(&path);
     let alarm = aside_text(&aside, reason);
     replace_private(&state.alarm(), alarm.as_bytes()).map_err(failed)?;
@@ -56,7 +75,12 @@ pub(crate) fn make_room(state: &StateDir, host: &str, reason: &str) -> Result<bo
 /// Keeps what is there of a store that opened and is older than it was: it is written to again. `path` is not in use.
 pub(crate) fn keep_copy(path: &Path) {
     let aside = aside_name(path);
-    match copy_aside(path, &aside) {
+    // The copy takes nothing that the store needs itself.
+    let enough = room(path).and_then(|(free, needed)| {
+        let short = || io::Error::new(io::ErrorKind::StorageFull, "there is no room for it");
+        if free < needed { Err(short()) } else { Ok(()) }
+    });
+    match enough.and_then(|()| copy_aside(path, &aside)) {
         Ok(()) => tell_kept(path),
         // Refilling is worth more than what may be found in it.
         Err(error) => {
@@ -106,7 +130,7 @@ pub(crate) fn has_peers(state: &StateDir, host: &str) -> bool {
 /// above all, shall not take the wishes of last week for those of today.
 pub(crate) async fn settle(daemon: &Daemon) {
     if matches!(is_refilling(&daemon.meta).await, Ok(true))
-        && timeout(REFILL_WAIT_MAX, daemon.status.wait_synced())
+        && timeout(REFILL_WAIT_MAX, source::wait_equal(daemon))
             .await
             .is_err()
     {
@@ -114,7 +138,8 @@ pub(crate) async fn settle(daemon: &Daemon) {
     }
 }
 
-fn alarm_text(text: &str) -> String {
+/// A message with its stamps.
+pub(crate) fn alarm_text(text: &str) -> String {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -198,7 +223,7 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, mut stopped: watch::Receiver<boo
     let key = alarm_key(&daemon.config.host);
     let work = async {
         tokio::join!(
-            end_of_refilling(&daemon),
+            source::follow(&daemon),
             acknowledgement(daemon.state.alarm(), &daemon.meta, &key)
         )
     };
@@ -208,13 +233,10 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, mut stopped: watch::Receiver<boo
     }
 }
 
-async fn end_of_refilling(daemon: &Daemon) {
-    if !matches!(is_refilling(&daemon.meta).await, Ok(true)) {
-        return;
-    }
-    daemon.status.wait_synced().await;
+/// The store counts as filled from now on, since `why`.
+pub(crate) async fn refilled(daemon: &Daemon, why: &str) {
     match daemon.meta.put_local(REFILLING, b"0").await {
-        Ok(()) => tracing::warn!("the metadata store is filled again: all is equal with a peer"),
+        Ok(()) => tracing::warn!("{why}"),
         Err(error) => tracing::error!(%error, "the end of refilling could not be recorded"),
     }
 }

@@ -84,6 +84,14 @@ pub(crate) struct Exclusion {
     pub(crate) reason: String,
 }
 
+/// What the own roster says against this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) reason: String,
+    /// This very process wrote it: it is about to leave.
+    pub(crate) leaving: bool,
+}
+
 /// When it was noticed that this node may be out.
 type Noticed = Option<(Instant, u64)>;
 
@@ -100,7 +108,7 @@ pub struct Status {
     turns: Arc<AtomicU64>,
     lives: Arc<Mutex<Option<Lives>>>,
     /// What the own roster says against this node.
-    lost: Arc<Mutex<Option<String>>>,
+    lost: Arc<Mutex<Option<Lost>>>,
     noticed: Arc<Mutex<Noticed>>,
     alone: Arc<Mutex<Alone>>,
     /// Another process writes in this node's name.
@@ -222,13 +230,15 @@ impl Status {
     }
 
     /// Whether this node is out of the cluster: its own roster says so, or nobody is connected and more than half of its
-    /// neighbours closed the last connection since they do not have it in theirs. Fewer than that disable nobody. It counts
-    /// after a while: who has just joined is not known to all at once. `now` is read from both clocks.
+    /// neighbours closed the last connection since they do not have it in theirs. Fewer than that disable nobody. What they say
+    /// counts after a while: who has just joined is not known to all at once; what the own roster says counts at once, but for
+    /// a node that is leaving by itself. `now` is read from both clocks.
     pub(crate) fn exclusion(&self, now: (Instant, u64)) -> Option<Exclusion> {
         let own = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = own.clone();
+        let lost = own.clone();
         drop(own);
-        let reason = reason.or_else(|| {
+        let at_once = lost.as_ref().is_some_and(|lost| !lost.leaving);
+        let reason = lost.map(|lost| lost.reason).or_else(|| {
             let peers = self.lock();
             if peers.values().any(|peer| peer.connected) {
                 return None;
@@ -251,7 +261,8 @@ impl Status {
             return None;
         };
         let (at, since_ns) = *noticed.get_or_insert(now);
-        (now.0.duration_since(at) >= EXCLUDED_AFTER).then_some(Exclusion { since_ns, reason })
+        let sure = at_once || now.0.duration_since(at) >= EXCLUDED_AFTER;
+        sure.then_some(Exclusion { since_ns, reason })
     }
 
     /// Whether none of the connected nodes that tell their epoch is in `own`, and has not been for a while: then the own one
@@ -289,7 +300,7 @@ impl Status {
         news
     }
 
-    pub(crate) fn set_lost(&self, lost: Option<String>) {
+    pub(crate) fn set_lost(&self, lost: Option<Lost>) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
     }
 
@@ -462,9 +473,16 @@ mod tests {
         assert_eq!(reason, "refused by 2 of 3 neighbours: a b");
         assert!(is_out(&status(&[("a", false, true)])).is_some());
         let own = status(&[("a", true, false)]);
-        own.set_lost(Some("the roster says so".to_owned()));
-        assert!(is_out(&own).is_some());
+        let lost = |leaving| {
+            let reason = "the roster says so".to_owned();
+            Some(Lost { reason, leaving })
+        };
+        own.set_lost(lost(false));
+        let found = own.exclusion((Instant::now(), 9)).unwrap();
+        assert_eq!((found.since_ns, &*found.reason), (9, "the roster says so"));
         own.set_lost(None);
         assert_eq!(own.exclusion((Instant::now(), 9)), None);
+        own.set_lost(lost(true));
+        assert!(is_out(&own).is_some(), "not at once");
     }
 }

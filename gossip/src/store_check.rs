@@ -74,7 +74,8 @@ impl StoreReport {
     /// Whether it holds less than it did: it is damaged in a way that its records do not show, or an old copy.
     #[must_use]
     pub fn is_older(&self) -> bool {
-        self.witness > Some(self.found.witness.unwrap_or(0))
+        // What cannot be read has no age.
+        self.found.unreadable.is_none() && self.witness > Some(self.found.witness.unwrap_or(0))
     }
 }
 

@@ -8,7 +8,9 @@ use crate::snapshot::Origin;
 use crate::systemd::Settings;
 use crate::ui::Ui;
 use mars_lamport::Timestamp;
-use mars_meta_api::{CallError, Client, ErrorCode, NodeInfo, PeerInfo, Request, Response};
+use mars_meta_api::{
+    CallError, Client, ErrorCode, NodeInfo, Overriding, PeerInfo, Request, Response,
+};
 use mars_meta_model::{
     Entry, Key, NodeState, Owner, REMOVED_PREFIX, Table, Value, classify, roster,
 };
@@ -372,23 +374,38 @@ impl Ctx {
         if changes.is_empty() {
             return Ok(None);
         }
-        let client = self.client().await?;
-        let again = changes.clone();
-        let first = self
-            .bounded(NO_ANSWER, client.apply(changes, forced))
-            .await?;
-        let stamp = match first {
-            // Insisting is an override, which is flagged and logged everywhere: only where it is needed.
-            Err(CallError::Refused(error))
-                if self.opts.force && !forced && error.code == ErrorCode::Refused =>
-            {
-                self.ui.note(&format!("overridden by --force: {error}"));
-                self.bounded(NO_ANSWER, client.apply(again, true)).await??
-            }
-            other => other?,
-        };
+        let stamp = self.send(changes, forced).await?;
         self.ui.changed(record);
         Ok(Some(stamp))
+    }
+
+    /// Sends a batch; with `--force` again, as often as it is refused for something that one may insist against. A write in
+    /// another owner's name is flagged and logged everywhere: only where it is needed.
+    async fn send(&self, changes: Changes, forced: bool) -> Result<Timestamp> {
+        let client = self.client().await?;
+        let how = |forced, insist| Overriding { forced, insist };
+        let steps = match (self.opts.force, forced) {
+            (false, forced) => vec![how(forced, false)],
+            (true, true) => vec![how(true, false), how(true, true)],
+            (true, false) => vec![how(false, false), how(false, true), how(true, true)],
+        };
+        let mut told = None;
+        for (nr, step) in steps.iter().enumerate() {
+            let sent = client.apply_as(changes.clone(), *step);
+            match self.bounded(NO_ANSWER, sent).await? {
+                Err(CallError::Refused(error))
+                    if error.code == ErrorCode::Refused && nr + 1 < steps.len() =>
+                {
+                    let text = format!("overridden by --force: {error}");
+                    if told.as_ref() != Some(&text) {
+                        self.ui.note(&text);
+                        told = Some(text);
+                    }
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(Error::internal("a batch was never sent"))
     }
 }
 

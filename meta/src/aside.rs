@@ -78,13 +78,17 @@ pub struct Aside {
     pub bytes: u64,
 }
 
-fn bytes_of(path: &Path) -> io::Result<u64> {
+/// Bytes of the files in a folder and in those below.
+///
+/// # Errors
+/// If something in it cannot be read.
+pub fn folder_bytes(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for file in fs::read_dir(path)? {
         let file = file?;
         let found = file.metadata()?;
         bytes += if found.is_dir() {
-            bytes_of(&file.path())?
+            folder_bytes(&file.path())?
         } else {
             found.len()
         };
@@ -110,7 +114,7 @@ pub fn list_aside(path: &Path) -> io::Result<Vec<Aside>> {
         let (secs, more) = rest.split_once('.').unwrap_or((rest, "0"));
         if let (Ok(since), Ok(more)) = (secs.parse(), more.parse::<u32>()) {
             let path = file.path();
-            let bytes = bytes_of(&path).unwrap_or(0);
+            let bytes = folder_bytes(&path).unwrap_or(0);
             all.push((since, more, Aside { path, since, bytes }));
         }
     }

@@ -90,6 +90,31 @@ pub enum FsckError {
 /// # Errors
 /// [`FsckError`]: it could not be checked. Damage is no error but part of the answer.
 pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
+    salvage(path).map(|salvage| salvage.found)
+}
+
+/// What could be read of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvage {
+    /// All entries that good records hold, in key order, tombstones too. If some are damaged, what they held is not among
+    /// them, or is in an earlier state.
+    pub entries: Vec<Entry>,
+    /// What a check found.
+    pub found: Fsck,
+}
+
+/// As [`fsck`], and hands over what the good records hold: to read a store back that was set aside.
+///
+/// # Errors
+/// As [`fsck`].
+pub fn salvage(path: &Path) -> Result<Salvage, FsckError> {
+    let mut entries = BTreeMap::new();
+    let found = look_through(path, &mut entries)?;
+    let entries = entries.into_values().collect();
+    Ok(Salvage { entries, found })
+}
+
+fn look_through(path: &Path, keys: &mut BTreeMap<Key, Entry>) -> Result<Fsck, FsckError> {
     if !path.is_dir() {
         return Err(FsckError::NoStore(path.to_owned()));
     }
@@ -102,7 +127,7 @@ pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
         }
     }
     let copy = Copy::of(path).map_err(FsckError::Store)?;
-    let checked = SledRecords::open(&copy.0).and_then(|records| check(&records, &mut found));
+    let checked = SledRecords::open(&copy.0).and_then(|records| check(&records, &mut found, keys));
     drop(copy);
     match checked {
         Ok(()) => Ok(found),
@@ -161,13 +186,13 @@ struct Pass<'f> {
     first: u64,
     /// The group that has to come next, if that is known.
     next: Option<u64>,
-    /// Whether each key has a live entry.
-    keys: BTreeMap<Key, bool>,
+    /// What each key holds.
+    keys: &'f mut BTreeMap<Key, Entry>,
 }
 
 impl Pass<'_> {
-    fn hold(&mut self, entry: &Entry) {
-        self.keys.insert(entry.key.clone(), !entry.is_tombstone());
+    fn hold(&mut self, entry: Entry) {
+        self.keys.insert(entry.key.clone(), entry);
     }
 
     fn look(&mut self, key: &[u8], record: &[u8]) {
@@ -180,7 +205,7 @@ impl Pass<'_> {
             // Beside groups, what was converted counts no more.
             if !self.packed {
                 match open_entry(key, record) {
-                    Ok(entry) => self.hold(&entry),
+                    Ok(entry) => self.hold(entry),
                     Err(error) => self.found.add(key, error.to_string()),
                 }
             }
@@ -212,7 +237,7 @@ impl Pass<'_> {
         }
         for change in changes {
             match change {
-                GroupChange::Put(entry) => self.hold(&entry),
+                GroupChange::Put(entry) => self.hold(entry),
                 GroupChange::Remove(key) => {
                     self.keys.remove(&key);
                 }
@@ -240,7 +265,11 @@ fn damaged_later<T>(error: SledError) -> Result<Option<T>, SledError> {
     }
 }
 
-fn check<R: Records>(records: &R, found: &mut Fsck) -> Result<(), SledError> {
+fn check<R: Records>(
+    records: &R,
+    found: &mut Fsck,
+    keys: &mut BTreeMap<Key, Entry>,
+) -> Result<(), SledError> {
     let format = local(records, FORMAT_NAME).or_else(damaged_later)?;
     if let Some(other) = &format
         && ![FORMAT.as_bytes(), FORMAT_1.as_bytes()].contains(&other.as_slice())
@@ -253,13 +282,16 @@ fn check<R: Records>(records: &R, found: &mut Fsck) -> Result<(), SledError> {
         packed: format.as_deref() != Some(FORMAT_1.as_bytes()),
         first: first.unwrap_or(0),
         next: first,
-        keys: BTreeMap::new(),
+        keys,
     };
     records.scan(b"", &mut |key, record| {
         pass.look(key, record);
         Ok(true)
     })?;
-    let (keys, live) = (pass.keys.len(), pass.keys.values().filter(|live| **live));
+    let (keys, live) = (
+        pass.keys.len(),
+        pass.keys.values().filter(|one| !one.is_tombstone()),
+    );
     found.live = u64::try_from(live.count()).unwrap_or(u64::MAX);
     found.tombstones = u64::try_from(keys).unwrap_or(u64::MAX) - found.live;
     let text = |name: &str| -> Result<Option<String>, SledError> {
@@ -324,6 +356,10 @@ mod tests {
         let good = fsck(&path).unwrap();
         assert_eq!((good.live, good.tombstones, good.local), (1, 1, 2));
         assert!(good.is_good());
+        let held = salvage(&path).unwrap().entries;
+        let keys: Vec<&str> = held.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(keys, ["userspace/a", "userspace/b"]);
+        assert!(!held[0].is_tombstone() && held[1].is_tombstone());
         assert_eq!(fsck(&path).unwrap(), good, "a check changes nothing");
 
         let mut held = SledStore::open(&path).unwrap();
@@ -344,7 +380,11 @@ mod tests {
         records.write(batch).unwrap();
         records.sync().unwrap();
         drop(records);
-        let bad = fsck(&path).unwrap();
+        let Salvage {
+            entries,
+            found: bad,
+        } = salvage(&path).unwrap();
+        assert_eq!(entries, [four.clone()], "what is good is handed over");
         assert!(!bad.is_good() && bad.unreadable.is_none());
         assert_eq!(
             (bad.live, bad.tombstones, bad.local, bad.damaged),

@@ -29,10 +29,12 @@ mod sled_store;
 mod store_error;
 mod writer;
 
-pub use crate::aside::{Aside, aside_name, copy_aside, list_aside, prune_aside, set_aside};
+pub use crate::aside::{
+    Aside, aside_name, copy_aside, folder_bytes, list_aside, prune_aside, set_aside,
+};
 pub use crate::core::{Core, CoreOpenError, SharedTable};
 pub use config::{MetaConfig, OpenError, WallClock, random_boot, system_clock};
-pub use fsck::{Damaged, Fsck, FsckError, fsck};
+pub use fsck::{Damaged, Fsck, FsckError, Salvage, fsck, salvage};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 pub use ledger::Grave;

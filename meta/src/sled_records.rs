@@ -4,7 +4,7 @@ use crate::limits::{
     OPEN_LOCK_WAIT_MS, PAGE_RECORDS, SEGMENT_BYTES, SLED_CACHE_BYTES, SLED_FLUSH_EVERY_MS,
 };
 use crate::store_error::{SledError, io_error};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -228,8 +228,49 @@ fn segment_of(path: &Path) -> usize {
         .unwrap_or(SEGMENT_BYTES)
 }
 
+/// Whether a file of this name is a snapshot that sled has not finished.
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with("snap.") && name.ends_with(".generating")
+}
+
+/// Removes snapshots that sled began while it opened the store and did not finish, as on a full disk: it would read them at
+/// the next opening as if they were whole, and take the store for damaged. What a snapshot says is in the log, from the one
+/// before on: sled recovers from that however old it is. Held meanwhile: sled's own lock, so that nobody is writing one.
+fn remove_unfinished(path: &Path) -> Result<(), SledError> {
+    let failed = |error| io_error(path, error);
+    let held = match File::open(path.join("db")) {
+        Ok(held) => held,
+        // Nothing was ever written.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    match held.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(SledError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    for file in fs::read_dir(path).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        if file.file_name().to_str().is_some_and(is_unfinished) {
+            fs::remove_file(file.path()).map_err(failed)?;
+            tracing::warn!(file = %file.path().display(), "an unfinished snapshot of the store was removed: an earlier opening was cut off, as by a full disk");
+        }
+    }
+    Ok(())
+}
+
 /// Opens in a thread of its own: sled may panic on a damaged store.
 fn open_guarded(path: &Path) -> Result<Open, SledError> {
+    remove_unfinished(path)?;
+    let opened = open_sled(path);
+    if let Err(SledError::Io { .. } | SledError::Broken { .. }) = &opened {
+        // Programs of earlier versions do not know them. The error that is told is the first one.
+        let _ = remove_unfinished(path);
+    }
+    opened
+}
+
+fn open_sled(path: &Path) -> Result<Open, SledError> {
     let segment = segment_of(path);
     let folder = path.to_owned();
     let opened = thread::spawn(move || {
@@ -257,7 +298,11 @@ fn open_guarded(path: &Path) -> Result<Open, SledError> {
             });
         }
     };
-    let data = File::open(path.join("db")).map_err(|error| io_error(path, error))?;
+    let failed = |error| io_error(path, error);
+    // sled renames a snapshot and never syncs the folder.
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(failed)?;
+    let data = File::open(path.join("db")).map_err(failed)?;
     Ok(Open { db, data, segment })
 }
 
@@ -300,6 +345,22 @@ fn is_of_the_system(reason: &str) -> bool {
     reason.contains("Os { code:") || reason.contains("(os error ")
 }
 
+/// Kinds of errors that come of writing only, whatever made them up.
+const fn is_refusal(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WriteZero,
+    };
+    matches!(
+        kind,
+        FileTooLarge
+            | PermissionDenied
+            | QuotaExceeded
+            | ReadOnlyFilesystem
+            | StorageFull
+            | WriteZero
+    )
+}
+
 /// Runs `work`, turning errors and panics of sled into faults.
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -309,7 +370,9 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Fault> {
             let kind = match &error {
                 // Without a number of the system, sled made it up of what it had read.
                 sled::Error::Io(error)
-                    if error.raw_os_error().is_some() || is_of_the_system(&reason) =>
+                    if error.raw_os_error().is_some()
+                        || is_refusal(error.kind())
+                        || is_of_the_system(&reason) =>
                 {
                     FaultKind::Io(error.kind())
                 }
@@ -349,6 +412,22 @@ mod tests {
         let io = sled::Error::Io(eio());
         assert!(matches!(fails(io.clone()), SledError::Io { .. }));
         assert!(matches!(fails(io), SledError::Io { .. }));
+        // No space, in each form in which sled hands it on: as it came, kept for later askers, without its number, in a panic.
+        let full = || sled::Error::Io(io::Error::from_raw_os_error(28));
+        let zero = sled::Error::Io(io::Error::new(io::ErrorKind::WriteZero, "nothing"));
+        let nameless = sled::Error::Io(io::Error::new(io::ErrorKind::StorageFull, "no space"));
+        for error in [full(), full().clone(), zero, nameless] {
+            let error = fails(error);
+            assert!(matches!(error, SledError::Io { .. }), "{error}");
+            assert!(!error.is_damage());
+        }
+        let panics = || -> sled::Result<()> {
+            let failed: sled::Result<()> = Err(full());
+            failed.unwrap();
+            Ok(())
+        };
+        let panicked = guarded(panics).err().unwrap().of(path);
+        assert!(!panicked.is_damage(), "{panicked}");
         let torn = sled::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "short"));
         assert!(fails(torn).is_damage());
         let later = sled::Error::Unsupported("version 2".to_owned());

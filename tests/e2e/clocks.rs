@@ -71,6 +71,28 @@ fn a_wrong_clock_is_seen_where_people_and_monitoring_look() {
             );
             assert_eq!(said.code, Some(code), "{line}: {said:?}");
         }
+        // Nothing that is for all is written here, in whoever's name; what is for this host is.
+        let plain = w.exec("hostc", "set-link 1 userspace/x");
+        assert!(plain.err.contains("clock insane"), "{plain:?}");
+        for line in [
+            "pause-replay-global mydata",
+            "pause-sync-local mydata --host=hosta",
+            "lowlevel-set-host-ip hostb 127.9.9.9:1",
+            "lowlevel-set-host-ip hostc 127.9.9.9:1",
+            "lowlevel-delete-host hostx --force --dry-run",
+        ] {
+            let said = w.exec("hostc", line);
+            if line.ends_with("--dry-run") {
+                assert_eq!(said.code, Some(0), "{said:?}");
+                continue;
+            }
+            assert_eq!(said.code, plain.code, "{line}: {said:?}");
+            assert!(said.err.contains("clock insane"), "{line}: {said:?}");
+            assert!(said.err.contains("--force insists"), "{line}: {said:?}");
+        }
+        w.ok("hostc", "pause-replay-local mydata");
+        w.ok("hostc", "resume-replay-local mydata");
+        w.reads("hostc", "resource-mydata/todo-hosta/allow-replay", "1");
         // On the others it is the clock, and nothing else that is wrong with that host.
         wait("hosta knows of it", || {
             w.exec("hosta", "status").out.contains("CLOCK_INSANE")

@@ -24,6 +24,7 @@ mod oracle;
 mod outside;
 mod partition;
 mod rejoin;
+mod removed;
 mod replicas;
 mod resource;
 mod roles;

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod peers;
+mod refusals;
 mod ship;
 mod source_task;
 mod sync;

@@ -8,7 +8,7 @@ use quinn::crypto::rustls::HandshakeData;
 use quinn::{Incoming, Runtime, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::alpn::Alpn;
@@ -18,6 +18,7 @@ use crate::config::Windows;
 use crate::connection::{Connection, Registry};
 use crate::limits::MAX_STRANGERS;
 use crate::policy::PeerPolicy;
+use crate::refused::Refused;
 use crate::unfinished::{Reception, Unfinished};
 
 /// A peer that passed TLS is not one we talk to. The connection is closed with that code.
@@ -46,6 +47,7 @@ pub(crate) struct Gate {
     pub(crate) cluster: Option<Uuid>,
     pub(crate) windows: Windows,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) refused: Arc<Refused>,
 }
 
 impl Gate {
@@ -169,7 +171,10 @@ async fn shake_hands(gate: Gate, incoming: Incoming, accepted: mpsc::Sender<Conn
         }
         Err(no) => {
             let peer = no.peer.as_ref().map(ToString::to_string);
-            tracing::info!(%from, peer, code = %no.code, reason = no.reason, "peer refused");
+            let who = peer.clone().unwrap_or_else(|| from.ip().to_string());
+            if let Some(count) = gate.refused.note(&who, Instant::now()) {
+                tracing::info!(%from, peer, code = %no.code, reason = no.reason, count, "peer refused");
+            }
         }
     }
 }

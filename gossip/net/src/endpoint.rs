@@ -109,6 +109,7 @@ impl Endpoint {
             cluster: config.identity.as_ref().map(Identity::cluster),
             windows: config.windows,
             handshake_timeout: config.handshake_timeout,
+            refused: Arc::default(),
         };
         let (tx, rx) = mpsc::channel(ACCEPT_BACKLOG);
         if serves {

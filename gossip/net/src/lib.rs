@@ -24,6 +24,7 @@ pub mod join;
 mod key;
 pub mod limits;
 mod policy;
+mod refused;
 mod restart;
 mod seeded;
 mod tls;

@@ -31,6 +31,11 @@ pub const STRANGER_WINDOW: u32 = 32 << 10;
 /// Streams that a peer may open before it is authenticated, and a stranger ever.
 pub const STRANGER_STREAMS: u32 = 1;
 
+/// A refused peer is named in the log at most so often, with how many times it was refused since.
+pub const REFUSED_TELL_INTERVAL: Duration = Duration::from_secs(60);
+/// Refused peers that are told apart for that; all others share one line.
+pub const REFUSED_PEERS_MAX: usize = 256;
+
 /// Time from the start of a join exchange to its end, per address tried.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest join request body.

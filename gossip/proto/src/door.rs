@@ -10,10 +10,11 @@
 use crate::limits::FORMER_LIFE_LEAD_NS;
 use crate::topology::Topology;
 use crate::{Config, Ctx};
+use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{
     Entry, Key, NodeId, NodeRecord, NodeState, Owner, REMOVED_PREFIX, Scope, Trespass, View,
     classify, current_epoch, entry_trespass, is_removed, member_key, removed_hash, removed_key,
-    scope_includes, scope_of, trespass, was_member,
+    removed_node, scope_includes, scope_of, trespass, was_member,
 };
 use std::collections::BTreeMap;
 
@@ -43,11 +44,8 @@ pub enum Denial {
 /// What is to be done with an entry that is newer than what is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    /// To be handed to the store; whether it is an override that is to be told, [`override_of`] says.
     Take,
-    /// Taken, and reported: an administrator's override that this peer wrote, or that was imported.
-    TakeForced,
-    /// The same, but whether it was written by whom it names has to be taken on trust: the peer passes it on.
-    TakeRelayed,
     Refuse(Denial),
     /// Refused, and what is held is to be written anew.
     Overwrite(Denial),
@@ -80,7 +78,7 @@ pub(crate) fn judge<T>(
     let first_hop = topology.id_of(host) == Some(entry.origin);
     // What the owner rule says of a peer is not asked of an administrator's override: it is taken, and seen.
     if entry.forced && (first_hop || entry.origin == NodeId::IMPORTED) {
-        return Verdict::TakeForced;
+        return Verdict::Take;
     }
     if !config.owner_rules {
         return Verdict::Take;
@@ -102,14 +100,8 @@ pub(crate) fn judge<T>(
     }
     if entry.forced {
         // An override of a third node is passed on like anything else, also to the owner of the key: it cannot be told
-        // from one that was made up, but whoever makes one up is seen here. What the peer owns it has taken itself.
-        let proven =
-            topology.is_active(entry.origin) && entry_trespass(ctx.view, entry, host).is_none();
-        return if proven {
-            Verdict::Take
-        } else {
-            Verdict::TakeRelayed
-        };
+        // from one that was made up, but whoever makes one up is seen.
+        return Verdict::Take;
     }
     let (family, owner, _) = classify(&entry.key);
     let mine = family.owner == Owner::Host && owner == Some(config.host.as_str());
@@ -118,6 +110,57 @@ pub(crate) fn judge<T>(
         return Verdict::Overwrite(Denial::Foreign(entry.origin));
     }
     Verdict::Take
+}
+
+/// An administrator's override.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Override {
+    /// The peer wrote it, or it was imported.
+    Known,
+    /// Whether it was written by whom it names has to be taken on trust: the peer passes it on.
+    Relayed,
+}
+
+/// Whether an entry that was received from `host`, which is the node `writer`, and taken, is an override that is to be told.
+pub(crate) fn override_of(
+    (config, topology): (&Config, &Topology),
+    view: &dyn View,
+    (host, writer): (&str, Option<NodeId>),
+    entry: &Entry,
+) -> Option<Override> {
+    if !entry.forced || entry.origin == config.node {
+        return None;
+    }
+    if writer == Some(entry.origin) || entry.origin == NodeId::IMPORTED {
+        return Some(Override::Known);
+    }
+    if !config.owner_rules {
+        return None;
+    }
+    // What the peer owns it has taken itself.
+    let proven = topology.is_active(entry.origin) && entry_trespass(view, entry, host).is_none();
+    (!proven && !is_of_former(view, entry)).then_some(Override::Relayed)
+}
+
+/// Nanoseconds around a departure within which stamps belong to the same batch.
+const SAME_BATCH_NS: u64 = BATCH_LEN_MAX as u64;
+
+/// Whether it was written by a node that is known to have left since, before it had left or as its farewell.
+fn is_of_former(view: &dyn View, entry: &Entry) -> bool {
+    let since = |held: &Entry| {
+        let left = (held.epoch, held.stamp.plus_nanos(SAME_BATCH_NS));
+        (entry.epoch, entry.stamp) <= left
+    };
+    let marks = view.scan(REMOVED_PREFIX);
+    let mut marks = marks.filter(|mark| removed_node(mark) == Some(entry.origin));
+    if marks.any(since) {
+        return true;
+    }
+    let is_left = |line: &&Entry| {
+        let record: Option<NodeRecord> = line.text().and_then(|text| text.parse().ok());
+        record.is_some_and(|r| r.id == entry.origin && r.state == NodeState::Left)
+    };
+    view.scan("roster/").filter(is_left).any(since)
 }
 
 /// An entry in this node's own name that is newer than what this node holds. After a loss of the store it comes back

@@ -2,7 +2,7 @@
 
 use crate::arrivals::{Arrivals, Cursors};
 use crate::collect::Collecting;
-use crate::door::{self, Verdict};
+use crate::door::{self, Override, Verdict};
 use crate::hello::FEATURE_OVERLAY;
 use crate::limits::{
     CLOCK_ANSWER_NS, CLOCK_INTERVAL_NS, FORCED_KEYS_MAX, NOTES_SETTLE_NS, PENDING_MERGE_MAX,
@@ -278,8 +278,6 @@ impl Gossip {
         let mut fresh = Vec::new();
         let mut below = Vec::new();
         let mut events = Vec::new();
-        // Overrides of the peer itself, and those that it passed on, by origin: keys and number.
-        let mut forced: BTreeMap<(bool, NodeId), (Vec<Key>, u64)> = BTreeMap::new();
         for entry in entries {
             let scope = scope_of(&entry.key);
             if !self.topology.includes(&scope, &self.config.host) {
@@ -296,8 +294,6 @@ impl Gossip {
                     let rules = (&self.config, &*self.topology);
                     match door::judge(rules, ctx, host, &peer.incoming, &entry) {
                         Verdict::Take => {}
-                        Verdict::TakeForced => note_forced(&mut forced, false, &entry),
-                        Verdict::TakeRelayed => note_forced(&mut forced, true, &entry),
                         verdict => {
                             let why = until(ctx, self.config.max_ahead_ns, &entry);
                             deny(peer, host, &entry, (verdict, why), &mut events);
@@ -325,15 +321,6 @@ impl Gossip {
             self.merges.push_back((host.to_owned(), fresh));
         }
         self.below_floor(ctx, host, &below);
-        for ((relayed, origin), (keys, count)) in forced {
-            events.push(Event::Forced {
-                peer: host.to_owned(),
-                relayed,
-                origin,
-                keys,
-                count,
-            });
-        }
         for event in events {
             self.event(event);
         }
@@ -349,6 +336,8 @@ impl Gossip {
         self.pending_merge = self.pending_merge.saturating_sub(results.len());
         let (mut concerns, mut epoch) = (false, false);
         let mut below = Vec::new();
+        // Who it is may be among what was received.
+        let writer = self.topology.id_of(host);
         for (entry, outcome) in results {
             if *outcome == MergeOutcome::Applied {
                 epoch |= entry.key.as_str().starts_with(EPOCH_PREFIX);
@@ -391,8 +380,43 @@ impl Gossip {
         if concerns {
             self.refresh_topology(ctx);
         }
+        let applied = results.iter();
+        let applied = applied.filter(|(_, outcome)| *outcome == MergeOutcome::Applied);
+        self.tell_forced(ctx, (host, writer), applied.map(|(entry, _)| entry));
         self.flush_volatile(ctx.now);
         self.look_at_contexts(ctx);
+    }
+
+    /// Tells of overrides among what was received from `host` and stored: those of the peer itself, and those that it
+    /// passed on.
+    fn tell_forced<'e>(
+        &mut self,
+        ctx: &Ctx<'_>,
+        (host, writer): (&str, Option<NodeId>),
+        entries: impl Iterator<Item = &'e Entry>,
+    ) {
+        // By origin: keys and number.
+        let mut forced: BTreeMap<(bool, NodeId), (Vec<Key>, u64)> = BTreeMap::new();
+        for entry in entries {
+            let rules = (&self.config, &*self.topology);
+            if let Some(found) = door::override_of(rules, ctx.view, (host, writer), entry) {
+                let relayed = found == Override::Relayed;
+                let (keys, count) = forced.entry((relayed, entry.origin)).or_default();
+                *count += 1;
+                if keys.len() < FORCED_KEYS_MAX {
+                    keys.push(entry.key.clone());
+                }
+            }
+        }
+        for ((relayed, origin), (keys, count)) in forced {
+            self.event(Event::Forced {
+                peer: host.to_owned(),
+                relayed,
+                origin,
+                keys,
+                count,
+            });
+        }
     }
 
     /// Entries were applied to the store, from anywhere; the view has them already.
@@ -632,18 +656,6 @@ impl Gossip {
     }
 }
 
-fn note_forced(
-    forced: &mut BTreeMap<(bool, NodeId), (Vec<Key>, u64)>,
-    relayed: bool,
-    entry: &Entry,
-) {
-    let (keys, count) = forced.entry((relayed, entry.origin)).or_default();
-    *count += 1;
-    if keys.len() < FORCED_KEYS_MAX {
-        keys.push(entry.key.clone());
-    }
-}
-
 /// Until when an entry that breaks a rule need not be looked at again. What could not be taken anyway cannot be out-voted
 /// either: that is to be done as soon as others may take it.
 fn until(ctx: &Ctx<'_>, max_ahead_ns: u64, entry: &Entry) -> Why {
@@ -677,7 +689,7 @@ fn deny(
             }
             return;
         }
-        Verdict::Take | Verdict::TakeForced | Verdict::TakeRelayed => return,
+        Verdict::Take => return,
     };
     peer.denied_count += 1;
     if !is_volatile(entry) {

@@ -3,7 +3,7 @@
 
 use crate::node::{Node, copy, eventually, free_addr};
 use mars_meta::{Meta, MetaConfig, system_clock};
-use mars_meta_api::{ErrorCode, NodeInfo, Request, Response};
+use mars_meta_api::{ErrorCode, NodeInfo, Overriding, Request, Response};
 use mars_meta_model::{Key, NodeRecord, Value, View as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -55,6 +55,23 @@ async fn a_poisoned_cluster_refuses_joiners_without_a_trace_and_takes_them_when_
 
     let a = Node::start_in("hosta", dir).await;
     assert_eq!(info(&a).await.clock, "ahead");
+    // What an administrator writes in other owners' names is no exception; what he insists on is.
+    for (key, forced) in [
+        ("userspace/x", false),
+        ("resource-r/todo-hostb/sync", true),
+        ("directory/r/member-hosta", false),
+    ] {
+        let write = |insist| {
+            let change = (Key::parse(key).unwrap(), Some(Value::text("1").unwrap()));
+            a.client.apply_as([change], Overriding { forced, insist })
+        };
+        let error = write(false).await.unwrap_err().to_string();
+        assert!(error.contains("ahead of its system clock"), "{error}");
+        if key.starts_with("userspace/") {
+            write(true).await.unwrap();
+        }
+    }
+    a.set("actual-hosta/own", "1").await;
     let token = a.token(1).await;
     let b = Node::start("hostb").await;
     let (code, text) = b.join(&token).await.unwrap_err();

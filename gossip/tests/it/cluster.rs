@@ -370,7 +370,12 @@ async fn an_old_copy_of_the_store_goes_on_with_the_clock_of_the_new_one() {
     let mut far = mars_meta_model::testing::entry("userspace/far", Some("1"), 1, 9);
     (far.stamp, far.forced) = (ahead, true);
     let entries = mars_meta_api::EntryBytes::pack([&far]);
-    b.call(Request::Import { entries }).await.unwrap();
+    b.call(Request::Import {
+        entries,
+        insist: false,
+    })
+    .await
+    .unwrap();
     b.set("userspace/x", "new").await;
     a.sees("userspace/x", Some("new")).await;
     let before = stamp_of(&a, "userspace/x").await;

@@ -5,4 +5,5 @@ mod cluster;
 mod membership;
 mod node;
 mod outside;
+mod put_back;
 mod removal;

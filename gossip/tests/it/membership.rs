@@ -175,7 +175,7 @@ async fn the_authority_moves_to_another_node_when_its_holder_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     other.save(dir.path()).unwrap();
     let wrong = std::fs::read_to_string(dir.path().join(NodeKey::FILE)).unwrap();
-    let import = |key| b.call(Request::ImportAuthority { key });
+    let import = |key| b.call(Request::ImportAuthority { key, insist: false });
     for bad in [wrong, "nonsense".to_owned()] {
         let (code, _) = import(Secret(bad)).await.unwrap_err();
         assert_eq!(code, ErrorCode::BadRequest);

@@ -66,6 +66,11 @@ impl Node {
 
     /// At an address that stays the same over restarts.
     pub(crate) async fn start_at(host: &str, dir: TempDir, addr: SocketAddr) -> Self {
+        // Tasks of an earlier life in this process may hold it for a moment.
+        eventually("the address is free", || async {
+            UdpSocket::bind(addr).ok()
+        })
+        .await;
         let mut config = config(host, dir.path());
         (config.listen, config.advertise) = (addr, addr);
         Self::start_with(config, dir).await

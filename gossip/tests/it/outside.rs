@@ -47,6 +47,7 @@ async fn a_summary_is_everywhere_and_goes_with_the_membership() {
         .call(Request::Apply {
             ops: change,
             forced: false,
+            insist: false,
         })
         .await;
     assert_eq!(refused.unwrap_err().0, ErrorCode::Refused);

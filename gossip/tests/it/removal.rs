@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use crate::node::{Node, eventually, free_addr};
-use mars_meta_api::{ErrorCode, RemovedInfo, Request, Response};
+use mars_meta_api::{EntryBytes, ErrorCode, Overriding, RemovedInfo, Request, Response};
 use mars_meta_model::{Key, NodeState, Value, removal};
+use std::time::Duration;
 use tempfile::tempdir;
+use tokio::time::Instant;
 
 async fn remove(node: &Node, host: &str) {
     let record = node.line(host).await;
@@ -176,15 +178,61 @@ async fn a_removed_node_leaves_by_force_and_joins_again() {
     // Its operator is told, and nothing is promised to programs that would reach nobody.
     let out = is_out(&b).await;
     assert!(out.since_ns > 0 && !out.reason.is_empty(), "{out:?}");
-    let write = |key: &str| {
+    let write = |key: &str, forced, insist| {
         let change = (Key::parse(key).unwrap(), Some(Value::text("1").unwrap()));
-        b.client
-            .apply([change], key.starts_with("userspace/insist"))
+        b.client.apply_as([change], Overriding { forced, insist })
     };
-    let error = write("userspace/x").await.unwrap_err().to_string();
-    assert!(error.contains("no longer in the cluster"), "{error}");
-    write("userspace/insisted").await.unwrap();
-    write("actual-hostb/own").await.unwrap();
+    for (key, forced) in [
+        ("userspace/x", false),
+        ("userspace/x", true),
+        ("directory/r/member-hostb", false),
+        // Of others, as an override.
+        ("resource-r/todo-hosta/sync", true),
+        ("roster/hosta", true),
+    ] {
+        let error = match key {
+            "roster/hosta" => {
+                let record = b.line("hosta").await;
+                let changes = removal("hosta", &record);
+                b.client.apply(changes, forced).await
+            }
+            _ => write(key, forced, false).await,
+        };
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("no longer in the cluster"),
+            "{key} {forced}: {error}"
+        );
+    }
+    let brought = mars_meta_model::testing::entry("userspace/brought", Some("1"), 1, 9);
+    let import = |insist| Request::Import {
+        entries: EntryBytes::pack([&brought]),
+        insist,
+    };
+    let (code, _) = b.call(import(false)).await.unwrap_err();
+    assert_eq!(code, ErrorCode::Refused);
+    b.call(import(true)).await.unwrap();
+    let Ok(Response::Token(key)) = a.call(Request::ExportAuthority).await else {
+        panic!("no key");
+    };
+    let take_over = |insist| Request::ImportAuthority {
+        key: key.clone(),
+        insist,
+    };
+    let (code, text) = b.call(take_over(false)).await.unwrap_err();
+    assert_eq!(code, ErrorCode::Refused, "{text}");
+    assert!(
+        !b.dir.path().join("state/identity/ca.key").exists(),
+        "{text}"
+    );
+    write("userspace/insisted", false, true).await.unwrap();
+    let key = Key::parse("userspace/insisted").unwrap();
+    let held = b.client.get(&key).await.unwrap().unwrap();
+    assert!(!held.forced, "nobody else's key was overridden");
+    write("actual-hostb/own", false, false).await.unwrap();
+    // It may leave its resources for itself.
+    let left = (Key::parse("directory/r/member-hostb").unwrap(), None);
+    b.client.apply([left], false).await.unwrap();
     let left = b.call(Request::LeaveCluster { force: true }).await;
     assert_eq!(left, Ok(Response::Done));
     assert_eq!(b.join(&a.token(1).await).await, Ok(Response::Done));
@@ -201,6 +249,25 @@ async fn a_removed_node_leaves_by_force_and_joins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_own_store_says_of_the_removal_counts_from_the_start() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    // Nobody is there who could refuse it.
+    remove(&a, "hosta").await;
+    let a = a.restart().await;
+    let began = Instant::now();
+    let out = is_out(&a).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{out:?}");
+    assert!(out.reason.contains("removed it at"), "{out:?}");
+    let change = (
+        Key::parse("userspace/x").unwrap(),
+        Some(Value::text("1").unwrap()),
+    );
+    a.client.apply([change], true).await.unwrap_err();
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_takes_the_authority_over_is_the_only_one_to_admit() {
     let [at_a, at_b, at_first, at_second] = [11, 12, 13, 14].map(free_addr);
     let a = Node::start_at("hosta", tempdir().unwrap(), at_a).await;
@@ -214,14 +281,16 @@ async fn who_takes_the_authority_over_is_the_only_one_to_admit() {
     // Apart, each admits a node of the same name: neither can know.
     let old_token = a.token(2).await;
     let dir_a = a.stop().await;
-    let import = Request::ImportAuthority { key };
+    let import = Request::ImportAuthority { key, insist: false };
     assert_eq!(b.call(import).await, Ok(Response::Done));
     let first = Node::start_at("hosty", tempdir().unwrap(), at_first).await;
     assert_eq!(first.join(&b.token(1).await).await, Ok(Response::Done));
     let (dir_first, dir_b) = (first.stop().await, b.stop().await);
     let a = Node::start_at("hosta", dir_a, at_a).await;
     let second = Node::start_at("hosty", tempdir().unwrap(), at_second).await;
-    let joined = second.join(&old_token).await;
+    // With a new token: of one from before its start it cannot know, apart, whether it was revoked.
+    second.join(&old_token).await.unwrap_err();
+    let joined = second.join(&a.token(1).await).await;
     assert_eq!(joined, Ok(Response::Done));
     let b = Node::start_at("hostb", dir_b, at_b).await;
     a.connected("hostb").await;

@@ -139,7 +139,8 @@ async fn import(ctx: &Ctx, path: &Path) -> Result<()> {
         return Ok(());
     }
     let key = Secret(text);
-    ctx.call(Request::ImportAuthority { key }).await?;
+    let insist = ctx.opts.force;
+    ctx.call(Request::ImportAuthority { key, insist }).await?;
     ctx.ui
         .note("this node holds the authority of the cluster now: join-token works here");
     Ok(())

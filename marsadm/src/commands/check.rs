@@ -112,7 +112,10 @@ fn weight(severity: Severity) -> u8 {
 
 /// Exit code and line.
 fn report(status: &Status, args: &Args) -> (u8, String) {
-    let alarmed = status.nodes.iter().find(|node| node.alarm.is_some());
+    let worst = status.nodes.iter().filter_map(Node::alarm_severity).max();
+    let alarmed = status.nodes.iter();
+    let alarmed = alarmed.filter(|node| node.alarm_severity() == worst);
+    let alarmed = alarmed.into_iter().find(|node| node.alarm.is_some());
     let clocks = status.nodes.iter().filter_map(|node| node.clock.as_ref());
     let clock = clocks.max_by_key(|clock| clock.severity);
     let code = status

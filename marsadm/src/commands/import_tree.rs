@@ -7,7 +7,7 @@ use crate::snapshot::scan_error;
 use crate::wall::now_ns;
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::limits::ENTRIES_BYTES_MAX;
-use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
+use mars_meta_api::{EntryBytes, ImportOutcome, Overriding, Request, Response};
 use mars_meta_model::limits::BATCH_LEN_MAX;
 use mars_meta_model::{Entry, Table, encoded_len};
 use mars_migrations::export::add_beside;
@@ -147,7 +147,11 @@ pub(super) fn foreign(conflict: &ImportConflict) -> Error {
 async fn keep_uuid(ctx: &Ctx, plan: &Plan, held: &Table) -> Result<()> {
     if let Some((key, value)) = uuid_to_keep(&plan.entries, held) {
         let client = ctx.client().await?;
-        let written = client.apply(vec![(key, Some(value))], false);
+        let how = Overriding {
+            forced: false,
+            insist: ctx.opts.force,
+        };
+        let written = client.apply_as(vec![(key, Some(value))], how);
         ctx.bounded("the metadata daemon did not answer", written)
             .await??;
     }
@@ -216,6 +220,7 @@ async fn send(ctx: &Ctx, entries: &[Entry]) -> Result<Vec<Outcome>> {
         }
         let request = Request::Import {
             entries: EntryBytes::pack(batch),
+            insist: ctx.opts.force,
         };
         outcomes.extend(outcomes_of(ctx.call(request).await?)?);
     }

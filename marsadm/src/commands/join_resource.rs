@@ -10,12 +10,15 @@ use crate::error::{Error, Result};
 use crate::keys::{LogPos, Res, one_resource};
 use crate::outside::{resources_outside, tell, untold};
 use crate::wait::Step;
+use mars_meta_api::Overriding;
 use mars_meta_model::{Entry, Membership, Table, View as _, check_name, members};
 use std::path::PathBuf;
 
 /// Add a replica of a resource on a disk of this host. What is on the disk gets overwritten by the primary's data.
 ///
 /// Does not wait for the sync: see marsadm wait-resource RES is-consistent. --force takes a disk that is too small.
+///
+/// Refused on a node that is no longer in the cluster, also with --force: nobody would hear of the replica.
 ///
 /// Example: marsadm join-resource mydata /dev/vg/mydata
 #[derive(Debug, clap::Args)]
@@ -39,6 +42,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
         one_resource(res)?;
         let host = ctx.local_host().await?;
+        check_standing(ctx, host).await?;
         let table = resource_table(ctx, res).await?;
         let before = members(&table, res).get(host).copied();
         if before == Some(Membership::Storage) {
@@ -86,6 +90,20 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     result
 }
 
+/// A replica that nobody hears of gets no data, and what its disk held would count for nothing: not even with `--force`.
+async fn check_standing(ctx: &Ctx, host: &str) -> Result<()> {
+    let Some(out) = &ctx.node().await?.removed else {
+        return Ok(());
+    };
+    let why = format!(
+        "{host} is no longer in the cluster ({}): nobody would hear of its replica, and the disk stays as it is",
+        out.reason
+    );
+    Err(Error::refused(why).hint(
+        "marsadm leave-cluster --force here, then marsadm join-cluster with a new token, then this command again",
+    ))
+}
+
 /// Whether the data plane took the disk into use.
 fn is_attached(entries: &[Entry], host: &str, res: &str) -> bool {
     let key = format!("resource-{res}/actual-{host}/is-attached");
@@ -119,10 +137,12 @@ async fn take_back(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
             keys.push(key);
         }
     }
-    if let Err(second) = client
-        .apply(keys.into_iter().map(|key| (key, None)), false)
-        .await
-    {
+    let how = Overriding {
+        forced: false,
+        insist: ctx.opts.force,
+    };
+    let deletions = keys.into_iter().map(|key| (key, None));
+    if let Err(second) = client.apply_as(deletions, how).await {
         ctx.ui.note(&format!(
             "the keys of this replica could not be deleted again: {second}"
         ));

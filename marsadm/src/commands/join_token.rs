@@ -106,7 +106,7 @@ async fn list(ctx: &Ctx) -> Result<()> {
         .map(|token| {
             json!({
                 "id": token.id, "expires": token.expires, "uses_left": token.uses_left,
-                "admitted": token.admitted, "revoked": token.revoked,
+                "admitted": token.admitted, "revoked": token.revoked, "note": token.note,
             })
         })
         .collect();
@@ -139,7 +139,11 @@ fn line(token: &TokenInfo, now: u64) -> String {
         [] => String::new(),
         hosts => format!(", admitted {}", hosts.join(" ")),
     };
-    format!("{}  {state}{admitted}", token.id)
+    let note = match &token.note {
+        Some(note) => format!("; {note}"),
+        None => String::new(),
+    };
+    format!("{}  {state}{admitted}{note}", token.id)
 }
 
 async fn revoke(ctx: &Ctx, id: &str) -> Result<()> {

@@ -57,7 +57,18 @@ pub(super) async fn take_out(ctx: &Ctx, dead: &str) -> Result<()> {
     }
     let changes = changes(&table, dead, ctx.opts.force)?;
     ctx.apply(changes).await?;
-    let done = if ctx.opts.dry_run { "would be" } else { "is" };
+    let dry_run = ctx.opts.dry_run;
+    let node = ctx.node().await?;
+    if let Some(out) = node.removed.as_ref().filter(|_| !dry_run) {
+        ctx.ui.note(&format!(
+            "it is written on {me} only that {dead} is out: nobody hears of it, since {me} itself is no longer in the \
+             cluster ({})",
+            out.reason,
+            me = node.host
+        ));
+        return Ok(());
+    }
+    let done = if dry_run { "would be" } else { "is" };
     ctx.ui
         .note(&format!("{dead} {done} no longer in the cluster"));
     Ok(())

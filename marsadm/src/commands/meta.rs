@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::limits::{EXPORT_LEN_MAX, EXPORT_TRIES_MAX};
 use crate::store_export::{StoreExport, decode_export, encode_export};
-use mars_gossip::{FsckError, StoreReport, Utc, replace_private};
+use mars_gossip::{FsckError, Salvage, StoreReport, Utc, replace_private};
 use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta_api::{EntryBytes, ImportOutcome, Request, Response};
 use mars_meta_model::{Durability, EPOCH_PREFIX, Entry, classify, is_volatile};
@@ -34,12 +34,19 @@ pub enum Command {
 ///
 /// With --force: a file that exists is replaced.
 ///
+/// With --store DIR: what a store holds that no daemon uses, such as one that was set aside (db.bad-SECONDS), as far as it
+/// can be read; exit code 1 if some of it cannot. The folder is not changed.
+///
 /// Example: marsadm meta export /var/backups/mars-meta.exp
+/// Example: marsadm meta export --store /var/lib/mars/db.bad-1795300000 /root/saved.exp
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExportArgs {
     /// The file
     pub file: PathBuf,
+    /// Folder of a store that no daemon uses
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
 }
 
 /// Merge what a file of marsadm meta export holds into the store of this node, with the stamps that it has. What is newer
@@ -154,7 +161,11 @@ impl Counts {
 /// Those of the sub-command.
 pub async fn run(ctx: &Ctx, command: &Command) -> Result<()> {
     let (verb, path, result) = match command {
-        Command::Export(args) => ("export", &args.file, export(ctx, &args.file).await),
+        Command::Export(args) => (
+            "export",
+            &args.file,
+            export(ctx, &args.file, args.store.as_deref()).await,
+        ),
         Command::Import(args) => (
             "import",
             &args.file,
@@ -170,16 +181,48 @@ fn failed(error: &io::Error) -> Error {
     Error::new(kind, format!("the file cannot be read or written: {error}"))
 }
 
-async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
+/// All that a store holds that nobody uses, and why that may not be all.
+async fn saved(ctx: &Ctx, dir: &Path) -> Result<(Vec<Entry>, Option<Error>)> {
+    let folder = store_folder(dir);
+    let shown = folder.display().to_string();
+    let read = tokio::task::spawn_blocking(move || mars_gossip::salvage(&folder)).await;
+    let read = read.map_err(|error| Error::internal(error.to_string()))?;
+    let Salvage { entries, found } = read.map_err(unchecked)?;
+    for bad in &found.named {
+        ctx.ui.note(&format!("{}: {}", bad.record, bad.reason));
+    }
+    let lacks = match found.unreadable {
+        Some(reason) => format!("not all records of {shown} can be read: {reason}"),
+        None if found.damaged > 0 => format!("{} records of {shown} are damaged", found.damaged),
+        None => return Ok((entries, None)),
+    };
+    if entries.is_empty() {
+        return Err(
+            Error::new(Kind::Negative, format!("{lacks}; no key was found")).hint(
+                "take another store that was set aside, or an earlier file of marsadm meta export",
+            ),
+        );
+    }
+    let error = Error::new(Kind::Negative, lacks).hint(
+        "the file holds what could be read; a key that was changed in a damaged record is in it as it was before, or not at all",
+    );
+    Ok((entries, Some(error)))
+}
+
+async fn export(ctx: &Ctx, path: &Path, store: Option<&Path>) -> Result<()> {
     if path.is_dir() || (path.exists() && !ctx.opts.force) {
         return Err(Error::refused("it exists").hint("name another file, or add --force"));
     }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
+    let (entries, lacks) = match store {
+        Some(dir) => saved(ctx, dir).await?,
+        None => (listing(ctx).await?, None),
+    };
     let export = StoreExport {
         wall_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-        entries: listing(ctx).await?,
+        entries,
     };
     let bytes = encode_export(&export);
     let total = export.entries.len();
@@ -193,7 +236,7 @@ async fn export(ctx: &Ctx, path: &Path) -> Result<()> {
         "{total} keys, {deleted} of them deleted, {} bytes",
         bytes.len()
     ));
-    Ok(())
+    lacks.map_or(Ok(()), Err)
 }
 
 /// All that is stored, as of one moment: if two listings one behind the other are equal in what lasts, the store was like
@@ -250,9 +293,15 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
         for batch in batches(&entries) {
             let packed = EntryBytes::pack(batch);
             let request = if bring_back {
-                Request::Import { entries: packed }
+                Request::Import {
+                    entries: packed,
+                    insist: ctx.opts.force,
+                }
             } else {
-                Request::Restore { entries: packed }
+                Request::Restore {
+                    entries: packed,
+                    insist: ctx.opts.force,
+                }
             };
             match ctx.call(request).await? {
                 Response::Imported(outcomes) => counts.add(batch, &outcomes),
@@ -325,10 +374,7 @@ async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
     }
     let checked = tokio::task::spawn_blocking(move || mars_gossip::check_store(&folder)).await;
     let checked = checked.map_err(|error| Error::internal(error.to_string()))?;
-    let report = checked.map_err(|error| match error {
-        FsckError::NoStore(_) => Error::new(Kind::NotFound, error.to_string()),
-        FsckError::Store(_) => Error::refused(error.to_string()),
-    })?;
+    let report = checked.map_err(unchecked)?;
     show_check(ctx, &report)?;
     let why = match (&report.found.unreadable, &report.foreign) {
         (Some(reason), _) => format!("not all records can be read: {reason}"),
@@ -342,8 +388,17 @@ async fn fsck(ctx: &Ctx, dir: &Path) -> Result<()> {
         (None, None) => return Ok(()),
     };
     Err(Error::new(Kind::Negative, why).hint(
-        "a node with peers keeps such a store as db.bad-SECONDS at its next start and refills; else use a file of marsadm meta export",
+        "a node with peers keeps such a store as db.bad-SECONDS at its next start and refills; else use a file of marsadm meta \
+         export, or what can be read of this one: marsadm meta export --store",
     ))
+}
+
+/// A store that could not be looked at.
+fn unchecked(error: FsckError) -> Error {
+    match error {
+        FsckError::NoStore(_) => Error::new(Kind::NotFound, error.to_string()),
+        FsckError::Store(_) => Error::refused(error.to_string()),
+    }
 }
 
 fn show_check(ctx: &Ctx, report: &StoreReport) -> Result<()> {
@@ -358,18 +413,27 @@ fn show_check(ctx: &Ctx, report: &StoreReport) -> Result<()> {
         .iter()
         .map(|aside| json!({ "path": aside.path.display().to_string(), "since": aside.since, "bytes": aside.bytes }))
         .collect();
+    // What cannot be read cannot be counted, and has no age.
+    let unreadable = found.unreadable.is_some();
+    let known = |count: u64| (!unreadable).then_some(count);
     ctx.ui.document(
         "StoreCheck",
         &json!({
-            "live": found.live, "deleted": found.tombstones, "local": found.local, "damaged": found.damaged,
+            "live": known(found.live), "deleted": known(found.tombstones), "local": known(found.local),
+            "damaged": known(found.damaged),
             "named": named, "unreadable": found.unreadable, "witness": report.witness, "testimony": found.witness,
             "foreign": report.foreign, "next_start": report.next.word(), "aside": aside,
         }),
     )?;
-    ctx.ui.line(&format!(
-        "{} keys, {} deleted ones, {} local records, {} damaged",
-        found.live, found.tombstones, found.local, found.damaged
-    ));
+    match &found.unreadable {
+        Some(reason) => ctx
+            .ui
+            .line(&format!("not all records can be read: {reason}")),
+        None => ctx.ui.line(&format!(
+            "{} keys, {} deleted ones, {} local records, {} damaged",
+            found.live, found.tombstones, found.local, found.damaged
+        )),
+    }
     for bad in &found.named {
         ctx.ui.line(&format!("{}: {}", bad.record, bad.reason));
     }
@@ -377,6 +441,7 @@ fn show_check(ctx: &Ctx, report: &StoreReport) -> Result<()> {
         ctx.ui.line(reason);
     }
     match (report.witness, found.witness.unwrap_or(0)) {
+        _ if unreadable => {}
         (None, _) => ctx
             .ui
             .line("no witness lies beside it: how old it is cannot be told"),

@@ -9,7 +9,7 @@ use crate::limits::{
     POLL_INTERVAL,
 };
 use crate::wall::now_ns;
-use mars_meta_api::{Client, EntryBytes, Request, Watch, WatchEvent};
+use mars_meta_api::{Client, EntryBytes, Overriding, Request, Watch, WatchEvent};
 use mars_meta_model::{Entry, Key, Table};
 use mars_migrations::export::WriteExportError;
 use mars_migrations::mirror::{
@@ -335,7 +335,11 @@ impl Mirror<'_> {
         if !self.ctx.opts.dry_run
             && let Some((key, value)) = mirror_uuid_to_keep(&entries, &self.table)
         {
-            let written = client.apply(vec![(key, Some(value))], false);
+            let how = Overriding {
+                forced: false,
+                insist: self.ctx.opts.force,
+            };
+            let written = client.apply_as(vec![(key, Some(value))], how);
             tokio::time::timeout(self.ctx.opts.timeout, written)
                 .await
                 .map_err(|_| no_answer())??;
@@ -370,6 +374,7 @@ impl Mirror<'_> {
         for batch in batches(&entries) {
             let request = Request::Import {
                 entries: EntryBytes::pack(batch),
+                insist: self.ctx.opts.force,
             };
             let answer = tokio::time::timeout(self.ctx.opts.timeout, client.call(request))
                 .await

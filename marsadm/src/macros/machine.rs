@@ -1,7 +1,7 @@
 //! The evaluator: an explicit environment, bounded work.
 
 use super::facts::Facts;
-use super::functions::compile;
+use super::functions::Pattern;
 use super::library::Library;
 use super::parse::{Node, parse};
 use super::{functions, primitives};
@@ -9,7 +9,6 @@ use crate::limits::{
     MACRO_ASKS_MAX, MACRO_COPIED_MAX, MACRO_DEPTH_MAX, MACRO_REGEXES_MAX, MACRO_STEPS_MAX,
     MACRO_TEXT_MAX,
 };
-use regex::Regex;
 use std::collections::BTreeMap;
 
 /// How the failure begins that an unknown macro is; its name and a backquote follow.
@@ -77,7 +76,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) library: &'a mut Library,
     /// Warnings for stderr.
     pub(crate) warnings: Vec<String>,
-    regexes: BTreeMap<(String, String), Regex>,
+    regexes: BTreeMap<(String, String), Pattern>,
     steps: u64,
     asks: u64,
     copied: usize,
@@ -140,7 +139,7 @@ impl<'a> Machine<'a> {
         pattern: &str,
         options: &str,
         bytes: usize,
-    ) -> Result<Regex, Stop> {
+    ) -> Result<Pattern, Stop> {
         self.charge(bytes)?;
         let key = (pattern.to_owned(), options.to_owned());
         if let Some(regex) = self.regexes.get(&key) {
@@ -151,7 +150,7 @@ impl<'a> Machine<'a> {
                 "the macro uses more than {MACRO_REGEXES_MAX} different patterns"
             ));
         }
-        let regex = compile(pattern, options)?;
+        let regex = Pattern::new(pattern, options)?;
         self.regexes.insert(key, regex.clone());
         Ok(regex)
     }
@@ -161,7 +160,8 @@ impl<'a> Machine<'a> {
         let (facts, opts) = (&self.facts, self.facts.opts);
         let mut scope = Scope::default();
         let host = &opts.host;
-        let ip = facts.get(&format!("ips/ip-{host}")).unwrap_or_default();
+        let ip = opts.ip.clone();
+        let ip = ip.or_else(|| facts.get(&format!("ips/ip-{host}")));
         let flag = |on: bool| u8::from(on).to_string();
         for (key, value) in [
             ("cmd", name.to_owned()),
@@ -170,7 +170,7 @@ impl<'a> Machine<'a> {
             ("mars", "/mars".to_owned()),
             ("host", host.clone()),
             ("real_host", facts.snap.header.host.clone()),
-            ("ip", ip),
+            ("ip", ip.unwrap_or_default()),
             ("timeout", opts.timeout.to_string()),
             ("threshold", opts.threshold.to_string()),
             ("window", opts.window.to_string()),
@@ -180,7 +180,7 @@ impl<'a> Machine<'a> {
                 "keep-backup-seconds",
                 opts.keep_backup_hours.saturating_mul(3600).to_string(),
             ),
-            ("force", flag(opts.force)),
+            ("force", opts.force.to_string()),
             ("dry-run", flag(opts.dry_run)),
             ("verbose", opts.verbose.to_string()),
             ("callstack", name.to_owned()),

@@ -4,6 +4,7 @@
 //! default: `templates/*.tpl` in the `library`; the commands: `command`.
 
 mod command;
+mod dialect;
 mod embed;
 pub(crate) mod errno;
 pub(crate) mod facts;

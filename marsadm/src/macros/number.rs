@@ -5,16 +5,22 @@ use std::fmt;
 /// A number: whole as long as possible, else floating point.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Num {
-    /// A whole number.
-    Int(i64),
+    /// A whole number, from -2^63 to 2^64 - 1.
+    Int(i128),
     /// Any other number.
     Float(f64),
 }
 
+/// The smallest and the largest whole numbers.
+const WHOLE: std::ops::RangeInclusive<i128> = -(1 << 63)..=(1 << 64) - 1;
+/// Up to here each whole number is a floating point number too.
+const EXACT: i128 = 1 << 53;
+
 impl Num {
     /// Reads the number at the beginning of a text; what follows it, and all from the first comma on, is ignored.
     pub(crate) fn read(text: &str) -> Self {
-        let text = text.split(',').next().unwrap_or_default().trim_start();
+        let text = text.split(',').next().unwrap_or_default();
+        let text = text.trim_start_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
         let bytes = text.as_bytes();
         let digits = |mut at: usize| {
             while bytes.get(at).is_some_and(u8::is_ascii_digit) {
@@ -31,9 +37,13 @@ impl Num {
             found |= fraction > end + 1;
             end = fraction;
         }
-        if !found {
+        if text.is_empty() {
             return Self::Int(0);
         }
+        if !found {
+            return word(bytes);
+        }
+        let mantissa = end;
         if matches!(bytes.get(end), Some(b'e' | b'E')) {
             let from = end + 1 + usize::from(matches!(bytes.get(end + 1), Some(b'-' | b'+')));
             let exponent = digits(from);
@@ -41,12 +51,21 @@ impl Num {
                 end = exponent;
             }
         }
+        // With something behind it, it counts as broken even if it is whole.
+        let alone = text[end..].trim_ascii_end().is_empty();
         if end == whole
-            && let Ok(value) = text[..end].trim_start_matches('+').parse()
+            && alone
+            && let Ok(value) = text[..end].parse()
+            && WHOLE.contains(&value)
         {
             return Self::Int(value);
         }
-        Self::Float(text[..end].parse().unwrap_or(0.0))
+        let value = text[..end].parse().unwrap_or(0.0);
+        // So does one with a point and no exponent.
+        if alone && end > mantissa {
+            return whole_float(value, &WHOLE).map_or(Self::Float(value), Self::Int);
+        }
+        Self::Float(value)
     }
 
     /// The nearest floating point number.
@@ -60,9 +79,31 @@ impl Num {
 
     /// The whole part, within the range of the type.
     pub(crate) fn int(self) -> i64 {
+        let whole = self.whole();
+        i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// The whole part as 64 bits: beyond the range, that which is nearest.
+    pub(crate) fn word(self) -> u64 {
+        let whole = self.whole().clamp(*WHOLE.start(), *WHOLE.end());
+        u64::try_from(whole).unwrap_or_else(|_| self.int().cast_unsigned())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "saturates by definition")]
+    fn whole(self) -> i128 {
         match self {
             Self::Int(value) => value,
-            Self::Float(value) => truncate(value),
+            Self::Float(value) => value as i128,
+        }
+    }
+
+    /// The result of a calculation as what it counts as in the next one: whole if it is exactly so.
+    pub(crate) fn settled(self) -> Self {
+        match self {
+            Self::Float(value) => {
+                whole_float(value, &(1 - EXACT..=EXACT - 1)).map_or(self, Self::Int)
+            }
+            whole => whole,
         }
     }
 
@@ -73,10 +114,13 @@ impl Num {
                 '+' => a.checked_add(b),
                 '-' => a.checked_sub(b),
                 '*' => a.checked_mul(b),
-                '/' if a.checked_rem(b) == Some(0) => a.checked_div(b),
+                // Smaller ones are divided as floating point numbers, exactly too, but large results show it.
+                '/' if a.abs() > EXACT && a.abs() >= b.abs() && a.checked_rem(b) == Some(0) => {
+                    a.checked_div(b)
+                }
                 _ => None,
             };
-            if let Some(value) = whole {
+            if let Some(value) = whole.filter(|value| WHOLE.contains(value)) {
                 return Some(Self::Int(value));
             }
         }
@@ -86,17 +130,32 @@ impl Num {
             '-' => Some(Self::Float(a - b)),
             '*' => Some(Self::Float(a * b)),
             '/' if b != 0.0 => Some(Self::Float(a / b)),
-            '%' => {
-                let (a, b) = (i128::from(self.int()), i128::from(other.int()));
-                if b == 0 {
-                    return None;
-                }
-                // The result has the sign of the divisor.
-                let rest = ((a % b) + b) % b;
-                i64::try_from(rest).ok().map(Self::Int)
-            }
+            '%' => self.rest(other),
             _ => None,
         }
+    }
+
+    /// What a division of the whole parts leaves, with the sign of the divisor.
+    fn rest(self, other: Self) -> Option<Self> {
+        let small = |n: Self| match n {
+            Self::Int(_) => true,
+            Self::Float(value) => value.abs() < 18_446_744_073_709_551_616.0,
+        };
+        if small(self) && small(other) {
+            let (a, b) = (self.whole(), other.whole());
+            let rest = (b != 0).then(|| (a % b + b) % b)?;
+            let whole = Some(rest).filter(|rest| WHOLE.contains(rest));
+            return Some(whole.map_or_else(|| Self::Float(Self::Int(rest).float()), Self::Int));
+        }
+        let (a, b) = (self.float(), other.float());
+        let size = (b.abs() + 0.5).floor();
+        let rest = a.abs() % size;
+        let rest = if (a < 0.0) != (b < 0.0) && rest != 0.0 {
+            size - rest
+        } else {
+            rest
+        };
+        Some(Self::Float(if b < 0.0 { -rest } else { rest }))
     }
 
     /// Compares by value; not-a-number compares as equal to nothing.
@@ -115,6 +174,40 @@ impl fmt::Display for Num {
             Self::Float(value) => f.write_str(&general(*value, 15, false)),
         }
     }
+}
+
+/// A number of 64 bits, as macros count.
+impl From<i64> for Num {
+    fn from(value: i64) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+/// The words for what is no finite number; else 0.
+fn word(bytes: &[u8]) -> Num {
+    let (minus, rest) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let begins = |text: &str| {
+        let start = rest.get(..text.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()))
+    };
+    match (begins("inf"), begins("nan")) {
+        (true, _) if minus => Num::Float(f64::NEG_INFINITY),
+        (true, _) => Num::Float(f64::INFINITY),
+        (_, true) => Num::Float(f64::NAN),
+        _ => Num::Float(0.0),
+    }
+}
+
+/// A floating point number that is whole and in a range.
+#[expect(clippy::cast_possible_truncation, reason = "it was found to be whole")]
+#[expect(clippy::float_cmp, reason = "a whole number is exactly so")]
+fn whole_float(value: f64, range: &std::ops::RangeInclusive<i128>) -> Option<i128> {
+    let whole = value as i128;
+    (value.trunc() == value && range.contains(&whole)).then_some(whole)
 }
 
 /// The whole part of a number, at most the largest one.
@@ -231,7 +324,9 @@ pub(crate) fn human(wanted: &str, delim: &str, unit_sep: &str, numbers: &[f64]) 
     let shown: Vec<String> = numbers
         .iter()
         .map(|n| {
-            if factor > 1.0 {
+            if !n.is_finite() {
+                general(*n, 15, false)
+            } else if factor > 1.0 {
                 format!("{:.3}", n / factor)
             } else {
                 truncate(n + 0.1).to_string()
@@ -285,6 +380,24 @@ mod tests {
             ("e3", "0"),
             (".5", "0.5"),
             ("99999999999999999999", "1e+20"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("18446744073709551616", "1.84467440737096e+19"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("-9223372036854775809", "-9.22337203685478e+18"),
+            ("1e15", "1000000000000000"),
+            ("1.0e15", "1000000000000000"),
+            ("1000000000000000.0", "1e+15"),
+            ("1e19", "10000000000000000000"),
+            ("1e20", "1e+20"),
+            ("inf", "Inf"),
+            ("-Infinity", "-Inf"),
+            ("+iNFx", "Inf"),
+            ("NaNo", "NaN"),
+            ("in", "0"),
+            ("1e400", "Inf"),
+            ("--5", "0"),
+            ("\u{b}5", "5"),
+            ("5.", "5"),
         ] {
             assert_eq!(Num::read(text).to_string(), shown, "{text}");
         }
@@ -303,7 +416,71 @@ mod tests {
             Num::Int(-7).apply('%', Num::Int(3)).unwrap().to_string(),
             "2"
         );
-        assert!(Num::Int(i64::MIN).apply('/', Num::Int(-1)).is_some());
+        assert!(Num::from(i64::MIN).apply('/', Num::Int(-1)).is_some());
+    }
+
+    /// Each line is what Perl 5.36 prints for the two texts.
+    #[test]
+    fn arithmetic_is_that_of_perl() {
+        for (a, op, b, shown) in [
+            ("1000000000000000", '/', "1", "1e+15"),
+            ("2251799813685248", '/', "2", "1.12589990684262e+15"),
+            ("9007199254740992", '/', "1", "9.00719925474099e+15"),
+            ("9007199254740993", '/', "1", "9007199254740993"),
+            ("9007199254740993", '/', "3", "3002399751580331"),
+            ("-9007199254740994", '/', "2", "-4503599627370497"),
+            ("9007199254740992", '/', "2", "4.5035996273705e+15"),
+            ("1e17", '/', "1", "100000000000000000"),
+            ("6", '/', "4", "1.5"),
+            ("-6", '/', "3", "-2"),
+            ("2", '/', "inf", "0"),
+            ("1e15", '+', "1", "1000000000000001"),
+            ("1e15x", '+', "1", "1e+15"),
+            ("", '+', "9007199254740993", "9007199254740993"),
+            ("x", '+', "1000000000000000", "1e+15"),
+            ("30", '%', "-16185617492204429127", "-1.61856174922044e+19"),
+            ("-561.122", '%', "-18446744073709551615", "-561.122"),
+            ("10e14", '+', "1", "1000000000000001"),
+            ("1000000000000000.0", '+', "1", "1e+15"),
+            ("1e-1", '+', "1", "1.1"),
+            ("9223372036854775807", '+', "1", "9223372036854775808"),
+            ("18446744073709551615", '+', "1", "1.84467440737096e+19"),
+            ("-9223372036854775808", '-', "1", "-9.22337203685478e+18"),
+            ("9223372036854775808", '-', "9223372036854775809", "-1"),
+            ("9223372036854775807", '*', "2", "18446744073709551614"),
+            ("4294967296", '*', "4294967296", "1.84467440737096e+19"),
+            ("-4294967296", '*', "2147483648", "-9223372036854775808"),
+            ("inf", '*', "0", "NaN"),
+            ("inf", '-', "inf", "NaN"),
+            ("inf", '%', "3", "NaN"),
+            ("3", '%', "inf", "3"),
+            ("-3", '%', "inf", "Inf"),
+            ("nan", '%', "3", "NaN"),
+            ("7", '%', "-3", "-2"),
+            ("-7", '%', "-3", "-1"),
+            ("7.9", '%', "3", "1"),
+            ("18446744073709551615", '%', "10", "5"),
+            ("1e19", '%', "7", "3"),
+            ("1e20", '%', "7", "2"),
+            ("-7", '%', "1e20", "1e+20"),
+            ("1e30", '%', "1e20", "19884624838656"),
+        ] {
+            let result = Num::read(a).apply(op, Num::read(b)).unwrap();
+            assert_eq!(result.to_string(), shown, "{a} {op} {b}");
+        }
+        assert!(Num::Int(7).apply('%', Num::Float(0.5)).is_none());
+        let third = Num::read("9007199254740993").apply('/', Num::Int(3));
+        let again = third.unwrap().settled().apply('/', Num::Int(1)).unwrap();
+        assert_eq!(again.to_string(), "3.00239975158033e+15");
+        for (text, word) in [
+            ("-1", u64::MAX),
+            ("1e20", u64::MAX),
+            ("-1e20", 1 << 63),
+            ("1e19", 10_000_000_000_000_000_000),
+            ("nan", 0),
+        ] {
+            assert_eq!(Num::read(text).word(), word, "{text}");
+        }
     }
 
     #[test]

@@ -162,9 +162,10 @@ fn removed(facts: &Facts<'_>, host: &str) -> Option<String> {
     facts.is_real(host).then_some(text)
 }
 
-/// The text of the alarm about the store of `host`, without its stamps.
+/// The text of the alarm about the store of `host`, without its stamps. That it is lost counts more than how.
 fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
-    let value = facts.get(&format!("actual-{host}/msg-store-set-aside"))?;
+    let told = |what: &str| facts.get(&format!("actual-{host}/msg-store-{what}"));
+    let value = told("lost").or_else(|| told("set-aside"))?;
     let text = value.splitn(3, ' ').nth(2).unwrap_or(&value);
     // Alarms of older daemons have advice behind the reason, which was followed already.
     let followed = [": set it aside ", ": set the store aside ", ": upgrade it"];

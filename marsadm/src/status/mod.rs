@@ -202,23 +202,39 @@ pub struct Node {
 
 /// What the alarm of a node begins with that its cluster has removed.
 pub(crate) const REMOVED: &str = "REMOVED";
+/// What the alarm of a node begins with whose metadata store was lost, with nobody there to refill it from.
+pub(crate) const LOST: &str = "LOST";
 
 impl Node {
     /// How bad its alarm is.
     #[must_use]
     pub fn alarm_severity(&self) -> Option<Severity> {
         let alarm = self.alarm.as_ref()?;
-        Some(if alarm.starts_with(REMOVED) {
+        let critical = alarm.starts_with(REMOVED) || alarm.starts_with(LOST);
+        Some(if critical {
             Severity::Critical
         } else {
             Severity::Warning
         })
     }
 
+    fn alarm_is(&self, word: &str) -> bool {
+        let alarm = self.alarm.as_ref();
+        alarm.is_some_and(|alarm| alarm.starts_with(word))
+    }
+
     /// The command that acknowledges its alarm, or ends it.
     #[must_use]
     pub fn acknowledgement(&self) -> String {
-        if self.alarm_severity() == Some(Severity::Critical) {
+        if self.alarm_is(LOST) {
+            return format!(
+                "start the nodes that are down; else, on a node with a db.bad-SECONDS: marsadm meta export --store \
+                 /var/lib/mars/db.bad-SECONDS FILE, marsadm meta import FILE; then marsadm delete-file --force \
+                 actual-{}/msg-store-lost",
+                self.host
+            );
+        }
+        if self.alarm_is(REMOVED) {
             return "marsadm leave-cluster --force, then marsadm join-cluster with a new token"
                 .to_owned();
         }

@@ -259,6 +259,33 @@ async fn an_alarm_is_what_needs_attention_where_no_resource_does() {
 }
 
 #[tokio::test]
+async fn that_a_store_is_lost_is_critical_and_names_what_is_kept() {
+    let w = World::new(&["hosta", "hostb"]);
+    let aside = "5.0 5.0 the metadata store could not be used and was set aside as db.bad-7";
+    let lost = "5.0 5.0 LOST: this node's metadata store was lost; kept there: db.bad-7";
+    w.double.put(&[
+        ("actual-hosta/msg-store-set-aside", aside),
+        ("actual-hosta/msg-store-lost", lost),
+    ]);
+    let (code, captured) = execute(&w, &["check"]).await;
+    let out = captured.stdout();
+    assert_eq!(code, 2, "{out}");
+    assert!(out.starts_with("CRITICAL"), "{out}");
+    assert!(
+        out.contains("hosta: LOST") && out.contains("db.bad-7"),
+        "{out}"
+    );
+    let (code, captured) = execute(&w, &["status"]).await;
+    let (out, err) = (captured.stdout(), captured.stderr());
+    assert_eq!(code, 1, "{err}");
+    assert!(out.contains("hosta: LOST"), "{out}");
+    assert!(err.contains("LOST"), "{err}");
+    for next in ["meta export --store", "actual-hosta/msg-store-lost"] {
+        assert!(err.contains(next), "{err}");
+    }
+}
+
+#[tokio::test]
 async fn errors_of_the_command_line_name_sub_command_and_way_out() {
     let w = World::new(&["hosta"]);
     for (line, why, hint) in [

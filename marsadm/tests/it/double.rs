@@ -238,7 +238,7 @@ impl State {
                 let entry = self.table.entry(&Key::parse(&key).unwrap());
                 Response::Entry(entry.map(|entry| EntryBytes::pack([entry])))
             }
-            Request::Apply { ops, forced } => {
+            Request::Apply { ops, forced, .. } => {
                 let first = self.stamp + 1;
                 for op in ops {
                     let (key, value) = match op {
@@ -276,7 +276,7 @@ impl State {
                 lamport: self.stamp.max(self.wall + 1_000_000_001),
             },
             Request::Peers => Response::Peers(self.peers.clone()),
-            Request::Restore { entries } => {
+            Request::Restore { entries, .. } => {
                 let mut outcomes = Vec::new();
                 for entry in entries.unpack().unwrap() {
                     let absent = self.table.entry(&entry.key).is_none();
@@ -302,7 +302,7 @@ impl State {
                 self.table = table;
                 Response::Imported(preview)
             }
-            Request::Import { entries } => {
+            Request::Import { entries, .. } => {
                 let merged = entries.unpack().unwrap().into_iter();
                 Response::Imported(merged.map(|entry| self.import(entry)).collect())
             }
@@ -350,6 +350,7 @@ impl State {
                     uses_left: 1,
                     admitted: vec!["hostb".to_owned()],
                     revoked: None,
+                    note: None,
                 },
                 mars_meta_api::TokenInfo {
                     id: "fedcba9876543210".to_owned(),
@@ -357,6 +358,7 @@ impl State {
                     uses_left: 0,
                     admitted: Vec::new(),
                     revoked: Some(1_795_306_304),
+                    note: None,
                 },
             ]),
             Request::RevokeToken { id } if id == "0123456789abcdef" => Response::Done,

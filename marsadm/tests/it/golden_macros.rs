@@ -53,7 +53,7 @@ fn the_language() {
     let snapshot = state("healthy.hosta");
     for (macro_text, expected) in [
         ("%let{a}{1:2:3}%{a}{:}{1}%{a}{:}{}", "23"),
-        ("%let{a}{x|y}%set{a}{\\|}{0}{z}%{a}", "z|y"),
+        ("%let{a}{x|y}%set{a}{\\\\|}{0}{z}%{a}", "z|y"),
         ("%let{i}{5}%{++}{i}%{i}{--}%{i}", "665"),
         (
             "%get-glob{/mars/ips/*}{}{,}",
@@ -105,6 +105,203 @@ fn the_language() {
             ours.stderr
         );
     }
+}
+
+/// Each line is what Perl 5.36 makes of the same pattern, format or numbers, on bytes.
+#[test]
+fn the_language_is_that_of_perl() {
+    let snapshot = state("healthy.hosta");
+    for (macro_text, expected) in [
+        ("%=~{mydata}{^\\\\w\\{1,10\\}$}", "1"),
+        ("%=~{mydata}{^\\\\w{1,10}$}", "1"),
+        ("%=~{h\u{e9}llo}{^h..llo$}", "1"),
+        ("%subst{\u{e9}}{.}{x}{g}", "xx"),
+        ("%subst{a\u{e9}b}{[^ab]+}{-}{g}", "a-b"),
+        ("%subst{a[b[}{[^[]+}{x}{g}", "x[x["),
+        ("%=~{a&b}{^[a&&b]+$}", "1"),
+        ("%=~{<x>}{^\\\\<x\\\\>$}", "1"),
+        ("%=~{a\\{}{a\\\\\\{}", "1"),
+        ("[%=~{abc\\n}{c$}{}]", "[1]"),
+        ("[%=~{abc\\nd}{c$}{}][%=~{abc\\nd}{c$}]", "[][1]"),
+        ("%subst{abc\\n}{c$}{!}{g}|", "ab!\n|"),
+        ("%subst{abc\\n}{c\\\\Z}{!}|", "ab!\n|"),
+        ("%subst{abc\\n}{$}{!}{g}|", "abc!\n!|"),
+        ("%subst{abc}{b*}{-}{g}", "-a--c-"),
+        ("%subst{a \\nb }{ *$}{;}{mg}", "a;;\nb;;"),
+        ("%subst{a\\nb\\n}{^}{> }{mg}|", "> a\n> b\n|"),
+        ("%subst{abc}{}{-}{g}", "-a-b-c-"),
+        ("%subst{abc}{b}{<$&>}", "a<b>c"),
+        ("%subst{abc}{b}{\\\\$1$}", "a$1$c"),
+        ("%subst{abc}{(b)(x)?}{$2\\\\1${1}0}", "abb0c"),
+        ("%subst{abc}{b}{\\\\\\\\}", "a\\c"),
+        ("%foreach{x}{abc}{x*}{<%{x}>}", "<a><b><c>"),
+        ("%foreach{x}{abc}{}{<%{x}>}", "<a><b><c>"),
+        ("%foreach{x}{,a,,b,,}{,}{<%{x}>}", "<><a><><b>"),
+        ("%foreach{x}{axbyc}{(x)|(y)}{<%{x}>}", "<a><x><><b><><y><c>"),
+        ("%foreach{x}{a1b2c}{([0-9])}{<%{x}>}", "<a><1><b><2><c>"),
+        ("%foreach{x}{ a  b\\tc }{ }{<%{x}>}", "<a><b><c>"),
+        ("%foreach{x}{a.b}{\\\\.}{<%{x}>}", "<a><b>"),
+        ("%foreach{x}{a.b}{.}{<%{x}>}|", "|"),
+        ("%foreach{x}{a|b}{|}{<%{x}>}", "<a><|><b>"),
+        ("%foreach{x}{a|b}{\\\\|}{<%{x}>}", "<a><b>"),
+        ("%foreach{x}{a\\nb\\nc}{^}{<%{x}>}", "<a\n><b\n><c>"),
+        ("%let{a}{x|y}%{a}{\\\\|}{1}", "y"),
+        ("%sprintf{%-4s|}{\u{e9}}", "\u{e9}  |"),
+        ("%sprintf{%2$s-%1$s}{a}{b}", "b-a"),
+        (
+            "%sprintf{%05.1f|%.0d|%5%|%vd}{2.25}{0}{1.2}",
+            "002.2||    %|49.46.50",
+        ),
+        ("%/{2251799813685248}{2}", "1.12589990684262e+15"),
+        ("%/{1000000000000000}{1}", "1e+15"),
+        ("%/{9007199254740993}{3}", "3002399751580331"),
+        ("%/{9007199254740993}{3}{1}", "3.00239975158033e+15"),
+        ("%+{%/{6}{3}}{1}", "3"),
+        (
+            "%+{1e15}{1} %*{1e15}{1} %-{1e15}{1}",
+            "1000000000000001 1000000000000000 999999999999999",
+        ),
+        ("%+{1000000000000000.0}{1}", "1e+15"),
+        (
+            "%+{inf}{1} %-{inf} %+{Infinity} %+{nan}{1}",
+            "Inf Inf Inf NaN",
+        ),
+        ("%-{inf}{inf} %*{-inf}{2} %+{1e400}", "NaN -Inf Inf"),
+        (
+            "%+{9223372036854775807}{1} %+{18446744073709551615}{1}",
+            "9223372036854775808 1.84467440737096e+19",
+        ),
+        (
+            "%~{0} %&{18446744073709551615}{255}",
+            "18446744073709551615 255",
+        ),
+    ] {
+        let ours = text(&snapshot, macro_text);
+        assert_eq!(
+            (ours.exit, ours.stdout.as_str()),
+            (0, format!("{expected}\n").as_str()),
+            "{macro_text}: {}",
+            ours.stderr
+        );
+    }
+}
+
+#[test]
+fn patterns_that_are_not_known_are_named() {
+    let snapshot = state("healthy.hosta");
+    for (macro_text, why) in [
+        (
+            "%subst{abc}{a\\\\Kb}{}",
+            "the pattern `a\\Kb` is wrong: `\\K` is not known",
+        ),
+        (
+            "%=~{ab}{a(?=b)}",
+            "the pattern `a(?=b)` is wrong: look-around is not known",
+        ),
+        ("%=~{aa}{(a)\\\\1}", "back references are not known"),
+        (
+            "%foreach{x}{a+b}{+}{%{x}}",
+            "nothing stands before the quantifier `+`",
+        ),
+        ("%=~{a}{a}{e}", "`e` is no option of a pattern"),
+    ] {
+        let ours = text(&snapshot, macro_text);
+        assert_eq!(ours.exit, 2, "{macro_text}");
+        assert!(ours.stderr.contains(why), "{macro_text}: {}", ours.stderr);
+    }
+}
+
+#[test]
+fn paths_and_globs() {
+    let a = [
+        ("ips/ip-hosta", "1.2.3.4"),
+        ("ips/.hidden", "x"),
+        ("userspace/b", "y"),
+    ];
+    let snapshot = changed("healthy.hosta", &a);
+    let both = "/mars/ips/ip-hosta,/mars/ips/ip-hostb";
+    for (macro_text, expected) in [
+        ("%get-glob{/mars/ips/*}{}{,}", both),
+        ("%get-glob{/mars/ips/?hidden}{}{,}|", "|"),
+        ("%get-glob{/mars/ips/[.]hidden}{}{,}|", "|"),
+        ("%get-glob{/mars/ips/.h*}{}{,}", "/mars/ips/.hidden"),
+        ("%get-glob{/mars//ips/./x/../ip-*}{}{,}", both),
+        (
+            "%get-glob{/mars/ips/ip-hostb /mars/ips/ip-hosta}{}{,}",
+            both,
+        ),
+        ("%get-glob{/mars/ips/ip-{hostb,hosta,hostx}}{}{,}", both),
+        (
+            "%get-glob{{ips,userspace}/{ip-hosta,b}}{}{,}",
+            "ips/ip-hosta,userspace/b",
+        ),
+        ("%get-glob{/mars/../ips/*}{}{,}|", "|"),
+        (
+            "%foreach-glob{ips/ip-* userspace/b}{k}{<%{k}>}",
+            "<ips/ip-hosta><ips/ip-hostb><userspace/b>",
+        ),
+        ("%readlink{/mars//ips/../ips/./ip-hosta}", "1.2.3.4"),
+        ("%readlink{ips//ip-hosta}", "1.2.3.4"),
+        ("%readlink{../mars/ips/ip-hosta}", "1.2.3.4"),
+        ("%readlink{/mars/../etc/hostname}|", "|"),
+    ] {
+        let ours = text(&snapshot, macro_text);
+        assert_eq!(
+            (ours.exit, ours.stdout.as_str()),
+            (0, format!("{expected}\n").as_str()),
+            "{macro_text}: {}",
+            ours.stderr
+        );
+    }
+    let many = text(&snapshot, &format!("%get-glob{{{}}}", "{a,b}".repeat(40)));
+    assert_eq!(many.exit, 2);
+    assert!(
+        many.stderr.contains("asks the state more than"),
+        "{}",
+        many.stderr
+    );
+}
+
+#[test]
+fn options_of_the_original() {
+    let snapshot = state("healthy.hosta");
+    let shown = |words: &[&str]| {
+        let ours = run(&snapshot, words);
+        assert_eq!(ours.exit, 0, "{words:?}: {}", ours.stderr);
+        ours.stdout
+    };
+    let of = |macro_text: &str, options: &[&str]| {
+        let given = format!("--macro={macro_text}");
+        let mut words = vec![given.as_str(), "view", "mydata"];
+        words.extend(options);
+        shown(&words)
+    };
+    assert_eq!(of("%{force}", &[]), "0\n");
+    assert_eq!(of("%{force}", &["-f", "--force"]), "2\n");
+    assert_eq!(of("%{ip}", &[]), "10.0.0.1\n");
+    assert_eq!(of("%{ip}", &["--ip=10.9.8.7"]), "10.9.8.7\n");
+    assert_eq!(of("%{ip}", &["--ip=[fe80::1]"]), "[fe80::1]\n");
+    assert_eq!(
+        run(&snapshot, &["view", "mydata", "--ip=no-address"]).exit,
+        25
+    );
+    assert_eq!(shown(&["view-", "mydata"]), shown(&["view", "mydata"]));
+}
+
+/// Nodes of the original tell nothing of their clocks, whatever their keys look like.
+#[test]
+fn clocks_are_told_of_our_nodes_only() {
+    let late = |native: bool| {
+        let mut snapshot = state("healthy.hosta");
+        let item = snapshot.items.get_mut("actual-hostb/time").unwrap();
+        let stamp = "1700100000.000000000";
+        item.body = Body::Key(stamp.as_bytes().to_vec());
+        item.stamp = "1700100000.000000000".parse().unwrap();
+        snapshot.header.program = native.then(|| "1.0.0".to_owned());
+        run(&snapshot, &["view-clock-trouble"]).stdout
+    };
+    assert!(late(true).contains("CLOCK_INSANE"), "{}", late(true));
+    assert_eq!(late(false), "");
 }
 
 #[test]

@@ -136,4 +136,30 @@ async fn the_check_tells_a_store_from_what_is_none() {
     std::fs::create_dir(&dir).unwrap();
     let error = w.fails(&line, Kind::Negative, "conf").await;
     assert_eq!(error.kind.exit_code(), 1);
+    let saved = w.dir.path().join("saved.exp");
+    let line = format!("meta export --store {} {}", dir.display(), saved.display());
+    w.fails(&line, Kind::Negative, "no key was found").await;
+    assert!(!saved.exists());
+}
+
+/// What cannot be read is neither counted nor dated.
+#[tokio::test]
+async fn a_store_that_cannot_be_read_is_not_called_empty_or_old() {
+    let w = World::new(&[]);
+    let dir = w.dir.path().join("state/db");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::create_dir(w.dir.path().join("state/identity")).unwrap();
+    let witness = w.dir.path().join("state/store-witness");
+    std::fs::write(witness, "mars-witness-1 1 5\n").unwrap();
+    let dir = dir.display().to_string();
+    let (code, said) = crate::documents::execute(&w, &["meta", "fsck", &dir]).await;
+    assert_eq!(code, 1);
+    let out = said.stdout();
+    assert!(out.contains("the file conf is not in the folder"), "{out}");
+    for wrong in ["0 keys", "damaged", "older than", "it was at"] {
+        assert!(!out.contains(wrong), "{out}");
+    }
+    let found = document(&w, &format!("-o json meta fsck {dir}")).await;
+    assert!(found["data"]["live"].is_null(), "{found}");
+    assert_eq!(found["data"]["next_start"], "refused");
 }

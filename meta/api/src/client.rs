@@ -2,7 +2,7 @@
 
 use crate::frame::{FrameError, GREETING, encode_frame, read_frame};
 use crate::limits::{WATCH_QUEUE_LEN, WRITE_BYTES};
-use crate::{ApiError, ErrorCode, FromServer, Request, Response, ToServer};
+use crate::{ApiError, ErrorCode, FromServer, Overriding, Request, Response, ToServer};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Entry, Key, Value};
 use std::collections::BTreeMap;
@@ -189,6 +189,22 @@ impl Client {
         changes: impl IntoIterator<Item = (Key, Option<Value>)>,
         forced: bool,
     ) -> Result<Timestamp, CallError> {
+        let how = Overriding {
+            forced,
+            insist: false,
+        };
+        self.apply_as(changes, how).await
+    }
+
+    /// [`Client::apply`], past the checks named.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn apply_as(
+        &self,
+        changes: impl IntoIterator<Item = (Key, Option<Value>)>,
+        how: Overriding,
+    ) -> Result<Timestamp, CallError> {
         let ops = changes
             .into_iter()
             .map(|(key, value)| {
@@ -202,7 +218,13 @@ impl Client {
                 }
             })
             .collect();
-        match self.call(Request::Apply { ops, forced }).await? {
+        let Overriding { forced, insist } = how;
+        let request = Request::Apply {
+            ops,
+            forced,
+            insist,
+        };
+        match self.call(request).await? {
             Response::Applied { stamp } => Ok(Timestamp::from_nanos(stamp)),
             other => Err(unexpected(&other)),
         }

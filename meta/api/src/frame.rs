@@ -150,12 +150,28 @@ mod tests {
                     value: Bin(b"1".to_vec()),
                 }],
                 forced: false,
+                insist: false,
             },
         };
         assert_eq!(
             framed(&apply).await,
             "3700000082a2696402a77265717565737481a54170706c7982a36f70739181a353657482a36b6579a161\
              a576616c7565c40131a6666f72636564c2"
+        );
+        let insisted = ToServer {
+            id: 3,
+            request: Request::Apply {
+                ops: vec![Op::Delete {
+                    key: "a".to_owned(),
+                }],
+                forced: false,
+                insist: true,
+            },
+        };
+        assert_eq!(
+            framed(&insisted).await,
+            "3900000082a2696403a77265717565737481a54170706c7983a36f70739181a644656c65746581a36b65\
+             79a161a6666f72636564c2a6696e73697374c3"
         );
         let applied = FromServer {
             id: 2,

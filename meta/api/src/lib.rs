@@ -17,5 +17,6 @@ pub use frame::{
 };
 pub use message::{
     ApiError, Bin, EntryBytes, ErrorCode, FromServer, HELD_UP, ImportOutcome, MergeInfo, NodeInfo,
-    Op, PeerInfo, PeerState, RemovedInfo, Request, Response, Secret, ToServer, TokenInfo,
+    Op, Overriding, PeerInfo, PeerState, RemovedInfo, Request, Response, Secret, ToServer,
+    TokenInfo,
 };

@@ -100,6 +100,23 @@ pub enum Op {
     },
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_not(flag: &bool) -> bool {
+    !*flag
+}
+
+/// Which checks a write passes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overriding {
+    /// The owner rule: it is written in another owner's name, which is flagged in the entries and logged.
+    pub forced: bool,
+    /// What this node's clock or its standing in the cluster forbids: an administrator insists.
+    pub insist: bool,
+}
+
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -117,17 +134,27 @@ pub enum Request {
         ops: Vec<Op>,
         /// In another owner's name (`--host`, `lowlevel-*`): flagged in the entries and logged.
         forced: bool,
+        /// Also where this node's clock or its standing forbids it, because an administrator said so. Not sent if it is
+        /// `false`, and taken for that if it is missing.
+        #[serde(default, skip_serializing_if = "is_not")]
+        insist: bool,
     },
     /// Merge entries with the stamps that they carry, as an import does; flagged and logged.
     Import {
         /// The entries, at most `BATCH_LEN_MAX` of the model.
         entries: EntryBytes,
+        /// As in `Apply`.
+        #[serde(default, skip_serializing_if = "is_not")]
+        insist: bool,
     },
     /// As `Import`, for a backup of the store: what lies below the collection floor of its scope and is not there stays
     /// away, because it may have been deleted since.
     Restore {
         /// The entries, at most `BATCH_LEN_MAX` of the model.
         entries: EntryBytes,
+        /// As in `Apply`.
+        #[serde(default, skip_serializing_if = "is_not")]
+        insist: bool,
     },
     /// What `Restore` would do with these now; nothing is changed. Stamps that lie too far ahead are not looked for.
     RestorePreview {
@@ -210,6 +237,9 @@ pub enum Request {
     ImportAuthority {
         /// Its private key, as exported.
         key: Secret,
+        /// As in `Apply`.
+        #[serde(default, skip_serializing_if = "is_not")]
+        insist: bool,
     },
 }
 
@@ -228,6 +258,9 @@ pub struct TokenInfo {
     /// When it was revoked, in seconds since 1970.
     #[serde(default)]
     pub revoked: Option<u64>,
+    /// What else keeps it from being used, for people.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// What a node would find in the cluster that it asks about.

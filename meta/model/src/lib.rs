@@ -44,7 +44,7 @@ pub use level::{
 pub use owner::{Trespass, entry_trespass, trespass, was_member};
 pub use roster::{
     NodeRecord, NodeState, ParseNodeRecordError, REMOVED_PREFIX, is_removed, node_record, removal,
-    removed_hash, removed_key, removed_mark, roster, roster_key,
+    removed_hash, removed_key, removed_mark, removed_node, roster, roster_key,
 };
 pub use schema::{Durability, Family, Owner, SCHEMA, Scope, classify, is_volatile, scope_of};
 pub use shown::{escaped, shown};

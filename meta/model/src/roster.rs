@@ -4,7 +4,7 @@
 //! its removal may write its line anew. What lasts is a key of its own, `removed/KEYHASH`, which is written once and never
 //! deleted. A line with a key hash that was removed counts as *left*, whatever it says.
 
-use crate::{Key, NodeId, Value, View, check_host_name};
+use crate::{Entry, Key, NodeId, Value, View, check_host_name};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
@@ -153,6 +153,15 @@ pub fn removed_key(key_hash: &[u8; 32]) -> Option<Key> {
 pub fn removed_hash(key: &Key) -> Option<[u8; 32]> {
     let hex = key.as_str().strip_prefix(REMOVED_PREFIX)?;
     parse_hash(hex).filter(|hash| removed_key(hash).as_ref() == Some(key))
+}
+
+/// The node that a mark of removal names; `None` if the entry is none, or names none that can be read.
+#[must_use]
+pub fn removed_node(mark: &Entry) -> Option<NodeId> {
+    removed_hash(&mark.key)?;
+    let fields = mark.text()?.strip_prefix("v1 ")?.split(' ');
+    let mut ids = fields.filter_map(|field| field.strip_prefix("id="));
+    ids.next()?.parse().ok()
 }
 
 /// Whether whoever bears this key hash was removed.

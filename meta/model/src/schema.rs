@@ -112,6 +112,12 @@ pub static SCHEMA: &[Family] = &[
         "feature level of the host's metadata daemon, and its version",
     ),
     row(
+        "tokens/{host}",
+        Host,
+        Durable,
+        "how often join tokens that the host issued were used or revoked",
+    ),
+    row(
         "parked/{host}",
         Admin,
         Durable,

@@ -1,7 +1,7 @@
 //! One connection: reads requests, answers as they are done, cuts off who does not read.
 
 use crate::hub::Source;
-use crate::job::{Done, Job, MergeResult};
+use crate::job::{Change, Done, Job, MergeResult};
 use crate::limits::{
     ANSWER_QUEUE_LEN, GREETING_TIMEOUT_MS, LAST_WORDS_TIMEOUT_MS, LOGGED_KEYS_MAX,
 };
@@ -14,8 +14,8 @@ use mars_meta_api::limits::{
     CONNECTIONS_MAX, REQUESTS_IN_FLIGHT_MAX, WATCH_PREFIXES_MAX, WATCHES_MAX, WRITE_BYTES,
 };
 use mars_meta_api::{
-    ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op, Request,
-    Response, decode_request, encode_frame, read_body,
+    ApiError, EntryBytes, ErrorCode, FrameError, FromServer, GREETING, ImportOutcome, Op,
+    Overriding, Request, Response, decode_request, encode_frame, read_body,
 };
 use mars_meta_model::{Entry, Value, check_name};
 use std::collections::BTreeMap;
@@ -301,9 +301,20 @@ impl Connection {
                     lamport: lamport.as_nanos(),
                 })
             }
-            Request::Apply { ops, forced } => return self.apply(id, ops, forced).await,
-            Request::Import { entries } => return self.import(id, &entries, tree).await,
-            Request::Restore { entries } => return self.import(id, &entries, backup).await,
+            Request::Apply {
+                ops,
+                forced,
+                insist,
+            } => {
+                let how = Overriding { forced, insist };
+                return self.apply(id, ops, how).await;
+            }
+            Request::Import { entries, insist } => {
+                return self.import(id, (&entries, insist), tree).await;
+            }
+            Request::Restore { entries, insist } => {
+                return self.import(id, (&entries, insist), backup).await;
+            }
             Request::RestorePreview { entries } => {
                 read_requests::restore_preview(&self.shared, &entries)
             }
@@ -389,9 +400,9 @@ impl Connection {
                 self.later(id, async { key.await.map(Response::Token) })
                     .await
             }
-            Request::ImportAuthority { key } => {
+            Request::ImportAuthority { key, insist } => {
                 tracing::warn!("a local client brings the authority's key");
-                let done = async move { control.import_authority(key).await };
+                let done = async move { control.import_authority(key, insist).await };
                 self.later(id, async { done.await.map(|()| Response::Done) })
                     .await
             }
@@ -424,12 +435,13 @@ impl Connection {
         }
     }
 
-    async fn apply(&mut self, id: u64, ops: Vec<Op>, forced: bool) -> bool {
+    async fn apply(&mut self, id: u64, ops: Vec<Op>, how: Overriding) -> bool {
+        let forced = how.forced;
         let changes = match check::changes(ops, forced) {
             Ok(changes) => changes,
             Err(error) => return self.refuse(id, error).await,
         };
-        if let Err(error) = self.shared.control.check_write(&changes, forced) {
+        if let Err(error) = self.shared.control.check_write(&changes, how) {
             return self.refuse(id, error).await;
         }
         if forced {
@@ -444,11 +456,27 @@ impl Connection {
             .await
     }
 
-    async fn import(&mut self, id: u64, entries: &EntryBytes, job: fn(Vec<Entry>) -> Job) -> bool {
+    async fn import(
+        &mut self,
+        id: u64,
+        (entries, insist): (&EntryBytes, bool),
+        job: fn(Vec<Entry>) -> Job,
+    ) -> bool {
         let mut entries = match check::import(entries) {
             Ok(entries) => entries,
             Err(error) => return self.refuse(id, error).await,
         };
+        let changes = entries.iter();
+        let changes = changes.map(|entry| (entry.key.clone(), entry.value().cloned()));
+        let changes: Vec<Change> = changes.collect();
+        // Whoever wrote them: they are brought by an administrator.
+        let how = Overriding {
+            forced: true,
+            insist,
+        };
+        if let Err(error) = self.shared.control.check_write(&changes, how) {
+            return self.refuse(id, error).await;
+        }
         log_forced("import", entries.iter().map(|entry| entry.key.as_str()));
         for entry in &mut entries {
             entry.forced = true;

@@ -1,7 +1,9 @@
 //! What the local API needs from the daemon around the store.
 
 use crate::job::Change;
-use mars_meta_api::{ApiError, ErrorCode, MergeInfo, NodeInfo, PeerInfo, Secret, TokenInfo};
+use mars_meta_api::{
+    ApiError, ErrorCode, MergeInfo, NodeInfo, Overriding, PeerInfo, Secret, TokenInfo,
+};
 use mars_meta_model::Entry;
 use std::pin::Pin;
 
@@ -77,16 +79,17 @@ pub trait Control: Send + Sync + 'static {
         Box::pin(async { Err(not_here()) })
     }
 
-    /// Holds the authority of the cluster from now on.
-    fn import_authority(&self, _key: Secret) -> Answer<'_, ()> {
+    /// Holds the authority of the cluster from now on; `insist`: also where the clock of this node or its standing forbids it.
+    fn import_authority(&self, _key: Secret, _insist: bool) -> Answer<'_, ()> {
         Box::pin(async { Err(not_here()) })
     }
 
-    /// Whether a local client may write this batch (owner rule, state of the clock). Must not block.
+    /// Whether a local client may write this batch (owner rule, state of the clock, standing in the cluster), with what an
+    /// administrator overrides. Must not block.
     ///
     /// # Errors
     /// Why not.
-    fn check_write(&self, _changes: &[Change], _forced: bool) -> Result<(), ApiError> {
+    fn check_write(&self, _changes: &[Change], _how: Overriding) -> Result<(), ApiError> {
         Ok(())
     }
 

@@ -7,6 +7,8 @@ mod embedded;
 mod epoch_marks;
 mod epochs;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod server;

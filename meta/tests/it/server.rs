@@ -199,6 +199,7 @@ async fn set_get_delete_list_and_the_rest() {
             entry("b", Some("old"), 5, 0),
             entry("e", Some("future"), u64::MAX / 2, 0),
         ]),
+        insist: false,
     };
     assert_eq!(
         client.call(import).await.unwrap(),
@@ -293,7 +294,13 @@ async fn bad_requests_are_refused_with_the_reason_and_change_nothing() {
         ),
     ];
     for (ops, expected, text) in cases {
-        let refused = client.call(Request::Apply { ops, forced: false }).await;
+        let refused = client
+            .call(Request::Apply {
+                ops,
+                forced: false,
+                insist: false,
+            })
+            .await;
         let Err(CallError::Refused(error)) = refused else {
             panic!("{text}: {refused:?}");
         };
@@ -482,6 +489,7 @@ async fn who_is_not_allowed_is_told_so_with_the_user_id() {
                 key: "a".to_owned(),
             }],
             forced: false,
+            insist: false,
         },
     ];
     for request in requests {
@@ -583,6 +591,7 @@ async fn pipelined_sets_keep_their_order_and_share_commits() {
             let request = Request::Apply {
                 ops: vec![op],
                 forced: false,
+                insist: false,
             };
             let id = u64::try_from(i).unwrap();
             write_frame(&mut write, &ToServer { id, request })

@@ -7,7 +7,9 @@ const OF_HOST: &[&str] = &[
     "datapath",
     "datapath-silent",
     "log-space",
+    "msg-store-lost",
     "msg-store-set-aside",
+    "store-refilling",
 ];
 /// In a folder `resource-RES/todo-HOST`.
 const SWITCHES: &[&str] = &["accept-log-end", "accept-unsynced", "set-replay"];

@@ -7,8 +7,8 @@ pub fn local_api_request(data: &[u8]) -> bool {
     let Ok(request) = decode_request(data) else {
         return false;
     };
-    if let Request::Import { entries }
-    | Request::Restore { entries }
+    if let Request::Import { entries, .. }
+    | Request::Restore { entries, .. }
     | Request::RestorePreview { entries } = &request.request
     {
         // Damaged entries are an error, which the daemon answers.

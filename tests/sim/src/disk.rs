@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// How a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFailure {
-    /// No space: nothing was written.
+    /// No space: nothing was written. That a start without space leaves what is there as it was, is tested with the store
+    /// on a real file system (`meta/tests/it/full_disk.rs`).
     NothingWritten,
     /// Everything was written, but the answer was an error.
     AllWritten,

@@ -63,30 +63,7 @@ impl Journal {
     pub(crate) fn record(&self, event: impl FnOnce() -> Event) {
         let mut inner = self.0.lock().unwrap();
         if inner.on {
-            let event = event();
-            if let Ok(want) = std::env::var("SIM_TRACE") {
-                match &event {
-                    Event::Wrote { node, entries } | Event::Reasserted { node, entries } => {
-                        for e in entries {
-                            if want.split(',').any(|w| e.key.as_str().contains(w)) {
-                                eprintln!(
-                                    "{:?} node{} wrote {} e{} {:?} {} boot {}",
-                                    Instant::now(),
-                                    node,
-                                    e.key,
-                                    e.epoch,
-                                    e.cell,
-                                    e.stamp,
-                                    e.boot
-                                );
-                            }
-                        }
-                    }
-                    Event::Merged { .. } => {}
-                    other => eprintln!("{:?} {other:?}", Instant::now()),
-                }
-            }
-            inner.events.push(event);
+            inner.events.push(event());
         }
     }
 

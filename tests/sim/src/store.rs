@@ -206,24 +206,6 @@ impl SimStore {
         };
         inner.forget_tombstones(&merged.applied);
         let (node, epoch) = (inner.whose.index, inner.core.epoch());
-        if let Ok(want) = std::env::var("SIM_TRACE") {
-            for (e, r) in received.iter().zip(&merged.results) {
-                if want.split(',').any(|w| e.key.as_str().contains(w)) {
-                    eprintln!(
-                        "{:?} node{} merge {} e{} {:?} {} by {} boot {} -> {:?}",
-                        Instant::now(),
-                        node,
-                        e.key,
-                        e.epoch,
-                        e.cell,
-                        e.stamp,
-                        e.origin.0,
-                        e.boot,
-                        r
-                    );
-                }
-            }
-        }
         inner.whose.journal.record(|| Event::Merged {
             node,
             at: Instant::now(),
@@ -378,14 +360,6 @@ impl Backend for SimStore {
         let mut inner = self.lock();
         let wall = inner.whose.wall.ns();
         let job = Job::Reassert { key, above };
-        if std::env::var("SIM_TRACE").is_ok() {
-            eprintln!(
-                "{:?} node{} asked to reassert {job:?} wall {wall} epoch {}",
-                Instant::now(),
-                inner.whose.index,
-                inner.core.epoch()
-            );
-        }
         for done in inner.core.commit_group(wall, vec![job], |_| {})? {
             if let Done::Applied(committed) = done {
                 let (node, entries) = (inner.whose.index, committed.entries.clone());

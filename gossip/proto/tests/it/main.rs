@@ -4,5 +4,6 @@ mod giving_way;
 mod missed;
 mod net;
 mod overlay;
+mod overrides;
 mod spreading;
 mod watching;

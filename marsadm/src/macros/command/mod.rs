@@ -175,6 +175,7 @@ fn dispatch(argv: &[String], snapshot: &Snapshot, mut library: Library) -> Answe
         "version" | "v" => answer.line(&format!("marsadm Version: {}", env!("CARGO_PKG_VERSION"))),
         other => {
             if let Some(name) = other.strip_prefix("view-") {
+                let name = if name.is_empty() { "default" } else { name };
                 view::view(&mut answer, &facts, library, &line, name, args);
             } else if let Some(name) = other.strip_prefix("pretty") {
                 let name = name.strip_prefix("print").unwrap_or(name);
@@ -208,7 +209,7 @@ pub(super) fn no_reading(command: &str) -> Error {
 fn known_host(facts: &Facts<'_>, line: &Line, answer: &mut Answer) -> bool {
     let host = &line.options.host;
     answer.line(&format!("ATTENTION: acting as if I were host '{host}'"));
-    if facts.get(&format!("ips/ip-{host}")).is_some() || line.options.force {
+    if facts.get(&format!("ips/ip-{host}")).is_some() || line.options.force > 0 {
         return true;
     }
     let known: Vec<String> = facts

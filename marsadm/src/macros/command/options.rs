@@ -45,7 +45,7 @@ pub(super) fn parse(argv: &[String], host: &str) -> Result<Line, Error> {
                 error.hint("see marsadm --help and docs/macros.md")
             })?;
         } else if let Some(rest) = arg.strip_prefix("force-") {
-            line.options.force = true;
+            line.options.force += 1;
             line.words.push(rest.to_owned());
         } else {
             line.words.push(arg.to_owned());
@@ -63,7 +63,7 @@ fn option(line: &mut Line, arg: &str) -> Result<(), String> {
     let options = &mut line.options;
     match (name, value) {
         ("--deleted", None) => line.deleted = true,
-        ("--force" | "-f", None) => options.force = true,
+        ("--force" | "-f", None) => options.force += 1,
         ("--dry-run" | "-d", None) => options.dry_run = true,
         ("--verbose" | "-v", None) => options.verbose += 1,
         ("--verbose", Some(value)) => options.verbose = whole(name, value)?,
@@ -76,6 +76,7 @@ fn option(line: &mut Line, arg: &str) -> Result<(), String> {
         ("--ignore-deleted-peers", Some(value)) => options.ignore_deleted = whole(name, value)?,
         ("--threshold", Some(value)) => options.threshold = size(value)?,
         ("--host", Some(value)) if !value.is_empty() => value.clone_into(&mut options.host),
+        ("--ip", Some(value)) if is_address(value) => options.ip = Some(value.to_owned()),
         ("--macro", Some(value)) => line.macro_text = Some(value.replace("\\n", "\n")),
         // These steer what a snapshot has no use for.
         ("--ignore-sync" | "--singlestep" | "--parallel" | "--no-ssh" | "--autoclean", None)
@@ -90,7 +91,6 @@ fn option(line: &mut Line, arg: &str) -> Result<(), String> {
             | "--autoclean"
             | "--systemd-enable"
             | "--backup-dir"
-            | "--ip"
             | "--ssh-port"
             | "--ssh_port"
             | "--ssh-opts",
@@ -103,6 +103,11 @@ fn option(line: &mut Line, arg: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn is_address(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_hexdigit() || ".:[]".contains(c);
+    !text.is_empty() && text.chars().all(good)
 }
 
 fn whole(name: &str, value: &str) -> Result<i64, String> {

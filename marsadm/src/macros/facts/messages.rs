@@ -62,6 +62,6 @@ impl Facts<'_> {
             0 => FRESH_SECS,
             seconds => seconds,
         };
-        stamp + super::Num::Int(limit).float() > super::Num::Int(self.real_time()).float()
+        stamp + super::Num::from(limit).float() > super::Num::from(self.real_time()).float()
     }
 }

@@ -40,8 +40,10 @@ pub(crate) struct Options {
     pub(crate) ignore_deleted: i64,
     /// How much is shown.
     pub(crate) verbose: i64,
-    /// Whether checks are skipped.
-    pub(crate) force: bool,
+    /// How often it was asked for that checks be skipped.
+    pub(crate) force: i64,
+    /// The address of this host, if it is not to be that of the state.
+    pub(crate) ip: Option<String>,
     /// Whether nothing is to be written.
     pub(crate) dry_run: bool,
 }
@@ -58,7 +60,8 @@ impl Options {
             keep_backup_hours: 168,
             ignore_deleted: 1,
             verbose: 0,
-            force: false,
+            force: 0,
+            ip: None,
             dry_run: false,
         }
     }
@@ -197,13 +200,13 @@ impl<'a> Facts<'a> {
     /// How many seconds ago `host` gave a sign of life.
     pub(crate) fn alive_age(&self, host: &str) -> Option<f64> {
         let time = Num::read(&self.alive_time(host)?);
-        Some(Num::Int(self.now()).float() - time.float())
+        Some(Num::from(self.now()).float() - time.float())
     }
 
     /// Whether `host` gave a sign of life within the window.
     pub(crate) fn is_alive(&self, host: &str) -> bool {
         self.alive_age(host)
-            .is_some_and(|age| age <= Num::Int(self.opts.window).float())
+            .is_some_and(|age| age <= Num::from(self.opts.window).float())
     }
 
     /// An indicator that `host` reports on a resource, such as `is-attached`.

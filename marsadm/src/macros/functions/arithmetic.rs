@@ -25,7 +25,7 @@ pub(super) fn call(
             .map(|value| boolean(!truth(&value))),
         "~" => machine
             .arg(args, 0, scope)
-            .map(|value| (!Num::read(&value).int()).cast_unsigned().to_string()),
+            .map(|value| (!Num::read(&value).word()).to_string()),
         _ => return None,
     })
 }
@@ -39,11 +39,14 @@ fn fold(
     let op = op.chars().next().unwrap_or('+');
     let mut values = machine.values(args, 0, scope)?.into_iter();
     let mut sum = Num::read(&values.next().unwrap_or_default());
+    let mut calculated = false;
     for value in values {
-        sum = match sum.apply(op, Num::read(&value)) {
+        let left = if calculated { sum.settled() } else { sum };
+        sum = match left.apply(op, Num::read(&value)) {
             Some(sum) => sum,
             None => return die(format!("`%{op}{{}}`: division of {sum} by {value}")),
         };
+        calculated = true;
     }
     Ok(sum.to_string())
 }
@@ -55,9 +58,7 @@ fn bits(
     scope: &mut Scope,
 ) -> Result<String, Stop> {
     let values = machine.values(args, 0, scope)?;
-    let mut numbers = values
-        .iter()
-        .map(|value| Num::read(value).int().cast_unsigned());
+    let mut numbers = values.iter().map(|value| Num::read(value).word());
     let mut sum = numbers.next().unwrap_or(0);
     for number in numbers {
         let shift = u32::try_from(number).unwrap_or(u32::MAX);

@@ -1,5 +1,6 @@
 //! Raw keys. Macros see the state of one moment: nothing can be written or waited for.
 
+use super::glob;
 use crate::macros::facts::natural;
 use crate::macros::machine::{Machine, Scope, Stop, die};
 
@@ -11,7 +12,8 @@ pub(super) fn call(
 ) -> Option<Result<String, Stop>> {
     Some(match name {
         "readlink" => machine.arg(args, 0, scope).map(|path| {
-            let value = machine.facts.get(inside(&path));
+            let key = glob::key_of(&path);
+            let value = key.and_then(|key| machine.facts.get(&key));
             if value.is_none() {
                 machine.warn(format!("there is no key `{path}`"));
             }
@@ -37,29 +39,36 @@ pub(super) fn call(
     })
 }
 
-/// The path of a key below `/mars`.
-fn inside(path: &str) -> &str {
-    path.strip_prefix("/mars/").unwrap_or(path)
-}
-
-fn found(machine: &mut Machine<'_>, pattern: &str) -> Result<Vec<String>, Stop> {
-    machine.charge_ask()?;
-    let absolute = pattern.starts_with("/mars/");
-    let pattern = inside(pattern);
-    let start = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
+/// The live keys that fit one of the patterns, which are separated by white space; keys that fit several come again.
+fn found(machine: &mut Machine<'_>, patterns: &str) -> Result<Vec<String>, Stop> {
     let mut out = Vec::new();
-    for path in machine.facts.paths(&pattern[..start]) {
-        machine.charge(path.len() / 8)?;
-        if glob(pattern, path) {
-            out.push(if absolute {
-                format!("/mars/{path}")
-            } else {
-                path.to_owned()
-            });
+    for pattern in patterns.split_ascii_whitespace() {
+        for pattern in glob::alternatives(machine, pattern)? {
+            fitting(machine, &pattern, &mut out)?;
         }
     }
     out.sort_by_cached_key(|path| natural(path));
     Ok(out)
+}
+
+fn fitting(machine: &mut Machine<'_>, pattern: &str, out: &mut Vec<String>) -> Result<(), Stop> {
+    machine.charge_ask()?;
+    let start = if pattern.starts_with('/') {
+        "/mars/"
+    } else {
+        ""
+    };
+    // Keys are no folders.
+    let Some(key) = glob::key_of(pattern).filter(|_| !pattern.ends_with('/')) else {
+        return Ok(());
+    };
+    for path in machine.facts.paths(glob::fixed(&key)) {
+        machine.charge(path.len() / 8)?;
+        if glob::fits(&key, path) {
+            out.push(format!("{start}{path}"));
+        }
+    }
+    Ok(())
 }
 
 fn get_glob(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Result<String, Stop> {
@@ -88,87 +97,4 @@ fn foreach_glob(
         }
     }
     Ok(out)
-}
-
-/// Whether a path fits a pattern of the shell: `*`, `?`, `[..]`; none of them fits a slash.
-fn glob(pattern: &str, path: &str) -> bool {
-    let (pattern, path): (Vec<&str>, Vec<&str>) =
-        (pattern.split('/').collect(), path.split('/').collect());
-    pattern.len() == path.len()
-        && pattern.iter().zip(&path).all(|(pattern, part)| {
-            let pattern: Vec<char> = pattern.chars().collect();
-            let part: Vec<char> = part.chars().collect();
-            part_fits(&pattern, &part)
-        })
-}
-
-fn part_fits(pattern: &[char], part: &[char]) -> bool {
-    // Only the last star needs another try: what came before it fits already.
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    loop {
-        let step = match pattern.get(p) {
-            None if t == part.len() => return true,
-            None => None,
-            Some('*') => {
-                retry = Some((p + 1, t));
-                Some((p + 1, t))
-            }
-            Some(_) if t == part.len() => None,
-            Some('?') => Some((p + 1, t + 1)),
-            Some('[') => class(&pattern[p..], part[t]).map(|length| (p + length, t + 1)),
-            Some(c) if *c == part[t] => Some((p + 1, t + 1)),
-            Some(_) => None,
-        };
-        match (step, retry) {
-            (Some((next_p, next_t)), _) => (p, t) = (next_p, next_t),
-            (None, Some((again, from))) if from < part.len() => {
-                retry = Some((again, from + 1));
-                (p, t) = (again, from + 1);
-            }
-            _ => return false,
-        }
-    }
-}
-
-/// The length of the bracket at the beginning if it fits a character.
-fn class(pattern: &[char], c: char) -> Option<usize> {
-    let end = pattern.iter().skip(2).position(|x| *x == ']')? + 2;
-    let mut inner = &pattern[1..end];
-    let negated = matches!(inner.first(), Some('!' | '^'));
-    if negated {
-        inner = &inner[1..];
-    }
-    let mut fits = false;
-    let mut at = 0;
-    while let Some(from) = inner.get(at) {
-        if inner.get(at + 1) == Some(&'-') && at + 2 < inner.len() {
-            fits |= (*from..=inner[at + 2]).contains(&c);
-            at += 3;
-        } else {
-            fits |= *from == c;
-            at += 1;
-        }
-    }
-    (fits != negated).then_some(end + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs() {
-        for (pattern, path, fits) in [
-            ("ips/ip-*", "ips/ip-a", true),
-            ("ips/*", "ips/ip/a", false),
-            ("a*b*c", "axxbyybzc", true),
-            ("a?[b-d]", "axc", true),
-            ("a[!x]", "ax", false),
-            ("*", "", true),
-            ("a", "ab", false),
-        ] {
-            assert_eq!(glob(pattern, path), fits, "{pattern} {path}");
-        }
-    }
 }

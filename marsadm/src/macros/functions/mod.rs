@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod control;
+mod glob;
 mod keys;
 mod pattern;
 mod text;
@@ -9,7 +10,7 @@ mod variables;
 
 use super::machine::{Machine, Scope, Stop};
 
-pub(crate) use pattern::compile;
+pub(crate) use pattern::Pattern;
 
 /// A family: `None` if the name is not one of its functions.
 type Family = fn(&mut Machine<'_>, &str, &[String], &mut Scope) -> Option<Result<String, Stop>>;

@@ -59,16 +59,7 @@ fn subst(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Resul
         _ => machine.arg(args, 3, scope)?,
     };
     let regex = machine.regex(&pattern, &options, text.len())?;
-    let by = pattern::replacement(&by);
-    // Every match may grow by the replacement.
-    let matches = if options.contains('g') {
-        regex.find_iter(&text).count()
-    } else {
-        1
-    };
-    machine.charge(matches.saturating_mul(by.len()).saturating_add(text.len()))?;
-    let limit = if options.contains('g') { 0 } else { 1 };
-    Ok(regex.replacen(&text, limit, by.as_str()).into_owned())
+    pattern::substitute(machine, &text, &regex, &by, options.contains('g'))
 }
 
 fn numbers(machine: &mut Machine<'_>, args: &[String], scope: &mut Scope) -> Result<String, Stop> {

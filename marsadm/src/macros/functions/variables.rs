@@ -70,7 +70,7 @@ fn change(
     by: i64,
 ) -> Result<(String, String), Stop> {
     let old = Num::read(scope.var(name));
-    let Some(new) = old.apply('+', Num::Int(by)) else {
+    let Some(new) = old.apply('+', Num::from(by)) else {
         return die(format!("variable `{name}` cannot be counted"));
     };
     machine.assign(scope, name.to_owned(), new.to_string())?;

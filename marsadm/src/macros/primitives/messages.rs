@@ -15,6 +15,10 @@ pub(super) fn call(ask: &mut Ask<'_, '_>) -> Option<String> {
             return Some(value.unwrap_or_default());
         }
         "clocktrouble" => {
+            // The hosts of the original tell nothing of their clocks.
+            if !facts.is_native() {
+                return Some(String::new());
+            }
             let hosts = facts.configured_peers().into_iter();
             let found = hosts.filter_map(|host| clock_trouble(&facts, &host));
             let lines = found.map(|one| format!("{} {}", one.code.as_str(), one.reason));

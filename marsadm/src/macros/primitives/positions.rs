@@ -126,7 +126,7 @@ fn remain(ask: &Ask<'_, '_>, series: Series) -> Num {
     let rate = ask
         .facts
         .rate(ask.res, ask.me, &format!("amount-{name}_rate"));
-    let rate = Num::Int(rate.saturating_mul(1024));
+    let rate = Num::from(rate.saturating_mul(1024));
     if rest == 0 {
         return Num::Int(0);
     }

@@ -82,7 +82,7 @@ fn age(ask: &Ask<'_, '_>, stamp: &str) -> String {
     if stamp.float() <= 0.0 {
         return "-1".to_owned();
     }
-    let age = Num::Int(ask.facts.now()).apply('-', stamp);
+    let age = Num::from(ask.facts.now()).apply('-', stamp);
     age.map(|age| age.to_string()).unwrap_or_default()
 }
 

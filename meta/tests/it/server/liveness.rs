@@ -67,7 +67,13 @@ async fn a_live_node_is_not_hidden_by_the_heartbeat_of_an_imported_tree() {
     ];
     let old = old.map(|(name, text)| entry(name, Some(text), 5_000_000_000, 1));
     let entries = EntryBytes::pack(&old);
-    client.call(Request::Import { entries }).await.unwrap();
+    client
+        .call(Request::Import {
+            entries,
+            insist: false,
+        })
+        .await
+        .unwrap();
     let value = async |name: &str| {
         let entry = client.get(&key(name)).await.unwrap().unwrap();
         entry.text().unwrap().to_owned()

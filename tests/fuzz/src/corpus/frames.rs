@@ -298,8 +298,21 @@ pub(super) fn requests() -> Named {
     let list = vec![
         ("node", Request::Node),
         ("get", Request::Get { key: key() }),
-        ("apply", Request::Apply { ops, forced: true }),
-        ("import", Request::Import { entries: packed() }),
+        (
+            "apply",
+            Request::Apply {
+                ops,
+                forced: true,
+                insist: false,
+            },
+        ),
+        (
+            "import",
+            Request::Import {
+                entries: packed(),
+                insist: false,
+            },
+        ),
         (
             "list",
             Request::List {
