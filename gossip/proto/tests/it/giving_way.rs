@@ -1,4 +1,5 @@
 //! Two members of a resource contradict each other: what one holds, the other knows to be deleted.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::net::{Net, SEC, START};
 use mars_lamport::Timestamp;

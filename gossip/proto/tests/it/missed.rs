@@ -1,4 +1,5 @@
 //! Observations that could not be taken when they came.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::net::{Net, SEC};
 use mars_gossip_proto::Event;
