@@ -421,12 +421,8 @@ mod tests {
             assert!(matches!(error, SledError::Io { .. }), "{error}");
             assert!(!error.is_damage());
         }
-        let panics = || -> sled::Result<()> {
-            let failed: sled::Result<()> = Err(full());
-            failed.unwrap();
-            Ok(())
-        };
-        let panicked = guarded(panics).err().unwrap().of(path);
+        let panics = || -> sled::Result<()> { panic!("unwrap on an Err value: {:?}", full()) };
+        let panicked = guarded(panics).unwrap_err().of(path);
         assert!(!panicked.is_damage(), "{panicked}");
         let torn = sled::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "short"));
         assert!(fails(torn).is_damage());

@@ -80,7 +80,7 @@ mod tests {
         missed.note("a", &seen("actual-a/x", 1, 30));
         missed.note("b", &seen("actual-b/x", 1, 90));
         assert_eq!(missed.due("a", 0, at(49)), []);
-        assert_eq!(missed.due("a", 0, at(50)), [res.clone()]);
+        assert_eq!(missed.due("a", 0, at(50)), std::slice::from_ref(&res));
         assert_eq!(missed.due("a", 0, at(100)), [], "an epoch not entered");
         assert_eq!(missed.due("a", 1, at(29)), [], "entered, and too far ahead");
         assert_eq!(missed.due("a", 1, at(30)), [Scope::Global]);
