@@ -384,7 +384,11 @@ mod tests {
             entries,
             found: bad,
         } = salvage(&path).unwrap();
-        assert_eq!(entries, [four.clone()], "what is good is handed over");
+        assert_eq!(
+            entries,
+            std::slice::from_ref(&four),
+            "what is good is handed over"
+        );
         assert!(!bad.is_good() && bad.unreadable.is_none());
         assert_eq!(
             (bad.live, bad.tombstones, bad.local, bad.damaged),

@@ -422,9 +422,8 @@ mod tests {
             assert!(!error.is_damage());
         }
         let panics = || -> sled::Result<()> {
-            let failed: sled::Result<()> = Err(full());
-            failed.unwrap();
-            Ok(())
+            let error = full();
+            panic!("called `Result::unwrap()` on an `Err` value: {error:?}")
         };
         let panicked = guarded(panics).err().unwrap().of(path);
         assert!(!panicked.is_damage(), "{panicked}");
