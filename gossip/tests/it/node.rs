@@ -66,11 +66,12 @@ impl Node {
 
     /// At an address that stays the same over restarts.
     pub(crate) async fn start_at(host: &str, dir: TempDir, addr: SocketAddr) -> Self {
-        // Tasks of an earlier life in this process may hold it for a moment.
-        eventually("the address is free", || async {
-            UdpSocket::bind(addr).ok()
-        })
-        .await;
+        // Connections of an earlier life in this process may hold it until they count as silent.
+        let end = Instant::now() + 3 * PATIENCE;
+        while UdpSocket::bind(addr).is_err() {
+            assert!(Instant::now() < end, "in vain: {addr} is free");
+            sleep(Duration::from_millis(20)).await;
+        }
         let mut config = config(host, dir.path());
         (config.listen, config.advertise) = (addr, addr);
         Self::start_with(config, dir).await

@@ -211,6 +211,9 @@ async fn when_all_stores_are_lost_that_is_told_and_one_is_read_back() {
         }
     }
 
+    for (node, other) in [(&a, "hostb"), (&a, "hostc"), (&nodes[0], "hostc")] {
+        node.connected(other).await;
+    }
     nodes.insert(0, a);
     one_is_read_back(nodes, addrs).await;
 }
