@@ -3,6 +3,7 @@
 use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
+use crate::rebind::Rebind;
 use crate::roster::{mark_departed, publish_self};
 use crate::state::StateDir;
 use crate::status::Exclusion;
@@ -45,6 +46,7 @@ pub(crate) struct Daemon {
     /// Held while this node creates or joins a cluster.
     pub(crate) membership: tokio::sync::Mutex<()>,
     session: Mutex<Option<Session>>,
+    rebind: Rebind,
     failures: mpsc::Sender<DriverError>,
 }
 
@@ -110,6 +112,7 @@ pub async fn run_supervised(
         authority: Authority::default(),
         membership: tokio::sync::Mutex::new(()),
         session: Mutex::new(None),
+        rebind: Rebind::default(),
         failures,
     });
     match identity {
@@ -354,8 +357,9 @@ impl Daemon {
         first: Vec<Change>,
     ) -> Result<(), StartError> {
         let policy = Arc::new(token_ledger::Witnesses::new(self));
-        let settings = EndpointConfig::metadata(identity.clone(), self.config.listen, policy);
-        let endpoint = Endpoint::bind(settings)?;
+        let settings =
+            || EndpointConfig::metadata(identity.clone(), self.config.listen, policy.clone());
+        let endpoint = self.rebind.bind(|| Endpoint::bind(settings())).await?;
         let addr = endpoint.local_addr().map_err(StartError::Addr)?;
         self.authority.set(if self.holds_authority() {
             Some(Arc::new(ClusterCa::load(&self.state.identity())?))

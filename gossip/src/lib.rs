@@ -33,6 +33,7 @@ mod overrides;
 mod own_lines;
 mod peers;
 mod policy;
+mod rebind;
 mod refill;
 mod resolve;
 mod roster;

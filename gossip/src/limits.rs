@@ -30,6 +30,10 @@ pub const JOIN_SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const JOIN_SETTLE_LOOK: Duration = Duration::from_millis(50);
 /// How long stopping waits for the peers to hear of it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an address that this process had before is waited for.
+pub const REBIND_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often that is tried.
+pub const REBIND_LOOK: Duration = Duration::from_millis(50);
 /// Longest life of a join token in seconds: 30 days.
 pub const TOKEN_TTL_MAX_SECS: u64 = 30 * 24 * 3600;
 /// Most nodes that one token may admit.

@@ -136,6 +136,8 @@ fn the_guide_leads_over_and_back() {
 
     // hostb serves while the others still stand in the old logs.
     assert_eq!(world.exec("hostb", "primary mydata").code, Some(2));
+    // It was switched on before.
+    world.reads("hostb", "resource-mydata/actual-hostb/is-attached", "1");
     old.must("hostb", "up mydata");
     world.reads("hostb", "resource-mydata/actual-hostb/is-attached", "1");
     old.must("hostb", "primary mydata");

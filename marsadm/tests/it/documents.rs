@@ -270,7 +270,7 @@ async fn that_a_store_is_lost_is_critical_and_names_what_is_kept() {
     let (code, captured) = execute(&w, &["check"]).await;
     let out = captured.stdout();
     assert_eq!(code, 2, "{out}");
-    assert!(out.starts_with("CRITICAL"), "{out}");
+    assert!(out.starts_with("MARS CRITICAL"), "{out}");
     assert!(
         out.contains("hosta: LOST") && out.contains("db.bad-7"),
         "{out}"

@@ -160,6 +160,8 @@ async fn a_store_that_cannot_be_read_is_not_called_empty_or_old() {
         assert!(!out.contains(wrong), "{out}");
     }
     let found = document(&w, &format!("-o json meta fsck {dir}")).await;
-    assert!(found["data"]["live"].is_null(), "{found}");
-    assert_eq!(found["data"]["next_start"], "refused");
+    let data = &found["partial"]["data"];
+    assert!(data["unreadable"].is_string(), "{found}");
+    assert!(data["live"].is_null(), "{found}");
+    assert_eq!(data["next_start"], "refused");
 }
