@@ -2,6 +2,7 @@
 
 use crate::arrivals::{Arrivals, Cursors};
 use crate::collect::Collecting;
+use crate::denial::{deny, until};
 use crate::door::{self, Override, Verdict};
 use crate::hello::FEATURE_OVERLAY;
 use crate::limits::{
@@ -19,11 +20,9 @@ use crate::{
     fingerprint,
 };
 use mars_lamport::Timestamp;
-use mars_meta_model::collect::Position;
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Key, Merge, NodeId, Scope, collect, current_epoch, is_volatile, scope_of,
 };
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -654,58 +653,4 @@ impl Gossip {
         let base = self.config.digest_interval_ns;
         base - base / 10 + z % (base / 5).max(1)
     }
-}
-
-/// Until when an entry that breaks a rule need not be looked at again. What could not be taken anyway cannot be out-voted
-/// either: that is to be done as soon as others may take it.
-fn until(ctx: &Ctx<'_>, max_ahead_ns: u64, entry: &Entry) -> Why {
-    let newest = Timestamp::from_nanos(ctx.wall.saturating_add(max_ahead_ns));
-    match entry.epoch.cmp(&current_epoch(ctx.view)) {
-        Ordering::Greater => Why::Epoch,
-        Ordering::Equal if entry.stamp > newest => Why::Stamp,
-        Ordering::Equal | Ordering::Less => Why::Rule,
-    }
-}
-
-/// Leaves an entry at its sender, and reports it.
-fn deny(
-    peer: &mut Peer,
-    host: &str,
-    entry: &Entry,
-    (verdict, until): (Verdict, Why),
-    events: &mut Vec<Event>,
-) {
-    let (why, overwrite) = match verdict {
-        Verdict::Refuse(why) => (why, false),
-        Verdict::Overwrite(why) => (why, true),
-        Verdict::Outdated => {
-            peer.refuse(entry, until);
-            if until == Why::Rule {
-                events.push(Event::Outdated {
-                    peer: host.to_owned(),
-                    key: entry.key.clone(),
-                    at: Position::of(entry),
-                });
-            }
-            return;
-        }
-        Verdict::Take => return,
-    };
-    peer.denied_count += 1;
-    if !is_volatile(entry) {
-        peer.refuse(entry, until);
-    }
-    let (key, at) = (entry.key.clone(), Position::of(entry));
-    if overwrite && until == Why::Rule {
-        events.push(Event::Forged {
-            peer: host.to_owned(),
-            key: key.clone(),
-            at,
-        });
-    }
-    events.push(Event::Denied {
-        peer: host.to_owned(),
-        key,
-        why,
-    });
 }

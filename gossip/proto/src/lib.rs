@@ -14,6 +14,7 @@
 mod arrivals;
 mod collect;
 mod config;
+mod denial;
 mod dialect;
 mod door;
 mod gossip;

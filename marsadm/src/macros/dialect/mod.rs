@@ -11,6 +11,7 @@ mod escape;
 mod set;
 
 use bytes::Input;
+use mars_meta_model::shown;
 use set::Set;
 use std::borrow::Cow;
 
@@ -278,8 +279,8 @@ impl Translator<'_> {
                 Some(b')') => return Ok(true),
                 Some(b':') => return Ok(false),
                 Some(other) => {
-                    let other = char::from(other).escape_default();
-                    return Err(format!("`(?` with `{other}` is not known"));
+                    let other = char::from(other).to_string();
+                    return Err(format!("`(?` with `{}` is not known", shown(&other)));
                 }
                 None => return Err("a `(?` has no end".to_owned()),
             }

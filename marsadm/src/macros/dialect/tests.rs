@@ -1,3 +1,5 @@
+//! Patterns as Perl takes them: expected values are those of Perl 5.36.
+
 use super::*;
 use regex::bytes::RegexBuilder;
 

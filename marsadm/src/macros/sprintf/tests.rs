@@ -1,3 +1,5 @@
+//! Formats as Perl takes them.
+
 use super::*;
 
 /// A format, its arguments, and what Perl 5.36 makes of them.
