@@ -214,6 +214,16 @@ pub(super) fn in_emergency(view: &Res<'_>, host: &str) -> bool {
     view.actual(host, "is-emergency") || view.actual(host, "has-emergency")
 }
 
+/// What to do about an error of the disk. The data plane tries again by itself, so the error may be of the last try.
+fn disk_hint(res: &str, error: &str) -> String {
+    if error == "-61" {
+        return format!(
+            "marsadm take-over {res} --from DIR, or marsadm invalidate {res}; if that is done, it is attached within 10 s by itself"
+        );
+    }
+    "repair or replace the disk, which is then attached within 10 s by itself; the daemon's log says more".to_owned()
+}
+
 /// Waits until the disk is in use; not with `--force` or `--dry-run`, nor, as in the original, where no data plane runs.
 pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
     if ctx.opts.force || ctx.opts.dry_run {
@@ -237,7 +247,7 @@ pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()
         } else if let Some(error) = error.filter(|text| *text != "0") {
             Step::Failed(
                 Error::refused(format!("the disk of {res} on {host} reports error {error}"))
-                    .hint("repair or replace the disk; the daemon's log says more"),
+                    .hint(disk_hint(res, error)),
             )
         } else {
             Step::Waiting(format!("for the disk of {res} on {host} to be attached"))
