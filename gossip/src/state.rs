@@ -1,8 +1,8 @@
 //! The state folder: `identity/` (key and certificates), `db/` (the store), `tokens`, `lock`.
 
 use crate::RunError;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use mars_meta::FileLock;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl StateDir {
@@ -31,8 +31,8 @@ impl StateDir {
             .mode(0o600)
             .open(root.join("lock"))
             .map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
+        match FileLock::take(lock) {
+            Ok(lock) => {
                 remove_half_written(root).map_err(failed)?;
                 remove_half_written(&root.join("identity")).map_err(failed)?;
                 Ok(Self {
@@ -40,8 +40,8 @@ impl StateDir {
                     _lock: lock,
                 })
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::Locked(root.to_owned())),
-            Err(error) => Err(failed(error.into())),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked(root.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 

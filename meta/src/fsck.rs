@@ -5,6 +5,7 @@ use crate::config::NODE_ID;
 use crate::core::CEILING;
 use crate::group::{GroupChange, group_key, group_sequence, keys_of, open_group};
 use crate::limits::{DAMAGED_NAMED_MAX, KEYS_NAMED_MAX};
+use crate::lock::FileLock;
 use crate::packed::{first_group, local};
 use crate::record::{
     BodyError, ENTRIES, FIRST_GROUP, FORMAT, FORMAT_1, FORMAT_NAME, LOCALS, RecordError, local_key,
@@ -90,7 +91,7 @@ pub enum FsckError {
 /// # Errors
 /// [`FsckError`]: it could not be checked. Damage is no error but part of the answer.
 pub fn fsck(path: &Path) -> Result<Fsck, FsckError> {
-    salvage(path).map(|salvage| salvage.found)
+    look_through(path, &mut BTreeMap::new())
 }
 
 /// What could be read of a store.
@@ -154,11 +155,10 @@ impl Copy {
         let failed = |error| io_error(path, error);
         // sled's own lock; held while it is copied.
         let held = File::open(path.join("db")).map_err(failed)?;
-        match held.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SledError::InUse(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let _held = FileLock::take(held).map_err(|error| match error {
+            TryLockError::WouldBlock => SledError::InUse(path.to_owned()),
+            TryLockError::Error(error) => failed(error),
+        })?;
         let absolute = std::path::absolute(path).map_err(failed)?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy();
         let copy = Self(absolute.with_file_name(format!(".{name}.fsck-{}", std::process::id())));

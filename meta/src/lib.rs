@@ -20,6 +20,7 @@ mod hub;
 mod job;
 mod ledger;
 pub mod limits;
+mod lock;
 mod node;
 mod packed;
 pub mod record;
@@ -38,6 +39,7 @@ pub use fsck::{Damaged, Fsck, FsckError, Salvage, fsck, salvage};
 pub use hub::{Applied, Closed, Event, Feed, FeedEvent, Source, Subscription};
 pub use job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
 pub use ledger::Grave;
+pub use lock::FileLock;
 pub use node::{Meta, Ticket};
 pub use server::{
     Access, Answer, ApiListener, BindError, Control, Follow, FollowEvent, Following, ServerConfig,

@@ -3,6 +3,7 @@
 use crate::limits::{
     OPEN_LOCK_WAIT_MS, PAGE_RECORDS, SEGMENT_BYTES, SLED_CACHE_BYTES, SLED_FLUSH_EVERY_MS,
 };
+use crate::lock::FileLock;
 use crate::store_error::{SledError, io_error};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -244,11 +245,10 @@ fn remove_unfinished(path: &Path) -> Result<(), SledError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    match held.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(SledError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
+    let _held = FileLock::take(held).map_err(|error| match error {
+        TryLockError::WouldBlock => SledError::InUse(path.to_owned()),
+        TryLockError::Error(error) => failed(error),
+    })?;
     for file in fs::read_dir(path).map_err(failed)? {
         let file = file.map_err(failed)?;
         if file.file_name().to_str().is_some_and(is_unfinished) {

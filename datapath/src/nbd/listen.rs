@@ -56,7 +56,7 @@ pub(super) struct UnixSocket {
     /// Device and inode of the socket's file.
     identity: (u64, u64),
     /// Lock file: two servers that start at once do not unlink each other's socket.
-    _lock: fs::File,
+    lock: fs::File,
 }
 
 impl Drop for UnixSocket {
@@ -67,6 +67,8 @@ impl Drop for UnixSocket {
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove NBD socket");
         }
+        // By name: a child of another thread may have the descriptor until it executes its program.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -99,7 +101,7 @@ pub(super) fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, BindError>
         listener,
         path: path.to_owned(),
         identity: (meta.dev(), meta.ino()),
-        _lock: lock,
+        lock,
     })
 }
 

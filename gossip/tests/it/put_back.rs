@@ -153,6 +153,27 @@ fn aside(dir: &Path) -> Vec<PathBuf> {
 
 const HOSTS: [&str; 3] = ["hosta", "hostb", "hostc"];
 
+async fn stop_all(nodes: Vec<Node>) -> Vec<TempDir> {
+    let mut dirs = Vec::new();
+    for node in nodes {
+        dirs.push(node.stop().await);
+    }
+    dirs
+}
+
+/// Starts nodes at the same time.
+async fn start_all(
+    places: impl Iterator<Item = ((&'static str, SocketAddr), TempDir)>,
+) -> Vec<Node> {
+    let starts = places.map(|((host, addr), dir)| tokio::spawn(Node::start_at(host, dir, addr)));
+    let starts: Vec<_> = starts.collect();
+    let mut nodes = Vec::new();
+    for start in starts {
+        nodes.push(start.await.unwrap());
+    }
+    nodes
+}
+
 fn lost(host: &str) -> String {
     format!("actual-{host}/msg-store-lost")
 }
@@ -172,21 +193,11 @@ async fn when_all_stores_are_lost_that_is_told_and_one_is_read_back() {
     nodes[0].set("userspace/kept", "1").await;
     nodes[2].sees("userspace/kept", Some("1")).await;
     nodes[1].sees("userspace/kept", Some("1")).await;
-    let mut dirs: Vec<TempDir> = Vec::new();
-    for node in nodes {
-        dirs.push(node.stop().await);
-    }
+    let mut dirs = stop_all(nodes).await;
     // One is not lost: the others wait for it, say so, and do not take each other for full.
     let good = dirs.remove(0);
     dirs.iter().for_each(|dir| damage(dir.path()));
-    let mut starts = Vec::new();
-    for ((host, addr), dir) in HOSTS.into_iter().zip(addrs).skip(1).zip(dirs) {
-        starts.push(tokio::spawn(Node::start_at(host, dir, addr)));
-    }
-    let mut nodes = Vec::new();
-    for start in starts {
-        nodes.push(start.await.unwrap());
-    }
+    let mut nodes = start_all(HOSTS.into_iter().zip(addrs).skip(1).zip(dirs)).await;
     for node in &nodes {
         let key = lost(&node.host);
         let text = eventually("the loss is told", || node.text(&key)).await;
@@ -220,20 +231,12 @@ async fn when_all_stores_are_lost_that_is_told_and_one_is_read_back() {
 
 /// Now all are lost. One is read back from what was set aside, and counts when somebody says so.
 async fn one_is_read_back(nodes: Vec<Node>, addrs: [SocketAddr; 3]) {
-    let mut dirs: Vec<TempDir> = Vec::new();
-    for node in nodes {
-        dirs.push(node.stop().await);
-    }
-    let mut starts = Vec::new();
-    for ((host, addr), dir) in HOSTS.into_iter().zip(addrs).zip(dirs) {
+    let dirs = stop_all(nodes).await;
+    for dir in &dirs {
         let db = dir.path().join("state/db");
         fs::rename(&db, db.with_file_name("db.bad-7")).unwrap();
-        starts.push(tokio::spawn(Node::start_at(host, dir, addr)));
     }
-    let mut nodes = Vec::new();
-    for start in starts {
-        nodes.push(start.await.unwrap());
-    }
+    let nodes = start_all(HOSTS.into_iter().zip(addrs).zip(dirs)).await;
     for node in &nodes {
         let key = lost(&node.host);
         let text = eventually("the loss is told", || node.text(&key)).await;
@@ -268,9 +271,7 @@ async fn one_is_read_back(nodes: Vec<Node>, addrs: [SocketAddr; 3]) {
                 .await;
         }
     }
-    for node in nodes {
-        node.stop().await;
-    }
+    stop_all(nodes).await;
 }
 
 /// A file system of its own that goes away with this.

@@ -28,7 +28,6 @@ pub(super) async fn wait(ctx: &Ctx, res: &str) -> Result<()> {
     }
     let [directory, own] = prefixes(res);
     let mut end: Option<LogPos> = None;
-    let table = ctx.table(&[&own]).await?;
     let sign = Res::new(&table, res).primary().map(sign);
     let mut prefixes = vec![&*directory, &*own, "roster/"];
     prefixes.extend(sign.as_deref());

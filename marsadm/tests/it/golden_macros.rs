@@ -19,6 +19,17 @@ fn text(snapshot: &Snapshot, text: &str) -> Answer {
     run(snapshot, &[&format!("--macro={text}"), "view", "mydata"])
 }
 
+/// Checks that a macro text prints this line, and succeeds.
+fn prints(snapshot: &Snapshot, macro_text: &str, expected: &str) {
+    let ours = text(snapshot, macro_text);
+    assert_eq!(
+        (ours.exit, ours.stdout.as_str()),
+        (0, format!("{expected}\n").as_str()),
+        "{macro_text}: {}",
+        ours.stderr
+    );
+}
+
 /// The state with values of keys replaced; a value of `-` takes the key away, a key that is new is as old as the address.
 fn changed(case: &str, changes: &[(&str, &str)]) -> Snapshot {
     let mut snapshot = state(case);
@@ -97,13 +108,7 @@ fn the_language() {
         ),
         ("a%return{}b", "a"),
     ] {
-        let ours = text(&snapshot, macro_text);
-        assert_eq!(
-            (ours.exit, ours.stdout.as_str()),
-            (0, format!("{expected}\n").as_str()),
-            "{macro_text}: {}",
-            ours.stderr
-        );
+        prints(&snapshot, macro_text, expected);
     }
 }
 
@@ -176,13 +181,7 @@ fn the_language_is_that_of_perl() {
             "18446744073709551615 255",
         ),
     ] {
-        let ours = text(&snapshot, macro_text);
-        assert_eq!(
-            (ours.exit, ours.stdout.as_str()),
-            (0, format!("{expected}\n").as_str()),
-            "{macro_text}: {}",
-            ours.stderr
-        );
+        prints(&snapshot, macro_text, expected);
     }
 }
 
@@ -245,13 +244,7 @@ fn paths_and_globs() {
         ("%readlink{../mars/ips/ip-hosta}", "1.2.3.4"),
         ("%readlink{/mars/../etc/hostname}|", "|"),
     ] {
-        let ours = text(&snapshot, macro_text);
-        assert_eq!(
-            (ours.exit, ours.stdout.as_str()),
-            (0, format!("{expected}\n").as_str()),
-            "{macro_text}: {}",
-            ours.stderr
-        );
+        prints(&snapshot, macro_text, expected);
     }
     let many = text(&snapshot, &format!("%get-glob{{{}}}", "{a,b}".repeat(40)));
     assert_eq!(many.exit, 2);

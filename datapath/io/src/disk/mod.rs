@@ -55,6 +55,16 @@ pub struct Disk {
     poisoned: AtomicBool,
 }
 
+impl Drop for Disk {
+    /// Gives the lock back by name: closing alone leaves it to a child of another thread that is between fork and exec, and has
+    /// the descriptor until then.
+    fn drop(&mut self) {
+        if self.kind == Kind::File {
+            let _ = self.file.unlock();
+        }
+    }
+}
+
 impl Disk {
     /// Opens the disk at `path` for reading and writing, after checking that nobody uses it.
     ///

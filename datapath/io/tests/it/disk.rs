@@ -54,6 +54,22 @@ fn one_disk_has_one_user() {
     assert!(Disk::open(&path).is_ok());
 }
 
+/// A child between fork and exec has all descriptors, the one of a disk that is closed at that moment too.
+#[test]
+fn a_child_that_starts_does_not_keep_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file_disk(dir.path(), 4096);
+    let children = std::thread::spawn(|| {
+        for _ in 0..200 {
+            Command::new("true").status().unwrap();
+        }
+    });
+    while !children.is_finished() {
+        drop(Disk::open(&path).unwrap());
+    }
+    children.join().unwrap();
+}
+
 #[test]
 fn what_is_no_disk_is_refused() {
     let dir = tempfile::tempdir().unwrap();
