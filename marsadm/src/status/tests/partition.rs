@@ -205,10 +205,7 @@ fn a_broken_link_between_two_members_is_no_contact_for_good() {
             );
             // The host itself lives as long as the others hear of it.
             let node = status.nodes.iter().find(|node| node.host == other).unwrap();
-            assert_eq!(
-                (node.alive, node.age.seconds),
-                (told_secs <= 100, Some(told_secs))
-            );
+            assert_eq!((node.alive, node.age.seconds), (true, Some(told_secs)));
         }
     }
 }

@@ -100,7 +100,7 @@ fn a_dead_node_looks_younger_than_it_is_by_no_more_than_what_is_told() {
         world.nodes[3].crash(&net);
         let rest: Vec<usize> = (0..16).filter(|node| *node != 3).collect();
         let mut flattered = 0;
-        let mut certain = vec![0; 16];
+        let mut certain = [0; 16];
         for _ in 0..80 {
             world.pass(Duration::from_secs(1)).await;
             for node in &rest {
