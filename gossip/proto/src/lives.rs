@@ -1,6 +1,6 @@
 //! Who lives, reckoned from the graph of links when somebody asks: nodes that nobody asks spend nothing on it.
 
-use crate::limits::YOUNG_NS;
+use crate::limits::{DIGEST_INTERVAL_NS, YOUNG_NS};
 use crate::links::{LinkKey, LinkKind, LinkNote, LinkTable};
 use crate::reach::{Graph, UP};
 use crate::topology::Topology;
@@ -72,7 +72,18 @@ impl Lives {
                 NodeLife::Suspect => Some(tally.since).filter(|at| *at > 0),
                 NodeLife::Down => heard,
             };
-            found.insert(host.clone(), Liveness { life, heard, since });
+            let told = sure.map(|at| at.saturating_sub(YOUNG_NS)).and_then(some);
+            let certain = match life {
+                NodeLife::Up if self.connected.contains_key(host) => direct,
+                _ => ever.max(lost.filter(|at| is_news(ever, *at))).max(told),
+            };
+            let live = Liveness {
+                life,
+                heard,
+                certain,
+                since,
+            };
+            found.insert(host.clone(), live);
         }
         found
     }
@@ -132,6 +143,12 @@ impl Lives {
         }
         graph
     }
+}
+
+/// Whether what another node has heard counts beside what was heard here. Neighbours of a node hear of it at different times
+/// while nothing happens: an age that is told must not fall when they are lost one after the other.
+fn is_news(here: Option<u64>, other: u64) -> bool {
+    here.is_none_or(|here| other > here.saturating_add(DIGEST_INTERVAL_NS / 2 * 3))
 }
 
 fn ends(topology: &Topology, (observer, node): LinkKey) -> Option<(&str, &str)> {

@@ -1,8 +1,9 @@
 //! From a snapshot to the status.
 
+use super::ages::{age_of, is_by_others};
 use super::clocks::{clock_trouble, is_up};
 use super::problems::problems;
-use super::replica::{Look, age_of, positive, silent_secs};
+use super::replica::{Look, positive, silent_secs};
 use super::{Elsewhere, Node, REMOVED, Resource, Seconds, Severity, Status, Summary, elsewhere};
 use crate::limits::{
     HEARD_BY_OTHERS_SECS, LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS,
@@ -190,6 +191,9 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     }
     let window = positive(facts.opts.window);
     let node = |host: String| {
+        let by_others = is_by_others(facts, &host);
+        // The others hear of it as long as they do not miss it.
+        let late = if by_others { HEARD_BY_OTHERS_SECS } else { 0 };
         let mut age = age_of(facts, &host, fresh);
         let clock = clock_trouble(facts, &host);
         // What it wrote of itself may be refused; that it is connected is seen all the same.
@@ -198,13 +202,10 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
             .and_then(|value| value.as_u64())
             .filter(|_| heard)
         {
-            age = Seconds::exact(secs);
+            age = Seconds::exact(secs + late);
         }
-        let alive = heard || age.seconds.is_some_and(|age| age <= window);
-        let by_others = link(&host, "by_others").and_then(|value| value.as_bool()) == Some(true);
-        if by_others {
-            age.seconds = age.seconds.map(|secs| secs + HEARD_BY_OTHERS_SECS);
-        }
+        let within = |age: u64| age.saturating_sub(late) <= window;
+        let alive = heard || age.seconds.is_some_and(within);
         Node {
             by_others,
             imported: imported.contains(&host),

@@ -1,5 +1,6 @@
 //! What `status`, `explain`, `check` and `top` say: one pure function from a snapshot to a [`Status`].
 
+mod ages;
 mod clocks;
 mod codes;
 mod elsewhere;

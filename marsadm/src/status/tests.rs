@@ -1,6 +1,7 @@
 //! The judgement of recorded states, and what is printed of it.
 
 mod clocks;
+mod partition;
 mod states;
 
 use super::*;

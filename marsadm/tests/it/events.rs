@@ -12,6 +12,7 @@ use std::time::Duration;
 fn peer(host: &str, state: PeerState, heard_secs: u64) -> PeerInfo {
     PeerInfo {
         host: host.to_owned(),
+        connected: state == PeerState::Up,
         state: Some(state),
         heard_ns: Some(heard_secs * 1_000_000_000),
         ..PeerInfo::default()
