@@ -327,6 +327,7 @@ impl<B: Backend> Driver<B> {
             self.with_core(|core, ctx| core.handle_disconnected(ctx, host, ending));
             self.status.update(host, |status| {
                 status.connected = false;
+                status.node = None;
                 status.synced = false;
                 status.error = Some(reason.to_owned());
                 (status.offset_ns, status.offset_at) = (None, None);
@@ -414,6 +415,7 @@ impl<B: Backend> Driver<B> {
         let wall = self.backend.clock().0;
         self.status.update(&host, |status| {
             status.connected = true;
+            status.node = Some(hello.node.clone());
             status.refuses = false;
             status.synced = false;
             status.error = None;

@@ -9,9 +9,9 @@ mod judge;
 
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, buried, door, gives_way,
-    global_voters, is_below, is_collectable, park_due, parked_key, sight, voters as voters_of,
-    wanted,
+    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, door, gives_way,
+    global_voters, is_below, is_collectable, is_late, park_due, parked_key, sight,
+    voters as voters_of, wanted,
 };
 use mars_meta_model::{
     Cell, EPOCH_PREFIX, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value,
@@ -43,6 +43,8 @@ pub(crate) enum Rules {
     LearnsAhead,
     /// Of two stores that contradict each other, none gives way.
     NeverGivesWay,
+    /// A deletion that comes late removes what it finds and leaves no trace.
+    BuriesLate,
     /// Who leaves forgets at once, whether or not somebody has what it wrote.
     ForgetsUnseen,
     /// Who leaves forgets when a single member has all.
@@ -115,6 +117,8 @@ pub(crate) struct Found {
     pub(crate) gave_way: u32,
     /// Copies that were forgotten after leaving.
     pub(crate) forgot: u32,
+    /// Deletions that came when their position lay at or below the floor.
+    pub(crate) late: u32,
 }
 
 pub(crate) struct Rng(u64);

@@ -65,6 +65,7 @@ fn campaign(from: u64, count: u64, rules: Rules, dangers: Dangers) -> (Found, Op
         sum.broken += found.broken;
         sum.gave_way += found.gave_way;
         sum.forgot += found.forgot;
+        sum.late += found.late;
     }
     say(&format!(
         "{rules:?} {dangers:?}\n   seeds {from}..{}: {sum:?}, first bad: {bad:?}",
@@ -226,6 +227,7 @@ fn long_campaign() {
         Rules::StampsOnly,
         Rules::LearnsAhead,
         Rules::NeverGivesWay,
+        Rules::BuriesLate,
         Rules::ForgetsUnseen,
         Rules::ForgetsForOne,
         Rules::ForgetsForAll,

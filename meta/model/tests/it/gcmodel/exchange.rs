@@ -31,13 +31,14 @@ impl World {
             Door::Merged(Merge::Apply) => {
                 let own = self.own(node);
                 self.nodes[node].state.table.merge(entry.clone());
-                let below = match self.rules {
+                let late = match self.rules {
                     Rules::StampsOnly => {
                         entry.is_tombstone() && is_below(self.at(entry), mark.floor)
                     }
-                    _ => buried(entry, mark.floor),
+                    _ => is_late(entry, mark.floor),
                 };
-                if self.rules.floors() && below {
+                self.found.late += u32::from(late && self.rules.floors());
+                if late && self.rules == Rules::BuriesLate {
                     self.nodes[node].state.table.remove(&entry.key);
                 }
                 if mark.accepted(&own, self.at(entry)) {
@@ -188,13 +189,16 @@ impl World {
             // Who has told the other of the rest leaves it out.
             mark.slots.retain(|_, _| self.rng.chance(60));
         }
+        // As it is seen under its own floor: deletions that came late do not count.
+        let mut entries = self.entries(from, scope);
+        entries.retain(|_, e| !is_collectable(e) || !is_below(self.at(e), mark.floor));
         Flying {
             from,
             to,
             boots: (self.nodes[from].boot, self.nodes[to].boot),
             scope: scope.clone(),
             mark,
-            entries: self.entries(from, scope),
+            entries,
             ghost: self.nodes[from].state.ghost.clone(),
             farewell: false,
         }
