@@ -66,7 +66,7 @@ impl Invariant for RemovedStaysOut {
         for node in world.nodes.iter().filter(|node| node.gone) {
             // Two that were removed behind each other's back may talk, also under names that others bear now: nobody tells
             // them. So it is the nodes that count, and not their names.
-            let id = |node: &SimNode| node.identity().node_uuid().to_string();
+            let id = |node: &SimNode| node.id().to_string();
             let (own, connected) = (id(node), node.connected_with());
             let members = world.nodes.iter().filter(|member| !member.gone);
             let talks = members.filter(|member| {

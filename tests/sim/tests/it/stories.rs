@@ -237,7 +237,7 @@ fn two_that_were_removed_may_talk_under_names_that_others_bear_now() {
         world.pass(Duration::from_secs(60)).await;
         world.net.heal();
         world.pass(Duration::from_secs(120)).await;
-        let id = |node: usize| world.nodes[node].identity().node_uuid().to_string();
+        let id = |node: usize| world.nodes[node].id().to_string();
         let connected = |node: usize| world.nodes[node].connected_with();
         assert_eq!(connected(2), [id(3)].into(), "the removed ones");
         assert_eq!(world.nodes[4].host, world.nodes[2].host);
