@@ -403,3 +403,48 @@ fn a_deletion_that_comes_late_reaches_all() {
         check::all_synced(&world).unwrap();
     });
 }
+
+/// Two members know of a deletion until its tombstone is gone. One leaves, the other is put back to before and collects alone;
+/// then both are members again, and the one that came later gives way.
+#[test]
+fn a_member_gives_way_to_one_that_was_put_back() {
+    in_virtual_time(async {
+        let mut world = world(20);
+        let member = |node: usize| format!("directory/r/member-{}", ["hosta", "hostb"][node]);
+        for node in [0, 1] {
+            world.write(node, vec![change(&member(node), Some("storage"))]);
+        }
+        // Not the one that gives way: what its own process has written and deleted it would delete again.
+        world.write(1, vec![change(IN_R, Some("1"))]);
+        minutes(&world, 1).await;
+        world.nodes[1].back_up();
+        world.write(0, vec![change(IN_R, None)]);
+        minutes(&world, 30).await;
+        for node in [0, 1] {
+            assert_eq!(held(&world, node, IN_R), None, "collected");
+        }
+        world.write(0, vec![change(&member(0), None)]);
+        minutes(&world, 1).await;
+        let net = world.net.clone();
+        world.nodes[1].crash(&net);
+        world.restore(1, 0);
+        world.start_all();
+        minutes(&world, 2).await;
+        assert_eq!(held(&world, 1, IN_R), Some(Some("1".into())));
+        let deleted = floor(&world, 0, &resource());
+        let other = "resource-r/userspace/other";
+        world.write(1, vec![change(other, Some("1"))]);
+        world.write(1, vec![change(other, None)]);
+        minutes(&world, 40).await;
+        assert!(floor(&world, 1, &resource()) > deleted, "it cuts alone");
+        assert_eq!(held(&world, 0, IN_R), None);
+        // The floor of the one that left is below: it takes what it lacks from there on only.
+        world.write(0, vec![change(&member(0), Some("storage"))]);
+        minutes(&world, 5).await;
+        for node in [0, 1] {
+            assert_eq!(held(&world, node, IN_R), Some(Some("1".into())), "{node}");
+        }
+        check::all_synced(&world).unwrap();
+        assert_eq!(floor(&world, 0, &resource()), floor(&world, 1, &resource()));
+    });
+}
