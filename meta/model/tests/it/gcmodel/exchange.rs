@@ -31,6 +31,7 @@ impl World {
             Door::Merged(Merge::Apply) => {
                 let own = self.own(node);
                 self.nodes[node].state.table.merge(entry.clone());
+                self.changes += 1;
                 let late = match self.rules {
                     Rules::StampsOnly => {
                         entry.is_tombstone() && is_below(self.at(entry), mark.floor)
@@ -76,6 +77,8 @@ impl World {
             }
             if right && absent && seen == Sight::Seen && self.at(&entry) <= theirs {
                 self.found.contradictions += 1;
+                // There an administrator decides (ADR 0034).
+                self.found.undecided += u32::from(*scope == Scope::Global);
                 self.say(|| format!("contradiction {from} {to} {entry:?} {mine:?} {theirs:?}"));
                 self.give_way(from, to, scope);
                 self.give_way(to, from, scope);
@@ -95,6 +98,7 @@ impl World {
         }
         self.say(|| format!("{node} gives way to {peer} in {scope:?}"));
         self.found.gave_way += 1;
+        self.changes += 1;
         let ledger = self.nodes[node].state.table.ledger_mut();
         ledger.set(scope.clone(), Mark::default());
         self.forget_ghosts(node, scope);
@@ -172,6 +176,7 @@ impl World {
         }
         self.say(|| format!("{node} forgets {scope:?}: {} has it", flying.from));
         self.found.forgot += 1;
+        self.changes += 1;
         let table = &mut self.nodes[node].state.table;
         for key in own.keys() {
             table.remove(key);
@@ -254,6 +259,7 @@ impl World {
             )
         });
         self.found.dropped += u32::try_from(doomed.len()).unwrap();
+        self.changes += doomed.len() as u64;
         for key in doomed {
             self.nodes[node].state.table.remove(&key);
         }
@@ -265,6 +271,7 @@ impl World {
             .filter(|number| inside(&self.writes[usize::try_from(*number).unwrap()].key, scope))
             .collect();
         if !news.is_empty() {
+            self.changes += 1;
             Rc::make_mut(&mut self.nodes[node].state.ghost).extend(news);
         }
         let host = self.nodes[node].host.clone();
