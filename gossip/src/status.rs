@@ -18,6 +18,9 @@ use tokio::time::Instant;
 pub struct PeerStatus {
     /// Whether there is a live connection.
     pub connected: bool,
+    /// The identity of the node at the other end, as text: its certificate bears it out, whatever the roster says of its name
+    /// now. `None` without a connection.
+    pub node: Option<String>,
     /// Whether all that is shared was equal when last compared.
     pub synced: bool,
     /// Whether this node wants a connection with it; others are heard of over neighbours.

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod cluster;
+mod giving_way;
 mod membership;
 mod node;
 mod outside;
