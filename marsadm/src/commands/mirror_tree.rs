@@ -417,9 +417,20 @@ impl Mirror<'_> {
         let why = match answer {
             Answer::Newer => "the store's value is of a later clock epoch, the link stays",
             Answer::InTheWay => "there is no link in its place in the tree, that stays",
+            Answer::TooDeep => {
+                "nested deeper than the original looks, and the tree has no folder for it: no link is made"
+            }
+            Answer::NoPlace => {
+                "no link of this name is ever written, the one in the tree stays as it is"
+            }
         };
         let text = format!("{key}: {why}");
-        if self.told.insert((key, answer)) {
+        if !self.told.insert((key, answer)) {
+            return;
+        }
+        if self.told.len() as u64 > MIRROR_SHOWN_MAX {
+            self.ctx.ui.detail(&text);
+        } else {
             self.ctx.ui.note(&text);
         }
     }
