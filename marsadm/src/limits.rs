@@ -33,6 +33,8 @@ pub const WAIT_TOLD_EVERY: Duration = Duration::from_secs(30);
 pub const MIRROR_DELAY: Duration = Duration::from_millis(100);
 /// How often a mirror compares everything.
 pub const MIRROR_RESCAN: Duration = Duration::from_secs(600);
+/// How long a mirror waits before it tries again to write links that could not be written.
+pub const MIRROR_RETRY: Duration = Duration::from_secs(5);
 /// Changed paths and keys from which on a mirror compares everything.
 pub const MIRROR_DIRTY_MAX: usize = 10_000;
 /// Most passes of `mirror-tree --once`: writers may go on all the time.

@@ -110,3 +110,47 @@ fn a_tree_and_the_store_stay_in_step() {
         said.out.starts_with("0 entries imported, 0 links written")
     });
 }
+
+/// Makes a folder read-only, also for root; false where that cannot be.
+fn freeze(dir: &Path, frozen: bool) -> bool {
+    let flag = if frozen { "+i" } else { "-i" };
+    let done = Command::new("chattr").arg(flag).arg(dir).output();
+    done.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_keeps_nothing_else_back() {
+    let world = World::new(1);
+    let dir = world.tmp.path().join("mars");
+    fs::create_dir(&dir).unwrap();
+    put(&dir, "uuid", "hosta_1742540000.1", STAMP);
+    put(&dir, "userspace/deep/x", "1", STAMP);
+    let once = format!("mirror-tree {} --once", dir.display());
+    world.ok("hosta", &once);
+    let frozen = dir.join("defaults");
+    put(&dir, "defaults/before", "1", STAMP);
+    if !freeze(&frozen, true) {
+        println!("SKIPPED: chattr +i does not work here");
+        return;
+    }
+    let child = mirror(&world, &dir);
+    world.ok("hosta", "set-link 1 defaults/a");
+    world.ok("hosta", "set-link 2 userspace/b");
+    reads(&dir, "userspace/b", "2");
+    // Also what comes from the tree goes on, in folders of any depth.
+    put(&dir, "userspace/deep/x", "3", STAMP + 1);
+    world.reads("hosta", "userspace/deep/x", "3");
+    world.ok("hosta", "set-link 4 userspace/deep/x");
+    reads(&dir, "userspace/deep/x", "4");
+    let said = world.exec("hosta", &once);
+    let thawed = freeze(&frozen, false);
+    assert!(thawed);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err
+            .contains("1 links could not be written: defaults/a"),
+        "{said:?}"
+    );
+    reads(&dir, "defaults/a", "1");
+    end(child);
+}
