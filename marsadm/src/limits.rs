@@ -45,6 +45,10 @@ pub const MIRROR_SHOWN_MAX: u64 = 100;
 pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 /// How often answers are asked for again where there is nothing to watch.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often signs of life are looked for, and how long before the end of its time `wait-cluster` looks for the last time.
+pub const SIGNS_POLL: Duration = Duration::from_millis(50);
+/// How long `create-resource` looks whether another node creates the same resource: longer than a change takes to all nodes.
+pub const CREATE_SETTLE: Duration = Duration::from_millis(1_500);
 /// How old the report that a device is in use may be: observations travel at most once a second.
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 /// How long `log-rotate` waits for the data plane to tell how long a log is that nothing is known to be in.
