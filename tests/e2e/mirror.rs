@@ -111,9 +111,23 @@ fn a_tree_and_the_store_stay_in_step() {
     });
 }
 
-/// Makes a folder read-only, also for root; false where that cannot be.
-fn freeze(dir: &Path, frozen: bool) -> bool {
-    let flag = if frozen { "+i" } else { "-i" };
+/// A folder that is read-only, also for root, as long as this lives.
+struct Frozen<'p>(&'p Path);
+
+impl<'p> Frozen<'p> {
+    /// `None` where that cannot be.
+    fn new(dir: &'p Path) -> Option<Self> {
+        chattr("+i", dir).then_some(Self(dir))
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        chattr("-i", self.0);
+    }
+}
+
+fn chattr(flag: &str, dir: &Path) -> bool {
     let done = Command::new("chattr").arg(flag).arg(dir).output();
     done.is_ok_and(|output| output.status.success())
 }
@@ -127,14 +141,14 @@ fn a_folder_that_cannot_be_written_keeps_nothing_else_back() {
     put(&dir, "userspace/deep/x", "1", STAMP);
     let once = format!("mirror-tree {} --once", dir.display());
     world.ok("hosta", &once);
-    let frozen = dir.join("defaults");
-    put(&dir, "defaults/before", "1", STAMP);
-    if !freeze(&frozen, true) {
+    let cold = dir.join("userspace/cold");
+    put(&dir, "userspace/cold/before", "1", STAMP);
+    let Some(frozen) = Frozen::new(&cold) else {
         println!("SKIPPED: chattr +i does not work here");
         return;
-    }
+    };
     let child = mirror(&world, &dir);
-    world.ok("hosta", "set-link 1 defaults/a");
+    world.ok("hosta", "set-link 1 userspace/cold/a");
     world.ok("hosta", "set-link 2 userspace/b");
     reads(&dir, "userspace/b", "2");
     // Also what comes from the tree goes on, in folders of any depth.
@@ -143,14 +157,13 @@ fn a_folder_that_cannot_be_written_keeps_nothing_else_back() {
     world.ok("hosta", "set-link 4 userspace/deep/x");
     reads(&dir, "userspace/deep/x", "4");
     let said = world.exec("hosta", &once);
-    let thawed = freeze(&frozen, false);
-    assert!(thawed);
-    assert_eq!(said.code, Some(2), "{said:?}");
+    drop(frozen);
+    assert_eq!(said.code, Some(4), "{said:?}");
     assert!(
         said.err
-            .contains("1 links could not be written: defaults/a"),
+            .contains("1 links could not be written: userspace/cold/a"),
         "{said:?}"
     );
-    reads(&dir, "defaults/a", "1");
+    reads(&dir, "userspace/cold/a", "1");
     end(child);
 }
