@@ -37,6 +37,7 @@ pub mod suggest;
 pub mod systemd;
 pub mod terminal;
 pub mod top;
+mod trust;
 pub mod ui;
 pub mod value_rules;
 pub mod wait;

@@ -33,6 +33,8 @@ pub const WAIT_TOLD_EVERY: Duration = Duration::from_secs(30);
 pub const MIRROR_DELAY: Duration = Duration::from_millis(100);
 /// How often a mirror compares everything.
 pub const MIRROR_RESCAN: Duration = Duration::from_secs(600);
+/// How long a mirror waits before it tries again to write links that could not be written.
+pub const MIRROR_RETRY: Duration = Duration::from_secs(5);
 /// Changed paths and keys from which on a mirror compares everything.
 pub const MIRROR_DIRTY_MAX: usize = 10_000;
 /// Most passes of `mirror-tree --once`: writers may go on all the time.
@@ -43,6 +45,10 @@ pub const MIRROR_SHOWN_MAX: u64 = 100;
 pub const TAKE_OVER_CHECKPOINT: u64 = 64 << 20;
 /// How often answers are asked for again where there is nothing to watch.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often signs of life are looked for, and how long before the end of its time `wait-cluster` looks for the last time.
+pub const SIGNS_POLL: Duration = Duration::from_millis(50);
+/// How long `create-resource` looks whether another node creates the same resource: longer than a change takes to all nodes.
+pub const CREATE_SETTLE: Duration = Duration::from_millis(1_500);
 /// How old the report that a device is in use may be: observations travel at most once a second.
 pub const CLOSING_GRACE: Duration = Duration::from_secs(3);
 /// How long `log-rotate` waits for the data plane to tell how long a log is that nothing is known to be in.

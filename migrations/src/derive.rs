@@ -3,7 +3,8 @@
 use crate::candidates::{Candidate, Candidates};
 use crate::report::Source;
 use crate::{Object, ObjectKind, Scan};
-use mars_meta_model::{Cell, Membership, Value, member_key};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Cell, Entry, Key, Membership, NodeId, Value, View, member_key};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one family of keys says about a host in a resource.
@@ -15,8 +16,8 @@ struct Word {
 }
 
 /// `directory/RES/member-HOST` for each resource and host: `storage` where `data-HOST` is live, else `guest`
-/// where `device-HOST` is live, else a tombstone where one of both was deleted. The stamp is that of the key
-/// that decides; a deletion of `data-HOST` decides together with the `device-HOST` that is left.
+/// where `device-HOST` is live and no deletion of `data-HOST` is later, else a tombstone where one of both was deleted.
+/// The stamp is that of the key that decides.
 pub(crate) fn members(keys: &Candidates, scan: &Scan) -> Candidates {
     let data = words(keys, "data-", &scan.objects);
     let device = words(keys, "device-", &[]);
@@ -26,19 +27,8 @@ pub(crate) fn members(keys: &Candidates, scan: &Scan) -> Candidates {
         let Some(key) = member_key(&place.0, &place.1) else {
             continue;
         };
-        let (decides, membership) = match (data.get(place), device.get(place)) {
-            (Some(data), _) if data.live => (data.clone(), Some(Membership::Storage)),
-            (data, Some(device)) => {
-                let membership = device.live.then_some(Membership::Guest);
-                (later(data, device), membership)
-            }
-            (Some(data), None) => (data.clone(), None),
-            (None, None) => continue,
-        };
-        let cell = match membership.map(|m| Value::text(m.as_str())) {
-            Some(Ok(value)) => Cell::Live(value),
-            Some(Err(_)) => continue,
-            None => Cell::Tombstone,
+        let Some((decides, cell)) = verdict(data.get(place), device.get(place)) else {
+            continue;
         };
         found.add(
             key,
@@ -53,11 +43,83 @@ pub(crate) fn members(keys: &Candidates, scan: &Scan) -> Candidates {
     found
 }
 
-fn later(data: Option<&Word>, device: &Word) -> Word {
-    match data {
-        Some(data) if data.mtime_ns > device.mtime_ns => data.clone(),
-        _ => device.clone(),
+/// Which word decides, and what it comes to.
+fn verdict(data: Option<&Word>, device: Option<&Word>) -> Option<(Word, Cell)> {
+    let (decides, membership) = match (data, device) {
+        (Some(data), _) if data.live => (data, Some(Membership::Storage)),
+        (Some(data), Some(device)) if data.mtime_ns > device.mtime_ns => (data, None),
+        (_, Some(device)) => (device, device.live.then_some(Membership::Guest)),
+        (Some(data), None) => (data, None),
+        (None, None) => return None,
+    };
+    let cell = match membership {
+        Some(membership) => Cell::Live(Value::text(membership.as_str()).ok()?),
+        None => Cell::Tombstone,
+    };
+    Some((decides.clone(), cell))
+}
+
+/// What the derived entry `member` of a plan comes to when `held` has later words on its host than the tree: those of
+/// both decide, so that trees which come one after the other end where they would together. A membership that an earlier
+/// import derived from less gives way, though it may have a later stamp. `None`: it stays as it is.
+pub(crate) fn with_held(
+    member: &Entry,
+    entries: &[Entry],
+    held: &(impl View + ?Sized),
+) -> Option<(Cell, Timestamp)> {
+    let before = held.entry(&member.key);
+    if before.is_some_and(|before| before.origin != NodeId::IMPORTED) {
+        return None;
     }
+    let mut parts = member.key.parts().skip(1);
+    let (res, host) = (parts.next()?, parts.next()?.strip_prefix("member-")?);
+    let word_of = |entry: &Entry| Word {
+        live: is_live(&entry.cell),
+        mtime_ns: i128::from(entry.tree_stamp().as_nanos()),
+        path: String::new(),
+    };
+    let word = |family: &str| -> Option<Word> {
+        let key = Key::parse(&format!("resource-{res}/{family}-{host}")).ok()?;
+        let at = entries.binary_search_by(|entry| entry.key.cmp(&key)).ok();
+        let ours = at.and_then(|at| entries.get(at)).map(word_of);
+        let theirs = held.entry(&key).map(word_of);
+        [ours, theirs]
+            .into_iter()
+            .flatten()
+            .max_by_key(|word| word.mtime_ns)
+    };
+    let storage = Membership::Storage.as_str();
+    let disk = Word {
+        live: true,
+        mtime_ns: i128::from(member.stamp.as_nanos()),
+        path: String::new(),
+    };
+    // A disk in the tree is a file, and no entry.
+    let data = match word("data") {
+        Some(data) if data.live || data.mtime_ns > disk.mtime_ns => Some(data),
+        _ if member
+            .value()
+            .is_some_and(|v| v.as_bytes() == storage.as_bytes()) =>
+        {
+            Some(disk)
+        }
+        data => data,
+    };
+    let (decides, cell) = verdict(data.as_ref(), word("device").as_ref())?;
+    let stamp = Timestamp::from_nanos(u64::try_from(decides.mtime_ns).unwrap_or(0));
+    let stamp = match before {
+        Some(before) if before.cell == cell => stamp.max(before.tree_stamp()),
+        Some(before) if before.tree_stamp() >= stamp => {
+            Timestamp::from_nanos(before.tree_stamp().as_nanos().saturating_add(1))
+        }
+        _ => stamp,
+    };
+    (cell != member.cell || stamp != member.stamp).then_some((cell, stamp))
+}
+
+fn is_live(cell: &Cell) -> bool {
+    // `(none)` as a device name is a transient mark of a host that is joining.
+    matches!(cell, Cell::Live(value) if value.as_bytes() != b"(none)")
 }
 
 /// What `resource-RES/PREFIX*` says, by resource and host; regular files among `objects` count as live.
@@ -67,12 +129,10 @@ fn words(keys: &Candidates, prefix: &str, objects: &[Object]) -> BTreeMap<(Strin
         let Some(place) = place_of(key.as_str(), prefix) else {
             continue;
         };
-        // `(none)` as a device name is a transient mark of a host that is joining.
-        let live = matches!(&candidate.cell, Cell::Live(value) if value.as_bytes() != b"(none)");
         words.insert(
             place,
             Word {
-                live,
+                live: is_live(&candidate.cell),
                 mtime_ns: candidate.mtime_ns,
                 path: candidate.path(key),
             },

@@ -95,6 +95,31 @@ impl Plan {
         report.recount();
     }
 
+    /// Derives members from what both the tree and `held` say of their disks and devices, so that trees which are imported
+    /// one after the other end where they would together. For imports, behind [`Plan::settle`]; a mirror does without,
+    /// because two of them with different trees would contradict each other for ever.
+    pub fn settle_members(&mut self, held: &(impl View + ?Sized)) {
+        let is_member = |entry: &&Entry| entry.key.as_str().starts_with("directory/");
+        let members = self.entries.iter().filter(is_member);
+        let changed: BTreeMap<Key, (Cell, Timestamp)> = members
+            .filter_map(|entry| {
+                let settled = derive::with_held(entry, &self.entries, held)?;
+                Some((entry.key.clone(), settled))
+            })
+            .collect();
+        for entry in &mut self.entries {
+            if let Some((cell, stamp)) = changed.get(&entry.key) {
+                (entry.cell, entry.stamp) = (cell.clone(), *stamp);
+            }
+        }
+        for row in &mut self.report.derived {
+            if let Some((cell, stamp)) = changed.get(&row.key) {
+                (row.kind, row.stamp) = (CellKind::of(cell), *stamp);
+            }
+        }
+        self.report.recount();
+    }
+
     /// Warns of the resources that `host`, which imports, has no part in, by what the plan and `held` say of members: their
     /// keys are kept by members and guests only, and travel among these.
     pub fn warn_of_foreign(&mut self, host: &str, held: &(impl View + ?Sized)) {
@@ -416,10 +441,7 @@ impl<'s> Planner<'s> {
                 let (stamp, clamped) = options.stamp(candidate.mtime_ns);
                 rows.push(KeyRow {
                     key: key.clone(),
-                    kind: match candidate.cell {
-                        Cell::Live(_) => CellKind::Value,
-                        Cell::Tombstone => CellKind::Tombstone,
-                    },
+                    kind: CellKind::of(&candidate.cell),
                     stamp,
                     clamped_from: clamped.then(|| sec_nsec(candidate.mtime_ns)),
                     preliminary: candidate.mtime_ns < PRELIMINARY_BELOW_NS,

@@ -2,7 +2,7 @@
 
 use crate::SkipReason;
 use mars_lamport::Timestamp;
-use mars_meta_model::{Key, Merge};
+use mars_meta_model::{Cell, Key, Merge};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -14,6 +14,16 @@ pub enum CellKind {
     Value,
     /// A tombstone.
     Tombstone,
+}
+
+impl CellKind {
+    /// That of a cell.
+    pub(crate) const fn of(cell: &Cell) -> Self {
+        match cell {
+            Cell::Live(_) => Self::Value,
+            Cell::Tombstone => Self::Tombstone,
+        }
+    }
 }
 
 /// Where an entry comes from. Paths are relative to the root of the tree and escaped.

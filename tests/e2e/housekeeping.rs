@@ -198,3 +198,50 @@ fn a_resource_that_is_deleted_by_force_is_forgotten_by_all_its_members() {
         said.code == Some(0)
     });
 }
+
+#[test]
+fn of_two_nodes_that_create_one_resource_at_once_one_gives_way_and_can_join() {
+    let w = World::new(2);
+    let disk = |node: &str| {
+        let path = w.disk_of(node);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(8 * MIB).unwrap();
+        path.display().to_string()
+    };
+    let disks = ["hosta", "hostb"].map(|node| (node, disk(node)));
+    let create = |i: usize| {
+        let (node, disk) = &disks[i];
+        let line = format!("create-resource mydata {disk} --timeout 60");
+        w.exec(node, &line)
+    };
+    let said = std::thread::scope(|scope| {
+        let other = scope.spawn(|| create(1));
+        [create(0), other.join().unwrap()]
+    });
+    let codes = [said[0].code, said[1].code];
+    let loser = usize::from(codes[0] == Some(0));
+    assert_eq!(
+        (codes[1 - loser], codes[loser]),
+        (Some(0), Some(2)),
+        "{said:?}"
+    );
+    let (winner, (node, disk)) = (disks[1 - loser].0, &disks[loser]);
+    let why = &said[loser].err;
+    println!("{node}: {why}");
+    if why.contains("at the same moment") {
+        assert!(why.contains("marsadm leave-resource mydata"), "{why}");
+        w.ok(node, "down mydata --timeout 60");
+        w.ok(node, "leave-resource mydata");
+    } else {
+        // One of both was seen in time.
+        assert!(why.contains("exists already"), "{why}");
+    }
+    w.until(winner, "list-links directory/mydata", |said| {
+        !said.out.contains(&format!("member-{node}"))
+    });
+    w.has(winner, "primary", winner);
+    w.ok(node, &format!("join-resource mydata {disk} --timeout 60"));
+    w.ok(winner, "wait-resource mydata is-device --timeout 60");
+    write(&mut w.open(winner), 7);
+    w.all_alike(winner, &["hosta", "hostb"]);
+}

@@ -110,3 +110,60 @@ fn a_tree_and_the_store_stay_in_step() {
         said.out.starts_with("0 entries imported, 0 links written")
     });
 }
+
+/// A folder that is read-only, also for root, as long as this lives.
+struct Frozen<'p>(&'p Path);
+
+impl<'p> Frozen<'p> {
+    /// `None` where that cannot be.
+    fn new(dir: &'p Path) -> Option<Self> {
+        chattr("+i", dir).then_some(Self(dir))
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        chattr("-i", self.0);
+    }
+}
+
+fn chattr(flag: &str, dir: &Path) -> bool {
+    let done = Command::new("chattr").arg(flag).arg(dir).output();
+    done.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_keeps_nothing_else_back() {
+    let world = World::new(1);
+    let dir = world.tmp.path().join("mars");
+    fs::create_dir(&dir).unwrap();
+    put(&dir, "uuid", "hosta_1742540000.1", STAMP);
+    put(&dir, "userspace/deep/x", "1", STAMP);
+    let once = format!("mirror-tree {} --once", dir.display());
+    world.ok("hosta", &once);
+    let cold = dir.join("userspace/cold");
+    put(&dir, "userspace/cold/before", "1", STAMP);
+    let Some(frozen) = Frozen::new(&cold) else {
+        println!("SKIPPED: chattr +i does not work here");
+        return;
+    };
+    let child = mirror(&world, &dir);
+    world.ok("hosta", "set-link 1 userspace/cold/a");
+    world.ok("hosta", "set-link 2 userspace/b");
+    reads(&dir, "userspace/b", "2");
+    // Also what comes from the tree goes on, in folders of any depth.
+    put(&dir, "userspace/deep/x", "3", STAMP + 1);
+    world.reads("hosta", "userspace/deep/x", "3");
+    world.ok("hosta", "set-link 4 userspace/deep/x");
+    reads(&dir, "userspace/deep/x", "4");
+    let said = world.exec("hosta", &once);
+    drop(frozen);
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(
+        said.err
+            .contains("1 links could not be written: userspace/cold/a"),
+        "{said:?}"
+    );
+    reads(&dir, "userspace/cold/a", "1");
+    end(child);
+}

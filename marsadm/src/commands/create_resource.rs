@@ -8,14 +8,19 @@ use crate::disk::{self, Disk};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::{Res, one_resource};
-use crate::limits::LOG_NUMBER_JUMP;
+use crate::limits::{CREATE_SETTLE, LOG_NUMBER_JUMP, POLL_INTERVAL};
 use crate::size::{human, parse_size};
-use mars_meta_model::{Membership, Table, Value, View as _, check_name, member_key, resources_of};
+use mars_meta_model::{
+    Membership, NodeRecord, NodeState, Table, Value, View as _, check_name, member_key,
+    resources_of, roster,
+};
 use std::path::{Path, PathBuf};
+use tokio::time::Instant;
 
 /// Create a resource on a disk of this host, which becomes its primary. The data on the disk are kept.
 ///
-/// Refused if the resource exists, or if the disk is mounted, used by another resource, or smaller than SIZE.
+/// Refused if the resource exists, or if the disk is mounted, used by another resource, or smaller than SIZE. If another node
+/// creates it at the same moment, one of the two commands fails and says what to do.
 ///
 /// Example: marsadm create-resource mydata /dev/vg/mydata
 #[derive(Debug, clap::Args)]
@@ -74,6 +79,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         };
         let changes = keys(res, host, device, &disk, size, number)?;
         ctx.apply(changes).await?;
+        let settled = Instant::now() + CREATE_SETTLE;
         let what = format!(
             "resource {res}: {} on {}, device {device}",
             human(size),
@@ -84,7 +90,13 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             &format!("create {what}"),
         );
         crate::systemd::regenerate(ctx).await;
-        wait_attached(ctx, host, res).await.map_err(|error| {
+        let attached = wait_attached(ctx, host, res).await;
+        match alone(ctx, host, res, settled.min(ctx.deadline)).await {
+            Err(error) if error.kind == Kind::Conflict => return Err(error),
+            // Who cannot be asked any more has still created it.
+            _ => {}
+        }
+        attached.map_err(|error| {
             error.leaving(
                 &format!(
                     "resource {res} stays created, and the disk is attached as soon as that can be"
@@ -101,6 +113,58 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         .map_err(|error| error.about(&format!("create-resource {res}")));
     report(ctx, "create-resource", res, result.as_ref().err());
     result
+}
+
+/// Looks until `settled` whether another node has created the same resource at the same moment: of two, the one whose
+/// keys are later counts, and the other one is to give way before anything is written to both.
+async fn alone(ctx: &Ctx, host: &str, res: &str, settled: Instant) -> Result<()> {
+    if ctx.opts.dry_run {
+        return Ok(());
+    }
+    let nodes = roster(&ctx.table(&["roster/"]).await?);
+    let active = |node: &&NodeRecord| node.state == NodeState::Active;
+    if nodes.values().filter(active).count() < 2 {
+        return Ok(());
+    }
+    loop {
+        let table = ctx
+            .table(&[&format!("resource-{res}/"), &format!("directory/{res}/")])
+            .await?;
+        let view = Res::new(&table, res);
+        let members = view.storage_members();
+        let other = |name: &&String| name.as_str() != host;
+        match view.text("primary") {
+            Some(primary) if primary != host && members.iter().any(|name| name == primary) => {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!(
+                        "resource {res} was created on {primary} at the same moment, and that counts: the disk of \
+                         {host} is a replica with a history of its own, as in a split brain"
+                    ),
+                )
+                .hint(format!(
+                    "here: marsadm down {res}, marsadm leave-resource {res}, then marsadm join-resource {res} DISK; or \
+                     another name for this disk"
+                )));
+            }
+            _ => {}
+        }
+        if Instant::now() >= settled {
+            // Who joins has no history of its own.
+            let rival = members
+                .iter()
+                .filter(other)
+                .find(|name| view.text(&format!("syncstatus-{name}")) == view.text("size"));
+            if let Some(rival) = rival {
+                ctx.ui.note(&format!(
+                    "warning: {rival} has created resource {res} at the same moment, and has to give way: there \
+                     marsadm down {res}, marsadm leave-resource {res}, marsadm join-resource {res} DISK"
+                ));
+            }
+            return Ok(());
+        }
+        tokio::time::sleep_until(settled.min(Instant::now() + POLL_INTERVAL)).await;
+    }
 }
 
 /// Refuses a disk or a device name that another resource of this host uses.

@@ -65,6 +65,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             belongs(ctx, &plan, &table)?;
             keep_uuid(ctx, &plan, &table).await?;
             plan.settle(&table);
+            plan.settle_members(&table);
             plan.warn_of_foreign(&ctx.node().await?.host, &table);
             let seen = plan.compare(&table, DEFAULT_MAX_AHEAD);
             drop(table);
@@ -108,6 +109,7 @@ async fn preview(ctx: &Ctx, plan: &mut Plan) -> Result<()> {
         Ok(table) => {
             belongs(ctx, plan, &table)?;
             plan.settle(&table);
+            plan.settle_members(&table);
             plan.warn_of_foreign(&ctx.node().await?.host, &table);
             let outcomes = plan.compare(&table, DEFAULT_MAX_AHEAD);
             apply(plan, &outcomes)?;

@@ -5,8 +5,8 @@ use crate::context::Ctx;
 use crate::daemon::stop;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{
-    MIRROR_DELAY, MIRROR_DIRTY_MAX, MIRROR_PASSES_MAX, MIRROR_RESCAN, MIRROR_SHOWN_MAX,
-    POLL_INTERVAL,
+    MIRROR_DELAY, MIRROR_DIRTY_MAX, MIRROR_PASSES_MAX, MIRROR_RESCAN, MIRROR_RETRY,
+    MIRROR_SHOWN_MAX, POLL_INTERVAL,
 };
 use crate::wall::now_ns;
 use mars_meta_api::{Client, EntryBytes, Overriding, Request, Watch, WatchEvent};
@@ -18,7 +18,7 @@ use mars_migrations::mirror::{
 use mars_migrations::{
     ImportOptions, Outcome, Scan, SkippedRow, check_mirror, mirror_uuid_to_keep, plan_import,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use tokio::io::Interest;
@@ -68,6 +68,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             belongs: false,
             told: BTreeSet::new(),
             skipped: BTreeSet::new(),
+            unwritten: BTreeMap::new(),
+            retry: None,
             imported: 0,
             written: 0,
         };
@@ -161,6 +163,10 @@ struct Mirror<'c> {
     told: BTreeSet<(Key, Answer)>,
     /// Objects of the tree, escaped, that were reported to be skipped.
     skipped: BTreeSet<String>,
+    /// Links that could not be written, with the reason that was told.
+    unwritten: BTreeMap<Key, String>,
+    /// When they are tried again.
+    retry: Option<Instant>,
     imported: u64,
     written: u64,
 }
@@ -192,7 +198,14 @@ impl Mirror<'_> {
                 "{imported} entries imported, {written} links written, {kept} keys kept different, {skipped} objects skipped"
             )
         });
-        Ok(())
+        let missing = self.unwritten.len();
+        match self.unwritten.first_key_value() {
+            None => Ok(()),
+            Some((key, why)) => Err(Error::refused(format!(
+                "{missing} links could not be written: {key}: {why}"
+            ))
+            .hint("let their folders be written to, then run the command again")),
+        }
     }
 
     /// Follows both sides; comes back only with an error of the tree.
@@ -234,6 +247,7 @@ impl Mirror<'_> {
                 .dirty
                 .since
                 .map_or(rescan, |since| since + MIRROR_DELAY);
+            let due = self.retry.map_or(due, |retry| retry.min(due));
             tokio::select! {
                 event = watch.next() => match event? {
                     WatchEvent::Entries(entries) => {
@@ -259,6 +273,9 @@ impl Mirror<'_> {
                     if Instant::now() >= rescan {
                         self.dirty.all = true;
                         rescan = Instant::now() + MIRROR_RESCAN;
+                    }
+                    if self.retry.take_if(|at| *at <= Instant::now()).is_some() {
+                        self.unwritten.keys().for_each(|key| self.dirty.key(key));
                     }
                     self.turn(client).await?;
                 }
@@ -302,6 +319,7 @@ impl Mirror<'_> {
         for row in compared.skipped {
             self.skip(row);
         }
+        self.still_unwritten(keys, &compared.steps);
         let mut imports = Vec::new();
         let mut done = 0;
         for step in compared.steps {
@@ -312,15 +330,23 @@ impl Mirror<'_> {
             self.ctx.ui.detail(&show(&step));
             match step {
                 Step::Import(entry) => imports.push(entry),
-                Step::Link { ref key, .. } => match self.tree.put(&step).map_err(failed)? {
-                    PutOutcome::Written if is_heartbeat(key) => {}
-                    PutOutcome::Written => {
-                        self.written += 1;
-                        done += 1;
+                Step::Link { ref key, .. } => {
+                    let put = self.tree.put(&step);
+                    if put.is_ok() {
+                        self.unwritten.remove(key);
                     }
-                    PutOutcome::Raced => self.dirty.key(key),
-                    PutOutcome::InTheWay => self.tell(key.clone(), Answer::InTheWay),
-                },
+                    match put {
+                        Ok(PutOutcome::Written) if is_heartbeat(key) => {}
+                        Ok(PutOutcome::Written) => {
+                            self.written += 1;
+                            done += 1;
+                        }
+                        Ok(PutOutcome::Raced) => self.dirty.key(key),
+                        Ok(PutOutcome::InTheWay) => self.tell(key.clone(), Answer::InTheWay),
+                        // One folder that cannot be written keeps nothing else from being in step.
+                        Err(error) => self.cannot_write(key, &error),
+                    }
+                }
             }
         }
         Ok(done + self.import(client, imports).await?)
@@ -413,13 +439,52 @@ impl Mirror<'_> {
         }
     }
 
+    /// Forgets links that there is nothing to write of any more, of the keys that were compared (`None`: all).
+    fn still_unwritten(&mut self, keys: Option<&BTreeSet<Key>>, steps: &[Step]) {
+        let links = steps.iter().filter_map(|step| match step {
+            Step::Link { key, .. } => Some(key),
+            Step::Import(_) => None,
+        });
+        let links: BTreeSet<&Key> = links.collect();
+        let is_compared = |key: &Key| keys.is_none_or(|keys| keys.contains(key));
+        self.unwritten
+            .retain(|key, _| links.contains(key) || !is_compared(key));
+    }
+
+    /// Remembers a link for the next try, and says once for what reason it is not there.
+    fn cannot_write(&mut self, key: &Key, error: &MirrorError) {
+        self.retry = Some(Instant::now() + MIRROR_RETRY);
+        let why = error.to_string();
+        if self.unwritten.get(key) == Some(&why) {
+            return;
+        }
+        let text = format!("{key}: the link cannot be written, and is tried again: {why}");
+        self.unwritten.insert(key.clone(), why);
+        if self.unwritten.len() as u64 > MIRROR_SHOWN_MAX {
+            self.ctx.ui.detail(&text);
+        } else {
+            self.ctx.ui.note(&text);
+        }
+    }
+
     fn tell(&mut self, key: Key, answer: Answer) {
         let why = match answer {
             Answer::Newer => "the store's value is of a later clock epoch, the link stays",
             Answer::InTheWay => "there is no link in its place in the tree, that stays",
+            Answer::TooDeep => {
+                "nested deeper than the original looks, and the tree has no folder for it: no link is made"
+            }
+            Answer::NoPlace => {
+                "no link of this name is ever written, the one in the tree stays as it is"
+            }
         };
         let text = format!("{key}: {why}");
-        if self.told.insert((key, answer)) {
+        if !self.told.insert((key, answer)) {
+            return;
+        }
+        if self.told.len() as u64 > MIRROR_SHOWN_MAX {
+            self.ctx.ui.detail(&text);
+        } else {
             self.ctx.ui.note(&text);
         }
     }

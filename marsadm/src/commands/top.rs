@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::following::Following;
 use crate::limits::{FOLLOW_WAIT_MAX, TOP_FRAMES_MAX, TOP_POLL, TOP_WATCH_WAIT, TOP_WATCHES_MAX};
+use crate::signals::interrupted;
 use crate::snapshot::{Origin, Snapshot, take_with};
 use crate::status::{Wanted, judge};
 use crate::top::{Act, Mode, Press, Screen, View, draw, frame_text};
@@ -46,7 +47,7 @@ const BATCH_SIZE: (u16, u16) = (100, 40);
 /// Runs the command.
 ///
 /// # Errors
-/// If there is no terminal, or with `--batch` no state.
+/// If there is no terminal, or with `--batch` no state; if a signal ended it, with the terminal as it was.
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let work = async {
         if args.batch {
@@ -137,8 +138,13 @@ async fn batch(ctx: &Ctx, args: &Args) -> Result<()> {
 
 async fn full_screen(ctx: &Ctx, args: &Args) -> Result<()> {
     let io = |error: std::io::Error| Error::internal(format!("the terminal failed: {error}"));
+    // Caught before the terminal is changed: whoever ends it by a signal gets the terminal back.
+    let interrupted = interrupted();
     let mut terminal = ratatui::try_init().map_err(io)?;
-    let result = follow(ctx, args, &mut terminal).await;
+    let result = tokio::select! {
+        result = follow(ctx, args, &mut terminal) => result,
+        error = interrupted => Err(error),
+    };
     let restored = ratatui::try_restore().map_err(io);
     result.and(restored)
 }

@@ -4,13 +4,18 @@ use crate::context::{Ctx, set};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::list_parts;
-use crate::limits::{HEARD_BY_OTHERS_SECS, POLL_INTERVAL};
+use crate::limits::{HEARD_BY_OTHERS_SECS, POLL_INTERVAL, SIGNS_POLL};
 use crate::wait::Teller;
 use crate::wall::now_ns;
 use mars_lamport::Timestamp;
 use mars_meta_api::{PeerInfo, PeerState};
 use mars_meta_model::{NodeState, View as _, check_host_name, roster};
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long after the question most signs of life come.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Wait until every node of the cluster (or each of HOSTS) was heard of since this command began. All are asked for a sign
 /// of life, which takes a moment where they live.
@@ -50,9 +55,7 @@ pub(super) async fn ask(ctx: &Ctx, hosts: &[String]) -> Result<Asked> {
     wanted(ctx, hosts).await?;
     let at = now_ns()?;
     let mut asked = Asked { at, stamp: None };
-    if ctx.opts.dry_run {
-        return Ok(asked);
-    }
+    // Also with --dry-run: it is an observation, as the answers are, and wishes nothing.
     let me = &ctx.node().await?.host;
     let now = Timestamp::from_nanos(at).to_string();
     let question = set(&format!("actual-{me}/alive-request"), &now)?;
@@ -125,6 +128,7 @@ pub(super) async fn heard(ctx: &Ctx, asked: &Asked, hosts: &[String]) -> Result<
     let me = ctx.host().await?.to_owned();
     let mut shown = String::new();
     let mut teller = Teller::new(&ctx.ui);
+    let begin = Instant::now();
     loop {
         let wanted = wanted(ctx, hosts).await?;
         let (peers, answers) = (ctx.peers().await?, answers(ctx).await?);
@@ -143,7 +147,10 @@ pub(super) async fn heard(ctx: &Ctx, asked: &Asked, hosts: &[String]) -> Result<
             return Ok(());
         }
         let text = missing.join(" ");
-        if tokio::time::Instant::now() + POLL_INTERVAL > ctx.deadline {
+        let now = Instant::now();
+        // A sign of life may come as late as the time ends: signs are given once a second.
+        let end = ctx.deadline.checked_sub(SIGNS_POLL).unwrap_or(now);
+        if now >= end {
             return Err(Error::new(
                 Kind::Timeout,
                 format!(
@@ -159,13 +166,15 @@ pub(super) async fn heard(ctx: &Ctx, asked: &Asked, hosts: &[String]) -> Result<
             teller.changed();
             shown = text;
         }
-        if teller
-            .due()
-            .is_some_and(|due| due <= tokio::time::Instant::now())
-        {
+        if teller.due().is_some_and(|due| due <= now) {
             teller.tell(&format!("for nodes {shown}"), ctx.deadline);
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        let pause = if begin.elapsed() < SOON {
+            SIGNS_POLL
+        } else {
+            POLL_INTERVAL
+        };
+        tokio::time::sleep_until((now + pause).min(end)).await;
     }
 }
 

@@ -50,13 +50,15 @@ impl Macros<'_> {
     /// Why the evaluation failed.
     pub(crate) fn eval(&mut self, text: &str, vars: &mut MacroVars) -> Result<String, String> {
         let mut machine = Machine::new(self.facts, &mut self.library);
-        machine.run(text, &mut vars.0).map_err(|stop| match stop {
+        let result = machine.run(text, &mut vars.0);
+        let warnings = self.library.take_warnings();
+        result.map_err(|stop| match stop {
             // Only the first can come: the others end within.
             Stop::Die(why)
             | Stop::Next(why)
             | Stop::Last(why)
             | Stop::Return(why)
-            | Stop::Abort(why) => why,
+            | Stop::Abort(why) => [vec![why], warnings].concat().join("; "),
         })
     }
 }

@@ -3,8 +3,9 @@
 use super::parse::strip;
 use crate::limits::{MACRO_FILE_MAX, MACRO_FILES_LISTED};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 macro_rules! templates {
@@ -60,13 +61,18 @@ pub(super) const TEMPLATES: &[(&str, &str)] = templates![
 #[derive(Debug, Default)]
 pub(crate) struct Library {
     dirs: Vec<PathBuf>,
-    files: BTreeMap<String, Option<String>>,
+    files: BTreeMap<String, Result<Option<String>, String>>,
     built_in: BTreeMap<&'static str, Arc<str>>,
     note: Option<String>,
+    /// Files that were passed over, and why.
+    warnings: Vec<String>,
+    /// Only read what nobody but this user and root can write.
+    careful: bool,
 }
 
 impl Library {
-    /// A library that looks for files in these folders, the first one first.
+    /// A library that looks for files in these folders, the first one first. For root, files and folders that others may
+    /// write are passed over, with a warning.
     pub(crate) fn new(dirs: Vec<PathBuf>) -> Self {
         let built_in = TEMPLATES
             .iter()
@@ -75,14 +81,18 @@ impl Library {
         Self {
             dirs,
             built_in,
+            careful: rustix::process::geteuid().is_root(),
             ..Self::default()
         }
     }
 
     /// The user's own macro of this name.
-    pub(crate) fn file(&mut self, name: &str) -> Option<String> {
+    ///
+    /// # Errors
+    /// The file is larger than [`MACRO_FILE_MAX`].
+    pub(crate) fn file(&mut self, name: &str) -> Result<Option<String>, String> {
         if self.dirs.is_empty() || !is_name(name) {
-            return None;
+            return Ok(None);
         }
         if let Some(known) = self.files.get(name) {
             return known.clone();
@@ -92,7 +102,7 @@ impl Library {
         found
     }
 
-    fn read(&mut self, name: &str) -> Option<String> {
+    fn read(&mut self, name: &str) -> Result<Option<String>, String> {
         for dir in &self.dirs {
             let path = dir.join(format!("{name}.tpl"));
             // Asked first, because opening a pipe would wait for its other end.
@@ -102,17 +112,33 @@ impl Library {
             let Ok(file) = crate::regular::open_regular(&path) else {
                 continue;
             };
-            let mut bytes = Vec::new();
-            let read = file.take(MACRO_FILE_MAX).read_to_end(&mut bytes);
-            if read.is_ok() {
-                let text = String::from_utf8_lossy(&bytes);
-                if TEMPLATES.iter().any(|entry| entry.0 == name) {
-                    self.note = Some(format!("the macro file {} is used", path.display()));
-                }
-                return Some(strip(&text, true));
+            if self.careful
+                && let Err(why) = is_safe(dir, &file)
+            {
+                self.warnings.push(format!(
+                    "the macro file {} is passed over: {why}; let both belong to root, writable by nobody else (chown root, chmod go-w)",
+                    path.display()
+                ));
+                continue;
             }
+            let mut bytes = Vec::new();
+            let read = file.take(MACRO_FILE_MAX + 1).read_to_end(&mut bytes);
+            if read.is_err() {
+                continue;
+            }
+            if bytes.len() as u64 > MACRO_FILE_MAX {
+                return Err(format!(
+                    "the macro file {} has more than {MACRO_FILE_MAX} bytes: divide it, or take it away",
+                    path.display()
+                ));
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            if TEMPLATES.iter().any(|entry| entry.0 == name) {
+                self.note = Some(format!("the macro file {} is used", path.display()));
+            }
+            return Ok(Some(strip(&text, true)));
         }
-        None
+        Ok(None)
     }
 
     /// The names of the user's own macros.
@@ -129,6 +155,11 @@ impl Library {
         names
     }
 
+    /// Which files were passed over, and why; each once.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
     /// What is to be told of the last file that was found, once.
     pub(crate) fn take_note(&mut self) -> Option<String> {
         self.note.take()
@@ -140,10 +171,22 @@ impl Library {
     }
 
     /// The source of a macro: the user's, or our own.
-    pub(crate) fn source(&mut self, name: &str) -> Option<String> {
-        self.file(name)
-            .or_else(|| self.built_in(name).map(|text| text.as_ref().to_owned()))
+    ///
+    /// # Errors
+    /// That of [`Library::file`].
+    pub(crate) fn source(&mut self, name: &str) -> Result<Option<String>, String> {
+        let own = |library: &Self| library.built_in(name).map(|text| text.as_ref().to_owned());
+        let file = self.file(name)?;
+        Ok(file.or_else(|| own(self)))
     }
+}
+
+/// Whether nobody else may write a file, or exchange it in its folder.
+fn is_safe(dir: &Path, file: &File) -> Result<(), String> {
+    let dir = std::fs::metadata(dir).map_err(|error| error.to_string())?;
+    crate::trust::trusted(&dir).map_err(|why| format!("of its folder, {why}"))?;
+    let file = file.metadata().map_err(|error| error.to_string())?;
+    crate::trust::trusted(&file)
 }
 
 /// Whether a name may be that of a macro and its file.
@@ -154,4 +197,73 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.+:,".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_file_above_the_limit_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = usize::try_from(MACRO_FILE_MAX).unwrap();
+        std::fs::write(dir.path().join("most.tpl"), "a".repeat(limit)).unwrap();
+        std::fs::write(dir.path().join("more.tpl"), "a".repeat(limit + 1)).unwrap();
+        std::fs::write(dir.path().join("state.tpl"), "a".repeat(limit + 1)).unwrap();
+        let mut library = Library::new(vec![dir.path().to_owned()]);
+        assert_eq!(library.source("most").unwrap().unwrap().len(), limit);
+        // Also where there is one of our own, and each time.
+        for name in ["more", "state", "more"] {
+            let why = library.source(name).unwrap_err();
+            assert!(
+                why.contains(&format!("{name}.tpl has more than {limit} bytes")),
+                "{why}"
+            );
+        }
+        assert_eq!(library.source("none"), Ok(None));
+    }
+
+    #[test]
+    fn root_passes_over_what_others_may_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let (open, safe) = (dir.path().join("open"), dir.path().join("safe"));
+        for (at, text) in [(&open, "theirs"), (&safe, "ours")] {
+            std::fs::create_dir(at).unwrap();
+            mode(at, 0o755);
+            let path = at.join("x.tpl");
+            std::fs::write(&path, text).unwrap();
+            mode(&path, 0o644);
+        }
+        let found = |careful| {
+            let mut library = Library::new(vec![open.clone(), safe.clone()]);
+            library.careful = careful;
+            let text = library.source("x").unwrap().unwrap();
+            (text, library.take_warnings().join("\n"))
+        };
+        assert_eq!(found(true), ("theirs".to_owned(), String::new()));
+        for (path, bits) in [
+            (&open, 0o777),
+            (&open, 0o1777),
+            (&open, 0o775),
+            (&open.join("x.tpl"), 0o666),
+        ] {
+            mode(path, bits);
+            let (text, warning) = found(true);
+            assert_eq!(text, "ours");
+            assert!(warning.contains("open/x.tpl is passed over"), "{warning}");
+            assert!(
+                warning.contains(&format!("others may write it (mode {bits:04o})")),
+                "{warning}"
+            );
+            // Others than root are warned of nothing.
+            assert_eq!(found(false), ("theirs".to_owned(), String::new()));
+            mode(&open, 0o755);
+        }
+    }
 }

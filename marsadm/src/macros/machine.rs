@@ -291,7 +291,7 @@ impl<'a> Machine<'a> {
 
     fn call(&mut self, name: &str, args: &[String], scope: &mut Scope) -> Result<String, Stop> {
         self.charge(0)?;
-        let overridden = self.library.file(name);
+        let overridden = self.library.file(name).map_err(Stop::Die)?;
         if let Some(note) = self.library.take_note() {
             self.warn(note);
         }

@@ -3,6 +3,7 @@
 
 use super::guard::{Chosen, Text};
 use super::name::{UnitName, escape, escape_path};
+use super::places::{DEPENDENCIES, Own};
 use super::template::{Flaw, Piece, parse};
 use crate::limits::{MACRO_REGEX_MAX, UNIT_TEMPLATE_MAX, UNITS_MAX};
 use regex::{Regex, RegexBuilder};
@@ -155,37 +156,6 @@ impl Generated {
         known(word) || word.ends_with(".device") || template.is_some_and(|name| known(&name))
     }
 }
-
-/// Directives and remarks whose words name other units.
-const DEPENDENCIES: [&str; 27] = [
-    "Unit",
-    "Service",
-    "Sockets",
-    "Requires",
-    "Requisite",
-    "Wants",
-    "BindsTo",
-    "PartOf",
-    "Upholds",
-    "Before",
-    "After",
-    "Conflicts",
-    "OnFailure",
-    "OnSuccess",
-    "PropagatesStopTo",
-    "StopPropagatedFrom",
-    "JoinsNamespaceOf",
-    "WantedBy",
-    "RequiredBy",
-    "Also",
-    "RequiresMountsFor",
-    "WantsMountsFor",
-    "UpheldBy",
-    "Alias",
-    "PropagatesReloadTo",
-    "ReloadPropagatedFrom",
-    "ALSO",
-];
 
 /// Units of systemd itself, which no template replaces though its pattern may fit.
 const PREDEFINED: [&str; 24] = [
@@ -482,11 +452,13 @@ impl<'a> Engine<'a> {
             return Err(Flaw { line: 0, why });
         }
         self.lookup.begin(resource);
+        let host = self.lookup.var("host");
+        let own = Own::of(resource, host.as_deref(), &template.text);
         self.lookup.bind("unit", name);
         for (var, value) in bound {
             self.lookup.bind(var, value);
         }
-        let mut text = Text::default();
+        let mut text = Text::of(own);
         for (line, piece) in parse(&template.text, false)? {
             let flaw = |why: String| Flaw { line, why };
             text.at(line);
@@ -502,7 +474,10 @@ impl<'a> Engine<'a> {
                 }
             }
         }
-        Ok(text.finish())
+        text.finish().map_err(|why| {
+            let line = template.text.lines().count();
+            Flaw { line, why }
+        })
     }
 }
 

@@ -118,14 +118,14 @@ fn units_come_with_all_that_they_depend_on() {
 fn macros_set_variables_and_verbatim_is_left_alone() {
     let t = templates(&[(
         "a-@{res}.service",
-        "@eval{dir=/srv}\n[Service]\nExecStart=/bin/a @{dir}/@{res} @verbatim{%i @{x}}\nDescription=@eval{=a b}\n",
+        "@eval{dir=lib}\n[Service]\nExecStart=/bin/a /var/@{dir}/@{res} @verbatim{%i @{x}}\nDescription=@eval{=a b}\n",
     )]);
     let made = generate(&t, &wanted(&[("r", "a-r.service")]), &mut Vars::default());
     assert_eq!(made.faults, []);
     let unit = made.units.values().next().unwrap();
     assert_eq!(
         unit.text,
-        "\n[Service]\nExecStart=/bin/a /srv/r %i @{x}\nDescription=a b\n"
+        "\n[Service]\nExecStart=/bin/a /var/lib/r %i @{x}\nDescription=a b\n"
     );
 }
 

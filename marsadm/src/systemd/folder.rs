@@ -3,9 +3,9 @@
 use super::engine::{Fault, Template};
 use super::name::SUFFIXES;
 use crate::limits::{UNIT_TEMPLATE_MAX, UNIT_TEMPLATES_MAX};
+use crate::trust::trusted;
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The templates of all folders; of those of one name the first one counts.
@@ -81,21 +81,6 @@ fn load_dir(
 fn is_template(name: &str) -> bool {
     let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix);
     !name.starts_with('.') && suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix))
-}
-
-/// Whoever may write a template decides what systemd runs as root.
-fn trusted(meta: &std::fs::Metadata) -> Result<(), String> {
-    let me = rustix::process::geteuid().as_raw();
-    if meta.uid() != 0 && meta.uid() != me {
-        return Err(format!("it belongs to user {}", meta.uid()));
-    }
-    if meta.mode() & 0o022 != 0 {
-        return Err(format!(
-            "others may write it (mode {:04o})",
-            meta.mode() & 0o7777
-        ));
-    }
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<String, String> {

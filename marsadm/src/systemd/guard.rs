@@ -1,6 +1,8 @@
 //! The text of a unit while it is put together: what a template says stands as it is, what values say is held to rules
 //! by which no value can become a line, a section, a directive, a command or an option.
 
+use super::engine::is_keyword;
+use super::places::{self, Own};
 use crate::limits::UNIT_TEXT_MAX;
 use std::ops::Range;
 
@@ -22,6 +24,8 @@ pub struct Chosen {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Text {
     text: String,
+    /// What may stand where other values may not.
+    own: Own,
     /// The line that is being written, with those that it continues.
     logical: String,
     /// What of it values have brought.
@@ -33,6 +37,14 @@ pub(crate) struct Text {
 }
 
 impl Text {
+    /// An empty text, in which these names and paths are known.
+    pub(crate) fn of(own: Own) -> Self {
+        Self {
+            own,
+            ..Self::default()
+        }
+    }
+
     /// What the template itself says.
     pub(crate) fn literal(&mut self, text: &str) -> Result<(), String> {
         for c in text.chars() {
@@ -42,7 +54,7 @@ impl Text {
                     self.logical.pop();
                     self.logical.push(' ');
                 } else {
-                    self.end_line();
+                    self.end_line()?;
                 }
             } else {
                 self.logical.push(c);
@@ -81,17 +93,21 @@ impl Text {
     }
 
     /// The whole text, and the words of directives that values have a part in.
-    pub(crate) fn finish(mut self) -> (String, Vec<Chosen>) {
-        self.end_line();
-        (self.text, self.chosen)
+    pub(crate) fn finish(mut self) -> Result<(String, Vec<Chosen>), String> {
+        self.end_line()?;
+        Ok((self.text, self.chosen))
     }
 
-    fn end_line(&mut self) {
+    fn end_line(&mut self) -> Result<(), String> {
+        let is_comment = self.is_comment();
         let inserted = std::mem::take(&mut self.inserted);
         let logical = std::mem::take(&mut self.logical);
-        let is_comment = logical.trim_start().starts_with(['#', ';']);
+        if is_comment && !inserted.is_empty() && logical.strip_prefix("# ").is_some_and(is_keyword)
+        {
+            return Err(format!("a value would make the marker '{logical}'"));
+        }
         let Some((directive, value)) = logical.split_once('=').filter(|_| !is_comment) else {
-            return;
+            return Ok(());
         };
         let mut from = logical.len() - value.len();
         for word in value.split(char::is_whitespace) {
@@ -113,6 +129,7 @@ impl Text {
                     .next()
                     .map_or(0, char::len_utf8);
         }
+        Ok(())
     }
 
     fn is_comment(&self) -> bool {
@@ -142,41 +159,17 @@ impl Text {
             );
         };
         let directive = directive.trim();
-        if !FREE_TEXT.contains(&directive) && value.chars().any(char::is_whitespace) {
+        if FREE_TEXT.contains(&directive) {
+            return Ok(());
+        }
+        if value.chars().any(char::is_whitespace) {
             return Err(format!(
                 "the value '{}' has blanks, and {directive}= would take it for several words",
                 mars_meta_model::escaped(value)
             ));
         }
-        if directive.starts_with("Exec") {
-            return place_in_command(directive, before, value);
-        }
-        Ok(())
+        places::check(&self.own, directive, before, value)
     }
-}
-
-fn place_in_command(directive: &str, before: &str, value: &str) -> Result<(), String> {
-    if !before.trim_start().contains(char::is_whitespace) {
-        return Err(format!(
-            "a value would choose the program of {directive}=: write it out"
-        ));
-    }
-    if value.is_empty() {
-        return Err(format!("a value of {directive}= is empty"));
-    }
-    if value.contains('\\') {
-        return Err(format!(
-            "the value '{}' contains '\\', which {directive}= would take for another character",
-            mars_meta_model::escaped(value)
-        ));
-    }
-    if value.starts_with('-') && before.ends_with(char::is_whitespace) {
-        return Err(format!(
-            "the value '{}' would be an option of the program of {directive}=",
-            mars_meta_model::escaped(value)
-        ));
-    }
-    Ok(())
 }
 
 /// The value without its `\xNN`.
@@ -228,7 +221,7 @@ mod tests {
         let mut text = Text::default();
         text.literal(before)?;
         text.insert(value)?;
-        Ok(text.finish().0)
+        Ok(text.finish()?.0)
     }
 
     #[test]
@@ -293,7 +286,7 @@ mod tests {
             text.literal(literal).unwrap();
             text.insert(value).unwrap();
         }
-        let (_, chosen) = text.finish();
+        let (_, chosen) = text.finish().unwrap();
         let words: Vec<(&str, &str)> = chosen
             .iter()
             .map(|c| (c.directive.as_str(), c.word.as_str()))
@@ -331,7 +324,7 @@ mod tests {
                     text.insert("a").unwrap();
                 }
             }
-            let (unit, _) = text.finish();
+            let (unit, _) = text.finish().unwrap();
             let lines: Vec<&str> = unit.lines().collect();
             let begin = [
                 "[Unit]", "Description=of ", "# note ", "After=x-", "[Service]",

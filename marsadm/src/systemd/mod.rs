@@ -1,6 +1,6 @@
 //! systemd units of resources (`docs/systemd.md`).
 //!
-//! Pure: `name` (names of units), `template` (syntax) -> `guard` (where values may stand) -> `engine` (which units there
+//! Pure: `name` (names of units), `template` (syntax) -> `guard` (what values may be) with `places` (where they may stand) -> `engine` (which units there
 //! shall be). With the system: `lookup` (what templates ask), `folder` (templates), `install` (writing units),
 //! `systemctl`, `apply` (one pass over all of it) with `activate`, `follow` (passes as keys change).
 
@@ -13,6 +13,7 @@ mod guard;
 mod install;
 mod lookup;
 mod name;
+mod places;
 mod settings;
 mod systemctl;
 mod template;

@@ -132,6 +132,29 @@ async fn wait_cluster_names_who_is_missing() {
 }
 
 #[tokio::test]
+async fn wait_cluster_asks_for_signs_of_life_also_in_a_dry_run() {
+    for line in [
+        "wait-cluster --timeout 30",
+        "--dry-run wait-cluster --timeout 30",
+    ] {
+        let w = World::new(&["hosta", "hostb"]);
+        let answer = async {
+            while w.double.get("actual-hosta/alive-request").is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            w.double.put(&[("actual-hostb/alive-answer", "1.0")]);
+        };
+        // Nobody is heard directly: only the answer counts.
+        w.double.state.lock().unwrap().peers = vec![PeerInfo {
+            host: "hostb".to_owned(),
+            ..PeerInfo::default()
+        }];
+        let ((), seen) = tokio::join!(answer, w.ok(line));
+        assert!(seen.stdout().contains("2/2 nodes"), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn addresses_are_listed() {
     let w = World::new(&["hosta", "hostb"]);
     let out = w.ok("lowlevel-ls-host-ips").await.stdout();

@@ -27,6 +27,7 @@ mod roles;
 mod schema;
 mod silent;
 mod supervised;
+mod top;
 mod units;
 mod units_refused;
 mod verbs;

@@ -274,6 +274,56 @@ async fn a_join_that_hears_nothing_takes_its_guest_key_back() {
     assert_eq!(w.double.get("directory/r/member-hosta"), None);
 }
 
+/// Another node creates `r` when this one has, with these keys of the resource.
+fn rival(w: &World, leaves: &'static [(&'static str, &'static str)]) {
+    let mut sent = false;
+    w.double.play(move |table| {
+        let mut news = obedient(table);
+        if table.text("directory/r/member-hosta").is_some() && !sent {
+            sent = true;
+            news.push(("directory/r/member-hostb".to_owned(), "storage".to_owned()));
+            for (leaf, value) in leaves {
+                news.push((format!("resource-r/{leaf}"), (*value).to_owned()));
+            }
+        }
+        news
+    });
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_create_a_resource_at_once_one_gives_way() {
+    let line = |disk: &str| format!("create-resource r {disk}");
+    let w = World::new(&["hosta", "hostb"]);
+    rival(&w, &[("primary", "hostb"), ("syncstatus-hostb", "1048576")]);
+    let disk = w.disk("d.img", MIB);
+    let error = w
+        .fails(
+            &line(&disk),
+            Kind::Conflict,
+            "created on hostb at the same moment",
+        )
+        .await;
+    let hint = error.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("marsadm leave-resource r"), "{error}");
+    // The other one goes on, and says who gives way.
+    let w = World::new(&["hosta", "hostb"]);
+    rival(&w, &[("syncstatus-hostb", "1048576")]);
+    let disk = w.disk("d.img", MIB);
+    let said = w.ok(&line(&disk)).await;
+    assert!(
+        said.stderr()
+            .contains("hostb has created resource r at the same moment"),
+        "{}",
+        said.stderr()
+    );
+    // Who only joins is nobody's rival.
+    let w = World::new(&["hosta", "hostb"]);
+    rival(&w, &[("device-hostb", "r")]);
+    let disk = w.disk("d.img", MIB);
+    let said = w.ok(&line(&disk)).await;
+    assert!(!said.stderr().contains("at the same moment"));
+}
+
 #[tokio::test]
 async fn switches_write_their_keys_once() {
     let w = World::new(&["hosta"]);

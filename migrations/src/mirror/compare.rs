@@ -1,7 +1,7 @@
 //! What tree and store lack of each other: pure.
 
-use crate::export::place::left_out;
-use crate::{ImportOptions, ObjectKind, Scan, SkippedRow, plan_import};
+use crate::export::place::{LeftOut, left_out};
+use crate::{ImportOptions, Object, ObjectKind, Scan, SkippedRow, plan_import};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Cell, Entry, Key, NodeId, TOMBSTONE_TEXT, View};
 use std::cmp::Ordering;
@@ -42,6 +42,10 @@ pub enum Answer {
     Newer,
     /// Something that is no link is in the place of the link.
     InTheWay,
+    /// The key is nested deeper than the original looks, and the tree has no such folder: no link is made.
+    TooDeep,
+    /// The tree has a link of a name under which none is ever written, and it says something else than the store.
+    NoPlace,
 }
 
 /// The outcome of a comparison.
@@ -110,7 +114,8 @@ pub fn compare(
             continue;
         };
         let there = object(scan, &key);
-        match side(&winner, there, clamped.contains(key.as_str()), identity) {
+        let is_clamped = clamped.contains(key.as_str());
+        match side(scan, &winner, there, is_clamped, identity) {
             Side::Fine => {}
             Side::Kept(answer) => out.kept.push((key, answer)),
             Side::Write(seen) => out.steps.push(Step::Link {
@@ -135,8 +140,21 @@ fn is_later(tree: &Entry, store: &Entry) -> bool {
     tree.cmp_version(store) == Ordering::Greater
 }
 
-fn object<'s>(scan: &'s Scan, key: &Key) -> Option<&'s crate::Object> {
-    let path = key.as_str().as_bytes();
+/// Whether the folder of a key was found.
+fn has_folder(scan: &Scan, key: &Key) -> bool {
+    let folder = key
+        .as_str()
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder);
+    let found = at_path(scan, folder.as_bytes());
+    found.is_some_and(|object| matches!(object.kind, ObjectKind::Dir { entered: true }))
+}
+
+fn object<'s>(scan: &'s Scan, key: &Key) -> Option<&'s Object> {
+    at_path(scan, key.as_str().as_bytes())
+}
+
+fn at_path<'s>(scan: &'s Scan, path: &[u8]) -> Option<&'s Object> {
     let at = scan
         .objects
         .binary_search_by(|object| object.path.as_slice().cmp(path))
@@ -151,14 +169,37 @@ enum Side {
 }
 
 /// What the tree needs so that it says what the winner says.
-fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: bool) -> Side {
-    if left_out(&winner.key, &winner.cell).is_some() {
-        return Side::Fine;
-    }
+fn side(
+    scan: &Scan,
+    winner: &Entry,
+    there: Option<&Object>,
+    clamped: bool,
+    identity: bool,
+) -> Side {
     let target = match &winner.cell {
         Cell::Live(value) => value.as_bytes(),
         Cell::Tombstone => TOMBSTONE_TEXT.as_bytes(),
     };
+    let stamp = i128::from(winner.tree_stamp().as_nanos());
+    match left_out(&winner.key, &winner.cell) {
+        None => {}
+        // The original passes it over, but whoever made its folder reads it.
+        Some(LeftOut::TooDeep) if there.is_some() || has_folder(scan, &winner.key) => {}
+        Some(LeftOut::TooDeep) if winner.cell != Cell::Tombstone => {
+            return Side::Kept(Answer::TooDeep);
+        }
+        Some(_) => {
+            let differs = there.is_some_and(|object| match &object.kind {
+                ObjectKind::Link { value } => **value != *target || object.mtime_ns != stamp,
+                _ => false,
+            });
+            return if differs {
+                Side::Kept(Answer::NoPlace)
+            } else {
+                Side::Fine
+            };
+        }
+    }
     let Some(object) = there else {
         return match winner.cell {
             Cell::Live(_) => Side::Write(None),
@@ -172,7 +213,6 @@ fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: 
             Cell::Tombstone => Side::Fine,
         };
     };
-    let stamp = i128::from(winner.tree_stamp().as_nanos());
     if identity || (**value == *target && object.mtime_ns == stamp) {
         return Side::Fine;
     }
@@ -188,7 +228,6 @@ fn side(winner: &Entry, there: Option<&crate::Object>, clamped: bool, identity: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Object;
     use mars_meta_model::Table;
     use mars_meta_model::testing::entry;
 
@@ -294,6 +333,55 @@ mod tests {
             ),
             ["link userspace/x gone 9", "import userspace/x gone 9"]
         );
+    }
+
+    #[test]
+    fn what_the_original_does_not_look_at_is_written_where_the_tree_has_it() {
+        let store: &[(&str, Option<&str>, u64)] = &[
+            ("userspace/a/b", Some("2"), 9),
+            ("userspace/a/c", None, 9),
+            ("userspace/a/d", Some("3"), 9),
+            ("resource-r/userspace/x/y", Some("4"), 9),
+            ("userspace/e/f", None, 9),
+        ];
+        // Without the folder it is told; a deletion is nothing to tell.
+        assert_eq!(
+            words(vec![], store),
+            [
+                "TooDeep resource-r/userspace/x/y",
+                "TooDeep userspace/a/b",
+                "TooDeep userspace/a/d"
+            ]
+        );
+        let folder = Object {
+            path: b"userspace/a".to_vec(),
+            kind: ObjectKind::Dir { entered: true },
+            mtime_ns: 1,
+        };
+        let tree = vec![
+            folder,
+            link("userspace/a/b", "1", 7),
+            link("userspace/a/c", "1", 7),
+        ];
+        assert_eq!(
+            words(tree, store),
+            [
+                "link userspace/a/b 2 9",
+                "link userspace/a/c gone 9",
+                "link userspace/a/d 3 9",
+                "TooDeep resource-r/userspace/x/y"
+            ]
+        );
+    }
+
+    #[test]
+    fn links_that_are_never_written_are_told_where_they_differ() {
+        let path = "resource-r/systemd-trigger";
+        let store: &[(&str, Option<&str>, u64)] = &[(path, Some("2"), 9)];
+        let told = [format!("NoPlace {path}")];
+        assert_eq!(words(vec![link(path, "1", 7)], store), told);
+        assert!(words(vec![link(path, "2", 9)], store).is_empty());
+        assert!(words(vec![], store).is_empty());
     }
 
     #[test]

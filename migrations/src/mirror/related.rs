@@ -13,6 +13,8 @@ pub struct Related {
     pub paths: BTreeSet<Vec<u8>>,
     /// Keys to compare, whether there is a link or not.
     pub keys: BTreeSet<Key>,
+    /// Paths that were added with what belongs to them.
+    done: BTreeSet<Vec<u8>>,
 }
 
 impl Related {
@@ -53,14 +55,19 @@ impl Related {
 
     /// Adds a path with the marker beside it; false if it was there already.
     fn one(&mut self, path: &[u8]) -> bool {
-        if !self.paths.insert(path.to_vec()) {
+        let (folder, leaf) = split(path);
+        if !self.done.insert(path.to_vec()) {
             return false;
         }
-        let (folder, leaf) = split(path);
+        self.paths.insert(path.to_vec());
         if !leaf.starts_with(b".") {
             let slash: &[u8] = if folder.is_empty() { b"" } else { b"/" };
             self.paths
                 .insert([folder, slash, b".deleted-", leaf].concat());
+        }
+        // Deep keys are written where their folder is.
+        if folder.contains(&b'/') {
+            self.paths.insert(folder.to_vec());
         }
         let key = std::str::from_utf8(path)
             .ok()

@@ -151,6 +151,70 @@ fn an_import_that_was_cut_off_anywhere_ends_in_the_same_store() {
     }
 }
 
+/// What a store holds after the imports of some trees, one behind the other; of the members the value only.
+fn imported(batches: &[Vec<&Tree>]) -> Vec<(String, Option<String>)> {
+    let mut table = Table::new();
+    for batch in batches {
+        let trees = batch.iter().map(|one| tree("t", one)).collect();
+        let merged = merge_trees(trees, false).unwrap();
+        // A second import takes nothing.
+        for expected in [true, false] {
+            let mut plan = plan_import(&merged.scan, &ImportOptions::at(NOW));
+            plan.settle(&table);
+            plan.settle_members(&table);
+            let mut taken = 0;
+            for entry in plan.entries {
+                taken += usize::from(table.merge(entry) == Merge::Apply);
+            }
+            assert!(expected || taken == 0);
+        }
+    }
+    let members = table.scan("directory/");
+    let shown = |e: &Entry| {
+        let value = e.value().map(|v| v.as_bytes().escape_ascii().to_string());
+        (e.key.to_string(), value)
+    };
+    members.map(shown).collect()
+}
+
+#[test]
+fn members_do_not_depend_on_the_order_of_the_trees() {
+    const WORDS: [Option<(&str, i128)>; 6] = [
+        None,
+        Some(("x", 10)),
+        Some((".deleted", 20)),
+        Some(("x", 30)),
+        Some((".deleted", 40)),
+        Some(("(none)", 25)),
+    ];
+    let mut trees = Vec::new();
+    for data in &WORDS[..5] {
+        for device in WORDS {
+            let tree = Tree::new();
+            tree.link("uuid", "u", T);
+            for (family, word) in [("data", data), ("device", &device)] {
+                if let Some((value, at)) = word {
+                    tree.link(&format!("resource-zz/{family}-hostc"), value, T + at * S);
+                }
+            }
+            trees.push((tree, format!("data {data:?}, device {device:?}")));
+        }
+    }
+    for (one, a) in &trees {
+        for (two, b) in &trees {
+            let together = imported(&[vec![one, two]]);
+            let apart = imported(&[vec![one], vec![two]]);
+            assert_eq!(apart, together, "first {a}, then {b}");
+        }
+    }
+    // A deletion of the disk that is later than the device's link counts.
+    let left = Tree::new();
+    left.link("resource-zz/data-hostc", ".deleted", T + S);
+    left.link("resource-zz/device-hostc", "zz", T);
+    let gone = ("directory/zz/member-hostc".to_owned(), None);
+    assert_eq!(imported(&[vec![&left]]), [gone]);
+}
+
 #[test]
 fn trees_of_different_clusters_are_refused() {
     let (a, b, any) = (Tree::new(), Tree::new(), Tree::new());

@@ -4,7 +4,7 @@ use mars_lamport::Timestamp;
 use mars_meta_model::testing::entry;
 use mars_meta_model::{Cell, Key, NodeId, Table, View as _};
 use mars_migrations::mirror::{
-    Compared, MirrorError, MirrorTree, PutOutcome, Related, Scope, Step, compare,
+    Answer, Compared, MirrorError, MirrorTree, PutOutcome, Related, Scope, Step, compare,
 };
 use mars_migrations::testing::set_mtime;
 use mars_migrations::{ImportOptions, Scan};
@@ -394,6 +394,42 @@ fn a_stamp_far_in_the_future_is_corrected_on_both_sides() {
         Some(("late".to_owned(), i128::from(NOW)))
     );
     assert_eq!(world.full(), 0);
+}
+
+#[test]
+fn deep_keys_are_kept_in_step_where_the_tree_has_their_folder() {
+    let mut world = World::new();
+    put(&world.dir, "userspace/a/b", "1", BASE + 1);
+    world.full();
+    let change = |world: &mut World, key: &str, text: Option<&str>, stamp: u64| {
+        world.store.merge(entry(key, text, BASE + stamp, 1));
+        world.incremental(&[Key::parse(key).unwrap()])
+    };
+    // Changes, deletions and new ones of the store reach the tree one by one.
+    assert_eq!(change(&mut world, "userspace/a/b", Some("2"), 2), 1);
+    let two = Some(("2".to_owned(), i128::from(BASE + 2)));
+    assert_eq!(world.link("userspace/a/b"), two);
+    assert_eq!(change(&mut world, "userspace/a/c", Some("3"), 3), 1);
+    let three = Some(("3".to_owned(), i128::from(BASE + 3)));
+    assert_eq!(world.link("userspace/a/c"), three);
+    assert_eq!(change(&mut world, "userspace/a/b", None, 4), 1);
+    assert_eq!(world.link("userspace/a/b"), None);
+    // What comes of the tree goes on as before, and nothing is left to do.
+    put(&world.dir, "userspace/a/b", "5", BASE + 5);
+    assert_eq!(world.incremental(&[]), 1);
+    assert_eq!(world.full(), 0);
+    // Where there is no folder none is made, and it is told.
+    let nowhere = Key::parse("resource-r/userspace/x/y").unwrap();
+    assert_eq!(change(&mut world, nowhere.as_str(), Some("6"), 6), 0);
+    let scan = world.tree.scan().unwrap();
+    let out = compare(&scan, &world.store, &Scope::All, &ImportOptions::at(NOW));
+    assert_eq!(out.kept, [(nowhere, Answer::TooDeep)]);
+    // A key of the folder's own name is compared, too.
+    put(&world.dir, "userspace/k", "7", BASE + 7);
+    let mut related = Related::default();
+    related.add(&world.tree, b"userspace/k/l");
+    related.add(&world.tree, b"userspace/k");
+    assert!(related.keys.contains(&Key::parse("userspace/k").unwrap()));
 }
 
 #[test]

@@ -189,8 +189,10 @@ fn members_are_concluded_from_disks_and_devices() {
     tree.link("resource-r/data-a", "/dev/x", T)
         .link("resource-r/device-a", "r", T + 1)
         .link("resource-r/device-b", "r", T + 2)
-        .link("resource-r/data-c", ".deleted", T + 4)
-        .link("resource-r/device-c", "r", T + 3)
+        .link("resource-r/data-c", ".deleted", T + 3)
+        .link("resource-r/device-c", "r", T + 4)
+        .link("resource-r/data-g", ".deleted", T + 4)
+        .link("resource-r/device-g", "r", T + 3)
         .link("resource-r/device-d", "(none)", T)
         .link("resource-r/data-e", ".deleted", T)
         .file("resource-r/data-f", 4096, T + 6)
@@ -212,11 +214,11 @@ fn members_are_concluded_from_disks_and_devices() {
         let key = format!("directory/r/member-{host}");
         assert_eq!(i128::from(stamp_of(&table, &key)), T + stamp);
     }
-    for host in ["d", "e"] {
+    for host in ["d", "e", "g"] {
         let key = Key::parse(&format!("directory/r/member-{host}")).unwrap();
         assert!(table.entry(&key).unwrap().is_tombstone());
     }
-    assert_eq!(plan.report.counts.derived, 6);
+    assert_eq!(plan.report.counts.derived, 7);
     let kinds = kinds(&plan);
     assert!(kinds.contains(&WarningKind::BadName) && kinds.contains(&WarningKind::DiskInTree));
     assert!(kinds.contains(&WarningKind::UnknownHost) && kinds.contains(&WarningKind::NoUuid));

@@ -80,8 +80,10 @@ impl View<'_, '_> {
     /// The macro of the whole list, if there is one.
     fn part(&mut self, part: &str) {
         let name = format!("{}-{part}", self.name);
-        if let Some(text) = self.library.source(&name) {
-            self.print(&name, &text, "", &[]);
+        match self.library.source(&name) {
+            Ok(Some(text)) => self.print(&name, &text, "", &[]),
+            Ok(None) => {}
+            Err(why) => failed(self.answer, &self.command, "", Error::usage(why)),
         }
     }
 
@@ -114,7 +116,14 @@ impl View<'_, '_> {
         }
         let given = self.line.macro_text.clone();
         let text = given.map(|text| crate::macros::parse::strip(&text, true));
-        let text = text.or_else(|| self.library.source(self.name));
+        let text = match text {
+            Some(text) => Ok(Some(text)),
+            None => self.library.source(self.name),
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(why) => return failed(self.answer, &self.command, res, Error::usage(why)),
+        };
         if text.is_none() && !is_name(self.name) {
             // Inside a text it would be no call at all but a part of the text.
             let why = format!("{NO_MACRO}{}`", shown(self.name));
@@ -188,6 +197,9 @@ impl View<'_, '_> {
         for warning in std::mem::take(&mut machine.warnings) {
             self.answer.note(&format!("WARNING: {warning}"));
         }
+        for warning in self.library.take_warnings() {
+            self.answer.note(&format!("WARNING: {warning}"));
+        }
         result.map_err(|stop| match stop {
             Stop::Die(why) => why,
             _ => "the macro did not end as it should".to_owned(),
@@ -217,7 +229,9 @@ impl View<'_, '_> {
 pub(super) fn title(facts: &Facts<'_>, library: &mut Library, res: &str) -> String {
     let member = facts.takes_part(res, &facts.opts.host, Part::Member);
     let word = if member { "resource" } else { "guest" };
-    let text = library.source("default-resource").unwrap_or_default();
+    // Without its file there is the name alone.
+    let text = library.source("default-resource").ok().flatten();
+    let text = text.unwrap_or_else(|| "%{res}".to_owned());
     let mut machine = Machine::new(*facts, library);
     let mut scope = machine.scope("default-resource", res, &[]);
     let title = machine.run(&text, &mut scope);
@@ -230,9 +244,19 @@ pub(super) fn title(facts: &Facts<'_>, library: &mut Library, res: &str) -> Stri
 
 /// Prints the source of a complex macro.
 pub(super) fn source(answer: &mut Answer, mut library: Library, name: &str) {
-    match library.source(name) {
-        Some(text) => answer.text(&text),
-        None => {
+    let found = library.source(name);
+    for warning in library.take_warnings() {
+        answer.note(&format!("WARNING: {warning}"));
+    }
+    match found {
+        Ok(Some(text)) => answer.text(&text),
+        Err(why) => failed(
+            answer,
+            &format!("prettyprint-{name}"),
+            "",
+            Error::usage(why),
+        ),
+        Ok(None) => {
             let error = Error::not_found(format!("there is no source of macro '{}'", shown(name)));
             let mut known: Vec<String> = macro_names(false).map(str::to_owned).collect();
             known.extend(library.own_names());

@@ -156,7 +156,7 @@ fn invoke(
 ) -> Result<String, Stop> {
     let name = machine.arg(args, 0, scope)?;
     let values = machine.values(args, 1, scope)?;
-    let text = match machine.library.source(&name) {
+    let text = match machine.library.source(&name).map_err(Stop::Die)? {
         Some(text) => text,
         None => {
             let given: String = (1..=values.len().max(1))
