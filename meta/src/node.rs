@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 struct Inner {
     queue: mpsc::Sender<Request>,
@@ -27,6 +27,7 @@ struct Inner {
     last_stamp: Arc<AtomicU64>,
     node: NodeId,
     boot: u64,
+    failed: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// The metadata store of one node. Cheap to clone; all clones share one writer, which ends with
@@ -143,6 +144,7 @@ impl Meta {
         let (queue, requests) = mpsc::channel(REQUEST_QUEUE_LEN);
         let hub = Arc::new(Hub::default());
         let last_stamp = Arc::new(AtomicU64::new(core.last_stamp().as_nanos()));
+        let (failed, failure) = watch::channel(None);
         let inner = Inner {
             queue,
             table: core.shared_table(),
@@ -151,6 +153,7 @@ impl Meta {
             last_stamp: Arc::clone(&last_stamp),
             node,
             boot: config.boot,
+            failed: failure,
         };
         let writer = Writer {
             core,
@@ -159,6 +162,7 @@ impl Meta {
             wall: Arc::clone(&config.wall),
             last_stamp,
             pace: Pace::new(),
+            failed,
         };
         std::thread::Builder::new()
             .name("meta-writer".to_owned())
@@ -436,6 +440,21 @@ impl Meta {
     #[must_use]
     pub fn subscribe_all(&self) -> Feed {
         self.inner.hub.feed(FEED_QUEUE_LEN)
+    }
+
+    /// Waits until the store has failed: it takes no writes any more before it is opened again, as every write from now
+    /// on is told. Gives the backend's reason, also to those who ask later. Waits for ever on a store that does not fail, or
+    /// was closed before. Safe to cancel.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failed = self.inner.failed.clone();
+        let reason = match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone(),
+            Err(_) => None,
+        };
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
     }
 
     /// Finishes what is queued and releases the store; later writes are refused, reads go on.

@@ -7,3 +7,4 @@ mod node;
 mod outside;
 mod put_back;
 mod removal;
+mod store_fails;
