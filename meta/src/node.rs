@@ -1,6 +1,6 @@
 //! The store of one node as other code uses it: [`Meta`].
 
-use crate::config::{MetaConfig, NODE_ID, OpenError, WallClock, identity};
+use crate::config::{MetaConfig, NODE_ID, OpenError, RENUMBER, WallClock, identity};
 use crate::core::{Core, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
 use crate::job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
@@ -440,6 +440,20 @@ impl Meta {
     #[must_use]
     pub fn subscribe_all(&self) -> Feed {
         self.inner.hub.feed(FEED_QUEUE_LEN)
+    }
+
+    /// Whether the next opening of this store gives the node a new identity, if its configuration wants none: after it left
+    /// a cluster, which knows the old one for ever.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn renumber(&self, anew: bool) -> Result<(), WriteError> {
+        let wanted: &[u8] = if anew { b"1" } else { b"0" };
+        let held = self.local(RENUMBER).await?;
+        if held.as_deref() == Some(wanted) || held.is_none() && !anew {
+            return Ok(());
+        }
+        self.put_local(RENUMBER, wanted).await
     }
 
     /// Waits until the store has failed: it takes no writes any more before it is opened again, as every write from now
