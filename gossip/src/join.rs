@@ -95,7 +95,9 @@ pub(crate) async fn parse_token(
         .0
         .parse()
         .map_err(|error: mars_gossip_net::TokenError| {
-            ApiError::new(ErrorCode::BadRequest, error.to_string())
+            ApiError::new(ErrorCode::BadRequest, error.to_string()).with_hint(
+                "copy the whole line that marsadm join-token printed, or draw a new token on a node of the cluster",
+            )
         })?;
     if let Some(addr) = addr {
         let port = token.issuers.first().map_or(0, SocketAddr::port);
