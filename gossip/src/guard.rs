@@ -5,7 +5,9 @@ use crate::daemon::Daemon;
 use crate::status::Exclusion;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode, Overriding};
-use mars_meta_model::{Key, Owner, classify, is_membership, member_key, members, trespass};
+use mars_meta_model::{
+    Key, Membership, Owner, classify, is_membership, member_key, members, trespass,
+};
 
 /// Refuses what breaks the owner rule, unless it is marked as an override; and shared keys on a node that is out of the
 /// cluster or whose clock is wrong, unless an administrator insists.
@@ -50,11 +52,40 @@ fn check_owner(daemon: &Daemon, changes: &[Change]) -> Result<(), ApiError> {
         let found = changes
             .iter()
             .find_map(|(key, _)| trespass(key, host, member));
-        found.map_or(Ok(()), |found| {
-            Err(ApiError::new(ErrorCode::Refused, found.to_string())
-                .with_hint("write it on the host that it belongs to, or insist with --force"))
+        if let Some(found) = found {
+            return Err(ApiError::new(ErrorCode::Refused, found.to_string())
+                .with_hint("write it on the host that it belongs to, or insist with --force"));
+        }
+        let guest = |res: &str| is_guest(members(table, res).get(host).copied(), res, host, changes);
+        let foreign = changes.iter().find_map(|(key, _)| guest_trespass(key, guest));
+        foreign.map_or(Ok(()), |(key, res)| {
+            let message = format!(
+                "key {key} belongs to the members of resource {res} that have a disk of it, and {host} is a guest"
+            );
+            Err(ApiError::new(ErrorCode::Refused, message)
+                .with_hint("write it on a member with a disk, or insist with --force"))
         })
     })
+}
+
+/// Whether `host`, which takes part in `res` as `now`, is a guest of it: so says the batch, if it tells.
+fn is_guest(now: Option<Membership>, res: &str, host: &str, changes: &[Change]) -> bool {
+    let own = member_key(res, host);
+    let mut told = changes.iter().rev();
+    let told = told.find(|(key, value)| Some(key) == own.as_ref() && value.is_some());
+    match told.and_then(|(_, value)| value.as_ref()) {
+        Some(value) => value.as_str() == Some(Membership::Guest.as_str()),
+        None => now == Some(Membership::Guest),
+    }
+}
+
+/// A key that guests write in others' names only, with its resource: what is a matter of those that have the data, and not
+/// free for administrators. Only local writes are asked: peers of earlier versions do not flag theirs.
+fn guest_trespass(key: &Key, guest: impl Fn(&str) -> bool) -> Option<(&Key, &str)> {
+    let (family, _, res) = classify(key);
+    let res = res.filter(|_| family.owner == Owner::Member)?;
+    let free = key.as_str().strip_prefix("resource-")?.strip_prefix(res)?;
+    (!free.starts_with("/userspace/") && guest(res)).then_some((key, res))
 }
 
 /// What a node writes that is out of the cluster reaches nobody. That it leaves its resources is for itself: for the others
@@ -180,6 +211,40 @@ mod tests {
             assert!(error.message.contains(shared), "{error}");
             assert_eq!(check_clock(warn, "a", &change(shared)), Ok(()), "{shared}");
         }
+    }
+
+    #[test]
+    fn a_guest_writes_in_others_names_what_belongs_to_those_with_the_data() {
+        let key = |text: &str| Key::parse(text).unwrap();
+        let value = |text: &str| Some(Value::text(text).unwrap());
+        let yes = |res: &str| res == "r";
+        for key in [
+            "resource-r/primary",
+            "resource-r/size",
+            "resource-r/strange/x",
+        ]
+        .map(key)
+        {
+            assert_eq!(guest_trespass(&key, yes), Some((&key, "r")));
+            assert_eq!(guest_trespass(&key, |_| false), None);
+        }
+        for free in [
+            "resource-r/userspace/x",
+            "resource-r/todo-a/attach",
+            "directory/r/member-a",
+            "userspace/x",
+            "resource-q/primary",
+        ] {
+            assert_eq!(guest_trespass(&key(free), yes), None, "{free}");
+        }
+        // What the batch itself says counts.
+        let own = key("directory/r/member-a");
+        let guest = |now, batch: &[Change]| is_guest(now, "r", "a", batch);
+        assert!(guest(Some(Membership::Guest), &[]));
+        assert!(!guest(Some(Membership::Storage), &[]));
+        assert!(guest(Some(Membership::Guest), &[(own.clone(), None)]));
+        assert!(guest(None, &[(own.clone(), value("guest"))]));
+        assert!(!guest(Some(Membership::Guest), &[(own, value("storage"))]));
     }
 
     #[test]
