@@ -2,6 +2,7 @@
 
 use crate::ClockVerdict;
 use crate::daemon::Daemon;
+use crate::source::{lost_key, says_lost};
 use crate::status::Exclusion;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode, Overriding};
@@ -18,6 +19,11 @@ pub(crate) fn check_write(
 ) -> Result<(), ApiError> {
     if !how.forced {
         check_owner(daemon, changes)?;
+        if !how.insist {
+            let host = daemon.config.host.as_str();
+            let lost = daemon.meta.with_table(|table| says_lost(table, host));
+            check_lost(lost, host, changes)?;
+        }
     }
     check_state(daemon, changes, how.insist)
 }
@@ -103,6 +109,22 @@ fn check_standing(out: Option<Exclusion>, host: &str, changes: &[Change]) -> Res
     Err(ApiError::new(ErrorCode::Refused, message).with_hint(
         "marsadm leave-cluster --force here, then join again with a new token; --force writes it here only",
     ))
+}
+
+/// What is written as if there had been nothing before would stand beside what is read back later, or above it. What is
+/// read back, and overrides, come as such.
+fn check_lost(lost: bool, host: &str, changes: &[Change]) -> Result<(), ApiError> {
+    let Some(key) = shared(changes.iter(), host).filter(|_| lost) else {
+        return Ok(());
+    };
+    let message = format!(
+        "the metadata store of {host} was lost, and nobody that can be reached has what it held: whether {key} was there is not known"
+    );
+    Err(ApiError::new(ErrorCode::Refused, message).with_hint(format!(
+        "start a node that still has its store, or read one back: marsadm meta export --store DIR FILE, marsadm meta import FILE; \
+         if there is none: marsadm delete-file --force {} says that what is here counts; --force insists",
+        lost_key(host)
+    )))
 }
 
 fn names(key: &Key, host: &str) -> bool {
@@ -210,6 +232,21 @@ mod tests {
             assert!(error.message.contains("90 s behind"), "{error}");
             assert!(error.message.contains(shared), "{error}");
             assert_eq!(check_clock(warn, "a", &change(shared)), Ok(()), "{shared}");
+        }
+    }
+
+    #[test]
+    fn whose_store_is_lost_writes_nothing_anew_that_others_share() {
+        let change = |key: &str| vec![(Key::parse(key).unwrap(), Some(Value::text("1").unwrap()))];
+        for own in ["actual-a/x", "resource-r/todo-a/attach", "ips/ip-a"] {
+            assert_eq!(check_lost(true, "a", &change(own)), Ok(()), "{own}");
+        }
+        for shared in ["directory/r/member-a", "resource-r/size", "userspace/x"] {
+            let error = check_lost(true, "a", &change(shared)).unwrap_err();
+            assert!(error.message.contains(shared), "{error}");
+            let hint = error.hint.unwrap();
+            assert!(hint.contains("actual-a/msg-store-lost"), "{hint}");
+            assert_eq!(check_lost(false, "a", &change(shared)), Ok(()));
         }
     }
 
