@@ -366,6 +366,11 @@ async fn local_clients_keep_to_the_owner_rule_unless_they_insist() {
     b.sees("ips/ip-hostb", Some("1")).await;
     let peer = b.peer("hosta").await.unwrap();
     assert_eq!((peer.forced, peer.denied), (1, 0));
+    // What a host says of itself it says again.
+    let level = b.text("feature-level/hostb").await.unwrap();
+    let wrong = [change("feature-level/hostb")];
+    a.client.apply(wrong, true).await.unwrap();
+    a.sees("feature-level/hostb", Some(&level)).await;
     // Not even who insists writes these.
     for (key, text) in [("clock-epoch/00001", "1"), ("roster/hostb", "nonsense")] {
         let value = Value::text(text).unwrap();
