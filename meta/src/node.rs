@@ -1,5 +1,6 @@
 //! The store of one node as other code uses it: [`Meta`].
 
+use crate::budget::Budget;
 use crate::config::{MetaConfig, NODE_ID, OpenError, RENUMBER, WallClock, identity};
 use crate::core::{Core, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
@@ -432,8 +433,18 @@ impl Meta {
     /// changes are queued.
     #[must_use]
     pub fn watch(&self, prefixes: &[&str], capacity: usize) -> Subscription {
+        self.watch_within(prefixes, capacity, Arc::new(Budget::unlimited()))
+    }
+
+    /// [`Meta::watch`] of which the queue shares `budget` with others.
+    pub(crate) fn watch_within(
+        &self,
+        prefixes: &[&str],
+        capacity: usize,
+        budget: Arc<Budget>,
+    ) -> Subscription {
         let table = Arc::clone(&self.inner.table);
-        self.inner.hub.watch(table, prefixes, capacity)
+        self.inner.hub.watch(table, prefixes, capacity, budget)
     }
 
     /// Every batch from now on, with its source.
