@@ -202,7 +202,8 @@ async fn saved(ctx: &Ctx, dir: &Path) -> Result<(Vec<Entry>, Option<Error>)> {
     if entries.is_empty() {
         return Err(
             Error::new(Kind::Negative, format!("{lacks}; no key was found")).hint(
-                "take another store that was set aside, or an earlier file of marsadm meta export",
+                "sled reads none of it, with its snapshots and without: take another store that was set aside, a copy of the folder \
+                 of earlier days, or an earlier file of marsadm meta export",
             ),
         );
     }
