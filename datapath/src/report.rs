@@ -155,7 +155,10 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
             let mut keys = status.keys(res, host);
             keys.extend(observer.keys(shared, status, table, host, wall_secs));
             for (key, value) in keys {
-                if table.entry(&key).and_then(|entry| entry.value()) != Some(&value) {
+                let told = table.entry(&key);
+                if told.and_then(|entry| entry.value()) != Some(&value)
+                    || told.is_some_and(|told| is_told_anew(told, status))
+                {
                     changes.push((key, Some(value)));
                 }
             }
@@ -176,6 +179,14 @@ fn changes(mirror: &Mirror, registry: &Registry, host: &str, observer: &mut Obse
     // Positions come last: whoever reads them finds the versions that belong to them.
     changes.sort_by_key(|(key, _)| key.as_str().contains("/replay-"));
     changes
+}
+
+/// Whether what was told of a disk is told again though it is the same: the switch `attach` was written since, and the disk
+/// tried once more. So who wrote it can tell the outcome from one of before.
+fn is_told_anew(told: &Entry, status: &Status) -> bool {
+    status.disk_error != 0
+        && status.disk_error_for > Some((told.epoch, told.stamp))
+        && told.key.as_str().ends_with("/disk-error")
 }
 
 /// That this host was primary last, and who was before it: whoever takes a role tells, for the command that asked for it
@@ -293,6 +304,7 @@ fn old_versions<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mars_lamport::Timestamp;
     use mars_meta_model::testing::entry;
 
     #[test]
@@ -310,6 +322,26 @@ mod tests {
             .map(|(key, _)| key.to_string())
             .collect();
         assert_eq!(keys, ["actual-a/datapath", "actual-a/datapath-silent"]);
+    }
+
+    #[test]
+    fn an_error_of_the_disk_is_told_again_after_the_switch_was_written_again() {
+        let told = entry("resource-r/actual-a/disk-error", Some("-61"), 5, 1);
+        let asked = |nanos| Status {
+            disk_error: -61,
+            disk_error_for: Some((0, Timestamp::from_nanos(nanos))),
+            ..Status::default()
+        };
+        let at = told.stamp.as_nanos();
+        assert!(!is_told_anew(&told, &asked(at - 1)));
+        assert!(is_told_anew(&told, &asked(at + 1)));
+        let well = Status {
+            disk_error: 0,
+            ..asked(at + 1)
+        };
+        assert!(!is_told_anew(&told, &well));
+        let other = entry("resource-r/actual-a/open-count", Some("0"), 5, 1);
+        assert!(!is_told_anew(&other, &asked(at + 1)));
     }
 
     #[test]

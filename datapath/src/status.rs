@@ -1,6 +1,7 @@
 //! What a resource's driver shows of itself, and its projection into keys.
 
 use mars_datapath_core::version::{LogEnd, ReplayValue};
+use mars_lamport::Timestamp;
 use mars_meta_model::{Key, Value};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub(crate) struct Status {
     pub(crate) emergency: bool,
     /// 0, or a negative errno of the disk.
     pub(crate) disk_error: i32,
+    /// Epoch and stamp of the switch `attach` that led to the error: an error that was told before is told once more.
+    pub(crate) disk_error_for: Option<(u16, Timestamp)>,
     /// 0 running, 1 finished, 2 incomplete, negative: replay stopped with an error.
     pub(crate) replay_code: i32,
     /// Where the local log is damaged (`LOG,POS`).

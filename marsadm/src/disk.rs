@@ -7,6 +7,20 @@ use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+/// What `disk-error` is where nothing is recorded of a disk that fits: one of the original, or of an earlier life.
+const NOT_RECORDED: i64 = -61;
+
+/// What to do after a `disk-error`, that of a cluster of ours or not; `on` puts program and host before a command, and the
+/// resource behind it.
+pub(crate) fn after_error(code: i64, ours: bool, res: &str, on: impl Fn(&str) -> String) -> String {
+    if ours && code == NOT_RECORDED {
+        return on(&format!(
+            "take-over {res} --from DIR, or marsadm invalidate {res} for a full sync; then marsadm up"
+        ));
+    }
+    format!("mend the disk, then {}", on("attach"))
+}
+
 /// A disk that passed the checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {

@@ -5,6 +5,7 @@ mod text;
 
 pub use text::lines;
 
+use crate::disk::after_error;
 use crate::error::{Error, Result};
 use crate::macros::facts::{Facts, Histories, Part, Series};
 use crate::size::human;
@@ -399,7 +400,9 @@ impl Walk<'_, '_, '_> {
             (code, ..) => {
                 let text = crate::macros::errno::errno_text(&code.to_string());
                 let text = told.unwrap_or_else(|| format!("error {code} {text}"));
-                (text, format!("mend the disk, then {}", self.on("attach")))
+                let ours = self.facts().is_native();
+                let on = |command: &str| self.on(command);
+                (text, after_error(code, ours, look.res, on))
             }
         };
         self.add(

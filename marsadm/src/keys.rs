@@ -265,13 +265,11 @@ pub fn resource_list(text: &str, table: &Table, host: &str) -> Result<Vec<String
     }
     let mut list: Vec<String> = Vec::new();
     for part in list_parts(text) {
-        if part.contains(['*', '?']) {
+        if is_pattern(part) {
             let own = resources_of(table, host).into_keys();
             let matching: Vec<String> = own.filter(|name| matches(part, name)).collect();
             if matching.is_empty() {
-                let why = format!("no resource of {host} matches '{part}'");
-                return Err(Error::of(Code::ResourceNotFound, why)
-                    .hint("put the pattern into quotes, so that the shell leaves it alone"));
+                return Err(unmatched(host, part));
             }
             list.extend(matching);
             continue;
@@ -292,8 +290,23 @@ fn bad_name(error: mars_meta_model::NameError) -> Error {
     )
 }
 
+/// Whether a part of an argument stands for all resources that it matches.
+#[must_use]
+pub fn is_pattern(part: &str) -> bool {
+    part.contains(['*', '?'])
+}
+
+/// The error for a pattern that stands for no resource of the host.
+#[must_use]
+pub fn unmatched(host: &str, pattern: &str) -> Error {
+    let why = format!("no resource of {host} matches '{pattern}'");
+    Error::of(Code::ResourceNotFound, why)
+        .hint("see marsadm status --all; in a shell, put the pattern into quotes")
+}
+
 /// Whether `*` (any text) and `?` (any character) of a pattern can stand for what `name` has there.
-fn matches(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
     let name: Vec<char> = name.chars().collect();
     // Which beginnings of the name the pattern so far matches.
     let mut reached = vec![false; name.len() + 1];

@@ -12,6 +12,7 @@ use crate::shown::shown;
 use crate::terminal::{StatusLine, colors};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -370,6 +371,9 @@ impl Ui {
         if let Err(error) = result {
             self.error("marsadm", error);
         }
+        if dry_run {
+            self.count_changes();
+        }
         if self.is_structured() {
             self.finish_documents(result, dry_run, exit_code);
         }
@@ -384,6 +388,28 @@ impl Ui {
         } else {
             exit_code
         }
+    }
+
+    /// Says how many keys a dry run would have changed, if it named several. For people: programs count them themselves.
+    fn count_changes(&self) {
+        let (keys, same) = {
+            let record = self.record();
+            let named = &record.outcome.changed;
+            if named.len() < 2 || self.is_structured() {
+                return;
+            }
+            let is_new = |change: &&Change| change.new != change.old;
+            let new = named.iter().filter(is_new);
+            let keys: BTreeSet<&str> = new.clone().map(|change| change.key.as_str()).collect();
+            (keys.len(), named.len() - new.count())
+        };
+        let same = match same {
+            0 => String::new(),
+            same => format!(", {same} named above would stay as they are"),
+        };
+        self.message(&format!(
+            "dry run: {keys} keys would change{same}; nothing was written"
+        ));
     }
 
     fn finish_documents(&self, result: &Result<()>, dry_run: bool, exit_code: u8) {

@@ -65,7 +65,8 @@ impl Plan {
     /// Gives entries that lie in the future the stamp that an earlier import gave them: where `held` has the same
     /// cell from an import with a lower stamp, that stamp is taken over. Without this, such entries would be taken
     /// anew by every import, because "now" has moved on. Where `held` has a real `uuid`, the placeholder `(any)` yields to
-    /// it, however new it is. To be called before the entries are merged.
+    /// it, however new it is; and where it has the placeholder of an import, a real one gets a stamp behind that, its own
+    /// kept beside it ([`Entry::tree_stamp`]). To be called before the entries are merged.
     pub fn settle(&mut self, held: &(impl View + ?Sized)) {
         let mut settled = BTreeMap::new();
         for entry in self.entries.iter_mut().filter(|e| e.stamp >= self.now) {
@@ -82,6 +83,7 @@ impl Plan {
         if let Some(key) = self.yield_uuid(held) {
             settled.insert(key, Timestamp::ZERO);
         }
+        self.displace_uuid(held);
         let report = &mut self.report;
         for row in report.taken.iter_mut().chain(&mut report.derived) {
             if let Some(stamp) = settled.get(&row.key) {
@@ -134,6 +136,24 @@ impl Plan {
         }
         entry.stamp = Timestamp::ZERO;
         Some(entry.key.clone())
+    }
+
+    /// Lets a real uuid take the place of the placeholder that an import has left in `held`, however old it is.
+    fn displace_uuid(&mut self, held: &(impl View + ?Sized)) {
+        let Some(entry) = self.entries.iter_mut().find(|e| e.key.as_str() == "uuid") else {
+            return;
+        };
+        let old = held.entry(&entry.key);
+        let Some(old) = old.filter(|old| old.origin == NodeId::IMPORTED) else {
+            return;
+        };
+        let any = |entry: &Entry| entry.value().map(|value| is_any(value.as_bytes()));
+        let newer = (entry.epoch, entry.stamp) > (old.epoch, old.stamp);
+        if any(old) != Some(true) || any(entry) != Some(false) || newer {
+            return;
+        }
+        let behind = Timestamp::from_nanos(old.stamp.as_nanos().saturating_add(1));
+        *entry = entry.clone().stamped_anew(old.epoch, behind);
     }
 
     /// Compares with what a store holds, after [`Plan::settle`]: notes in the report what each entry is newer than, and

@@ -188,6 +188,38 @@ fn the_guide_leads_over_and_back() {
 }
 
 #[test]
+fn an_early_up_does_not_spoil_what_follows() {
+    let old = Old::new(23);
+    let world = &old.world;
+    old.must(
+        "hostb",
+        "import-tree /mars /tmp/mars-of-hosta /tmp/mars-of-hostc",
+    );
+    // The switch is on from here, and the data plane tries again and again.
+    for line in ["up mydata", "attach mydata"] {
+        let said = old.world.exec("hostb", line);
+        assert_eq!(said.code, Some(2), "{line}: {said:?}");
+        assert!(said.err.contains("error -61"), "{said:?}");
+        let next = "next: marsadm take-over mydata --from DIR";
+        assert!(said.err.contains(next), "{said:?}");
+    }
+    let said = world.exec("hostb", "status mydata");
+    assert!(said.out.contains("take-over mydata --from DIR"), "{said:?}");
+    let said = world.exec("hostb", "primary mydata");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("error -61"), "{said:?}");
+    assert!(!said.err.contains("split brain"), "{said:?}");
+    old.must(
+        "hostb",
+        "take-over mydata --from /mars --from /tmp/mars-of-hosta",
+    );
+    // At once, while what is told of the disk is still the error.
+    old.must("hostb", "up mydata");
+    old.must("hostb", "primary mydata");
+    write(&mut world.open("hostb"), 0, 0xb1);
+}
+
+#[test]
 fn damage_and_hostile_logs_end_the_way_over_with_a_reason() {
     let old = Old::new(7);
     let (world, logs) = (&old.world, &old.history.logs);

@@ -100,6 +100,33 @@ fn a_role_goes_there_and_back_with_its_data_and_survives_a_restart_of_all() {
 }
 
 #[test]
+fn a_role_stays_where_it_is_while_the_other_host_lacks_its_disk() {
+    let w = World::replicated(2, "16M");
+    let mut image = w.content("hosta");
+    let disk = w.disk_of("hostb");
+    let away = disk.with_extension("away");
+    w.must(&["kill", "hostb"]);
+    std::fs::rename(&disk, &away).unwrap();
+    w.must(&["start", "hostb"]);
+    w.has("hostb", "actual-hostb/disk-error", "-2");
+    w.has("hosta", "actual-hostb/is-attached", "0");
+    for line in ["primary mydata --dry-run", "primary mydata"] {
+        let said = w.exec("hostb", line);
+        refused(&said, "the disk of mydata on hostb reports error -2");
+        assert!(said.err.contains(", since "), "{said:?}");
+    }
+    // Nothing was taken from hosta.
+    let mut device = w.open("hosta");
+    scribble(&mut device, &mut image, 1);
+    drop(device);
+    std::fs::rename(&away, &disk).unwrap();
+    w.ok("hostb", "attach mydata --timeout 60");
+    closed(&w, "hosta", "hostb");
+    w.ok("hostb", "primary mydata --timeout 60");
+    assert!(content(&mut w.open("hostb"), image.len()) == image);
+}
+
+#[test]
 fn paused_transfers_stand_still_and_go_on() {
     let w = World::replicated(2, "16M");
     let nodes = ["hosta", "hostb"];

@@ -14,6 +14,7 @@ use crate::replicate::{FetchEvent, Peers, SyncEvent};
 use mars_datapath_core::plan::{Designated, Observed, Role, Target, Wish, plan};
 use mars_datapath_core::version::ReplayValue;
 use mars_datapath_core::{LogPos, Name};
+use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,6 +95,8 @@ struct Driver {
     intent: Option<Box<Intent>>,
     mode: Mode,
     attach_after: Option<Instant>,
+    /// Epoch and stamp of the switch `attach`, as far as this driver knows.
+    attach_written: Option<(u16, Timestamp)>,
     /// The last life ended as primary.
     was_primary: bool,
     ended: bool,
@@ -126,6 +129,7 @@ pub(crate) fn spawn(
             intent: None,
             mode: Mode::Detached,
             attach_after: None,
+            attach_written: None,
             was_primary: false,
             ended: false,
         };
@@ -189,6 +193,11 @@ impl Driver {
             Event::Intent(intent) => {
                 if let Mode::Primary(primary) = &mut self.mode {
                     primary.handle_intent(&intent);
+                }
+                let written = intent.requests.attach_written;
+                if written != self.attach_written {
+                    self.attach_written = written;
+                    self.attach_after = None;
                 }
                 self.intent = Some(intent);
             }
@@ -361,9 +370,11 @@ impl Driver {
             tracing::error!(resource = %self.context.shared.name, error = %text, "cannot attach");
         }
         let errno = error.errno();
-        self.context
-            .shared
-            .update(|status| status.disk_error = errno);
+        let asked = self.attach_written;
+        self.context.shared.update(|status| {
+            status.disk_error = errno;
+            status.disk_error_for = asked;
+        });
         self.context.shared.message("err-disk", Some(&text));
     }
 

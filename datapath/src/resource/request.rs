@@ -4,12 +4,15 @@
 //! has changed, it means nothing any more.
 
 use mars_datapath_core::version::{LogEnd, LogName, ReplayValue};
-use mars_meta_model::{Table, View as _};
+use mars_lamport::Timestamp;
+use mars_meta_model::{Key, Table, View as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests to one replica, as read from the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requests {
+    /// Epoch and stamp of the switch `attach`: whoever writes it again asks for a try at once.
+    pub(crate) attach_written: Option<(u16, Timestamp)>,
     /// `SYNCED,LOG,POS`: the disk in this state of its sync is taken for synced.
     pub(crate) accept_unsynced: Option<String>,
     /// From this position (text form), go on at that one.
@@ -37,7 +40,11 @@ impl Requests {
     ) -> Self {
         let text = |leaf: &str| table.text(&format!("resource-{res}/{leaf}"));
         let todo = |name: &str| text(&format!("todo-{host}/{name}"));
+        let attach = Key::parse(&format!("resource-{res}/todo-{host}/attach")).ok();
         let mut this = Self {
+            attach_written: attach
+                .and_then(|key| table.entry(&key))
+                .map(|entry| (entry.epoch, entry.stamp)),
             accept_unsynced: todo("accept-unsynced").map(str::to_owned),
             set_replay: todo("set-replay").and_then(|text| {
                 let (from, to) = text.split_once(':')?;
@@ -94,6 +101,7 @@ mod tests {
         let mut table = Table::new();
         for (i, (key, value)) in [
             ("todo-a/emergency-limit", Some("20")),
+            ("todo-a/attach", Some("1")),
             ("todo-a/accept-unsynced", Some("7,log-000000001-b,0")),
             (
                 "todo-a/set-replay",
@@ -116,6 +124,12 @@ mod tests {
         let members = ["a", "b", "silent"];
         let got = Requests::read(&table, "a", "r", members.into_iter(), Some("b"));
         assert_eq!(got.emergency_limit, 20);
+        let attach = Key::parse("resource-r/todo-a/attach").unwrap();
+        assert_eq!(
+            got.attach_written,
+            table.entry(&attach).map(|e| (e.epoch, e.stamp))
+        );
+        assert!(got.attach_written.is_some());
         assert_eq!(got.accept_unsynced.as_deref(), Some("7,log-000000001-b,0"));
         let (from, to) = got.set_replay.unwrap();
         assert_eq!((from.as_str(), to.log.number), ("log-000000001-b,5", 3));

@@ -129,7 +129,7 @@ impl Shared {
                 ),
                 (
                     status.replay_code,
-                    status.disk_error,
+                    (status.disk_error, status.disk_error_for),
                     status.flush_done.clone(),
                 ),
                 status.messages.len(),

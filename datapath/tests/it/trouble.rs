@@ -28,6 +28,15 @@ async fn a_disk_that_is_too_small_or_missing_or_taken_is_refused_with_a_reason()
         world.get("resource-r/actual-hosta/disk-error").as_deref(),
         Some("-28")
     );
+    // Whoever writes the switch again is told the outcome anew, though it is the same.
+    let stamp = |w: &World, leaf: &str| w.stamp(&format!("resource-r/{leaf}"));
+    assert!(stamp(&world, "actual-hosta/disk-error") > stamp(&world, "todo-hosta/attach"));
+    world.set(&[("resource-r/todo-hosta/attach", "1")]).await;
+    world
+        .until("the error to be told anew", |w| {
+            stamp(w, "actual-hosta/disk-error") > stamp(w, "todo-hosta/attach")
+        })
+        .await;
     world.resize_disk(0, SIZE);
     primary(&world, "hosta").await;
     world

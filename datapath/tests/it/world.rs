@@ -3,6 +3,7 @@
 use crate::replication::primary;
 use mars_datapath::Config;
 use mars_gossip_net::{ClusterCa, Identity};
+use mars_lamport::Timestamp;
 use mars_meta::{Answer, ApiListener, Control, Meta, MetaConfig, ServerConfig, allow_uids, serve};
 use mars_meta_api::{ApiError, ErrorCode, NodeInfo, PeerInfo, Secret};
 use mars_meta_model::{Key, NodeId, NodeRecord, NodeState, Value};
@@ -188,6 +189,12 @@ impl World {
         self.meta
             .get(&Key::parse(key).unwrap())
             .and_then(|e| e.text().map(str::to_owned))
+    }
+
+    /// When a key was written last.
+    pub(crate) fn stamp(&self, key: &str) -> Option<Timestamp> {
+        let entry = self.meta.get(&Key::parse(key).unwrap());
+        entry.map(|entry| entry.stamp)
     }
 
     /// Waits until `done`; shows all keys of the resource if it takes too long.

@@ -6,7 +6,7 @@ use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
 use mars_meta_model::{
-    Membership, NodeRecord, Scope, Table, View as _, members, roster, scope_includes,
+    Membership, NodeRecord, NodeState, Scope, Table, View as _, members, roster, scope_includes,
 };
 use std::collections::BTreeMap;
 
@@ -41,8 +41,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             return Err(Error::refused(why).hint(way_out(&left, &nodes, res)));
         }
         let (keys, directory) = (doomed(&table, res)?, own_directory(&table, res));
+        let keepers = keepers(&table, &roster(&ctx.table(&["roster/"]).await?), res, host);
         if keys.is_empty() && directory.is_empty() {
             ctx.ui.note(&format!("resource {res} is not there: nothing to delete"));
+            say_keepers(ctx, &keepers, res);
             return Ok(());
         }
         if !left.is_empty() {
@@ -56,10 +58,39 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
         ctx.apply_forced(keys).await?;
         ctx.apply_forced(directory).await?;
         ctx.achieved(&format!("successfully deleted resource {res}"), &format!("delete resource {res}"));
+        say_keepers(ctx, &keepers, res);
         crate::systemd::regenerate(ctx).await;
         Ok(())
     })
     .await
+}
+
+/// Hosts of the cluster beside `me` that were members and have left: each keeps what it knew of the others then, and as no
+/// member is left that the keys would go to, their deletion reaches none of them.
+fn keepers(
+    table: &Table,
+    nodes: &BTreeMap<String, NodeRecord>,
+    res: &str,
+    me: &str,
+) -> Vec<String> {
+    let prefix = format!("directory/{res}/member-");
+    let left = table.scan(&prefix).filter(|entry| entry.is_tombstone());
+    let hosts = left.filter_map(|entry| entry.key.as_str().strip_prefix(&prefix));
+    let is_node = |host: &&str| {
+        let node = nodes.get(*host);
+        *host != me && node.is_some_and(|node| node.state == NodeState::Active)
+    };
+    hosts.filter(is_node).map(str::to_owned).collect()
+}
+
+fn say_keepers(ctx: &Ctx, keepers: &[String], res: &str) {
+    if !keepers.is_empty() {
+        ctx.ui.note(&format!(
+            "what {} knew of resource {res} as a member may still lie there, for nobody else to see; there: marsadm \
+             delete-resource {res}",
+            keepers.join(" ")
+        ));
+    }
 }
 
 /// How those that are left can leave. What an import has told of may be no node: nobody can do it there.

@@ -46,6 +46,10 @@ pub struct Args {
     pub json: bool,
 }
 
+/// What may be done with a resource that cannot be handed back.
+const ALL_THE_SAME: &str =
+    "without --hand-back, or with --force, it is exported as it is, and needs a full sync";
+
 /// Runs the command.
 ///
 /// # Errors
@@ -77,9 +81,10 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
                 row.resource,
                 since.unwrap_or_default()
             ))
-            .hint(
-                "without --hand-back, or with --force, it is exported all the same, and needs a full sync",
-            ));
+            .hint(match &row.next {
+                Some(next) => format!("{next}; {ALL_THE_SAME}"),
+                None => ALL_THE_SAME.to_owned(),
+            }));
         }
         let entries = table.iter().cloned();
         let mut plan = plan_export(entries, &ExportOptions::at(now_ns)).map_err(|error| {

@@ -62,7 +62,8 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             Some(Step::Ready(source)) => check_size(ctx, res, &disk, &source)?,
             Some(Step::Waiting(_)) | None => {}
         }
-        if before.is_none() {
+        // A dry run shows what stays in the end: of the membership, that is not this.
+        if before.is_none() && !ctx.opts.dry_run {
             ctx.apply(vec![membership(res, host, Membership::Guest)?])
                 .await?;
         }
@@ -160,6 +161,11 @@ struct Source {
 async fn join(ctx: &Ctx, host: &str, args: &Args, disk: &Disk, told: Option<&Table>) -> Result<()> {
     let res = &args.resource;
     let Some(source) = find_source(ctx, host, res, told).await? else {
+        let table = ctx.table(&["directory/"]).await?;
+        if !members(&table, res).contains_key(host) {
+            ctx.apply(vec![membership(res, host, Membership::Guest)?])
+                .await?;
+        }
         ctx.ui.note(
             "the keys of this host's replica follow, once those of the resource have arrived",
         );

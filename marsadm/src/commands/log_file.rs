@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     #[command(about = "List the records of a logfile")]
     Dump(log_dump::Args),
-    #[command(about = "Check a logfile from its first to its last byte")]
+    #[command(about = "Check logfiles from their first to their last byte")]
     Verify(log_verify::Args),
     #[command(about = "Make a log segment of the native format of a logfile")]
     Convert(log_convert::Args),
@@ -42,7 +42,7 @@ pub struct Source {
 pub fn run(ctx: &Ctx, command: &Command) -> Result<()> {
     let (verb, file, result) = match command {
         Command::Dump(args) => ("dump", &args.source.file, log_dump::run(ctx, args)),
-        Command::Verify(args) => ("verify", &args.source.file, log_verify::run(ctx, args)),
+        Command::Verify(args) => return log_verify::run(ctx, args),
         Command::Convert(args) => ("convert", &args.source.file, log_convert::run(ctx, args)),
     };
     result.map_err(|error| error.about(&format!("log {verb} {}", file.display())))

@@ -11,6 +11,7 @@ pub mod create_cluster;
 pub mod create_resource;
 pub mod delete_file;
 pub mod delete_resource;
+mod disk_told;
 pub mod down;
 pub mod events;
 pub mod explain;

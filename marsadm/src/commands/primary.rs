@@ -1,5 +1,6 @@
 //! `primary`: planned handover to this host, or failover with `--force`.
 
+use super::disk_told::{check_successor, lost_since};
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::planes;
@@ -19,8 +20,9 @@ use mars_meta_model::Table;
 /// Make this host the primary of a resource.
 ///
 /// Planned: the old primary must answer, and its device be closed. It stops first; this host replays all that it wrote
-/// and then takes over. Nothing is lost. Refused, with nothing changed, if the old primary does not answer within 10 s. If
-/// the handover does not come about in time, or the command is interrupted, the old primary is designated again.
+/// and then takes over. Nothing is lost. Refused, with nothing changed, if the old primary does not answer within 10 s, or
+/// if the disk of this host is not attached or has failed. If the handover does not come about in time, that disk fails
+/// meanwhile, or the command is interrupted, the old primary is designated again.
 ///
 /// Where systemd units use the device (get-systemd-unit), they are stopped on the old primary and started here.
 ///
@@ -67,6 +69,7 @@ pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
             check_replica(&view, host)?;
             if !ctx.opts.force {
                 check_planned(&view, host, args.ignore_sync, managed)?;
+                check_successor(ctx, &table, host, res).await?;
             }
         }
         if !ctx.opts.force {
@@ -291,6 +294,9 @@ pub(super) async fn wait_device(ctx: &Ctx, host: &str, res: &str) -> Result<()> 
             .hint(format!("see marsadm status {res}; marsadm primary {res} on the host that shall have the device")));
         }
         if !view.actual(host, "is-primary") {
+            if let Some(error) = lost_since(&view, host, &format!("todo-{host}/attach")) {
+                return Step::Failed(error);
+            }
             Step::Waiting(format!("for {host} to become primary of {res}"))
         } else if view.actual(host, "if-on") {
             Step::Ready(())

@@ -1,5 +1,6 @@
 //! A planned handover: from a host that can hear of it to this one.
 
+use super::disk_told::lost_since;
 use super::each::prefixes;
 use super::roles::designate;
 use super::since::since;
@@ -7,7 +8,7 @@ use super::systemd::wait_closed;
 use crate::context::{Changes, Ctx, key, set, value};
 use crate::error::{Error, Result};
 use crate::error_code::Code;
-use crate::keys::{LogPos, Res};
+use crate::keys::{LogPos, Res, parse_version_end};
 use crate::plane::{plane, sign};
 use crate::signals::interrupted;
 use crate::wait::Step;
@@ -112,6 +113,11 @@ async fn wait_taken(ctx: &Ctx, res: &str, host: &str, old: &str) -> Result<()> {
                 format!("somebody else designated {who} as primary of {res} meanwhile"),
             ));
         }
+        if !view.actual(host, "is-primary")
+            && let Some(error) = lost_since(&view, host, "primary")
+        {
+            return Step::Failed(error);
+        }
         match (taken(&view, host, old), plane(table, old).why_past(old)) {
             (Step::Waiting(what), Some(why)) => Step::Waiting(format!("{what} ({why})")),
             (step, _) => step,
@@ -149,7 +155,10 @@ fn taken(view: &Res<'_>, host: &str, old: &str) -> Step<()> {
         // waits for, cannot.
         return Step::Waiting(format!("for {host} to become primary of {res}"));
     }
-    if replay.at.has_reached(&end) && replay.at != end && !begins(view, host, &replay.at) {
+    if replay.at.has_reached(&end) && replay.at != end {
+        if begins(view, host, &replay.at) || is_joined(view, host, &end) {
+            return Step::Waiting(format!("for {host} to become primary of {res}"));
+        }
         return Step::Failed(
             Error::refused(format!(
                 "{host} is at {} of {res}, behind the end {end} that {old} tells, {}: their histories differ (split brain)",
@@ -163,6 +172,14 @@ fn taken(view: &Res<'_>, host: &str, old: &str) -> Step<()> {
         "for {host} to replay {res} up to {end} (now at {})",
         replay.at
     ))
+}
+
+/// Whether `host` has gone on from `end`: it tells the log in which that is as ended there or later, so it has all that was
+/// written up to it. So it is behind the logs of the original, where the disk was taken over here and not yet there.
+fn is_joined(view: &Res<'_>, host: &str, end: &LogPos) -> bool {
+    let told = view.versions_of(host);
+    let log = told.get(&end.nr).and_then(|text| parse_version_end(text));
+    log.is_some_and(|log| log.has_reached(end))
 }
 
 /// Whether `at` is in a log of its own that `host` has begun since it was designated: that it is primary comes next.

@@ -2,7 +2,7 @@
 
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::keys::{list_parts, natural};
+use crate::keys::{is_pattern, list_parts, matches, natural, unmatched};
 use crate::macros::facts::Sets;
 use crate::snapshot::{Origin, Snapshot, read, read_following};
 use crate::status::{Node, Severity, Status, Style, Wanted, judge, lines, outside_names};
@@ -97,7 +97,8 @@ pub async fn snapshot_following(ctx: &Ctx, argument: &str) -> Result<Snapshot> {
         // Refused there.
         return snapshot_of(ctx).await;
     }
-    let names: Vec<String> = list_parts(argument).map(str::to_owned).collect();
+    let names = list_parts(argument).filter(|name| !is_pattern(name));
+    let names: Vec<String> = names.map(str::to_owned).collect();
     read_following(ctx, &names).await
 }
 
@@ -187,6 +188,15 @@ pub fn wanted_resources(snapshot: &Snapshot, argument: &str) -> Result<Vec<Strin
     let known = Sets::new(snapshot).resources();
     let mut list: Vec<String> = Vec::new();
     for name in list_parts(argument) {
+        if is_pattern(name) {
+            let matching = known.iter().filter(|one| matches(name, one));
+            let before = list.len();
+            list.extend(matching.map(|one| (*one).to_owned()));
+            if list.len() == before {
+                return Err(unmatched(&snapshot.header.host, name));
+            }
+            continue;
+        }
         if !known.iter().any(|known| known == name) {
             let mut all = known.clone();
             all.extend(outside_names(snapshot));

@@ -1,12 +1,13 @@
 //! The switches of a replica: fetch, replay, sync, attach.
 
+use super::disk_told::attached;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::planes;
 use super::since::since;
 use crate::context::{Changes, Ctx, set};
 use crate::error::{Error, Result};
 use crate::keys::Res;
-use crate::wait::Step;
+use mars_meta_model::{Key, Value};
 
 /// Change a switch of this host's replica (of all members: the commands ending in -global). Does not wait: see wait-resource.
 ///
@@ -154,7 +155,10 @@ pub async fn run(ctx: &Ctx, args: &Args, action: Action) -> Result<()> {
 pub async fn attach(ctx: &Ctx, args: &WaitingArgs) -> Result<()> {
     each(ctx, "attach", &args.resource, async |host, res| {
         let table = own_table(ctx, host, res).await?;
-        if Res::new(&table, res).todo(host, "attach") {
+        let view = Res::new(&table, res);
+        if view.todo(host, "attach") {
+            let again = try_again(&view, host)?;
+            ctx.apply(again.into_iter().collect()).await?;
             ctx.ui
                 .token(&format!("attach on resource {res} is already activated"));
         } else {
@@ -174,13 +178,17 @@ pub async fn attach(ctx: &Ctx, args: &WaitingArgs) -> Result<()> {
     .await
 }
 
+/// The switch `attach` once more, where it is on and the disk not in use: the data plane tries at once then, and what it tells
+/// afterwards is of that try.
+pub(super) fn try_again(view: &Res<'_>, host: &str) -> Result<Option<(Key, Option<Value>)>> {
+    let waits = view.todo(host, "attach") && !view.actual(host, "is-attached");
+    waits
+        .then(|| switch(view.name, host, "attach", true))
+        .transpose()
+}
+
 /// A change of one switch.
-pub(super) fn switch(
-    res: &str,
-    host: &str,
-    name: &str,
-    on: bool,
-) -> Result<(mars_meta_model::Key, Option<mars_meta_model::Value>)> {
+pub(super) fn switch(res: &str, host: &str, name: &str, on: bool) -> Result<(Key, Option<Value>)> {
     set(
         &format!("resource-{res}/todo-{host}/{name}"),
         if on { "1" } else { "0" },
@@ -214,16 +222,6 @@ pub(super) fn in_emergency(view: &Res<'_>, host: &str) -> bool {
     view.actual(host, "is-emergency") || view.actual(host, "has-emergency")
 }
 
-/// What to do about an error of the disk. The data plane tries again by itself, so the error may be of the last try.
-fn disk_hint(res: &str, error: &str) -> String {
-    if error == "-61" {
-        return format!(
-            "marsadm take-over {res} --from DIR, or marsadm invalidate {res}; if that is done, it is attached within 10 s by itself"
-        );
-    }
-    "repair or replace the disk, which is then attached within 10 s by itself; the daemon's log says more".to_owned()
-}
-
 /// Waits until the disk is in use; not with `--force` or `--dry-run`, nor, as in the original, where no data plane runs.
 pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()> {
     if ctx.opts.force || ctx.opts.dry_run {
@@ -240,18 +238,7 @@ pub(super) async fn wait_attached(ctx: &Ctx, host: &str, res: &str) -> Result<()
     }
     let [directory, own] = prefixes(res);
     ctx.wait_told(&[host], &[&directory, &own], |table| {
-        let view = Res::new(table, res);
-        let error = view.text(&format!("actual-{host}/disk-error"));
-        if view.actual(host, "is-attached") {
-            Step::Ready(())
-        } else if let Some(error) = error.filter(|text| *text != "0") {
-            Step::Failed(
-                Error::refused(format!("the disk of {res} on {host} reports error {error}"))
-                    .hint(disk_hint(res, error)),
-            )
-        } else {
-            Step::Waiting(format!("for the disk of {res} on {host} to be attached"))
-        }
+        attached(&Res::new(table, res), host)
     })
     .await
     .inspect(|()| {

@@ -1,6 +1,7 @@
 //! `take-over`: a replica of the original goes on in the native format.
 
 use super::each::{each, prefixes};
+use super::switches::sync_allowed;
 use super::take_over_log::{Reached, check_tree, replay_leg};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::context::{Ctx, set};
@@ -253,10 +254,7 @@ impl Work<'_> {
     /// last.
     fn say_switches(&self, table: &Table) {
         let view = Res::new(table, self.res.as_str());
-        let off: Vec<&str> = ["attach", "connect", "sync", "allow-replay"]
-            .into_iter()
-            .filter(|name| !view.todo(self.host.as_str(), name))
-            .collect();
+        let off = switched_off(&view, self.host.as_str());
         if !off.is_empty() {
             self.ctx.ui.note(&format!(
                 "{}: switched off here: {}; next: marsadm up {}",
@@ -266,6 +264,15 @@ impl Work<'_> {
             ));
         }
     }
+}
+
+/// The switches that `up` would switch on. Without a primary it leaves that of the sync as it is: there is nothing to sync from.
+fn switched_off(view: &Res<'_>, host: &str) -> Vec<&'static str> {
+    ["attach", "connect", "sync", "allow-replay"]
+        .into_iter()
+        .filter(|name| !view.todo(host, name))
+        .filter(|name| *name != "sync" || sync_allowed(view, host).is_ok())
+        .collect()
 }
 
 fn refused(error: TakeOverError) -> Error {
@@ -286,4 +293,26 @@ pub(super) fn adopt_failed(error: AdoptError) -> Error {
         _ => Kind::Refused,
     };
     Error::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+
+    #[test]
+    fn the_sync_is_named_only_where_up_would_switch_it_on() {
+        let mut table = Table::new();
+        table.merge(entry("resource-r/todo-a/attach", Some("1"), 1, 1));
+        let off = |table: &Table| switched_off(&Res::new(table, "r"), "a");
+        assert_eq!(off(&table), ["connect", "allow-replay"]);
+        table.merge(entry("resource-r/primary", Some("b"), 2, 1));
+        assert_eq!(off(&table), ["connect", "sync", "allow-replay"]);
+        table.merge(entry("resource-r/primary", Some("(none)"), 3, 1));
+        for name in ["connect", "allow-replay"] {
+            let key = format!("resource-r/todo-a/{name}");
+            table.merge(entry(&key, Some("1"), 4, 1));
+        }
+        assert_eq!(off(&table), [""; 0]);
+    }
 }

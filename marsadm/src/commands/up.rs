@@ -1,7 +1,7 @@
 //! `up`: everything on.
 
 use super::each::{each, own_table};
-use super::switches::{switch, sync_allowed, wait_attached};
+use super::switches::{switch, sync_allowed, try_again, wait_attached};
 use crate::context::{Changes, Ctx};
 use crate::error::Result;
 use crate::keys::Res;
@@ -64,11 +64,15 @@ pub(super) async fn switch_on(ctx: &Ctx, host: &str, res: &str, names: &[&str]) 
         }
         changes.push(switch(res, host, name, true)?);
     }
-    if changes.is_empty() {
+    let started = !changes.is_empty();
+    if names.contains(&"attach") {
+        changes.extend(try_again(&view, host)?);
+    }
+    ctx.apply(changes).await?;
+    if !started {
         ctx.ui
             .token(&format!("up on resource {res} is already activated"));
     } else {
-        ctx.apply(changes).await?;
         ctx.achieved(
             &format!("successfully started up on resource {res}"),
             &format!("start up on resource {res}"),

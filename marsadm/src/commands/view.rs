@@ -15,7 +15,7 @@ use crate::macros::{answer_from, print};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Resource, a list with commas, or all; then arguments of the macro
+    /// Resource, a list with commas, a pattern with * or ?, or all; then arguments of the macro
     #[arg(value_name = "RES")]
     pub words: Vec<String>,
 }

@@ -331,6 +331,7 @@ async fn the_log_commands_have_documents() {
     for line in [
         format!("log dump {path}"),
         format!("log verify {path}"),
+        format!("log verify {path} {path}"),
         format!("log convert {path} --dry-run --to /nonexistent/x"),
         format!("-o ndjson log dump {path}"),
     ] {
@@ -343,6 +344,7 @@ async fn the_log_commands_have_documents() {
     }
     let all = [
         "LogCheck",
+        "LogCheckList",
         "LogConversion",
         "LogDump",
         "LogEnd",

@@ -105,6 +105,13 @@ impl Double {
         state.react();
     }
 
+    /// Whether somebody watches a prefix now.
+    pub(crate) fn watched(&self, prefix: &str) -> bool {
+        let state = self.state.lock().unwrap();
+        let mut watches = state.watches.iter().filter(|(_, to)| !to.is_closed());
+        watches.any(|(prefixes, _)| prefixes.iter().any(|p| p == prefix))
+    }
+
     async fn serve(self, mut stream: UnixStream) {
         let mut greeting = [0; 8];
         stream.read_exact(&mut greeting).await.unwrap();

@@ -63,6 +63,31 @@ async fn verify_answers_with_its_exit_code() {
     let command = format!("log verify --json {path}");
     let error = w.fails(&command, Kind::Negative, "code 10006").await;
     assert_eq!(error.kind.exit_code(), 1);
+    // Of several, all are checked.
+    let good = format!("{path}-good");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../migrations/tests/data/legacy-logs/multi-5.bin");
+    std::fs::copy(data, &good).unwrap();
+    let line = format!("log verify {path} {path}x {good}");
+    let (result, said) = w.run(&line).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.to_string(), "log verify: 2 of 3 files are not good");
+    assert_eq!(error.kind, Kind::Negative);
+    let out = said.stdout();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2, "{out}");
+    assert!(lines[0].starts_with(&format!("{path}: ")), "{out}");
+    assert!(
+        lines[1].starts_with(&format!("{good}: 5 records, 5 to be applied")),
+        "{out}"
+    );
+    let told = said.stderr();
+    assert!(
+        told.contains("code 10006") && told.contains("No such file"),
+        "{told}"
+    );
+    w.ok(&format!("log verify {good} {good}")).await;
+
     let missing = format!("{path}x");
     w.fails(
         &format!("log verify {missing}"),

@@ -89,6 +89,30 @@ async fn some_failures_are_a_code_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_dry_run_counts_what_it_names() {
+    let w = World::new(&["hosta", "hostb"]);
+    resources(&w, &["r"]);
+    w.double.put(&[("resource-r/todo-hosta/sync", "0")]);
+    let (code, said) = execute(&w, &["--dry-run", "down", "r"]).await;
+    assert_eq!(code, 0);
+    let said = said.stderr();
+    let named = said.matches("would write: ").count();
+    assert_eq!(said.matches("(as now)").count(), 1, "{said}");
+    let count = format!(
+        "dry run: {} keys would change, 1 named above would stay as they are; nothing was written\n",
+        named - 1
+    );
+    assert!(said.ends_with(&count), "{said}");
+    // One needs no count, and programs count themselves.
+    let (_, said) = execute(&w, &["--dry-run", "pause-sync", "r"]).await;
+    assert!(!said.stderr().contains("dry run: "), "{}", said.stderr());
+    let (_, said) = execute(&w, &["--dry-run", "-o", "json", "down", "r"]).await;
+    assert!(!said.stderr().contains("dry run: "), "{}", said.stderr());
+    let (_, said) = execute(&w, &["down", "r", "--force"]).await;
+    assert!(!said.stderr().contains("dry run: "), "{}", said.stderr());
+}
+
+#[tokio::test]
 async fn a_dry_run_names_old_and_new_values() {
     let w = World::new(&["hosta", "hostb"]);
     resources(&w, &["r"]);

@@ -237,11 +237,13 @@ async fn a_join_goes_by_what_members_tell_and_not_by_what_lies_here() {
     let dry = w
         .ok(&format!("join-resource r {disk} --dry-run --timeout 5"))
         .await;
-    assert!(
-        dry.stderr().contains("syncstatus-hosta"),
-        "{}",
-        dry.stderr()
-    );
+    let dry = dry.stderr();
+    assert!(dry.contains("syncstatus-hosta"), "{dry}");
+    // What stays in the end, once.
+    let member = "would write: directory/r/member-hosta -> ";
+    assert_eq!(dry.matches(member).count(), 1, "{dry}");
+    assert!(dry.contains(&format!("{member}storage (new)")), "{dry}");
+    assert_eq!(w.double.get("directory/r/member-hosta"), None);
     w.ok(&format!("join-resource r {disk} --timeout 5")).await;
     let replay = w.double.get("resource-r/replay-hosta");
     assert_eq!(replay.as_deref(), Some("log-000000007-hostb,0,0"));

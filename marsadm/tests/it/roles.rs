@@ -22,6 +22,8 @@ pub(crate) fn two_replicas(w: &World) {
         ("resource-r/syncstatus-hosta", "1048576"),
         ("resource-r/syncstatus-hostb", "1048576"),
         ("resource-r/replay-hosta", "log-000000003-hostb,4096,0"),
+        ("resource-r/actual-hosta/is-attached", "1"),
+        ("resource-r/actual-hosta/disk-error", "0"),
     ]);
     for host in ["hosta", "hostb"] {
         for name in ["attach", "connect", "sync", "allow-replay"] {
@@ -241,6 +243,183 @@ async fn preconditions_are_refused_with_their_reason_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_role_is_not_given_to_a_host_without_its_disk() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.double.play(data_planes);
+    let before = w.double.get("resource-r/primary");
+    for (attached, error, why, next) in [
+        (
+            "0",
+            "0",
+            "is not attached on hosta, since",
+            "marsadm attach r",
+        ),
+        (
+            "0",
+            "-61",
+            "reports error -61",
+            "marsadm take-over r --from",
+        ),
+        ("0", "-5", "reports error -5", "marsadm attach r"),
+        ("1", "-5", "reports error -5", "mend the disk"),
+    ] {
+        w.double.put(&[
+            ("resource-r/actual-hosta/is-attached", attached),
+            ("resource-r/actual-hosta/disk-error", error),
+        ]);
+        for line in ["primary r --dry-run", "primary r --timeout 2"] {
+            let refused = w.fails(line, Kind::Refused, why).await;
+            assert!(refused.why.contains(", since "), "{refused}");
+            let hint = refused.hint.unwrap();
+            assert!(hint.contains(next), "{line}: {hint}");
+        }
+        let writes = w.double.state.lock().unwrap();
+        let wish = |r: &&String| r.starts_with("Apply") && r.contains("resource-r/primary");
+        assert_eq!(writes.requests.iter().find(wish), None);
+    }
+    assert_eq!(w.double.get("resource-r/primary"), before);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_being_attached_is_waited_for() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.double.play(data_planes);
+    w.double.put(&[
+        ("resource-r/actual-hosta/is-attached", "0"),
+        ("resource-r/actual-hosta/disk-error", "0"),
+    ]);
+    let double = w.double.clone();
+    let later = tokio::spawn(async move {
+        while !double.watched("resource-r/") {
+            tokio::task::yield_now().await;
+        }
+        double.put(&[("resource-r/actual-hosta/is-attached", "1")]);
+    });
+    w.ok("primary r --timeout 20").await;
+    later.await.unwrap();
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hosta"));
+}
+
+#[tokio::test]
+async fn an_error_of_the_try_before_does_not_count() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    let (attached, error) = (
+        "resource-r/actual-hosta/is-attached",
+        "resource-r/actual-hosta/disk-error",
+    );
+    let told = [(attached, "0"), (error, "-61")];
+    // The data plane tries when the switch is written.
+    let tries = |outcome: (&'static str, &'static str)| {
+        move |table: &Table| {
+            let stamp = |key: &str| {
+                let key = mars_meta_model::Key::parse(key).unwrap();
+                table.entry(&key).map(|entry| entry.stamp)
+            };
+            let asked = stamp("resource-r/todo-hosta/attach") > stamp(error);
+            asked
+                .then(|| (outcome.0.to_owned(), outcome.1.to_owned()))
+                .into_iter()
+                .collect()
+        }
+    };
+    for line in ["attach r", "up r"] {
+        w.double.put(&told);
+        w.double.play(tries((attached, "1")));
+        let said = w.ok(&format!("{line} --timeout 20")).await.stdout();
+        assert!(said.contains(" is already activated\n"), "{said}");
+        // What is told anew counts at once.
+        w.double.put(&told);
+        w.double.play(tries((error, "-5")));
+        let began = std::time::Instant::now();
+        let failed = w
+            .fails(&format!("{line} --timeout 300"), Kind::Refused, "error -5")
+            .await;
+        assert!(began.elapsed().as_secs() < 200, "the wait did not end");
+        assert!(failed.why.contains(", since "), "{failed}");
+        // Nothing is told.
+        w.double.put(&told);
+        w.double.play(|_| vec![]);
+        let line = format!("{line} --timeout 1");
+        w.fails(&line, Kind::Timeout, "-61 is of the try before")
+            .await;
+    }
+    // A disk in use is left alone.
+    w.double.put(&[(attached, "1")]);
+    w.double.state.lock().unwrap().requests.clear();
+    w.ok("attach r").await;
+    let state = w.double.state.lock().unwrap();
+    let wrote = state.requests.iter().find(|r| r.starts_with("Apply"));
+    assert_eq!(wrote, None);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_during_a_handover_ends_it_at_once() {
+    for (key, value, why) in [
+        ("disk-error", "-5", "reports error -5"),
+        (
+            "msg-err-disk",
+            "1.0 1.0 cannot become primary: no room",
+            "cannot become primary: no room",
+        ),
+    ] {
+        let w = World::new(&["hosta", "hostb"]);
+        two_replicas(&w);
+        let key = format!("resource-r/actual-hosta/{key}");
+        // Of long ago.
+        w.double
+            .put(&[(&key, if value == "-5" { "0" } else { value })]);
+        w.double.play(move |table| {
+            let mut news = answers(table);
+            if table.text("resource-r/primary") == Some("hosta") {
+                let off = "resource-r/actual-hosta/is-attached".to_owned();
+                news.push((off, "0".to_owned()));
+                // Told anew, with the time of the new failure.
+                news.push((key.clone(), value.replace("1.0", "2.0")));
+            }
+            news
+        });
+        let began = std::time::Instant::now();
+        let error = w.fails("primary r --timeout 300", Kind::Refused, why).await;
+        assert!(began.elapsed().as_secs() < 200, "the wait did not end");
+        let hint = error.hint.unwrap();
+        assert!(
+            hint.contains("hostb was designated primary again"),
+            "{hint}"
+        );
+        assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+    }
+}
+
+#[tokio::test]
+async fn going_on_from_the_end_of_the_old_primary_is_no_split_brain() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    // hosta has taken its disk over behind the logs of the original, hostb has not.
+    let joined = |end: &'static str| {
+        move |table: &Table| {
+            let mut news = data_planes(table);
+            news.retain(|(key, _)| !key.contains("actual-hosta") && !key.contains("replay-hosta"));
+            news.push((
+                "resource-r/replay-hosta".to_owned(),
+                "log-000000004-hostb,4096,0".to_owned(),
+            ));
+            let version = "resource-r/version-000000003-hosta";
+            news.push((version.to_owned(), format!("x,log-000000003-hostb,{end}:")));
+            news
+        }
+    };
+    w.double.play(joined("8192"));
+    let line = "primary r --timeout 1";
+    w.fails(line, Kind::Timeout, "for hosta to become primary")
+        .await;
+    w.double.play(joined("4096"));
+    w.fails(line, Kind::Refused, "split brain").await;
+}
+
+#[tokio::test]
 async fn failover_wants_fetching_off() {
     let w = World::new(&["hosta", "hostb"]);
     two_replicas(&w);
@@ -366,6 +545,8 @@ async fn conditions_are_waited_for() {
     .await;
     w.fails("wait-resource r is-nice", Kind::Usage, "not known")
         .await;
+    w.double
+        .put(&[("resource-r/actual-hosta/is-attached", "0")]);
     let double = w.double.clone();
     let later = tokio::spawn(async move {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -405,6 +586,7 @@ async fn invalidate_starts_at_the_primary_s_log() {
             "x,log-000000003-hosta,5:",
         ),
         ("resource-r/actual-hosta/is-primary", "1"),
+        ("resource-r/actual-hosta/is-attached", "0"),
     ]);
     w.fails("invalidate r", Kind::Refused, "actual primary")
         .await;

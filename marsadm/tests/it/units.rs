@@ -470,6 +470,7 @@ fn replicas(w: &World) {
         ("resource-r/systemd-want", "hostb"),
         ("resource-r/actual-hosta/is-primary", "0"),
         ("resource-r/actual-hosta/if-on", "0"),
+        ("resource-r/actual-hosta/is-attached", "1"),
         ("resource-r/actual-hostb/is-primary", "1"),
         ("resource-r/actual-hostb/open-count", "1"),
         // Of an earlier attempt.

@@ -97,7 +97,10 @@ async fn a_resource_is_deleted_when_its_last_member_has_left() {
     complete(&error, "hosta");
     // What this host, outside of the resource, has of another's keys is old.
     w.double.put(&[("resource-r/device-hosta", "")]);
-    w.ok("delete-resource r").await;
+    let said = w.ok("delete-resource r").await.stderr();
+    let keeps = "what hostb knew of resource r as a member may still lie there";
+    assert!(said.contains(keeps), "{said}");
+    assert!(said.contains("there: marsadm delete-resource r"), "{said}");
     {
         let state = w.double.state.lock().unwrap();
         let live: Vec<&str> = state
@@ -113,6 +116,7 @@ async fn a_resource_is_deleted_when_its_last_member_has_left() {
     let before = applies(&w);
     let said = w.ok("delete-resource r,nosuch").await.stderr();
     assert!(said.contains("nothing to delete"), "{said}");
+    assert_eq!(said.matches("knew of resource").count(), 1, "{said}");
     assert_eq!(applies(&w), before);
 }
 

@@ -104,6 +104,40 @@ async fn a_running_node_is_shown_as_the_original_shows_it() {
 }
 
 #[tokio::test]
+async fn lists_and_patterns_name_what_is_there() {
+    let w = healthy();
+    let r = w.ok("view r,r").await.stdout();
+    assert_eq!(r, HEALTHY.repeat(2));
+    for line in ["view r*", "view ?", "view x,r*", "role r*", "role nosuch,r"] {
+        let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let seen = asked(&w, Origin::Live, &argv).await;
+        let out = &seen.stdout;
+        assert_eq!(out.matches("--------- ").count(), 1, "{line}: {out}");
+        assert!(out.contains("--------- resource r "), "{line}: {out}");
+        let failed = out.matches("FAILURE cmd='").count();
+        assert_eq!(failed, line.matches(',').count(), "{line}: {out}");
+        assert_eq!(usize::from(seen.exit), 2 * failed, "{line}");
+    }
+    let (result, seen) = w.run("view x*").await;
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound);
+    assert!(
+        error.why.contains("no resource of hosta matches 'x*'"),
+        "{error}"
+    );
+    assert_eq!(seen.stdout(), "FAILURE cmd='view' res='x*'\n");
+    // A variable that a script did not set; before further words, an empty one names no resource on purpose.
+    let (result, seen) = w.run_words(&["view", ""]).await;
+    assert_eq!(result.unwrap_err().kind, Kind::Usage);
+    assert_eq!(seen.stdout(), "");
+    let (result, _) = w.run_words(&["view", "", "more"]).await;
+    assert_eq!(result, Ok(()));
+    let (result, seen) = w.run("status r* -o json").await;
+    assert_eq!(result, Ok(()), "{}", seen.stderr());
+    w.fails("status x*", Kind::NotFound, "matches 'x*'").await;
+}
+
+#[tokio::test]
 async fn what_was_kept_is_shown_as_it_was_live() {
     let w = healthy();
     let file = w.dir.path().join("now.jsonl");

@@ -23,6 +23,9 @@ pub struct HandBackRow {
     /// The key that says so: its stamp tells since when.
     #[serde(skip)]
     pub not_ready_key: Option<String>,
+    /// What to do, or to wait for, until it is.
+    #[serde(skip)]
+    pub next: Option<String>,
 }
 
 impl HandBackRow {
@@ -53,15 +56,17 @@ pub fn hand_back(table: &mut Table, host: &str, known: impl Fn(&str) -> bool) ->
                     replica,
                     not_ready: None,
                     not_ready_key: None,
+                    next: None,
                     resource,
                 }
             }
-            Err(NotReady { why, key }) => HandBackRow {
+            Err(NotReady { why, key, next }) => HandBackRow {
                 resource,
                 log: None,
                 replica,
                 not_ready: Some(why),
                 not_ready_key: key,
+                next,
             },
         };
         rows.push(row);
@@ -78,12 +83,28 @@ struct Entries {
 struct NotReady {
     why: String,
     key: Option<String>,
+    next: Option<String>,
 }
 
 impl From<String> for NotReady {
     fn from(why: String) -> Self {
-        Self { why, key: None }
+        let (key, next) = (None, None);
+        Self { why, key, next }
     }
+}
+
+impl NotReady {
+    fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+/// What brings a replica on that is not yet where the others are.
+fn wait_for(resource: &str, member: &str) -> String {
+    format!(
+        "wait until {member} has replayed all (marsadm up {resource} there, if it is down), then repeat this"
+    )
 }
 
 fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
@@ -95,6 +116,7 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
     let told = |leaf: &str, why: String| NotReady {
         why,
         key: Some(key(leaf)),
+        next: None,
     };
     let prefix = key("data-");
     let members: Vec<&str> = table
@@ -102,16 +124,21 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
         .filter(|entry| entry.value().is_some())
         .filter_map(|entry| entry.key.as_str().strip_prefix(&prefix))
         .collect();
-    if !matches!(text("primary"), None | Some("(none)")) {
+    if let Some(primary) = text("primary").filter(|primary| *primary != "(none)") {
         let why = "it has a primary: marsadm secondary first";
-        return Err(told("primary", why.to_owned()));
+        let next = format!("on {primary}: marsadm secondary {resource}");
+        return Err(told("primary", why.to_owned()).next(next));
     }
     let size = text("size").ok_or_else(|| told("size", "it has no size".to_owned()))?;
     let mut common: Option<(&str, LogEnd, String)> = None;
     for member in &members {
         if text(&format!("syncstatus-{member}")) != Some(size) {
             let why = format!("the disk of host {member} is not fully synced");
-            return Err(told(&format!("syncstatus-{member}"), why));
+            let next = format!(
+                "as long as there is a primary, wait for the copy: marsadm up {resource}, marsadm wait-resource {resource} \
+                 is-consistent on {member}; or marsadm leave-resource {resource} there"
+            );
+            return Err(told(&format!("syncstatus-{member}"), why).next(next));
         }
         let position = format!("replay-{member}");
         let replay: ReplayValue = text(&position)
@@ -122,7 +149,7 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
             })?;
         if replay.dirty > 0 {
             let why = format!("host {member} has {} bytes of log to replay", replay.dirty);
-            return Err(told(&position, why));
+            return Err(told(&position, why).next(wait_for(resource, member)));
         }
         let at = replay.applied;
         let leaf = format!("version-{:09}-{member}", at.log.number);
@@ -130,16 +157,25 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
             .filter(|text| text.parse::<VersionValue>().is_ok_and(|v| v.at == at))
             .ok_or_else(|| {
                 let why = format!("the version at {at} of host {member} is not known");
-                told(&position, why)
+                told(&position, why).next(wait_for(resource, member))
             })?;
         match &common {
             Some((other, place, _)) if *place != at => {
                 let why = format!("host {other} stands at {place}, host {member} at {at}");
-                return Err(told(&position, why));
+                let behind = if at.pos() < place.pos() {
+                    member
+                } else {
+                    other
+                };
+                let leaf = format!("replay-{behind}");
+                return Err(told(&leaf, why).next(wait_for(resource, behind)));
             }
             Some((other, _, theirs)) if theirs != version => {
                 let why = format!("hosts {other} and {member} have different histories");
-                return Err(told(&leaf, why));
+                let next = format!(
+                    "marsadm explain {resource}; the replica that is given up: marsadm invalidate {resource}, under a primary"
+                );
+                return Err(told(&leaf, why).next(next));
             }
             _ => common = Some((member, at, version.to_owned())),
         }
@@ -149,7 +185,8 @@ fn ready(table: &Table, resource: &str) -> Result<Entries, NotReady> {
         let leaf = format!("actual-{member}/is-attached");
         if text(&leaf) == Some("1") {
             let why = format!("host {member} still uses its disk: marsadm down there first");
-            return Err(told(&leaf, why));
+            let next = format!("on {member}: marsadm down {resource}");
+            return Err(told(&leaf, why).next(next));
         }
     }
     let (_, at, version) = common.ok_or_else(|| NotReady::from("it has no members".to_owned()))?;
@@ -278,6 +315,43 @@ mod tests {
         let mut unknown = Table::new();
         unknown.merge(stored("directory/r/member-h1", Some("storage"), 5, 1));
         assert_eq!(hand_back(&mut unknown, "h3", |_| false), []);
+    }
+
+    #[test]
+    fn a_replica_that_is_behind_is_waited_for() {
+        let older = "x,log-000000002-h1,596:y,log-000000001-h1,596";
+        let next = |change: &[(&str, Option<&str>)]| {
+            let mut table = table(change);
+            hand_back(&mut table, "h1", |_| true)[0]
+                .next
+                .clone()
+                .unwrap()
+        };
+        for (behind, replay) in [
+            ("h1", "log-000000002-h1,596,0"),
+            ("h2", "log-000000002-h1,596,0"),
+            ("h2", "log-000000002-h1,596,596"),
+        ] {
+            let position = format!("replay-{behind}");
+            let version = format!("version-000000002-{behind}");
+            let older = older.replace("x,", "80c26aa85c07c3009214b4b284d79d74,");
+            let older = older.replace("y,", "f25bdd602c88fad068297506918b097c,");
+            let change = [
+                (position.as_str(), Some(replay)),
+                (version.as_str(), Some(older.as_str())),
+            ];
+            let next = next(&change);
+            let wanted = format!("wait until {behind} has replayed all (marsadm up r there");
+            assert!(next.starts_with(&wanted), "{replay}: {next}");
+        }
+        assert_eq!(
+            next(&[("actual-h2/is-attached", Some("1"))]),
+            "on h2: marsadm down r"
+        );
+        assert_eq!(
+            next(&[("primary", Some("h2"))]),
+            "on h2: marsadm secondary r"
+        );
     }
 
     #[test]

@@ -211,6 +211,33 @@ fn the_placeholder_of_a_host_that_joins_never_displaces_a_uuid() {
 }
 
 #[test]
+fn a_uuid_takes_the_place_of_an_imported_placeholder_that_is_newer() {
+    let (real, any) = (Tree::new(), Tree::new());
+    real.link("uuid", "one", T);
+    any.link("uuid", "(any)", T + S);
+    let uuid = Key::parse("uuid").unwrap();
+    let mut held = Table::new();
+    let import = |tree: &Tree, held: &mut Table| {
+        let mut plan = tree.plan_at(NOW);
+        plan.settle(held);
+        let at = plan.entries.iter().position(|e| e.key.as_str() == "uuid");
+        let outcome = plan.compare(held, DEFAULT_MAX_AHEAD)[at.unwrap()];
+        held.merge(plan.entries[at.unwrap()].clone());
+        outcome
+    };
+    assert_eq!(import(&any, &mut held), Outcome::Taken);
+    assert_eq!(import(&real, &mut held), Outcome::Taken);
+    assert_eq!(held.text("uuid"), Some("one"));
+    // The way back has the stamp of the tree.
+    let stamp = held.entry(&uuid).unwrap().tree_stamp();
+    assert_eq!(stamp, Timestamp::from_nanos(u64::try_from(T).unwrap()));
+    // Once more, in both orders: it stays.
+    assert_eq!(import(&real, &mut held), Outcome::Known);
+    assert_eq!(import(&any, &mut held), Outcome::Older);
+    assert_eq!(held.text("uuid"), Some("one"));
+}
+
+#[test]
 fn keys_of_a_tree_that_is_long_out_of_date_are_suspected() {
     let (old, new) = (Tree::new(), Tree::new());
     for tree in [&old, &new] {

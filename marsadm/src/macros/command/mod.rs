@@ -10,6 +10,7 @@ use super::library::Library;
 use crate::contract::exit_code;
 use crate::error::{Error, Kind};
 use crate::error_code::Code;
+use crate::keys::{is_pattern, matches, unmatched};
 use crate::output::Format;
 use crate::shown::shown;
 use crate::snapshot::Snapshot;
@@ -225,10 +226,15 @@ fn known_host(facts: &Facts<'_>, line: &Line, answer: &mut Answer) -> bool {
     false
 }
 
-/// Whether a text may name resources: one, several joined by commas, or `all`.
+/// Whether a text may name resources: one, several joined by commas, patterns with `*` or `?`, or `all`.
 fn is_id_list(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-,".contains(c);
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-,*?".contains(c);
     !text.is_empty() && !text.starts_with(['-', ',']) && text.chars().all(good)
+}
+
+/// Whether a text names several resources, or may: each then has a line above it.
+fn is_list(text: &str) -> bool {
+    text == "all" || text.contains([',', '*', '?'])
 }
 
 /// Whether a list names what no resource may be called.
@@ -237,13 +243,24 @@ fn names_reserved(text: &str) -> bool {
     names.any(|name| name != "all" && is_reserved(name))
 }
 
-/// The resources that a word stands for: those of this host for `all`, else the parts of a list in natural order.
+/// The resources that a word stands for: those of this host for `all` or that a pattern matches, else the parts of a list in
+/// natural order. A pattern that matches nothing stands for itself, which is no resource.
 fn resources(facts: &Facts<'_>, which: &str) -> Vec<String> {
     if which == "all" {
         return facts.all_here();
     }
-    let names = which.split(',').filter(|name| !name.is_empty());
-    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in which.split(',').filter(|name| !name.is_empty()) {
+        let mut matching = Vec::new();
+        if is_pattern(name) {
+            matching = facts.all_here();
+            matching.retain(|one| matches(name, one) && !names.contains(one));
+        }
+        if matching.is_empty() {
+            matching.push(name.to_owned());
+        }
+        names.extend(matching);
+    }
     names.sort_by_cached_key(|name| natural(name));
     names
 }
@@ -267,6 +284,9 @@ fn missing(facts: &Facts<'_>, res: &str) -> Option<Error> {
 
 /// A resource that does not exist.
 fn unknown(facts: &Facts<'_>, res: &str) -> Error {
+    if is_pattern(res) {
+        return unmatched(&facts.opts.host, res);
+    }
     let known: Vec<String> = facts.resources().into_iter().collect();
     let hint = if known.is_empty() {
         let lost = facts
@@ -319,7 +339,7 @@ fn no_name(command: &str, text: &str) -> Error {
         format!("'{}' is no name of a resource", shown(text))
     };
     Error::of(Code::BadName, why)
-        .hint("name a resource, several joined by commas, or all")
+        .hint("name a resource, several joined by commas, a pattern with * or ?, or all")
         .about(command)
 }
 

@@ -1,6 +1,6 @@
 //! `show`, `role`, and the questions for single settings.
 
-use super::{Answer, failed, missing, resources, takes_nothing, takes_resources};
+use super::{Answer, failed, is_list, missing, resources, takes_nothing, takes_resources};
 use crate::error::Error;
 use crate::error_code::Code;
 use crate::macros::facts::{Facts, natural, truth};
@@ -71,7 +71,7 @@ fn line(answer: &mut Answer, facts: &Facts<'_>, path: &str) {
 
 /// The line above a resource, unless a single one was asked for.
 fn head(answer: &mut Answer, facts: &Facts<'_>, library: &mut Library, which: &str, res: &str) {
-    if which == "all" || which.contains(',') {
+    if is_list(which) {
         answer.listed += 1;
         answer.line(&super::view::title(facts, library, res));
     }
@@ -93,11 +93,12 @@ pub(super) fn role(
     let host = &facts.opts.host;
     let which = args.first().map_or("all", String::as_str);
     for res in resources(facts, which) {
-        head(answer, facts, library, which, &res);
         if let Some(error) = missing(facts, &res) {
+            answer.listed += usize::from(is_list(which));
             failed(answer, command, &res, error);
             continue;
         }
+        head(answer, facts, library, which, &res);
         let text = match command {
             "role" | "state" => actually(facts, &res, host),
             _ => word(facts, &res, host),

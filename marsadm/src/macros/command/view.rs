@@ -1,7 +1,7 @@
 //! `view`, `view-MACRO`, and the macros' sources.
 
 use super::options::Line;
-use super::{Answer, failed, is_id_list, missing, no_name, resources};
+use super::{Answer, failed, is_id_list, is_list, missing, no_name, resources};
 use crate::error::Error;
 use crate::macros::facts::{Facts, Part};
 use crate::macros::library::{Library, is_name};
@@ -21,7 +21,7 @@ struct View<'a, 'b> {
     args: &'b [String],
 }
 
-/// Evaluates macro `name` for what the first argument names: nothing, a resource, a list, or `all`.
+/// Evaluates macro `name` for what the first argument names: nothing, a resource, a list, a pattern, or `all`.
 pub(super) fn view(
     answer: &mut Answer,
     facts: &Facts<'_>,
@@ -31,7 +31,9 @@ pub(super) fn view(
     args: &[String],
 ) {
     let which = args.first().map(String::as_str).unwrap_or_default();
-    if !which.is_empty() && !is_id_list(which) {
+    // An empty word before others only says that they are arguments of the macro. Alone, it is a script's unset variable.
+    let unset = which.is_empty() && args.len() == 1;
+    if unset || !which.is_empty() && !is_id_list(which) {
         let command = line.words.first().map_or("view", String::as_str);
         answer.refuse(command, no_name(command, which));
         return;
@@ -49,7 +51,7 @@ pub(super) fn view(
     match which {
         "" => view.one(""),
         "all" => view.all(),
-        list if list.contains(',') => {
+        list if is_list(list) => {
             for name in resources(facts, list) {
                 view.headed(&name);
             }
@@ -85,15 +87,25 @@ impl View<'_, '_> {
 
     /// A resource of a list, with the line above it.
     fn headed(&mut self, res: &str) {
+        if let Some(error) = self.absent(res) {
+            self.answer.listed += 1;
+            failed(self.answer, &self.command, res, error);
+            return;
+        }
         let title = title(self.facts, &mut self.library, res);
         self.answer.line(&title);
         self.answer.listed += 1;
         self.one(res);
     }
 
-    fn one(&mut self, res: &str) {
+    /// Why nothing can be said of a resource, if the macro is about one.
+    fn absent(&self, res: &str) -> Option<Error> {
         let concerns = !res.is_empty() && !self.name.contains("global");
-        if let Some(error) = missing(self.facts, res).filter(|_| concerns) {
+        missing(self.facts, res).filter(|_| concerns)
+    }
+
+    fn one(&mut self, res: &str) {
+        if let Some(error) = self.absent(res) {
             failed(self.answer, &self.command, res, error);
             return;
         }

@@ -1,6 +1,7 @@
 //! What is wrong with the disk, the log and the device of a host.
 
 use super::Found;
+use crate::disk::after_error;
 use crate::macros::errno::errno_text;
 use crate::macros::facts::truth;
 use crate::status::replica::positive;
@@ -17,10 +18,8 @@ impl Found<'_, '_, '_> {
                 || format!("error {code}{}", errno_text(&code.to_string())),
                 |(_, text)| text.clone(),
             );
-            let next = format!(
-                "mend the disk, then {}",
-                self.on(host, &format!("attach {res}"))
-            );
+            let on = |command: &str| self.on(host, &format!("{command} {res}"));
+            let next = after_error(code, look.facts.is_native(), res, on);
             self.add(
                 Code::DiskError,
                 Some(host),
