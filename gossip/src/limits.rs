@@ -118,6 +118,8 @@ pub const TWICE_RETURNS_MAX: usize = 2;
 pub const TWICE_WINDOW: Duration = Duration::from_secs(60);
 /// Connections of one host that are remembered for that.
 pub const TWICE_SEEN_MAX: usize = 32;
+/// From when the store has failed until the daemon ends: the time for those whose writes were refused to hear so.
+pub const FAILED_GRACE: Duration = Duration::from_millis(300);
 
 // Else an idle daemon would be taken for a hanging one.
 const _: () = assert!(2 * IDLE_MAX.as_secs() < SIGN_TURN_MAX.as_secs());

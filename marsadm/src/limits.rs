@@ -202,3 +202,5 @@ pub const SYSTEMCTL_OUTPUT_MAX: u64 = 16 << 10;
 pub const SYSTEMD_DELAY: Duration = Duration::from_millis(200);
 /// First and longest wait of `systemd-trigger --follow` before it tries again what failed.
 pub const SYSTEMD_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// Most keys that an import of another cluster's file names, of those that it would overwrite.
+pub const IMPORT_NAMED_MAX: usize = 12;

@@ -8,3 +8,4 @@ mod node;
 mod outside;
 mod put_back;
 mod removal;
+mod store_fails;

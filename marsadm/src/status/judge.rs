@@ -10,6 +10,7 @@ use crate::limits::{
 };
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
+use mars_meta_model::{NodeRecord, NodeState, removed_key};
 use std::cmp::Reverse;
 
 /// What is asked for.
@@ -175,6 +176,17 @@ fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// The hosts that the roster calls active.
+fn active(facts: &Facts<'_>) -> impl Iterator<Item = String> {
+    facts.paths("roster/").filter_map(|path| {
+        let record: NodeRecord = facts.get(path)?.parse().ok()?;
+        let host = path.strip_prefix("roster/")?;
+        let removed = removed_key(&record.key_hash)?;
+        let there = record.state == NodeState::Active && facts.get(removed.as_str()).is_none();
+        there.then(|| host.to_owned())
+    })
+}
+
 fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     let fresh = fresh_secs(facts);
     let link = |host: &str, field: &str| {
@@ -184,6 +196,8 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     let imported = facts.imported_peers();
     let mut hosts = facts.configured_peers();
     hosts.extend(imported.iter().cloned());
+    // Who has a line is a node, whether or not it ever said where it is.
+    hosts.extend(active(facts).filter(|host| facts.get(&format!("ips/ip-{host}")).is_none()));
     hosts.sort_by_cached_key(|host| natural(host));
     if !hosts.contains(&facts.opts.host) {
         hosts.push(facts.opts.host.clone());
