@@ -42,7 +42,7 @@ impl Logger {
     }
 
     /// Who may go on behind this segment once it is closed; counts until its close mark is appended, and for those that
-    /// follow.
+    /// follow. The writer itself, as long as it keeps its role: between its segments nobody else goes on.
     pub fn set_successor(&mut self, successor: Successor) {
         self.successor = Some(successor);
     }

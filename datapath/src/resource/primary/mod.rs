@@ -151,7 +151,6 @@ impl Primary {
                 Logger::past_the_log(replica.size, current.pos(), next_sequence),
             ),
         };
-        // Between its own segments nobody else goes on.
         logger.set_successor(Successor::Host(context.host.clone()));
         let previous = BTreeMap::from([(
             current.log.number,
