@@ -1,6 +1,6 @@
 //! What a resource's driver shows of itself, and its projection into keys.
 
-use mars_datapath_core::version::{LogEnd, ReplayValue};
+use mars_datapath_core::version::{LogEnd, LogName, ReplayValue};
 use mars_lamport::Timestamp;
 use mars_meta_model::{Key, Value};
 use std::collections::BTreeMap;
@@ -46,6 +46,10 @@ pub(crate) struct Status {
     pub(crate) synced: Option<u64>,
     /// End of the sync.
     pub(crate) syncpos: Option<LogEnd>,
+    /// The log behind which this host will not go on, though it was named there.
+    pub(crate) renounced: Option<LogName>,
+    /// This host's own log behind which it wants to go on, though it named another one.
+    pub(crate) recalls: Option<LogName>,
     /// Token of the last flush request that was answered.
     pub(crate) flush_done: Option<String>,
     /// Texts by message key (`err-disk`, `inf-fetch`, ...); absent means OK.
@@ -94,6 +98,15 @@ impl Status {
             actual("log-damage"),
             self.log_damage.clone().unwrap_or_else(|| "none".to_owned()),
         );
+        put(
+            actual("recalls"),
+            self.recalls
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), ToString::to_string),
+        );
+        if let Some(log) = &self.renounced {
+            put(format!("renounced-{host}"), log.to_string());
+        }
         for name in MESSAGES {
             let text = self.messages.get(name).map_or("OK", String::as_str);
             put(actual(&format!("msg-{name}")), text.to_owned());

@@ -6,6 +6,7 @@
 use crate::limits::{ANSWER_INTERVAL_MIN, ANSWER_INTERVAL_NODE};
 use mars_lamport::Timestamp;
 use mars_meta::{Change, FeedEvent, Meta};
+use mars_meta_model::collect::Position;
 use mars_meta_model::{Entry, Key, Value, View as _, roster};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,8 +16,8 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 struct Answers {
     host: String,
-    /// The newest request seen.
-    seen: Timestamp,
+    /// Where the newest request seen stands: after a repair of the clock, the stamps are lower ones.
+    seen: Position,
     /// Whether one is to be answered.
     open: bool,
     /// Not before then.
@@ -27,7 +28,7 @@ impl Answers {
     fn new(host: String, now: Instant) -> Self {
         Self {
             host,
-            seen: Timestamp::ZERO,
+            seen: Position::ZERO,
             open: false,
             rest: now,
         }
@@ -38,8 +39,9 @@ impl Answers {
         let asker = entry.key.as_str().strip_prefix("actual-");
         let asker = asker.and_then(|rest| rest.strip_suffix("/alive-request"));
         let asks = asker.is_some_and(|asker| asker != self.host) && !entry.is_tombstone();
-        if asks && entry.stamp > self.seen {
-            (self.seen, self.open) = (entry.stamp, true);
+        let at = Position::of(entry);
+        if asks && at > self.seen {
+            (self.seen, self.open) = (at, true);
         }
     }
 
@@ -124,6 +126,14 @@ mod tests {
         assert_eq!(answers.due(), None);
         answers.look(&entry("actual-c/alive-request", Some("1"), 8, 1));
         assert_eq!(answers.due(), Some(now + ANSWER_INTERVAL_MIN));
+        // A new epoch has set all clocks back.
+        answers.answer(now, wall, 3).unwrap();
+        let mut later = entry("actual-a/alive-request", Some("2"), 2, 1);
+        answers.look(&later);
+        assert_eq!(answers.due(), None);
+        later.epoch = 1;
+        answers.look(&later);
+        assert!(answers.due().is_some());
         assert_eq!(interval(1000), ANSWER_INTERVAL_NODE * 1000);
     }
 }

@@ -75,6 +75,7 @@ impl DaemonControl {
             host: daemon.config.host.clone(),
             connected: true,
             heard_ns: Some(daemon.meta.clock().0),
+            certain_ns: Some(daemon.meta.clock().0),
             state: Some(PeerState::Up),
             ..PeerInfo::default()
         }];
@@ -84,6 +85,7 @@ impl DaemonControl {
                     host,
                     connected: status.connected,
                     heard_ns: status.heard_ns,
+                    certain_ns: status.certain_ns,
                     rtt_us: status.rtt_us,
                     error: status.error,
                     state: status.life.map(state),

@@ -3,6 +3,7 @@
 use crate::authority::Authority;
 use crate::control::DaemonControl;
 use crate::issue::Issuer;
+use crate::limits::FAILED_GRACE;
 use crate::rebind::Rebind;
 use crate::roster::{mark_departed, publish_self};
 use crate::state::StateDir;
@@ -129,6 +130,7 @@ pub async fn run_supervised(
         () = refill::settle(&daemon) => None,
         () = &mut shutdown => Some(Ok(())),
         Some(error) = failed.recv() => Some(Err(error.into())),
+        error = store_failed(&meta) => Some(Err(error)),
     };
     if let Some(over) = over {
         daemon.end().await;
@@ -147,11 +149,21 @@ pub async fn run_supervised(
     let ended = tokio::select! {
         () = &mut shutdown => Ok(()),
         Some(error) = failed.recv() => Err(error.into()),
+        error = store_failed(&meta) => Err(error),
         () = api => Ok(()),
         never = watched => match never {},
     };
     daemon.end().await;
     ended
+}
+
+/// Waits until the store takes no writes any more. Whoever was refused hears so before the daemon ends: one that reads only,
+/// and looks well, would be worse than one that is down.
+async fn store_failed(meta: &Meta) -> RunError {
+    let reason = meta.failed().await;
+    tracing::error!(%reason, "the metadata store takes no writes any more: the daemon ends");
+    tokio::time::sleep(FAILED_GRACE).await;
+    storage(mars_meta::WriteError::Store(reason))
 }
 
 fn load_identity(state: &StateDir, config: &Config) -> Result<Option<Identity>, RunError> {

@@ -2,10 +2,13 @@
 
 use crate::ClockVerdict;
 use crate::daemon::Daemon;
+use crate::source::{lost_key, says_lost};
 use crate::status::Exclusion;
 use mars_meta::Change;
 use mars_meta_api::{ApiError, ErrorCode, Overriding};
-use mars_meta_model::{Key, Owner, classify, is_membership, member_key, members, trespass};
+use mars_meta_model::{
+    Key, Membership, Owner, classify, is_membership, member_key, members, trespass,
+};
 
 /// Refuses what breaks the owner rule, unless it is marked as an override; and shared keys on a node that is out of the
 /// cluster or whose clock is wrong, unless an administrator insists.
@@ -16,6 +19,11 @@ pub(crate) fn check_write(
 ) -> Result<(), ApiError> {
     if !how.forced {
         check_owner(daemon, changes)?;
+        if !how.insist {
+            let host = daemon.config.host.as_str();
+            let lost = daemon.meta.with_table(|table| says_lost(table, host));
+            check_lost(lost, host, changes)?;
+        }
     }
     check_state(daemon, changes, how.insist)
 }
@@ -50,11 +58,40 @@ fn check_owner(daemon: &Daemon, changes: &[Change]) -> Result<(), ApiError> {
         let found = changes
             .iter()
             .find_map(|(key, _)| trespass(key, host, member));
-        found.map_or(Ok(()), |found| {
-            Err(ApiError::new(ErrorCode::Refused, found.to_string())
-                .with_hint("write it on the host that it belongs to, or insist with --force"))
+        if let Some(found) = found {
+            return Err(ApiError::new(ErrorCode::Refused, found.to_string())
+                .with_hint("write it on the host that it belongs to, or insist with --force"));
+        }
+        let guest = |res: &str| is_guest(members(table, res).get(host).copied(), res, host, changes);
+        let foreign = changes.iter().find_map(|(key, _)| guest_trespass(key, guest));
+        foreign.map_or(Ok(()), |(key, res)| {
+            let message = format!(
+                "key {key} belongs to the members of resource {res} that have a disk of it, and {host} is a guest"
+            );
+            Err(ApiError::new(ErrorCode::Refused, message)
+                .with_hint("write it on a member with a disk, or insist with --force"))
         })
     })
+}
+
+/// Whether `host`, which takes part in `res` as `now`, is a guest of it: so says the batch, if it tells.
+fn is_guest(now: Option<Membership>, res: &str, host: &str, changes: &[Change]) -> bool {
+    let own = member_key(res, host);
+    let mut told = changes.iter().rev();
+    let told = told.find(|(key, value)| Some(key) == own.as_ref() && value.is_some());
+    match told.and_then(|(_, value)| value.as_ref()) {
+        Some(value) => value.as_str() == Some(Membership::Guest.as_str()),
+        None => now == Some(Membership::Guest),
+    }
+}
+
+/// A key that guests write in others' names only, with its resource: what is a matter of those that have the data, and not
+/// free for administrators. Only local writes are asked: peers of earlier versions do not flag theirs.
+fn guest_trespass(key: &Key, guest: impl Fn(&str) -> bool) -> Option<(&Key, &str)> {
+    let (family, _, res) = classify(key);
+    let res = res.filter(|_| family.owner == Owner::Member)?;
+    let free = key.as_str().strip_prefix("resource-")?.strip_prefix(res)?;
+    (!free.starts_with("/userspace/") && guest(res)).then_some((key, res))
 }
 
 /// What a node writes that is out of the cluster reaches nobody. That it leaves its resources is for itself: for the others
@@ -72,6 +109,22 @@ fn check_standing(out: Option<Exclusion>, host: &str, changes: &[Change]) -> Res
     Err(ApiError::new(ErrorCode::Refused, message).with_hint(
         "marsadm leave-cluster --force here, then join again with a new token; --force writes it here only",
     ))
+}
+
+/// What is written as if there had been nothing before would stand beside what is read back later, or above it. What is
+/// read back, and overrides, come as such.
+fn check_lost(lost: bool, host: &str, changes: &[Change]) -> Result<(), ApiError> {
+    let Some(key) = shared(changes.iter(), host).filter(|_| lost) else {
+        return Ok(());
+    };
+    let message = format!(
+        "the metadata store of {host} was lost, and nobody that can be reached has what it held: whether {key} was there is not known"
+    );
+    Err(ApiError::new(ErrorCode::Refused, message).with_hint(format!(
+        "start a node that still has its store, or read one back: marsadm meta export --store DIR FILE, marsadm meta import FILE; \
+         if there is none: marsadm delete-file --force {} says that what is here counts; --force insists",
+        lost_key(host)
+    )))
 }
 
 fn names(key: &Key, host: &str) -> bool {
@@ -180,6 +233,55 @@ mod tests {
             assert!(error.message.contains(shared), "{error}");
             assert_eq!(check_clock(warn, "a", &change(shared)), Ok(()), "{shared}");
         }
+    }
+
+    #[test]
+    fn whose_store_is_lost_writes_nothing_anew_that_others_share() {
+        let change = |key: &str| vec![(Key::parse(key).unwrap(), Some(Value::text("1").unwrap()))];
+        for own in ["actual-a/x", "resource-r/todo-a/attach", "ips/ip-a"] {
+            assert_eq!(check_lost(true, "a", &change(own)), Ok(()), "{own}");
+        }
+        for shared in ["directory/r/member-a", "resource-r/size", "userspace/x"] {
+            let error = check_lost(true, "a", &change(shared)).unwrap_err();
+            assert!(error.message.contains(shared), "{error}");
+            let hint = error.hint.unwrap();
+            assert!(hint.contains("actual-a/msg-store-lost"), "{hint}");
+            assert_eq!(check_lost(false, "a", &change(shared)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_guest_writes_in_others_names_what_belongs_to_those_with_the_data() {
+        let key = |text: &str| Key::parse(text).unwrap();
+        let value = |text: &str| Some(Value::text(text).unwrap());
+        let yes = |res: &str| res == "r";
+        for key in [
+            "resource-r/primary",
+            "resource-r/size",
+            "resource-r/strange/x",
+        ]
+        .map(key)
+        {
+            assert_eq!(guest_trespass(&key, yes), Some((&key, "r")));
+            assert_eq!(guest_trespass(&key, |_| false), None);
+        }
+        for free in [
+            "resource-r/userspace/x",
+            "resource-r/todo-a/attach",
+            "directory/r/member-a",
+            "userspace/x",
+            "resource-q/primary",
+        ] {
+            assert_eq!(guest_trespass(&key(free), yes), None, "{free}");
+        }
+        // What the batch itself says counts.
+        let own = key("directory/r/member-a");
+        let guest = |now, batch: &[Change]| is_guest(now, "r", "a", batch);
+        assert!(guest(Some(Membership::Guest), &[]));
+        assert!(!guest(Some(Membership::Storage), &[]));
+        assert!(guest(Some(Membership::Guest), &[(own.clone(), None)]));
+        assert!(guest(None, &[(own.clone(), value("guest"))]));
+        assert!(!guest(Some(Membership::Guest), &[(own, value("storage"))]));
     }
 
     #[test]

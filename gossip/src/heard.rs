@@ -5,9 +5,7 @@
 
 use crate::PeerStatus;
 use crate::daemon::Daemon;
-use crate::limits::{
-    BY_OTHERS, HEARD_FILE_MAX, HEARD_INTERVAL, HEARD_LOOK, HEARD_NODES_MAX, HEARD_SOON,
-};
+use crate::limits::{HEARD_FILE_MAX, HEARD_INTERVAL, HEARD_LOOK, HEARD_NODES_MAX, HEARD_SOON};
 use crate::state::{read_small, replace_private};
 use mars_gossip_proto::NodeLife;
 use mars_meta_model::{NodeId, roster};
@@ -21,14 +19,10 @@ use tokio::time::Instant;
 /// First line of the file.
 const MAGIC: &str = "mars-heard-1";
 
-/// What is known for certain: of a node that is heard of by way of others, they may not have missed it yet.
+/// When it certainly lived (system clock, ns): [`PeerStatus::certain_ns`].
 #[must_use]
 pub fn certain(peer: &PeerStatus) -> Option<u64> {
-    let by_others = !peer.connected && matches!(peer.life, Some(NodeLife::Up | NodeLife::Suspect));
-    let less = if by_others { BY_OTHERS.as_nanos() } else { 0 };
-    let less = u64::try_from(less).unwrap_or(u64::MAX);
-    let at = peer.heard_ns?.saturating_sub(less);
-    (at > 0).then_some(at)
+    peer.certain_ns.filter(|at| *at > 0)
 }
 
 /// Reads the file; one that cannot be read counts for none. Times that lie ahead of `wall` were noted by a wrong clock.
@@ -179,22 +173,5 @@ mod tests {
         assert!(pace.is_due(gone.clone(), start + HEARD_SOON * 2));
         assert!(!pace.is_due(gone.clone(), start + HEARD_SOON + HEARD_INTERVAL));
         assert!(pace.is_due(gone, start + HEARD_SOON * 2 + HEARD_INTERVAL));
-    }
-
-    #[test]
-    fn what_others_say_may_be_older_than_it_looks() {
-        let second = 1_000_000_000;
-        let mut peer = PeerStatus {
-            heard_ns: Some(100 * second),
-            life: Some(NodeLife::Up),
-            ..PeerStatus::default()
-        };
-        assert_eq!(certain(&peer), Some(60 * second));
-        peer.life = Some(NodeLife::Down);
-        assert_eq!(certain(&peer), Some(100 * second));
-        (peer.life, peer.connected) = (Some(NodeLife::Up), true);
-        assert_eq!(certain(&peer), Some(100 * second));
-        peer.heard_ns = None;
-        assert_eq!(certain(&peer), None);
     }
 }

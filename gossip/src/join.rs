@@ -29,7 +29,19 @@ pub(crate) async fn join_cluster(
     let joiner = joiner(daemon)?;
     // Before the cluster writes anything: what a wrong clock refuses then would leave a node behind that never was.
     look_first(daemon, &token, &joiner).await?;
-    let joined = ask(&token, &joiner).await?;
+    let storage = |error: WriteError| ApiError::new(ErrorCode::Storage, error.to_string());
+    // From here on the issuer may have admitted this number.
+    daemon.meta.renumber(false).await.map_err(storage)?;
+    let joined = match redeem_once(&token, &joiner).await? {
+        Ok(joined) => joined,
+        Err(error) => {
+            let taken = Refusal::NodeTaken;
+            if matches!(&error, JoinError::Refused { refusal, .. } if *refusal == taken) {
+                daemon.meta.renumber(true).await.map_err(storage)?;
+            }
+            return Err(explain(&error));
+        }
+    };
     let entries = unpack_payload(&joined.payload).map_err(|reason| {
         let message = format!("the answer of {} cannot be used: {reason}", joined.issuer);
         ApiError::new(ErrorCode::Internal, message).with_hint("run the same version on both nodes")
@@ -83,7 +95,9 @@ pub(crate) async fn parse_token(
         .0
         .parse()
         .map_err(|error: mars_gossip_net::TokenError| {
-            ApiError::new(ErrorCode::BadRequest, error.to_string())
+            ApiError::new(ErrorCode::BadRequest, error.to_string()).with_hint(
+                "copy the whole line that marsadm join-token printed, or draw a new token on a node of the cluster",
+            )
         })?;
     if let Some(addr) = addr {
         let port = token.issuers.first().map_or(0, SocketAddr::port);
@@ -144,10 +158,18 @@ pub(crate) fn temporary_endpoint(token: &JoinToken) -> Result<Endpoint, ApiError
 }
 
 pub(crate) async fn ask(token: &JoinToken, joiner: &Joiner) -> Result<Joined, ApiError> {
+    let joined = redeem_once(token, joiner).await?;
+    joined.map_err(|error| explain(&error))
+}
+
+async fn redeem_once(
+    token: &JoinToken,
+    joiner: &Joiner,
+) -> Result<Result<Joined, JoinError>, ApiError> {
     let endpoint = temporary_endpoint(token)?;
     let joined = redeem(&endpoint, token, joiner).await;
     endpoint.close(CloseCode::Done, "");
-    joined.map_err(|error| explain(&error))
+    Ok(joined)
 }
 
 pub(crate) fn explain(error: &JoinError) -> ApiError {
@@ -174,6 +196,17 @@ pub(crate) fn explain(error: &JoinError) -> ApiError {
             ..
         }
         | JoinError::Token(_) => "make a new token with join-token on a member of the cluster",
+        JoinError::Refused {
+            refusal: Refusal::NodeTaken,
+            ..
+        } => {
+            "this machine was in that cluster under another name: restart marsd here, which gives it a new number, and join \
+             again with the same token"
+        }
+        JoinError::Refused {
+            refusal: Refusal::Unavailable(_),
+            ..
+        } => "when that is over there, try again with the same token",
         JoinError::Unreachable(_) => {
             "start the metadata daemon there and let UDP through; if that node is gone, its tokens are, too: marsadm \
              join-token > FILE on the node that holds the authority now (marsadm get-link defaults/ca-host on any node)"

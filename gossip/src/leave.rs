@@ -57,6 +57,9 @@ pub(crate) async fn leave_cluster(daemon: &Arc<Daemon>, force: bool) -> Result<(
     crate::refill::bind(&daemon.meta, None)
         .await
         .map_err(|error| failed(&error))?;
+    // Its number stays in the roster with its name: under another one it would be taken.
+    let renumbered = daemon.meta.renumber(true).await;
+    renumbered.map_err(|error| failed(&error))?;
     give_up_identity(&daemon.state.identity(), &identity.cluster().to_string())
         .map_err(|error| failed(&error))?;
     let all: Vec<(Key, Timestamp)> = daemon.meta.with_table(|table| {

@@ -109,8 +109,6 @@ pub const HEARD_INTERVAL: Duration = Duration::from_secs(60);
 pub const HEARD_NODES_MAX: usize = 16_384;
 /// Longest such file in bytes.
 pub const HEARD_FILE_MAX: u64 = 1 << 20;
-/// How long a node may be dead that is heard of by way of others: they miss it after 30 s, and that has to travel.
-pub const BY_OTHERS: Duration = Duration::from_secs(40);
 /// How often this node's own lines are written again at most, if somebody else overwrites them.
 pub const OWN_LINES_INTERVAL: Duration = Duration::from_secs(10);
 /// Times that a process of a host comes back which another one had replaced, within [`TWICE_WINDOW`], beyond which the host
@@ -120,6 +118,8 @@ pub const TWICE_RETURNS_MAX: usize = 2;
 pub const TWICE_WINDOW: Duration = Duration::from_secs(60);
 /// Connections of one host that are remembered for that.
 pub const TWICE_SEEN_MAX: usize = 32;
+/// From when the store has failed until the daemon ends: the time for those whose writes were refused to hear so.
+pub const FAILED_GRACE: Duration = Duration::from_millis(300);
 
 // Else an idle daemon would be taken for a hanging one.
 const _: () = assert!(2 * IDLE_MAX.as_secs() < SIGN_TURN_MAX.as_secs());

@@ -8,7 +8,7 @@ use crate::limits::{OWN_LINES_INTERVAL, TWICE_RETURNS_MAX, TWICE_SEEN_MAX, TWICE
 use crate::roster::publish_self;
 use mars_gossip_net::Identity;
 use mars_meta::FeedEvent;
-use mars_meta_model::node_record;
+use mars_meta_model::{LEVEL_PREFIX, node_record};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,7 +88,11 @@ fn look(daemon: &Daemon, event: &FeedEvent) -> Found {
         return Found::Change;
     };
     let host = &daemon.config.host;
-    let own = [format!("roster/{host}"), format!("ips/ip-{host}")];
+    let own = [
+        format!("roster/{host}"),
+        format!("ips/ip-{host}"),
+        format!("{LEVEL_PREFIX}{host}"),
+    ];
     let mut found = Found::Nothing;
     for entry in &batch.entries {
         if own.iter().any(|own| own == entry.key.as_str()) {

@@ -10,7 +10,8 @@ use mars_gossip_net::{CloseCode, Connection, Utc};
 use mars_gossip_proto::{Ending, Event};
 use mars_meta_model::collect::Position;
 use mars_meta_model::{
-    Key, NodeId, NodeRecord, NodeState, current_epoch, node_record, removed_key, roster, roster_key,
+    Key, NodeId, NodeRecord, NodeState, Scope, current_epoch, node_record, removed_key, roster,
+    roster_key, scope_of,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,9 +29,13 @@ impl<B: Backend> Driver<B> {
                 tracing::debug!(%peer, "contents differ; comparing");
                 self.status.update(&peer, |status| status.synced = false);
             }
+            Event::Contradiction { peer, key } if scope_of(&key) == Scope::Global => {
+                tracing::warn!(%peer, %key,
+                    "the peer refuses an entry as deleted long ago, and this node holds it: tombstones of what belongs to the whole cluster stay until you decide here. `marsadm set-link --force VALUE /mars/KEY` keeps it everywhere, `marsadm delete-file --force /mars/KEY` deletes it");
+            }
             Event::Contradiction { peer, key } => {
                 tracing::warn!(%peer, %key,
-                    "the peer refuses an entry as deleted long ago, and this node holds it: whoever became a member later gives way (versions before that do not: there, write the key anew to keep it, or delete it)");
+                    "the peer refuses an entry as deleted long ago, and this node holds it: whoever became a member later gives way (versions before that do not: there, `marsadm set-link --force VALUE /mars/KEY` keeps it, `marsadm delete-file --force /mars/KEY` deletes it)");
             }
             Event::EpochBegan => self.status.forget_refused_stamps(),
             Event::Refused { peer, key, stamp } => {
@@ -327,6 +332,7 @@ impl<B: Backend> Driver<B> {
             self.with_core(|core, ctx| core.handle_disconnected(ctx, host, ending));
             self.status.update(host, |status| {
                 status.connected = false;
+                status.node = None;
                 status.synced = false;
                 status.error = Some(reason.to_owned());
                 (status.offset_ns, status.offset_at) = (None, None);
@@ -414,6 +420,7 @@ impl<B: Backend> Driver<B> {
         let wall = self.backend.clock().0;
         self.status.update(&host, |status| {
             status.connected = true;
+            status.node = Some(hello.node.clone());
             status.refuses = false;
             status.synced = false;
             status.error = None;

@@ -22,13 +22,19 @@ fn refilling_key(host: &str) -> String {
     format!("actual-{host}/store-refilling")
 }
 
-fn lost_key(host: &str) -> String {
+/// Key of the alarm that a store was lost.
+pub(crate) fn lost_key(host: &str) -> String {
     format!("actual-{host}/msg-store-lost")
 }
 
 /// Whether a node says that its store is being refilled.
 fn says_refilling(table: &Table, host: &str) -> bool {
     table.text(&refilling_key(host)) == Some("1")
+}
+
+/// Whether this node says that its store was lost, and that nobody has what it held.
+pub(crate) fn says_lost(table: &Table, host: &str) -> bool {
+    says_refilling(table, host) && table.text(&lost_key(host)).is_some()
 }
 
 /// What there is to refill from.

@@ -18,6 +18,9 @@ use tokio::time::Instant;
 pub struct PeerStatus {
     /// Whether there is a live connection.
     pub connected: bool,
+    /// The identity of the node at the other end, as text: its certificate bears it out, whatever the roster says of its name
+    /// now. `None` without a connection.
+    pub node: Option<String>,
     /// Whether all that is shared was equal when last compared.
     pub synced: bool,
     /// Whether this node wants a connection with it; others are heard of over neighbours.
@@ -28,6 +31,9 @@ pub struct PeerStatus {
     pub since_ns: Option<u64>,
     /// System clock (ns) when it was last heard of by this process, directly or over others.
     pub heard_ns: Option<u64>,
+    /// System clock (ns) when it certainly lived: [`Self::heard_ns`] less what others may be late in missing it, but never
+    /// before the last message of its own.
+    pub certain_ns: Option<u64>,
     /// Round-trip time in microseconds.
     pub rtt_us: Option<u64>,
     /// Why there is no connection.
@@ -145,18 +151,20 @@ impl Status {
         let mut peers = self.lock().clone();
         let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         let found = lives.as_ref().map(|lives| {
-            lives.look(|host| {
-                let peer = peers.get(host).filter(|peer| peer.connected);
-                peer.and_then(|peer| peer.heard_ns)
-            })
+            // What was heard directly stays heard when the connection is gone.
+            lives.look(|host| peers.get(host)?.heard_ns)
         });
         drop(lives);
+        for peer in peers.values_mut() {
+            peer.certain_ns = peer.heard_ns;
+        }
         for (host, found) in found.into_iter().flatten() {
             if let Some(peer) = peers.get_mut(&host) {
                 peer.life = Some(found.life);
                 peer.since_ns = found.since;
                 // Of a node that was thought to live it may turn out that it has long been silent.
                 peer.heard_ns = found.heard;
+                peer.certain_ns = found.certain;
             }
         }
         peers
@@ -193,10 +201,17 @@ impl Status {
         peers.iter().find(silent).map(|(host, _)| host.clone())
     }
 
-    /// System clock (ns) when a peer was last heard of.
+    /// System clock (ns) when a peer was last heard of: of one that this node is to be connected with, when it certainly
+    /// lived.
     #[must_use]
     pub fn heard(&self, host: &str) -> Option<u64> {
-        self.peers().get(host)?.heard_ns
+        let peers = self.peers();
+        let peer = peers.get(host)?;
+        if peer.neighbour {
+            peer.certain_ns
+        } else {
+            peer.heard_ns
+        }
     }
 
     /// Waits until everything was equal with some peer, once since the driver started.

@@ -247,7 +247,7 @@ impl Tokens {
         let waits = |token: &&Token| token.id == id && token.early && !book.heard;
         if book.tokens.iter().any(|token| waits(&token)) {
             return Err(Refusal::Unavailable(
-                "it has not heard from the other nodes yet since its start: ask again in a minute, or make a new token there"
+                "it has not heard from the other nodes yet since its start; a token that is made there now would do"
                     .to_owned(),
             ));
         }

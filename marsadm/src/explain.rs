@@ -692,7 +692,12 @@ impl Walk<'_, '_, '_> {
                 None => "nobody knows: see above".to_owned(),
                 _ => format!("yes, without the last {lost} s; {target} s are allowed"),
             };
-            (at_risk.seconds.is_some_and(|secs| secs <= target), finding)
+            (
+                at_risk
+                    .seconds
+                    .is_some_and(|secs| secs <= look.allowed(target)),
+                finding,
+            )
         };
         let next = "mend the first thing above that is wrong; what is in progress ends by itself";
         self.add("could it take over now?", ok, finding, evidence, next);

@@ -145,6 +145,10 @@ pub const RISK_TARGET_SECS: u64 = 10;
 pub const STALE_NATIVE_SECS: u64 = 15;
 /// The same in a tree of the original, whose hosts hear of each other every few seconds, or every 30 s when idle.
 pub const STALE_TREE_SECS: u64 = 60;
+/// A primary that announced something within so many seconds may not have been answered yet.
+pub const ANNOUNCED_NOW_SECS: u64 = 3;
+/// Within so many seconds a host that lives says something, even if it has nothing to say: every 9 to 11 s.
+pub const ANSWERED_WITHIN_SECS: u64 = 12;
 /// What was told so many seconds ago or longer is shown with its age, where nothing is wrong.
 pub const HEARD_NOW_SECS: u64 = 5;
 /// By how much the sign of life of a node that is heard of by way of others may be older than what came over the way: its
@@ -198,3 +202,5 @@ pub const SYSTEMCTL_OUTPUT_MAX: u64 = 16 << 10;
 pub const SYSTEMD_DELAY: Duration = Duration::from_millis(200);
 /// First and longest wait of `systemd-trigger --follow` before it tries again what failed.
 pub const SYSTEMD_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// Most keys that an import of another cluster's file names, of those that it would overwrite.
+pub const IMPORT_NAMED_MAX: usize = 12;

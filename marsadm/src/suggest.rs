@@ -57,6 +57,19 @@ pub fn hint(what: &str, wrong: &str, known: &[String]) -> String {
     format!("{what}: {}", known.join(" "))
 }
 
+/// How the key ends by which a node says that its store was lost, and that nobody can refill it.
+pub(crate) const STORE_LOST: &str = "/msg-store-lost";
+
+/// What to do where there is no resource at all. `lost`: a node says that its store was lost.
+pub(crate) const fn no_resources(lost: bool) -> &'static str {
+    if lost {
+        "the metadata was lost (marsadm status): start a node that still has its store, or read one back (marsadm meta export \
+         --store DIR FILE, marsadm meta import FILE)"
+    } else {
+        "there are no resources yet: marsadm create-resource"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

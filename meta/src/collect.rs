@@ -3,8 +3,8 @@
 use crate::core::{Core, Staged, announced_at, read};
 use crate::job::{Change, MergeResult, Merged};
 use mars_meta_model::collect::{
-    Collected, Door, Mark, Own, Position, Task, Tick, Voters, buried, door, gives_way,
-    global_voters, is_below, is_collectable, park_due, parked_key, voters,
+    Collected, Door, Mark, Own, Position, Task, Tick, Voters, door, gives_way, global_voters,
+    is_below, is_collectable, park_due, parked_key, voters,
 };
 use mars_meta_model::{
     EPOCH_PREFIX, Entry, Epochs, Key, LEVEL_EPOCH_MARKS, Merge, NodeId, Scope, Store, Table, Value,
@@ -83,9 +83,10 @@ impl<S: Store> Core<S> {
                 let result = core.stage_merge_one(wall_ns, &mut entry, by, &table, staged);
                 if matches!(result, MergeResult::Applied | MergeResult::AppliedAnew) {
                     core.end_claim(wall_ns, &table, &entry, by, staged);
-                    let stays = !buried(&entry, staged.floor(&table, &scope_of(&entry.key)));
-                    let held = stays.then(|| entry.clone());
-                    staged.entries.insert(entry.key.clone(), held);
+                    // A deletion at or below the floor, too: it came late, and others may still hold what it deletes.
+                    staged
+                        .entries
+                        .insert(entry.key.clone(), Some(entry.clone()));
                     applied.push((index, entry));
                 }
                 if let Some(slot) = results.get_mut(index) {

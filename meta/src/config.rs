@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name of the local record with the node's identity.
 pub(crate) const NODE_ID: &str = "node-id";
+/// Name of the local record that says, by `1`, that the next opening without a wanted identity makes a new one.
+pub(crate) const RENUMBER: &str = "renumber";
 
 /// The system clock in ns since the epoch, as a function.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -159,13 +161,15 @@ impl OpenError<SledError> {
     }
 }
 
-/// The identity in the store; made there if it has none.
+/// The identity in the store; made there if it has none, or is to have a new one and nobody wants the old one.
 pub(crate) fn identity<S: Store>(
     store: &mut S,
     wanted: Option<NodeId>,
 ) -> Result<NodeId, OpenError<S::Error>> {
+    let anew = store.local(RENUMBER).map_err(OpenError::Backend)?;
+    let anew = wanted.is_none() && anew.as_deref() == Some(b"1");
     match store.local(NODE_ID).map_err(OpenError::Backend)? {
-        Some(bytes) => {
+        Some(bytes) if !anew => {
             let len = bytes.len();
             let bytes = bytes.try_into().map_err(|_| OpenError::NodeId(len))?;
             let stored = NodeId(u128::from_le_bytes(bytes));
@@ -174,13 +178,19 @@ pub(crate) fn identity<S: Store>(
                 _ => Ok(stored),
             }
         }
-        None => {
+        _ => {
             let node = wanted.unwrap_or_else(|| NodeId(uuid::Uuid::new_v4().as_u128()));
+            let id = node.0.to_le_bytes();
             let record = Write::Local {
                 name: NODE_ID,
-                value: &node.0.to_le_bytes(),
+                value: &id,
             };
-            store.commit(&[record]).map_err(OpenError::Backend)?;
+            let mut records = vec![record];
+            if anew {
+                let (name, value) = (RENUMBER, &b"0"[..]);
+                records.push(Write::Local { name, value });
+            }
+            store.commit(&records).map_err(OpenError::Backend)?;
             Ok(node)
         }
     }

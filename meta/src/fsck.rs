@@ -110,7 +110,27 @@ pub struct Salvage {
 /// As [`fsck`].
 pub fn salvage(path: &Path) -> Result<Salvage, FsckError> {
     let mut entries = BTreeMap::new();
-    let found = look_through(path, &mut entries)?;
+    let mut found = look_through(path, &mut entries)?;
+    if let Some(refused) = found
+        .unreadable
+        .as_ref()
+        .filter(|_| path.join("db").is_file())
+    {
+        let mut others = BTreeMap::new();
+        let without = read_copy(path, &mut others, Snapshots::Left)?;
+        // A log of which sled takes the end for torn is read up to there: whichever gives more.
+        if others.len() > entries.len() {
+            let read = without.unreadable.as_ref();
+            let read = read.map_or("all of that".to_owned(), |reason| {
+                format!("in part: {reason}")
+            });
+            let refused = Some(format!(
+                "{refused}; without sled's snapshots (snap.*) its log was read, {read}"
+            ));
+            (entries, found) = (others, without);
+            found.unreadable = refused;
+        }
+    }
     let entries = entries.into_values().collect();
     Ok(Salvage { entries, found })
 }
@@ -119,15 +139,35 @@ fn look_through(path: &Path, keys: &mut BTreeMap<Key, Entry>) -> Result<Fsck, Fs
     if !path.is_dir() {
         return Err(FsckError::NoStore(path.to_owned()));
     }
-    let mut found = Fsck::default();
     // sled would make them anew.
     for file in ["conf", "db"] {
         if !path.join(file).is_file() {
-            found.unreadable = Some(format!("the file {file} is not in the folder"));
-            return Ok(found);
+            return Ok(Fsck {
+                unreadable: Some(format!("the file {file} is not in the folder")),
+                ..Fsck::default()
+            });
         }
     }
+    read_copy(path, keys, Snapshots::Taken)
+}
+
+/// What becomes of sled's snapshots, which tell where in its log each page is: without them it reads the whole log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Snapshots {
+    Taken,
+    Left,
+}
+
+fn read_copy(
+    path: &Path,
+    keys: &mut BTreeMap<Key, Entry>,
+    snapshots: Snapshots,
+) -> Result<Fsck, FsckError> {
+    let mut found = Fsck::default();
     let copy = Copy::of(path).map_err(FsckError::Store)?;
+    if snapshots == Snapshots::Left {
+        copy.forget_snapshots().map_err(FsckError::Store)?;
+    }
     let checked = SledRecords::open(&copy.0).and_then(|records| check(&records, &mut found, keys));
     drop(copy);
     match checked {
@@ -167,6 +207,17 @@ impl Copy {
         }
         copy_folder(path, &copy.0).map_err(|error| io_error(&copy.0, error))?;
         Ok(copy)
+    }
+
+    fn forget_snapshots(&self) -> Result<(), SledError> {
+        let failed = |error| io_error(&self.0, error);
+        for file in fs::read_dir(&self.0).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            if file.file_name().to_string_lossy().starts_with("snap.") {
+                fs::remove_file(file.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is told of changes: watches (a snapshot of some keys, then every change) and feeds (every batch).
 
+use crate::budget::Budget;
 use crate::core::{SharedTable, read};
 use crate::limits::EVENT_LEN_MAX;
 use mars_meta_model::{Entry, Key, Table};
@@ -113,7 +114,17 @@ struct WatchState {
     phase: Phase,
     lagged: bool,
     closed: bool,
-    queue: VecDeque<Entry>,
+    /// Shared by all watches that want it.
+    queue: VecDeque<Arc<Entry>>,
+    /// What that takes of the budget.
+    queued: usize,
+    budget: Arc<Budget>,
+}
+
+impl Drop for WatchState {
+    fn drop(&mut self) {
+        self.budget.give(self.queued);
+    }
 }
 
 impl WatchState {
@@ -123,7 +134,33 @@ impl WatchState {
 
     fn lag(&mut self) {
         self.lagged = true;
-        self.queue.clear();
+        // Its memory goes as well.
+        self.queue = VecDeque::new();
+        self.budget.give(std::mem::take(&mut self.queued));
+    }
+
+    /// Queues a change, or notes that there is no room for it.
+    fn push(&mut self, entry: &Arc<Entry>, capacity: usize) {
+        let cost = Budget::cost(entry);
+        if self.queue.len() >= capacity || !self.budget.take(cost) {
+            self.lag();
+            return;
+        }
+        self.queued += cost;
+        self.queue.push_back(Arc::clone(entry));
+    }
+
+    /// The next changes of the queue.
+    fn pop(&mut self) -> Vec<Entry> {
+        let len = self.queue.len().min(EVENT_LEN_MAX);
+        let cost = self.queue.iter().take(len).map(|e| Budget::cost(e)).sum();
+        self.queued -= cost;
+        self.budget.give(cost);
+        let found = self.queue.drain(..len).map(Arc::unwrap_or_clone).collect();
+        if self.queue.is_empty() && self.queue.capacity() > EVENT_LEN_MAX {
+            self.queue = VecDeque::new();
+        }
+        found
     }
 }
 
@@ -140,7 +177,7 @@ impl Watcher {
         self.prefixes.iter().any(|p| key.starts_with(p.as_str()))
     }
 
-    fn push(&self, entries: &[Entry]) {
+    fn push(&self, entries: &[Arc<Entry>]) {
         let mut state = lock(&self.mailbox.state);
         if state.lagged {
             return;
@@ -153,11 +190,10 @@ impl Watcher {
                 continue;
             }
             woken = true;
-            if state.queue.len() >= self.capacity {
-                state.lag();
+            state.push(entry, self.capacity);
+            if state.lagged {
                 break;
             }
-            state.queue.push_back(entry.clone());
         }
         drop(state);
         if woken {
@@ -217,13 +253,16 @@ impl Hub {
             return;
         }
         let mut listeners = lock(&self.listeners);
-        listeners.watchers.retain(|weak| {
-            let watcher = weak.upgrade();
-            if let Some(watcher) = &watcher {
-                watcher.push(entries);
-            }
-            watcher.is_some()
-        });
+        if !listeners.watchers.is_empty() {
+            let shared: Vec<Arc<Entry>> = entries.iter().cloned().map(Arc::new).collect();
+            listeners.watchers.retain(|weak| {
+                let watcher = weak.upgrade();
+                if let Some(watcher) = &watcher {
+                    watcher.push(&shared);
+                }
+                watcher.is_some()
+            });
+        }
         if listeners.feeds.is_empty() {
             return;
         }
@@ -276,6 +315,7 @@ impl Hub {
         table: SharedTable,
         prefixes: &[&str],
         capacity: usize,
+        budget: Arc<Budget>,
     ) -> Subscription {
         let mut sorted: Vec<String> = prefixes.iter().map(|p| (*p).to_owned()).collect();
         sorted.sort();
@@ -289,6 +329,8 @@ impl Hub {
                 lagged: false,
                 closed: listeners.closed,
                 queue: VecDeque::new(),
+                queued: 0,
+                budget,
             }),
         });
         listeners.watchers.push(Arc::downgrade(&watcher));
@@ -345,8 +387,14 @@ impl Subscription {
         if state.queue.is_empty() {
             return if state.closed { Err(Closed) } else { Ok(None) };
         }
-        let len = state.queue.len().min(EVENT_LEN_MAX);
-        Ok(Some(Event::Entries(state.queue.drain(..len).collect())))
+        Ok(Some(Event::Entries(state.pop())))
+    }
+
+    /// Waits until [`Subscription::try_next`] has something to tell. Safe to cancel.
+    pub(crate) async fn ready(&self) {
+        while lock(&self.watcher.mailbox.state).idle() {
+            self.watcher.mailbox.async_wake.notified().await;
+        }
     }
 
     /// The next event; `None` when the store was closed. Safe to cancel.
@@ -415,5 +463,45 @@ impl Feed {
                 Err(Closed) => return None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mars_meta_model::testing::entry;
+    use std::sync::RwLock;
+
+    #[test]
+    fn what_is_read_lost_or_dropped_is_given_back_to_the_budget() {
+        let (hub, budget) = (Hub::default(), Arc::new(Budget::new(3000)));
+        let table: SharedTable = Arc::new(RwLock::new(Table::new()));
+        let watch = || hub.watch(Arc::clone(&table), &[""], 100, Arc::clone(&budget));
+        let (mut one, mut two) = (watch(), watch());
+        for watch in [&mut one, &mut two] {
+            assert_eq!(watch.try_next(), Ok(Some(Event::Synced)));
+        }
+        let change = |at: u64| entry("userspace/k", Some(&"x".repeat(200)), at, 1);
+        let cost = Budget::cost(&change(1));
+        for at in 1..=3 {
+            hub.publish(&[change(at)], Source::Local);
+            assert!(budget.used() <= 3000);
+        }
+        assert_eq!(budget.used(), 6 * cost);
+        // Who reads has room again; who does not, lags alone.
+        let all = vec![change(1), change(2), change(3)];
+        assert_eq!(one.try_next(), Ok(Some(Event::Entries(all))));
+        assert_eq!(budget.used(), 3 * cost);
+        for at in 4..=20 {
+            hub.publish(&[change(at)], Source::Local);
+            assert!(budget.used() <= 3000);
+            assert!(matches!(one.try_next(), Ok(Some(Event::Entries(_)))));
+        }
+        assert_eq!(two.try_next(), Ok(Some(Event::Lagged)));
+        assert_eq!(budget.used(), 0, "what was lost is no longer held");
+        hub.publish(&[change(21)], Source::Local);
+        assert_eq!(budget.used(), cost, "a snapshot reads it from the table");
+        drop((one, two));
+        assert_eq!(budget.used(), 0);
     }
 }

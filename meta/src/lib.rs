@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod aside;
+mod budget;
 mod collect;
 mod config;
 mod convert;

@@ -1,6 +1,7 @@
 //! The store of one node as other code uses it: [`Meta`].
 
-use crate::config::{MetaConfig, NODE_ID, OpenError, WallClock, identity};
+use crate::budget::Budget;
+use crate::config::{MetaConfig, NODE_ID, OpenError, RENUMBER, WallClock, identity};
 use crate::core::{Core, OWN_NAME, SharedTable, check_local, read};
 use crate::hub::{Feed, Hub, Source, Subscription};
 use crate::job::{Change, Committed, Done, EpochRefusal, Job, MergeResult, Merged, WriteError};
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 struct Inner {
     queue: mpsc::Sender<Request>,
@@ -27,6 +28,7 @@ struct Inner {
     last_stamp: Arc<AtomicU64>,
     node: NodeId,
     boot: u64,
+    failed: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// The metadata store of one node. Cheap to clone; all clones share one writer, which ends with
@@ -143,6 +145,7 @@ impl Meta {
         let (queue, requests) = mpsc::channel(REQUEST_QUEUE_LEN);
         let hub = Arc::new(Hub::default());
         let last_stamp = Arc::new(AtomicU64::new(core.last_stamp().as_nanos()));
+        let (failed, failure) = watch::channel(None);
         let inner = Inner {
             queue,
             table: core.shared_table(),
@@ -151,6 +154,7 @@ impl Meta {
             last_stamp: Arc::clone(&last_stamp),
             node,
             boot: config.boot,
+            failed: failure,
         };
         let writer = Writer {
             core,
@@ -159,6 +163,7 @@ impl Meta {
             wall: Arc::clone(&config.wall),
             last_stamp,
             pace: Pace::new(),
+            failed,
         };
         std::thread::Builder::new()
             .name("meta-writer".to_owned())
@@ -428,14 +433,53 @@ impl Meta {
     /// changes are queued.
     #[must_use]
     pub fn watch(&self, prefixes: &[&str], capacity: usize) -> Subscription {
+        self.watch_within(prefixes, capacity, Arc::new(Budget::unlimited()))
+    }
+
+    /// [`Meta::watch`] of which the queue shares `budget` with others.
+    pub(crate) fn watch_within(
+        &self,
+        prefixes: &[&str],
+        capacity: usize,
+        budget: Arc<Budget>,
+    ) -> Subscription {
         let table = Arc::clone(&self.inner.table);
-        self.inner.hub.watch(table, prefixes, capacity)
+        self.inner.hub.watch(table, prefixes, capacity, budget)
     }
 
     /// Every batch from now on, with its source.
     #[must_use]
     pub fn subscribe_all(&self) -> Feed {
         self.inner.hub.feed(FEED_QUEUE_LEN)
+    }
+
+    /// Whether the next opening of this store gives the node a new identity, if its configuration wants none: after it left
+    /// a cluster, which knows the old one for ever.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn renumber(&self, anew: bool) -> Result<(), WriteError> {
+        let wanted: &[u8] = if anew { b"1" } else { b"0" };
+        let held = self.local(RENUMBER).await?;
+        if held.as_deref() == Some(wanted) || held.is_none() && !anew {
+            return Ok(());
+        }
+        self.put_local(RENUMBER, wanted).await
+    }
+
+    /// Waits until the store has failed: it takes no writes any more before it is opened again, as every write from now
+    /// on is told. Gives the backend's reason, also to those who ask later. Waits for ever on a store that does not fail, or
+    /// was closed before. Safe to cancel.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failed = self.inner.failed.clone();
+        let reason = match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone(),
+            Err(_) => None,
+        };
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
     }
 
     /// Finishes what is queued and releases the store; later writes are refused, reads go on.

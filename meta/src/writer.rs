@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A request of the queue.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Writer<S> {
     /// Greatest stamp, for readers of the clock.
     pub(crate) last_stamp: Arc<AtomicU64>,
     pub(crate) pace: Pace,
+    /// Why nothing is written any more.
+    pub(crate) failed: watch::Sender<Option<Arc<str>>>,
 }
 
 /// How the last group went, by which the next one knows whom to wait for.
@@ -89,6 +91,7 @@ impl<S: Store> Writer<S> {
                 Ok(request) => request,
                 Err(TryRecvError::Empty) if untidy => {
                     untidy = self.tidy();
+                    self.tell_failure();
                     continue;
                 }
                 Err(_) => match self.queue.blocking_recv() {
@@ -98,6 +101,7 @@ impl<S: Store> Writer<S> {
             };
             closing = self.group(request);
             untidy = self.tidy();
+            self.tell_failure();
         }
         self.queue.close();
         if let Err(error) = self.core.settle() {
@@ -109,6 +113,14 @@ impl<S: Store> Writer<S> {
         drop(core.into_store());
         if let Some(reply) = closing {
             let _ = reply.send(());
+        }
+    }
+
+    /// Tells once that the store has failed, after those whose writes were refused.
+    fn tell_failure(&self) {
+        let reason = self.core.poisoned();
+        if let Some(reason) = reason.filter(|_| self.failed.borrow().is_none()) {
+            self.failed.send_replace(Some(reason.into()));
         }
     }
 

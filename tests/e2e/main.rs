@@ -11,6 +11,7 @@ mod bad_input;
 mod clients;
 mod clocks;
 mod crash;
+mod honest;
 mod housekeeping;
 mod join;
 mod left_behind;

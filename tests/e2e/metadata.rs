@@ -1,6 +1,6 @@
 //! Keys travel, survive cuts and crashes, and deletions stay deletions.
 
-use crate::world::World;
+use crate::world::{World, marsadm};
 
 #[test]
 fn keys_reach_every_node_through_cuts_and_crashes() {
@@ -9,6 +9,23 @@ fn keys_reach_every_node_through_cuts_and_crashes() {
     for node in ["hosta", "hostb", "hostc"] {
         w.reads(node, "userspace/a", "one");
     }
+
+    // Options before the command of a sandbox count for the one that runs on the node.
+    let outer = |words: &[&str]| {
+        let mut command = marsadm();
+        command.args(words).args(["sandbox", "exec", "--dir"]);
+        command.arg(w.dir()).args(["hosta", "--"]);
+        command
+    };
+    let said = outer(&["-o", "json"])
+        .args(["get-link", "userspace/a"])
+        .output();
+    let document: serde_json::Value = serde_json::from_slice(&said.unwrap().stdout).unwrap();
+    assert_eq!(document["items"][0]["value"], "one", "{document}");
+    let mut dry = outer(&["--dry-run"]);
+    dry.args(["set-link", "dry", "userspace/a"]);
+    assert!(dry.status().unwrap().success());
+    w.reads("hosta", "userspace/a", "one");
 
     // A node that is cut off goes on working, and both sides' news meet afterwards.
     w.must(&["cut", "hostc"]);

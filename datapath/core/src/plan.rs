@@ -3,8 +3,11 @@
 //! One pure function, [`plan`], decides for one resource on one host. **An absent key is never a wish**: where
 //! nothing was read, nothing is started, stopped, attached or demoted.
 
+use crate::format::Successor;
+use crate::name::Name;
+use crate::version::LogName;
 use mars_meta_model::{Entry, Key, Membership, View, member_key, members, roster};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who the cluster wants to be primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,12 @@ pub struct Wish {
     pub designated: Option<Designated>,
     /// Hosts that report to be primary, without this one.
     pub other_primaries: Vec<String>,
+    /// Members that tell that they are not primary. Kept nowhere, so it is said by who is heard of.
+    pub told_not_primary: BTreeSet<String>,
+    /// The log behind which a host, named as successor there, will not go on (`renounced-H`).
+    pub renounced: BTreeMap<String, LogName>,
+    /// Logs whose writers want to go on themselves, instead of the successor they named (`actual-H/recalls`).
+    pub recalled: BTreeSet<LogName>,
     /// Who was primary last, if it is another host.
     pub last_primary: Option<String>,
     /// Storage members that are in the roster, with this host.
@@ -92,6 +101,25 @@ impl Wish {
             .filter(|m| text(view, res, &format!("actual-{m}/is-primary")) == Some("1"))
             .cloned()
             .collect();
+        let told_not_primary = members
+            .iter()
+            .filter(|m| text(view, res, &format!("actual-{m}/is-primary")) == Some("0"))
+            .cloned()
+            .collect();
+        let renounced = known.keys().filter_map(|name| {
+            let log = text(view, res, &format!("renounced-{name}"))?
+                .parse()
+                .ok()?;
+            Some((name.clone(), log))
+        });
+        let renounced = renounced.collect();
+        let recalled = members.iter().filter_map(|name| {
+            let log = text(view, res, &format!("actual-{name}/recalls"))?;
+            log.parse()
+                .ok()
+                .filter(|log: &LogName| log.origin.as_str() == name)
+        });
+        let recalled = recalled.collect();
         let last = text(view, res, "userspace/last-primary").filter(|last| *last != host);
         let on = |name| switch(view, res, host, name).unwrap_or(false);
         Self {
@@ -109,6 +137,9 @@ impl Wish {
             sync: on("sync"),
             designated,
             other_primaries,
+            told_not_primary,
+            renounced,
+            recalled,
             last_primary: last.map(str::to_owned),
             members,
         }
@@ -156,6 +187,48 @@ pub struct Observed {
     pub behind: Option<String>,
     /// The host that wrote the newest log, if its close mark is not here.
     pub unfinished: Option<String>,
+    /// Who may go on behind the newest log, if that is closed here.
+    pub right: Right,
+    /// This host has been designated for so long that it would have heard if somebody else was meanwhile.
+    pub settled: bool,
+}
+
+/// Who may begin the log behind a closed one. The old primary names one host in its close mark, so two that are designated
+/// one after the other, or by two administrators, never both go on (`docs/spec/log-format.md`, *Successor*).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// There is no closed log here, or none is needed.
+    Unclaimed,
+    /// This host.
+    Mine,
+    /// This other host.
+    Of(String),
+    /// Whoever is designated: nobody was named.
+    Anyone,
+}
+
+impl Right {
+    /// Reads who `host` finds named behind the closed `log`; `None` for a log of an earlier version.
+    ///
+    /// Who has renounced the log gives its right back to the one who wrote it.
+    #[must_use]
+    pub fn behind(wish: &Wish, host: &str, log: &LogName, named: Option<&Successor>) -> Self {
+        let Some(Successor::Host(named)) = named else {
+            return Self::Anyone;
+        };
+        // Who left the resource goes on with nothing, either.
+        let is_member = |name: &Name| wish.members.contains(name.as_str());
+        let back = wish.renounced.get(named.as_str()) == Some(log) || !is_member(named);
+        let holder = if back { &log.origin } else { named };
+        if !is_member(holder) {
+            return Self::Anyone;
+        }
+        if holder.as_str() == host {
+            Self::Mine
+        } else {
+            Self::Of(holder.as_str().to_owned())
+        }
+    }
 }
 
 /// What shall run.
@@ -198,6 +271,15 @@ pub enum Waiting {
          and 'marsadm primary --force'"
     )]
     Unfinished(String),
+    /// The old primary named another host in its close mark.
+    #[error(
+        "the role was handed to host {0}, which has not passed it on: if that host is lost, run 'marsadm disconnect' and \
+         'marsadm primary --force'"
+    )]
+    HandedTo(String),
+    /// Nobody was named in the close mark: another host may be designated at the same time.
+    #[error("waiting a moment for word of another host that may have been designated, too")]
+    Settling,
     /// Local log bytes are not replayed yet.
     #[error("the local log is not replayed to its end yet")]
     Replaying,
@@ -251,23 +333,31 @@ fn secondary(wish: &Wish) -> Target {
 fn awaiting(wish: &Wish, seen: &Observed) -> Target {
     let mut target = secondary(wish);
     if let Target::Secondary { fetch, .. } = &mut target
-        && wish.source().is_none()
+        && wish.other_primaries.is_empty()
     {
-        let from = seen.unfinished.as_ref().or(seen.behind.as_ref());
-        *fetch = from.filter(|_| wish.fetch).cloned();
+        let from = seen.unfinished.clone().or_else(|| seen.behind.clone());
+        let from = from.or_else(|| wish.source().map(str::to_owned));
+        *fetch = from.filter(|_| wish.fetch);
     }
     target
 }
 
-/// Whether a host that crashed as primary takes the role once more, only to close its log in order: it was
-/// designated away meanwhile, and whoever comes next waits for the close mark. Not where somebody is primary
-/// already (by force): then this host's log has no future.
+/// Whether a host takes the role once more, only to close its log in order, because whoever comes next waits for the close
+/// mark: it crashed as primary and was designated away meanwhile, or it was named as successor and another one is designated
+/// by now. Not where somebody is primary already (by force): then this host's log has no future.
 fn closes_own_log(wish: &Wish, seen: &Observed) -> bool {
     seen.role == Role::Secondary
-        && seen.was_primary
+        && (seen.was_primary || passes_on(wish, seen))
         && seen.consistent
         && seen.behind.is_none()
         && wish.other_primaries.is_empty()
+}
+
+/// A right is passed on to who is there and waits for it: its word that it is not primary is not an old one, since it is kept
+/// nowhere.
+fn passes_on(wish: &Wish, seen: &Observed) -> bool {
+    let waits = matches!(&wish.designated, Some(Designated::Other(host)) if wish.told_not_primary.contains(host));
+    seen.right == Right::Mine && seen.replayed_all && waits
 }
 
 fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
@@ -289,7 +379,12 @@ fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
     }
     // A key of another host may be outdated; the close mark in the log itself cannot.
     let behind = seen.behind.clone().map(Waiting::Behind);
-    behind.or_else(|| seen.unfinished.clone().map(Waiting::Unfinished))
+    let unfinished = seen.unfinished.clone().map(Waiting::Unfinished);
+    behind.or(unfinished).or_else(|| match &seen.right {
+        Right::Unclaimed | Right::Mine => None,
+        Right::Of(host) => Some(Waiting::HandedTo(host.clone())),
+        Right::Anyone => (!seen.settled).then_some(Waiting::Settling),
+    })
 }
 
 #[cfg(test)]
@@ -345,6 +440,8 @@ mod tests {
             replayed_all: true,
             behind: None,
             unfinished: None,
+            right: Right::Unclaimed,
+            settled: false,
         }
     }
 
@@ -456,6 +553,106 @@ mod tests {
                 matches!(decide(&taken, &crashed).0, Target::Secondary { .. }),
                 "{value}"
             );
+        }
+    }
+
+    fn log(name: &str) -> LogName {
+        name.parse().unwrap()
+    }
+
+    fn named(host: &str) -> Successor {
+        Successor::Host(host.parse().unwrap())
+    }
+
+    #[test]
+    fn behind_a_closed_log_goes_on_who_is_named_there() {
+        let me = [(PRIMARY, Some("a"))];
+        let mut closed = seen(Role::Secondary);
+        for (right, why) in [
+            (Right::Mine, None),
+            (
+                Right::Of("b".to_owned()),
+                Some(Waiting::HandedTo("b".to_owned())),
+            ),
+            (Right::Anyone, Some(Waiting::Settling)),
+        ] {
+            closed.right = right.clone();
+            let (target, waits) = decide(&me, &closed);
+            assert_eq!(waits, why, "{right:?}");
+            assert_eq!(target == Target::Primary, why.is_none(), "{right:?}");
+        }
+        closed.settled = true;
+        assert_eq!(decide(&me, &closed), (Target::Primary, None));
+        closed.right = Right::Of("b".to_owned());
+        let forced = [
+            (PRIMARY, Some("a")),
+            ("resource-r/todo-a/connect", Some("0")),
+        ];
+        assert_eq!(decide(&forced, &closed), (Target::Primary, None));
+    }
+
+    #[test]
+    fn who_is_named_and_not_designated_passes_the_role_on() {
+        let mut named = seen(Role::Secondary);
+        named.right = Right::Mine;
+        let waits = ("resource-r/actual-b/is-primary", Some("0"));
+        let other = (PRIMARY, Some("b"));
+        assert_eq!(decide(&[other, waits], &named).0, Target::Primary);
+        // Not to who is not heard of, not to nobody, not beside a primary, not before all is replayed.
+        let busy = ("resource-r/actual-b/is-primary", Some("1"));
+        for keys in [
+            &[other][..],
+            &[(PRIMARY, Some("(none)")), waits][..],
+            &[other, busy][..],
+        ] {
+            let (target, _) = decide(keys, &named);
+            assert!(matches!(target, Target::Secondary { .. }), "{keys:?}");
+        }
+        named.replayed_all = false;
+        let (target, _) = decide(&[other, waits], &named);
+        assert!(matches!(target, Target::Secondary { .. }));
+    }
+
+    #[test]
+    fn a_right_goes_back_to_the_writer_when_it_is_renounced() {
+        let name = log("log-000000003-b");
+        let read = |extra: &[(&str, Option<&str>)]| Wish::read(&store(extra), "a", "r");
+        let wish = read(&[]);
+        assert_eq!(Right::behind(&wish, "a", &name, None), Right::Anyone);
+        let anyone = Some(&Successor::Anyone);
+        assert_eq!(Right::behind(&wish, "a", &name, anyone), Right::Anyone);
+        let mine = named("a");
+        assert_eq!(Right::behind(&wish, "a", &name, Some(&mine)), Right::Mine);
+        let of_b = Right::Of("b".to_owned());
+        assert_eq!(
+            Right::behind(&wish, "b", &name, Some(&mine)),
+            Right::Of("a".to_owned())
+        );
+        // For this log only.
+        let renounced = read(&[("resource-r/renounced-a", Some("log-000000003-b"))]);
+        assert_eq!(Right::behind(&renounced, "a", &name, Some(&mine)), of_b);
+        assert_eq!(
+            Right::behind(&renounced, "b", &name, Some(&mine)),
+            Right::Mine
+        );
+        let later = log("log-000000005-b");
+        assert_eq!(
+            Right::behind(&renounced, "a", &later, Some(&mine)),
+            Right::Mine
+        );
+        // Who is no member has no right, either.
+        let gone = named("c");
+        assert_eq!(Right::behind(&wish, "a", &name, Some(&gone)), of_b);
+        let foreign = log("log-000000003-c");
+        assert_eq!(
+            Right::behind(&wish, "a", &foreign, Some(&gone)),
+            Right::Anyone
+        );
+        // Only a log's writer recalls it.
+        let recalls = |text| read(&[("resource-r/actual-b/recalls", Some(text))]).recalled;
+        assert_eq!(recalls("log-000000003-b"), BTreeSet::from([name]));
+        for other in ["none", "log-000000003-a"] {
+            assert_eq!(recalls(other), BTreeSet::new(), "{other}");
         }
     }
 

@@ -293,7 +293,10 @@ impl Replay {
                 RecordBody::Zeroes(len) => Content::Zeroes(*len),
                 RecordBody::Discard(len) => Content::Discard(*len),
                 RecordBody::FlushMark if !self.in_flight.is_empty() => return None,
-                RecordBody::FlushMark | RecordBody::CloseMark | RecordBody::Ignored { .. } => {
+                RecordBody::FlushMark
+                | RecordBody::Successor(_)
+                | RecordBody::CloseMark
+                | RecordBody::Ignored { .. } => {
                     batch.records.pop_front();
                     continue;
                 }

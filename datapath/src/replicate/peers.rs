@@ -330,18 +330,24 @@ mod tests {
         peers.set_endpoint(Endpoint::bind(EndpointConfig::bulk(me.clone(), any, policy)).unwrap());
         let last = ask(&peers, Duration::from_secs(3)).await;
         assert!(last.contains("refuses this node"), "{last}");
-        assert!((2..=4).contains(&knocks()), "{}", knocks());
-        // With a new line in the roster it is tried at once.
+        // The waits grow from one second: a slow machine knocks less, none knocks more.
+        assert!((1..=4).contains(&knocks()), "{}", knocks());
+        // With a new line in the roster it is tried at once, and then after waits again.
         let before = knocks();
         let record = line(&mirror, (&me, 2), "127.0.0.1:10", 2);
-        ask(&peers, Duration::from_millis(300)).await;
-        assert_eq!(knocks(), before + 1);
+        let begin = Instant::now();
+        while knocks() == before {
+            let _ = peers.connect("hosta").await;
+        }
+        let most = before + 1 + begin.elapsed().as_secs().try_into().unwrap_or(usize::MAX);
+        assert!(knocks() <= most, "{} of {most}", knocks());
+        let before = knocks();
         let (mark, value) = mars_meta_model::removed_mark("hostb", &record).unwrap();
         let value = value.unwrap();
         mirror.put(entry(mark.as_str(), value.as_str(), 3, 1));
         let last = ask(&peers, Duration::from_secs(2)).await;
         assert!(last.contains("no longer in the cluster"), "{last}");
-        assert_eq!(knocks(), before + 1);
+        assert_eq!(knocks(), before);
         mirror.stop();
     }
 }

@@ -11,8 +11,9 @@ use super::slots::SyncSlots;
 use super::workers::{Done, spawn as spawn_thread};
 use crate::limits::EVENT_QUEUE_LEN;
 use crate::replicate::{FetchEvent, Peers, SyncEvent};
-use mars_datapath_core::plan::{Designated, Observed, Role, Target, Wish, plan};
-use mars_datapath_core::version::ReplayValue;
+use mars_datapath_core::format::Successor;
+use mars_datapath_core::plan::{Designated, Observed, Right, Role, Target, Waiting, Wish, plan};
+use mars_datapath_core::version::{LogName, ReplayValue};
 use mars_datapath_core::{LogPos, Name};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
@@ -25,6 +26,9 @@ use tokio::sync::mpsc;
 const ATTACH_RETRY: Duration = Duration::from_secs(3);
 /// Longest time without a look at timers.
 const TICK: Duration = Duration::from_millis(200);
+/// How long a host must have been designated to take a role that nobody handed to it by name. Within this time it hears of
+/// another one that was designated at the same moment, and of one that took the role: observations are told once a second.
+const DESIGNATION_SETTLED: Duration = Duration::from_secs(2);
 
 /// What the store says about a resource, read by the controller.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +103,10 @@ struct Driver {
     attach_written: Option<(u16, Timestamp)>,
     /// The last life ended as primary.
     was_primary: bool,
+    /// Since when this host has been designated without a break.
+    designated_since: Option<Instant>,
+    /// Behind this log this host will not go on: its writer wants to.
+    renounced: Option<LogName>,
     ended: bool,
 }
 
@@ -131,6 +139,8 @@ pub(crate) fn spawn(
             attach_after: None,
             attach_written: None,
             was_primary: false,
+            designated_since: None,
+            renounced: None,
             ended: false,
         };
         driver.run();
@@ -228,13 +238,16 @@ impl Driver {
             Mode::Detached => {}
         }
         self.reopen_if_accepted();
-        let Some(intent) = self.intent.take() else {
+        let Some(mut intent) = self.intent.take() else {
             return;
         };
+        self.note_designation(&intent.wish);
+        self.renounce(&mut intent.wish);
         let seen = self.observed(&intent);
         let (target, waiting) = plan(&intent.wish, &seen);
         let text = waiting.as_ref().map(ToString::to_string);
         self.context.shared.message("wrn-primary", text.as_deref());
+        self.recall(waiting.as_ref());
         self.move_to(&target, &intent);
         self.tidy(&intent);
         self.intent.get_or_insert(intent);
@@ -279,7 +292,21 @@ impl Driver {
             Mode::Secondary(secondary) => secondary.unfinished(),
             Mode::Detached | Mode::Primary(_) => None,
         };
-        let was_primary = self.was_primary && replayed_all;
+        let right = match &self.mode {
+            Mode::Secondary(secondary) => secondary
+                .closed_log()
+                .map_or(Right::Unclaimed, |(log, named)| {
+                    Right::behind(&intent.wish, self.context.host.as_str(), log, named)
+                }),
+            Mode::Detached | Mode::Primary(_) => Right::Unclaimed,
+        };
+        // It may have been interrupted behind its close mark: then the role is another's.
+        let keeps = matches!(right, Right::Unclaimed | Right::Mine);
+        let was_primary = self.was_primary && replayed_all && keeps;
+        let alone = intent.wish.members.len() <= 1;
+        let settled = self
+            .designated_since
+            .is_some_and(|since| alone || since.elapsed() >= DESIGNATION_SETTLED);
         Observed {
             role,
             open_count,
@@ -288,7 +315,71 @@ impl Driver {
             replayed_all,
             behind,
             unfinished,
+            right,
+            settled,
         }
+    }
+
+    fn note_designation(&mut self, wish: &Wish) {
+        if wish.designated == Some(Designated::Me) {
+            self.designated_since.get_or_insert_with(Instant::now);
+        } else {
+            self.designated_since = None;
+        }
+    }
+
+    /// Gives back the right to go on behind a log whose writer recalls it, unless this host has begun the next one: told only
+    /// once it is decided here, and heeded from this moment on.
+    fn renounce(&mut self, wish: &mut Wish) {
+        let host = self.context.host.as_str();
+        if self.renounced.is_none() {
+            self.renounced = wish.renounced.get(host).cloned();
+        }
+        let wanted = wish
+            .recalled
+            .iter()
+            .filter(|log| log.origin.as_str() != host);
+        let wanted = wanted.max_by_key(|log| log.number).cloned();
+        let newer = wanted.filter(|log| {
+            self.renounced
+                .as_ref()
+                .is_none_or(|r| r.number < log.number)
+        });
+        if let Some(log) = newer
+            && !matches!(self.mode, Mode::Primary(_))
+            && !self.has_begun_behind(&log)
+        {
+            tracing::info!(resource = %self.context.shared.name, %log, "will not go on behind this log: its writer wants to");
+            self.renounced = Some(log);
+        }
+        if let Some(log) = &self.renounced {
+            wish.renounced.insert(host.to_owned(), log.clone());
+        }
+        let renounced = self.renounced.clone();
+        self.context
+            .shared
+            .update(|status| status.renounced = renounced);
+    }
+
+    /// Whether this host has written a log behind `log`. What cannot be read may hold one.
+    fn has_begun_behind(&self, log: &LogName) -> bool {
+        let own = |name: &LogName| name.origin == self.context.host && name.number > log.number;
+        self.context
+            .shared
+            .dir
+            .list()
+            .map_or(true, |names| names.iter().any(own))
+    }
+
+    /// Asks for the right to go on behind this host's own log, where that was handed to another one.
+    fn recall(&mut self, waiting: Option<&Waiting>) {
+        let closed = match (&self.mode, waiting) {
+            (Mode::Secondary(secondary), Some(Waiting::HandedTo(_))) => secondary.closed_log(),
+            _ => None,
+        };
+        let own = closed.map(|(log, _)| log.clone());
+        let own = own.filter(|log| log.origin == self.context.host);
+        self.context.shared.update(|status| status.recalls = own);
     }
 
     fn move_to(&mut self, target: &Target, intent: &Intent) {
@@ -296,7 +387,7 @@ impl Driver {
             // What was begun is ended: a log that is being closed takes no more, and its device is hidden. Who is
             // designated again meanwhile takes the role anew.
             (Target::Keep | Target::Primary, Mode::Primary(primary)) if primary.is_leaving() => {
-                self.demote();
+                self.demote(successor(&intent.wish, target, &self.context.host));
             }
             (Target::Keep, _)
             | (Target::Primary, Mode::Primary(_))
@@ -324,7 +415,7 @@ impl Driver {
             (Target::Primary, Mode::Secondary(_)) => self.promote(intent),
             (Target::Detached | Target::Depart, Mode::Secondary(_)) => self.detach(),
             (Target::Detached | Target::Depart | Target::Secondary { .. }, Mode::Primary(_)) => {
-                self.demote();
+                self.demote(successor(&intent.wish, target, &self.context.host));
             }
         }
     }
@@ -421,11 +512,11 @@ impl Driver {
         }
     }
 
-    fn demote(&mut self) {
+    fn demote(&mut self, successor: Successor) {
         let Mode::Primary(primary) = &mut self.mode else {
             return;
         };
-        match primary.leave() {
+        match primary.leave(successor) {
             LeaveState::Draining | LeaveState::Open => {}
             LeaveState::Drained => {
                 let Mode::Primary(primary) = std::mem::replace(&mut self.mode, Mode::Detached)
@@ -494,4 +585,16 @@ impl Driver {
         }
         self.ended = true;
     }
+}
+
+/// Who is named to go on when the role is left for `target`.
+fn successor(wish: &Wish, target: &Target, host: &Name) -> Successor {
+    let named = match &wish.designated {
+        Some(Designated::Other(other)) if wish.members.contains(other) => other.parse().ok(),
+        Some(Designated::Me) if !matches!(target, Target::Detached | Target::Depart) => {
+            Some(host.clone())
+        }
+        _ => None,
+    };
+    named.map_or(Successor::Anyone, Successor::Host)
 }

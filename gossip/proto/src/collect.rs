@@ -310,7 +310,7 @@ impl Gossip {
             if self.pending_merge > 0 || self.collecting.is_busy() {
                 continue;
             }
-            let sum = self.scope_summary(&line.scope);
+            let sum = self.sum_above(&line.scope, ours);
             let Some(peer) = self.peers.get_mut(host) else {
                 continue;
             };
@@ -379,6 +379,18 @@ impl Gossip {
         }
     }
 
+    /// All of a scope, as it is seen under the own floor: without deletions that came late.
+    fn sum_above(&self, scope: &Scope, floor: Position) -> Summary {
+        let index = self.index.get(scope);
+        let mut sum = index.map_or_else(Summary::default, ScopeIndex::total);
+        for (_, key) in index.into_iter().flat_map(|index| index.tombstones(floor)) {
+            if let Some(item) = index.and_then(|index| index.get(key)) {
+                sum.sub(item.print);
+            }
+        }
+        sum
+    }
+
     /// Whether the own store equals the peer's under its floor; then what is to be dropped.
     fn equal_under(
         &self,
@@ -387,12 +399,8 @@ impl Gossip {
         theirs: &Context,
     ) -> Option<Vec<(Key, Position)>> {
         let index = self.index.get(&theirs.scope);
-        let mut sum = index.map_or_else(Summary::default, ScopeIndex::total);
         let floor = theirs.mark.floor;
-        for (_, key) in index.into_iter().flat_map(|index| index.tombstones(floor)) {
-            let item = index.and_then(|index| index.get(key))?;
-            sum.sub(item.print);
-        }
+        let mut sum = self.sum_above(&theirs.scope, floor);
         let mut drop = Vec::new();
         let absent = self.peers.get(host)?.absent.get(&theirs.scope);
         for ((_, key), print) in absent.into_iter().flatten() {

@@ -125,8 +125,12 @@ pub enum NodeLife {
 pub struct Liveness {
     /// Its state.
     pub life: NodeLife,
-    /// System clock (ns) when it was last heard of, over whomever.
+    /// System clock (ns) when it was last heard of, over whomever. Who is heard of by way of others may have been dead for a
+    /// while then: see [`Liveness::certain`].
     pub heard: Option<u64>,
+    /// System clock (ns) when it certainly lived: by what this node has heard itself, or, if that is much later, one that
+    /// has lost it; else by way of others, less the time in which they may not have missed it.
+    pub certain: Option<u64>,
     /// System clock (ns) since when it is not simply up, as far as known.
     pub since: Option<u64>,
 }

@@ -141,6 +141,7 @@ impl Gossip {
         (peer.boot, peer.features, peer.keep) = (hello.boot, features, true);
         // Until it says how long it has lived.
         (peer.up_since, peer.sure_from) = (ctx.wall, ctx.wall.saturating_add(YOUNG_NS));
+        peer.late = ctx.now.saturating_sub(self.began) > YOUNG_NS;
         self.peers.insert(host.to_owned(), peer);
         self.heard.insert(host.to_owned(), ctx.wall);
         self.send_clock(ctx, host);

@@ -1,6 +1,6 @@
 //! Who lives, reckoned from the graph of links when somebody asks: nodes that nobody asks spend nothing on it.
 
-use crate::limits::YOUNG_NS;
+use crate::limits::{DIGEST_INTERVAL_NS, YOUNG_NS};
 use crate::links::{LinkKey, LinkKind, LinkNote, LinkTable};
 use crate::reach::{Graph, UP};
 use crate::topology::Topology;
@@ -18,8 +18,19 @@ pub struct Lives {
     pub(crate) heard: BTreeMap<String, u64>,
     /// When earlier lives had last heard of others.
     pub(crate) before: BTreeMap<NodeId, u64>,
-    /// The connected peers, and from when on (system clock) their silence about a link means that it is up.
-    pub(crate) connected: BTreeMap<String, u64>,
+    /// The connected peers.
+    pub(crate) connected: BTreeMap<String, Trust>,
+    /// When this process learnt of nodes that it did not know at its start (system clock).
+    pub(crate) learnt: BTreeMap<NodeId, u64>,
+}
+
+/// From when on (system clock) the silence of a connected peer about a link means that it is up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trust {
+    /// About links with nodes that this one has heard of.
+    pub(crate) sure_from: u64,
+    /// About those with others: it may have learnt of them just now.
+    pub(crate) all_from: u64,
 }
 
 impl Lives {
@@ -33,7 +44,12 @@ impl Lives {
         let ways = graph.ways(own, |_| true);
         let now = self.connected.keys().filter_map(|host| heard(host)).max();
         let young = self.young(now.unwrap_or(0));
-        let sure = graph.ways(own, |host| !young.contains(host));
+        let unknown = self.unknown(now.unwrap_or(0), &heard);
+        let surely = self.told_graph(&unknown);
+        let sure = surely
+            .as_ref()
+            .unwrap_or(&graph)
+            .ways(own, |host| !young.contains(host));
         let tallies = self.links.tallies();
         let mut found = BTreeMap::new();
         for (host, record) in self.topology.active() {
@@ -59,6 +75,9 @@ impl Lives {
                 let known = direct.max(lost).max(some(cut));
                 let life = known.map_or(NodeLife::Unknown, |_| NodeLife::Down);
                 (life, ever.max(lost).max(sure.and_then(some)))
+            } else if ever.or(lost).is_none() && sure.is_none_or(|worth| worth == 0) {
+                // There would be a way, if somebody had ever met it.
+                (NodeLife::Unknown, None)
             } else {
                 let up = if tally.lost > 0 {
                     NodeLife::Suspect
@@ -72,7 +91,18 @@ impl Lives {
                 NodeLife::Suspect => Some(tally.since).filter(|at| *at > 0),
                 NodeLife::Down => heard,
             };
-            found.insert(host.clone(), Liveness { life, heard, since });
+            let told = sure.map(|at| at.saturating_sub(YOUNG_NS)).and_then(some);
+            let certain = match life {
+                NodeLife::Up if self.connected.contains_key(host) => direct,
+                _ => ever.max(lost.filter(|at| is_news(ever, *at))).max(told),
+            };
+            let live = Liveness {
+                life,
+                heard,
+                certain,
+                since,
+            };
+            found.insert(host.clone(), live);
         }
         found
     }
@@ -81,7 +111,7 @@ impl Lives {
     /// connected with, their neighbours say when they found them again.
     fn young(&self, now: u64) -> BTreeSet<&str> {
         let connected = self.connected.iter();
-        let peers = connected.filter(|(_, sure_from)| **sure_from > now);
+        let peers = connected.filter(|(_, trust)| trust.sure_from > now);
         let mut young: BTreeSet<&str> = peers.map(|(host, _)| host.as_str()).collect();
         let found = self.links.iter().filter(|note| {
             let new = matches!(note.kind, LinkKind::Found | LinkKind::Alive);
@@ -92,13 +122,47 @@ impl Lives {
         young
     }
 
+    /// The links that nobody has told of, though they are in the plan, and of which that means nothing yet: those of nodes
+    /// that this process has learnt of just now, as perhaps all others have; and those of nodes it has never heard of with
+    /// peers that came back just now, and may have learnt of them by that.
+    fn unknown(&self, now: u64, heard: impl Fn(&str) -> Option<u64>) -> Unknown<'_> {
+        let active = self.topology.active();
+        let mut unknown = Unknown::default();
+        for (host, record) in active {
+            let learnt = self.learnt.get(&record.id);
+            if learnt.is_some_and(|at| at.saturating_add(YOUNG_NS) > now) {
+                unknown.new.insert(host);
+            }
+            if heard(host).is_none() && !self.before.contains_key(&record.id) {
+                unknown.unheard.insert(host);
+            }
+        }
+        let back = self.connected.iter();
+        let back = back.filter(|(_, trust)| trust.all_from > now);
+        unknown.back = back.map(|(host, _)| host.as_str()).collect();
+        unknown
+    }
+
+    /// [`Self::graph`] without the links of which silence means nothing; `None` if there are none of these.
+    fn told_graph(&self, unknown: &Unknown<'_>) -> Option<Graph<'_>> {
+        let some =
+            !unknown.new.is_empty() || !unknown.unheard.is_empty() && !unknown.back.is_empty();
+        some.then(|| self.graph_with(|a, b| unknown.says_nothing(a, b)))
+    }
+
     /// The links that are to be there, less those reported as lost.
     fn graph(&self) -> Graph<'_> {
+        self.graph_with(|_, _| false)
+    }
+
+    /// Those, less what is only to be there and `left_out`.
+    fn graph_with(&self, left_out: impl Fn(&str, &str) -> bool) -> Graph<'_> {
         let (own, topology) = (self.own.as_str(), &self.topology);
         let mut graph = Graph::default();
         for host in topology.active().keys() {
             for other in topology.rings().neighbours(host) {
-                if let Some((other, _)) = topology.active().get_key_value(&other) {
+                let other = topology.active().get_key_value(&other);
+                if let Some((other, _)) = other.filter(|(other, _)| !left_out(host, other)) {
                     graph.set(host, other, UP);
                 }
             }
@@ -107,7 +171,9 @@ impl Lives {
             let active = |host: &&String| topology.active().contains_key(*host);
             for host in members.iter().filter(active) {
                 for other in members.iter().filter(active).filter(|o| *o != host) {
-                    graph.set(host, other, UP);
+                    if !left_out(host, other) {
+                        graph.set(host, other, UP);
+                    }
                 }
             }
         }
@@ -131,6 +197,32 @@ impl Lives {
             }
         }
         graph
+    }
+}
+
+/// Whether what another node has heard counts beside what was heard here. Neighbours of a node hear of it at different times
+/// while nothing happens: an age that is told must not fall when they are lost one after the other.
+fn is_news(here: Option<u64>, other: u64) -> bool {
+    here.is_none_or(|here| other > here.saturating_add(DIGEST_INTERVAL_NS / 2 * 3))
+}
+
+/// Of which links silence means nothing.
+#[derive(Debug, Default)]
+struct Unknown<'a> {
+    /// Nodes that this process has learnt of just now.
+    new: BTreeSet<&'a str>,
+    /// Nodes that it has never heard of.
+    unheard: BTreeSet<&'a str>,
+    /// Connected peers that came back just now.
+    back: BTreeSet<&'a str>,
+}
+
+impl Unknown<'_> {
+    fn says_nothing(&self, a: &str, b: &str) -> bool {
+        let one = |a: &str, b: &str| {
+            self.new.contains(a) || self.unheard.contains(a) && self.back.contains(b)
+        };
+        one(a, b) || one(b, a)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::limits::{
 };
 use crate::links::{LinkKey, LinkKind, LinkNote, LinkTable};
 use crate::lives::Lives;
+use crate::topology::Topology;
 use crate::{Ctx, Ending, Event, Gossip, Liveness, Neighbour};
 use mars_lamport::Timestamp;
 use mars_meta_model::{NodeId, Scope, scope_of};
@@ -34,6 +35,8 @@ pub(crate) struct Overlay {
     pub(crate) links: LinkTable,
     last_at: Timestamp,
     prune_due: Option<u64>,
+    /// When this process learnt of nodes that it did not know at its start (system clock).
+    learnt: BTreeMap<NodeId, u64>,
     /// Counts what may change who lives.
     pub(crate) version: u64,
 }
@@ -41,6 +44,14 @@ pub(crate) struct Overlay {
 impl Overlay {
     pub(crate) fn wants(&self, host: &str) -> bool {
         self.watches.contains_key(host)
+    }
+
+    /// The active nodes were `old` and are `new`.
+    pub(crate) fn learn(&mut self, wall: u64, old: &Topology, new: &Topology) {
+        self.learnt.retain(|id, _| new.is_active(*id));
+        let ids = new.active().values().map(|record| record.id);
+        let learnt = ids.filter(|id| !old.is_active(*id)).map(|id| (id, wall));
+        self.learnt.extend(learnt);
     }
 }
 
@@ -154,10 +165,14 @@ impl Gossip {
         self.overlay.version += 1;
         self.overlay.avoid.remove(host);
         let primary = self.topology.neighbours(&self.config.host).contains(host);
+        let id = self.topology.id_of(host);
+        let learnt = id.is_some_and(|id| self.overlay.learnt.contains_key(&id));
         if let Some(watch) = self.overlay.watches.get_mut(host) {
             watch.down = None;
             // A new life has lost nobody yet: others must not take that for good links.
             let again = watch.boot != 0 && watch.boot != boot;
+            // Of a new node nobody else knows that it was ever met.
+            let again = again || learnt && watch.boot == 0;
             watch.boot = boot;
             let news = std::mem::replace(&mut watch.reported, false) || again;
             if news || !primary {
@@ -390,8 +405,9 @@ impl Gossip {
             connected: self
                 .peers
                 .iter()
-                .map(|(host, peer)| (host.clone(), peer.sure_from))
+                .map(|(host, peer)| (host.clone(), peer.trust()))
                 .collect(),
+            learnt: self.overlay.learnt.clone(),
         }
     }
 

@@ -4,8 +4,10 @@ use crate::collect::Told;
 use crate::index::{Item, Summary, key_hash};
 use crate::limits::{
     CONTROL_MAX, FAST_ROUNDS_MAX, ITEM_SETS_MAX, QUARANTINE_MAX, QUEUE_KEYS_MAX, REPAIR_QUIET_NS,
+    YOUNG_NS,
 };
 use crate::links::LinkKey;
+use crate::lives::Trust;
 use crate::serving::ServedAll;
 use crate::{Body, ScopeIndex, Want};
 use mars_lamport::Timestamp;
@@ -112,6 +114,8 @@ pub(crate) struct Peer {
     pub(crate) sure_from: u64,
     /// System clock (ns) when the connection came up.
     pub(crate) up_since: u64,
+    /// It came when this process was no longer young: it may learn now what was long known here.
+    pub(crate) late: bool,
     /// Its clock is wanted at once.
     pub(crate) ask_clock: bool,
     /// When it was last told ours because it had asked.
@@ -155,6 +159,16 @@ pub(crate) enum Why {
 }
 
 impl Peer {
+    /// From when on its silence about links means something.
+    pub(crate) fn trust(&self) -> Trust {
+        let back = self.up_since.saturating_add(YOUNG_NS);
+        let all_from = if self.late { back } else { self.sure_from };
+        Trust {
+            sure_from: self.sure_from,
+            all_from,
+        }
+    }
+
     /// Queues a control message; a full queue makes the peer dirty instead.
     pub(crate) fn control(&mut self, body: Body) {
         if self.control.len() < CONTROL_MAX {

@@ -251,6 +251,7 @@ impl Gossip {
         }
         let old = std::mem::replace(&mut self.topology, Arc::new(topology));
         let topology = &self.topology;
+        self.overlay.learn(ctx.wall, &old, topology);
         self.missed.retain(|host| topology.id_of(host).is_some());
         self.overlay.version += 1;
         self.event(Event::TopologyChanged);

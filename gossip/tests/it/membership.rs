@@ -72,6 +72,52 @@ async fn a_node_leaves_and_comes_back_as_a_new_one() {
     }
 }
 
+/// A machine that is renamed: it leaves, its name in the configuration is changed, and it joins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_left_joins_under_another_name_with_another_number() {
+    let (a, b) = pair().await;
+    let former = info(&b).await.node_id;
+    assert_eq!(leave(&b, false).await, Ok(Response::Done));
+    let dir = b.stop().await;
+    let c = Node::start_in("hostc", dir).await;
+    let number = info(&c).await.node_id;
+    assert_ne!(number, former);
+    assert_eq!(c.join(&a.token(1).await).await, Ok(Response::Done));
+    a.connected("hostc").await;
+    assert_eq!(a.line("hostc").await.id.to_string(), number);
+    assert_eq!(a.line("hostb").await.id.to_string(), former);
+    // From now on it stays.
+    let c = c.restart().await;
+    assert_eq!(info(&c).await.node_id, number);
+    c.set("userspace/x", "1").await;
+    a.sees("userspace/x", Some("1")).await;
+    for node in [a, c] {
+        node.stop().await;
+    }
+}
+
+/// The same, after a version that kept the number: refused once, not for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_is_taken_is_changed_at_the_next_start() {
+    let a = Node::start("hosta").await;
+    a.create_cluster().await;
+    let c = Node::start("hostc").await;
+    let mut line = a.line("hosta").await;
+    line.id = info(&c).await.node_id.parse().unwrap();
+    (line.key_hash, line.state) = ([7; 32], NodeState::Left);
+    a.set("roster/hostb", &line.to_string()).await;
+    let token = a.token(1).await;
+    let (code, text) = c.join(&token).await.unwrap_err();
+    assert_eq!(code, ErrorCode::Refused, "{text}");
+    assert!(text.contains("restart marsd"), "{text}");
+    let c = c.restart().await;
+    assert_ne!(info(&c).await.node_id, line.id.to_string());
+    assert_eq!(c.join(&token).await, Ok(Response::Done), "the same token");
+    for node in [a, c] {
+        node.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_is_used_again_and_its_former_bearer_stays_outside() {
     let (a, old) = pair().await;
@@ -320,6 +366,11 @@ async fn local_clients_keep_to_the_owner_rule_unless_they_insist() {
     b.sees("ips/ip-hostb", Some("1")).await;
     let peer = b.peer("hosta").await.unwrap();
     assert_eq!((peer.forced, peer.denied), (1, 0));
+    // What a host says of itself it says again.
+    let level = b.text("feature-level/hostb").await.unwrap();
+    let wrong = [change("feature-level/hostb")];
+    a.client.apply(wrong, true).await.unwrap();
+    a.sees("feature-level/hostb", Some(&level)).await;
     // Not even who insists writes these.
     for (key, text) in [("clock-epoch/00001", "1"), ("roster/hostb", "nonsense")] {
         let value = Value::text(text).unwrap();

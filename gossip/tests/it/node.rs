@@ -104,6 +104,11 @@ impl Node {
         self.dir
     }
 
+    /// Waits until the daemon has ended by itself.
+    pub(crate) async fn ended(self) -> (Result<(), RunError>, TempDir) {
+        (self.task.await.unwrap(), self.dir)
+    }
+
     pub(crate) async fn restart(self) -> Self {
         let host = self.host.clone();
         let dir = self.stop().await;

@@ -1,11 +1,11 @@
 //! `check`: one line for Nagios and its kin.
 
-use super::status::{snapshot_of, wanted_resources};
+use super::status::{named_resources, snapshot_following};
 use crate::context::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CHECK_LINES_MAX, CHECK_PERF_MAX, CHECK_TEXT_MAX};
 use crate::shown::shown;
-use crate::status::{Node, Resource, Severity, Status, Wanted, judge, risk};
+use crate::status::{Elsewhere, Node, Resource, Severity, Status, Wanted, judge, risk};
 use crate::ui::Ui;
 use std::cmp::Reverse;
 
@@ -15,6 +15,9 @@ use std::cmp::Reverse;
 /// Seconds at risk beyond --warning-seconds are a warning, beyond --critical-seconds critical; so is what status calls
 /// WARNING or CRITICAL, a node whose metadata store was set aside, until that is acknowledged, and a system clock that is
 /// far off; that the cluster has removed this node is critical. What could not be asked is unknown.
+///
+/// A resource of other hosts that is named is asked for at a member. While none answers, its summary counts: a warning if
+/// something stands still by it, else unknown.
 ///
 /// Of several resources that are not well the first line tells the worst and how many; the others follow in lines of their
 /// own. Of more than 20 resources the performance data tell sums and the worst.
@@ -44,7 +47,12 @@ const UNKNOWN: u8 = 3;
 pub async fn run(ctx: &Ctx, args: &Args) -> Result<()> {
     let status = assess(ctx, args).await;
     let status = status.map_err(|error| unknown(&ctx.ui, error))?;
-    let (code, line) = report(&status, args);
+    let (mut code, mut line) = report(&status, args);
+    let named = args.resource != "all";
+    if let Some(res) = outside(&status).filter(|_| named && code == 0) {
+        code = if res.well { UNKNOWN } else { 1 };
+        line = summarized(res, &status, args, code);
+    }
     ctx.ui.line(&line);
     for line in more(&status, args) {
         ctx.ui.line(&line);
@@ -75,15 +83,39 @@ async fn assess(ctx: &Ctx, args: &Args) -> Result<Status> {
                 .hint("see marsadm check --help"),
         );
     }
-    let snapshot = snapshot_of(ctx).await?;
+    let snapshot = snapshot_following(ctx, &args.resource).await?;
     let wanted = Wanted {
-        resources: wanted_resources(&snapshot, &args.resource)?,
+        resources: named_resources(&snapshot, &args.resource)?,
         target: Some(args.warning_seconds),
         window: Some(ctx.opts.window.as_secs()),
     };
     let status = judge(&snapshot, &wanted);
     ctx.ui.document("Status", &status)?;
     Ok(status)
+}
+
+/// The worst resource of other nodes of which no member tells more than its summary now.
+fn outside(status: &Status) -> Option<&Elsewhere> {
+    let bad = status.elsewhere.iter().find(|res| !res.well);
+    bad.or_else(|| status.elsewhere.first())
+}
+
+/// What the summaries of such a resource say: nobody can say by them that all is well.
+fn summarized(res: &Elsewhere, status: &Status, args: &Args, code: u8) -> String {
+    let word = WORDS.get(usize::from(code)).copied().unwrap_or("UNKNOWN");
+    let replicas = res.replicas.iter().map(|replica| {
+        let words = [replica.role, replica.disk, replica.replay];
+        let codes = replica.codes.iter().map(|code| code.as_str());
+        let words = words.into_iter().flatten().chain(codes);
+        format!("{} {}", replica.host, words.collect::<Vec<_>>().join(" "))
+    });
+    let replicas: Vec<String> = replicas.collect();
+    let text = format!(
+        "{} is elsewhere, and no member tells more than its summary now: {}",
+        res.name,
+        replicas.join(", ")
+    );
+    line(word, &text, status, args)
 }
 
 /// How bad a resource is for monitoring: 0, 1 or 2.
@@ -304,5 +336,36 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("120 s ahead"), "{text}");
+    }
+
+    #[test]
+    fn summaries_alone_are_a_warning_or_nothing_known() {
+        let state = |replay: &str| {
+            let text = format!(
+                r#"{{"format":"mars-snapshot/1","host":"a","wall":"5.000000000","daemon":true,"program":"marsd 1"}}
+{{"key":"directory/q/member-b","value":"storage","stamp":"4.000000000"}}
+{{"key":"directory/q/summary-b","value":"v1 plane=up role=secondary disk=consistent replay={replay}","stamp":"4.000000000"}}"#
+            );
+            let snapshot = parse(&text).unwrap();
+            let wanted = Wanted {
+                resources: named_resources(&snapshot, "q").unwrap(),
+                ..Wanted::default()
+            };
+            judge(&snapshot, &wanted)
+        };
+        let args = Args {
+            resource: "q".to_owned(),
+            warning_seconds: 30,
+            critical_seconds: 300,
+        };
+        let well = state("following");
+        let line =
+            |status: &Status, code| summarized(outside(status).unwrap(), status, &args, code);
+        let text = line(&well, UNKNOWN);
+        assert!(outside(&well).unwrap().well, "{text}");
+        assert!(text.starts_with("MARS UNKNOWN - q is elsewhere"), "{text}");
+        assert!(text.contains("b secondary consistent following"), "{text}");
+        let ill = state("split-brain");
+        assert!(!outside(&ill).unwrap().well, "{}", line(&ill, 1));
     }
 }

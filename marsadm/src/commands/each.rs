@@ -7,9 +7,9 @@ use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
 use crate::keys::{Res, resource_list};
 use crate::macros::human_number;
-use crate::suggest;
+use crate::suggest::{self, STORE_LOST, no_resources};
 use crate::ui::Ui;
-use mars_meta_model::{Membership, NodeState, Table, members, resources, roster};
+use mars_meta_model::{Entry, Membership, NodeState, Table, members, resources, roster};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::Poll;
@@ -162,7 +162,9 @@ pub(super) async fn resource_table(ctx: &Ctx, res: &str) -> Result<Table> {
     if members(&table, res).is_empty() {
         let all: Vec<String> = resources(&table).into_iter().collect();
         let hint = if all.is_empty() {
-            "there are no resources yet: marsadm create-resource".to_owned()
+            let reports = ctx.table(&["actual-"]).await?;
+            let lost = |entry: &Entry| entry.key.as_str().ends_with(STORE_LOST);
+            no_resources(reports.iter().filter(|e| !e.is_tombstone()).any(lost)).to_owned()
         } else {
             suggest::hint("resources of the cluster", res, &all)
         };

@@ -44,8 +44,6 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
             addr: args.host.clone(),
             token,
         };
-        let hint =
-            "draw a new token on a node of the cluster (marsadm join-token), copy the whole line";
         match ctx.call(request).await {
             Ok(_) => {}
             // With since when.
@@ -64,7 +62,6 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
                      authority now (marsadm get-link defaults/ca-host on any node); else again, with a longer --timeout",
                 ));
             }
-            Err(error) if error.hint.is_none() => return Err(error.hint(hint)),
             Err(error) => return Err(error),
         }
         ctx.ui.token("successfully joined the cluster");

@@ -1,6 +1,7 @@
 //! `meta`: backup, restore and check of this node's metadata store.
 
 use super::import_tree::batches;
+use super::meta_belongs::{foreign, named, overwritten, refusal};
 use crate::context::{Ctx, unexpected};
 use crate::error::{Error, Kind, Result};
 use crate::error_code::Code;
@@ -55,6 +56,8 @@ pub struct ExportArgs {
 /// were lost, the deletions are too: then all is taken. Observed state and epochs of the clock are left out: they are told
 /// anew. May be repeated. With --dry-run: check the file, and show what would become of its keys; where no daemon runs, only
 /// the file is checked.
+///
+/// A file of another cluster is refused, with the keys that it would overwrite; --force takes it all the same.
 ///
 /// With --bring-back: take also what may have been deleted, with a new stamp: it is a wish of today then, in the whole
 /// cluster, old memberships and primaries too.
@@ -199,7 +202,8 @@ async fn saved(ctx: &Ctx, dir: &Path) -> Result<(Vec<Entry>, Option<Error>)> {
     if entries.is_empty() {
         return Err(
             Error::new(Kind::Negative, format!("{lacks}; no key was found")).hint(
-                "take another store that was set aside, or an earlier file of marsadm meta export",
+                "sled reads none of it, with its snapshots and without: take another store that was set aside, a copy of the folder \
+                 of earlier days, or an earlier file of marsadm meta export",
             ),
         );
     }
@@ -281,8 +285,13 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
         .filter(|entry| !is_volatile(entry) && !entry.key.as_str().starts_with(EPOCH_PREFIX))
         .collect();
     let mut counts = Counts::default();
+    let belongs = belongs(ctx, &entries).await;
     if ctx.opts.dry_run {
-        match preview(ctx, &entries, bring_back).await {
+        let seen = match belongs {
+            Ok(()) => preview(ctx, &entries, bring_back).await,
+            Err(error) => Err(error),
+        };
+        match seen {
             Ok(seen) => counts = seen,
             Err(error) if is_no_answer(&error) => ctx.ui.note(&format!(
                 "only the file was checked, not what would become of its keys: {error}"
@@ -290,6 +299,7 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
             Err(error) => return Err(error),
         }
     } else {
+        belongs?;
         for batch in batches(&entries) {
             let packed = EntryBytes::pack(batch);
             let request = if bring_back {
@@ -319,6 +329,25 @@ async fn import(ctx: &Ctx, path: &Path, bring_back: bool) -> Result<()> {
         "{refused} keys {be} refused: their stamps lie too far in the future, or in an epoch of the clock that is not known here"
     ))
     .hint("compare the system clocks (marsadm clock) and repeat the import; docs/clock.md tells of epochs"))
+}
+
+/// Refuses what is of another cluster; with `--force` what it overwrites is named only.
+async fn belongs(ctx: &Ctx, entries: &[Entry]) -> Result<()> {
+    let node = ctx.node().await?;
+    if node.cluster.is_none() {
+        return Ok(());
+    }
+    let held = ctx.table(&[""]).await?;
+    let Some(foreign) = foreign(entries, &held, node.node_id.parse().ok()) else {
+        return Ok(());
+    };
+    let keys = overwritten(entries, &held);
+    if !ctx.opts.force {
+        return Err(refusal(&foreign, &keys));
+    }
+    ctx.ui
+        .note(&format!("{foreign}; it overwrites {}", named(&keys)));
+    Ok(())
 }
 
 /// Whether nobody is there who could tell what would become of an entry.

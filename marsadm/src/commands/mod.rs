@@ -39,6 +39,7 @@ pub mod lowlevel_set_host_ip;
 pub mod man;
 pub mod merge_cluster;
 pub mod meta;
+mod meta_belongs;
 pub mod mirror_tree;
 pub mod more;
 pub mod parameters;

@@ -63,18 +63,26 @@ pub(super) async fn check_reach(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
     let peers = ctx.peers().await?;
     // Who is not in the roster has no say: the data plane does not heed its keys either.
     let peer = |name: &str| peers.iter().find(|peer| peer.host == name);
+    // Who is designated and has not said that it is not primary may be: nothing of it was heard since this host's daemon
+    // started, and what others pass on of it says nothing about its role.
+    let silent_one = designated.filter(|name| !denies_role(view, name));
+    let asked: Vec<&str> = actual
+        .iter()
+        .map(String::as_str)
+        .chain(silent_one)
+        .collect();
     for name in actual.iter().map(String::as_str).chain(designated) {
         if let Some(peer) = peer(name).filter(|peer| !is_up(peer)) {
             return Err(silent(view, host, peer, "there is no connection to it"));
         }
     }
     if ctx.opts.dry_run {
-        if !actual.is_empty() {
+        if !asked.is_empty() {
             FlushRequest::ask(ctx, view.name).await?;
         }
         return Ok(());
     }
-    for peer in actual.iter().filter_map(|name| peer(name)) {
+    for peer in asked.iter().filter_map(|name| peer(name)) {
         let table = ctx.table(&[&sign(&peer.host)]).await?;
         if let Some(why) = plane(&table, &peer.host).why_past(&peer.host) {
             return Err(silent(view, host, peer, &why));
@@ -88,6 +96,11 @@ pub(super) async fn check_reach(ctx: &Ctx, view: &Res<'_>, host: &str) -> Result
     Ok(())
 }
 
+/// Whether `host` tells that it is not primary. That nothing is told is another matter.
+fn denies_role(view: &Res<'_>, host: &str) -> bool {
+    view.text(&format!("actual-{host}/is-primary")) == Some("0")
+}
+
 fn is_up(peer: &PeerInfo) -> bool {
     peer.connected || peer.state == Some(PeerState::Up)
 }
@@ -99,7 +112,7 @@ async fn answers(ctx: &Ctx, res: &str, primary: &str) -> Result<bool> {
     let prefixes = [own.as_str()];
     let answer = ctx.wait_for(&prefixes, |table| {
         let view = Res::new(table, res);
-        if request.answer(&view, primary).is_some() || !view.actual(primary, "is-primary") {
+        if request.answer(&view, primary).is_some() || denies_role(&view, primary) {
             Step::Ready(())
         } else {
             Step::Waiting(format!("for an answer of {primary}, the primary of {res}"))

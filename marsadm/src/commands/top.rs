@@ -120,6 +120,9 @@ async fn batch(ctx: &Ctx, args: &Args) -> Result<()> {
         if let Some(status) = view.status.as_ref().filter(|_| ctx.ui.is_structured()) {
             ctx.ui.stream("Status", status)?;
         } else {
+            if frame > 0 {
+                ctx.ui.line("");
+            }
             let (width, height) = BATCH_SIZE;
             let text = frame_text(&screen, &view, width, height).map_err(Error::internal)?;
             ctx.ui.line(text.trim_end());

@@ -255,6 +255,7 @@ mod tests {
     fn peer(host: &str, state: PeerState, heard_secs: Option<u64>) -> PeerInfo {
         PeerInfo {
             host: host.to_owned(),
+            connected: state == PeerState::Up,
             state: Some(state),
             heard_ns: heard_secs.map(|secs| NOW - secs * 1_000_000_000),
             ..PeerInfo::default()

@@ -5,18 +5,29 @@ use super::place::Place;
 use super::up;
 use crate::context::Ctx;
 use crate::error::{Error, Result};
+use crate::output::Format;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-/// Runs marsadm on a node, in place of this process.
-pub(super) fn exec(dir: &Path, node: &str, args: &[OsString]) -> Result<()> {
+/// Runs marsadm on a node, in place of this process. The form of the output that is asked for here is that of the command,
+/// unless it asks for another one itself, and a dry run is one of the command.
+pub(super) fn exec(ctx: &Ctx, dir: &Path, node: &str, args: &[OsString]) -> Result<()> {
     let place = Place::open(dir)?;
     let socket = &place.node(node)?.socket;
     let own = std::env::current_exe()
         .map_err(|error| Error::internal(format!("the own program is not found: {error}")))?;
+    let form = match ctx.ui.format() {
+        Format::Table => "table",
+        Format::Json => "json",
+        Format::Ndjson => "ndjson",
+    };
+    let dry = "--dry-run";
+    let dry = Some(dry).filter(|dry| ctx.opts.dry_run && !args.iter().any(|arg| arg == dry));
     let error = std::process::Command::new(&own)
         .env("MARS_SOCKET", socket)
+        .env("MARS_OUTPUT", form)
+        .args(dry)
         .args(args)
         .exec();
     Err(Error::internal(format!(

@@ -127,7 +127,7 @@ pub async fn run(ctx: &Ctx, args: Args) -> Result<()> {
     let dir = args.dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR));
     let (word, work): (&str, _) = match args.command {
         Command::Up(up) => ("up", up::run(ctx, &dir, &up).await),
-        Command::Exec { node, args } => ("exec", handle::exec(&dir, &node, &args)),
+        Command::Exec { node, args } => ("exec", handle::exec(ctx, &dir, &node, &args)),
         Command::Cut { node } => (
             "cut",
             handle::tell(&dir, control::Request::Cut { node }).await,

@@ -1,12 +1,13 @@
 //! The snapshot of the running node: what its metadata daemon knows now.
 
+use super::lives::{beats, is_by_others, lives, told_secs};
 use super::model::{Body, DELETED, Device, Disk, Header, Item, Snapshot};
 use crate::context::{Ctx, unexpected};
 use crate::error::Result;
 use crate::outside::{follow, resources_outside};
-use crate::plane::{Plane, plane};
+use crate::plane::Plane;
 use mars_lamport::Timestamp;
-use mars_meta_api::{Client, NodeInfo, PeerInfo, PeerState, Request, Response};
+use mars_meta_api::{Client, NodeInfo, PeerInfo, Request, Response};
 use mars_meta_model::{
     Entry, Key, NodeState, Scope, Table, View as _, members, resources, roster, scope_of,
 };
@@ -17,9 +18,9 @@ use std::time::Instant;
 
 /// Both clocks of the node.
 #[derive(Clone, Copy, Debug)]
-struct Clocks {
-    wall: Timestamp,
-    lamport: Timestamp,
+pub(super) struct Clocks {
+    pub(super) wall: Timestamp,
+    pub(super) lamport: Timestamp,
 }
 
 impl Clocks {
@@ -34,7 +35,7 @@ impl Clocks {
     }
 
     /// What the system clock showed then, on the scale of the Lamport clock.
-    fn on_lamport(&self, wall_ns: u64) -> Timestamp {
+    pub(super) fn on_lamport(&self, wall_ns: u64) -> Timestamp {
         let age = self.wall.as_nanos().saturating_sub(wall_ns);
         Timestamp::from_nanos(self.lamport.as_nanos().saturating_sub(age))
     }
@@ -43,7 +44,9 @@ impl Clocks {
 /// Takes the snapshot of the running node. Nothing is written.
 ///
 /// The header's `program` names the daemon. `actual-HOST/time` is when the host's data plane was last known to run: from
-/// the daemon's connections, and from the sign of life that the data plane writes.
+/// the daemon's connections, and from the sign of life that the data plane writes. Behind `links` in the header stands, as
+/// `told_secs`, for how many seconds that is not certain any more: who is heard of by way of others may have been dead for a
+/// while.
 ///
 /// # Errors
 /// If the daemon does not answer.
@@ -238,6 +241,7 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
         .get(&node.host)
         .is_some_and(|beat| beat.plane == Plane::Up);
     lives(&mut items, node, peers, &beats, clocks);
+    let told = told_secs(peers, &beats, clocks);
     leavers(&mut items, table, clocks);
     Snapshot {
         header: Header {
@@ -248,14 +252,14 @@ fn build(node: &NodeInfo, peers: &[PeerInfo], table: &Table, clocks: Clocks) -> 
             program: Some(format!("marsd {}", node.version)),
             disks: disks(table, &node.host),
             devices: devices(table, &node.host),
-            extra: extra(node, peers, clocks.wall),
+            extra: extra(node, peers, &told, clocks.wall),
         },
         items,
         unknown: Vec::new(),
     }
 }
 
-fn item(stamp: Timestamp, body: Body) -> Item {
+pub(super) fn item(stamp: Timestamp, body: Body) -> Item {
     Item {
         stamp,
         body,
@@ -265,7 +269,12 @@ fn item(stamp: Timestamp, body: Body) -> Item {
 
 /// What only the daemon knows: the cluster's identity and the state of connections. For `status`; readers of other
 /// versions skip it.
-fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, serde_json::Value> {
+fn extra(
+    node: &NodeInfo,
+    peers: &[PeerInfo],
+    told: &BTreeMap<String, Option<u64>>,
+    wall: Timestamp,
+) -> Map<String, serde_json::Value> {
     let mut out = Map::new();
     if let Some(cluster) = &node.cluster {
         out.insert("cluster".to_owned(), cluster.clone().into());
@@ -287,7 +296,11 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, se
     }
     let mut links = Map::new();
     for peer in peers.iter().filter(|peer| peer.host != node.host) {
-        links.insert(peer.host.clone(), link(peer, wall));
+        let mut link = link(peer, wall);
+        if let Some(secs) = told.get(&peer.host) {
+            link["told_secs"] = (*secs).into();
+        }
+        links.insert(peer.host.clone(), link);
     }
     out.insert("links".to_owned(), links.into());
     if node.feature_level > 0 {
@@ -302,13 +315,12 @@ fn extra(node: &NodeInfo, peers: &[PeerInfo], wall: Timestamp) -> Map<String, se
 }
 
 fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
-    let told = matches!(peer.state, Some(PeerState::Up | PeerState::Suspect));
     let mut link = json!({
-        "up": peer.connected || peer.state == Some(PeerState::Up),
+        "up": peer.connected || peer.state == Some(mars_meta_api::PeerState::Up),
         "rtt_us": peer.rtt_us,
         "error": peer.error,
         // Of others, it is known from those over whom they are heard of.
-        "by_others": told && !peer.connected,
+        "by_others": is_by_others(peer),
     });
     if let Some(heard) = peer.heard_ns {
         link["heard_secs"] = (wall.as_nanos().saturating_sub(heard) / 1_000_000_000).into();
@@ -330,60 +342,6 @@ fn link(peer: &PeerInfo, wall: Timestamp) -> serde_json::Value {
         link["refused_stamp"] = Timestamp::from_nanos(stamp).to_string().into();
     }
     link
-}
-
-/// What a data plane, or the daemon beside it, last told of whether it runs.
-struct Beat {
-    at: Timestamp,
-    plane: Plane,
-}
-
-fn beats(table: &Table) -> BTreeMap<String, Beat> {
-    let found = table.scan("actual-").filter_map(|entry| {
-        let (host, leaf) = entry
-            .key
-            .as_str()
-            .strip_prefix("actual-")?
-            .split_once('/')?;
-        entry.text().filter(|_| leaf == "datapath")?;
-        let beat = Beat {
-            at: entry.stamp,
-            plane: plane(table, host),
-        };
-        Some((host.to_owned(), beat))
-    });
-    found.collect()
-}
-
-/// When each host was last known to replicate, as `actual-HOST/time` of the original says.
-fn lives(
-    items: &mut BTreeMap<String, Item>,
-    node: &NodeInfo,
-    peers: &[PeerInfo],
-    beats: &BTreeMap<String, Beat>,
-    clocks: Clocks,
-) {
-    let own = std::iter::once((&node.host, Some(clocks.lamport)));
-    let others = peers.iter().filter(|peer| peer.host != node.host);
-    let others = others.map(|peer| {
-        let heard = peer.heard_ns.map(|heard| clocks.on_lamport(heard));
-        (&peer.host, heard)
-    });
-    for (host, heard) in own.chain(others) {
-        let Some(heard) = heard else {
-            continue;
-        };
-        let time = match beats.get(host) {
-            Some(beat) => match beat.plane {
-                Plane::Silent(since) => clocks.on_lamport(since.as_nanos()).min(heard),
-                Plane::Down(_) => beat.at.min(heard),
-                Plane::Up | Plane::Unknown => heard,
-            },
-            None => heard,
-        };
-        let body = Body::Key(time.to_string().into_bytes());
-        items.insert(format!("actual-{host}/time"), item(time, body));
-    }
 }
 
 /// Hosts that left have no address any more.

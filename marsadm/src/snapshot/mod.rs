@@ -1,6 +1,7 @@
 //! What one node knows at one moment, in one file: `docs/spec/snapshot.md`.
 
 mod live;
+mod lives;
 mod model;
 mod origin;
 mod parse;

@@ -1,6 +1,6 @@
 //! Clocks that disagree: whose, by how much, and who refuses whose stamps.
 
-use super::replica::is_future;
+use super::ages::is_future;
 use super::{Code, Problem, Severity, ago};
 use crate::macros::facts::Facts;
 use mars_lamport::{DEFAULT_MAX_AHEAD, Timestamp};

@@ -1,6 +1,7 @@
 //! Resources that this node is no member of, from the summaries in the directory.
 
-use super::replica::{age_of, positive};
+use super::ages::{age_of, fresh_of};
+use super::replica::positive;
 use super::{Code, Elsewhere, FeatureLevel, Seconds, Summarized};
 use crate::macros::facts::{Facts, natural};
 use crate::shown::shown;
@@ -76,7 +77,7 @@ fn summarized(facts: &Facts<'_>, name: &str, host: &str, fresh: u64) -> Summariz
     let key = format!("directory/{name}/summary-{host}");
     let told: Option<ReplicaSummary> = facts.get(&key).and_then(|text| text.parse().ok());
     let since = facts.stamp(&key).filter(|_| told.is_some());
-    let age = age_of(facts, host, fresh);
+    let age = age_of(facts, host, fresh_of(facts, host, fresh));
     Summarized {
         codes: told.as_ref().map_or(Vec::new(), |told| codes(told, age)),
         host: host.to_owned(),

@@ -1,14 +1,16 @@
 //! From a snapshot to the status.
 
+use super::ages::{age_of, is_by_others};
 use super::clocks::{clock_trouble, is_up};
 use super::problems::problems;
-use super::replica::{Look, age_of, positive, silent_secs};
+use super::replica::{Look, positive, silent_secs};
 use super::{Elsewhere, Node, REMOVED, Resource, Seconds, Severity, Status, Summary, elsewhere};
 use crate::limits::{
     HEARD_BY_OTHERS_SECS, LOG_FULL_FAR_SECS, RISK_TARGET_SECS, STALE_NATIVE_SECS, STALE_TREE_SECS,
 };
 use crate::macros::facts::{Facts, Options, Part, Sets, natural};
 use crate::snapshot::Snapshot;
+use mars_meta_model::{NodeRecord, NodeState, removed_key};
 use std::cmp::Reverse;
 
 /// What is asked for.
@@ -174,6 +176,17 @@ fn alarm(facts: &Facts<'_>, host: &str) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// The hosts that the roster calls active.
+fn active(facts: &Facts<'_>) -> impl Iterator<Item = String> {
+    facts.paths("roster/").filter_map(|path| {
+        let record: NodeRecord = facts.get(path)?.parse().ok()?;
+        let host = path.strip_prefix("roster/")?;
+        let removed = removed_key(&record.key_hash)?;
+        let there = record.state == NodeState::Active && facts.get(removed.as_str()).is_none();
+        there.then(|| host.to_owned())
+    })
+}
+
 fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     let fresh = fresh_secs(facts);
     let link = |host: &str, field: &str| {
@@ -183,6 +196,8 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     let imported = facts.imported_peers();
     let mut hosts = facts.configured_peers();
     hosts.extend(imported.iter().cloned());
+    // Who has a line is a node, whether or not it ever said where it is.
+    hosts.extend(active(facts).filter(|host| facts.get(&format!("ips/ip-{host}")).is_none()));
     hosts.sort_by_cached_key(|host| natural(host));
     if !hosts.contains(&facts.opts.host) {
         hosts.push(facts.opts.host.clone());
@@ -190,6 +205,9 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
     }
     let window = positive(facts.opts.window);
     let node = |host: String| {
+        let by_others = is_by_others(facts, &host);
+        // The others hear of it as long as they do not miss it.
+        let late = if by_others { HEARD_BY_OTHERS_SECS } else { 0 };
         let mut age = age_of(facts, &host, fresh);
         let clock = clock_trouble(facts, &host);
         // What it wrote of itself may be refused; that it is connected is seen all the same.
@@ -198,13 +216,10 @@ fn nodes(facts: &Facts<'_>) -> Vec<Node> {
             .and_then(|value| value.as_u64())
             .filter(|_| heard)
         {
-            age = Seconds::exact(secs);
+            age = Seconds::exact(secs + late);
         }
-        let alive = heard || age.seconds.is_some_and(|age| age <= window);
-        let by_others = link(&host, "by_others").and_then(|value| value.as_bool()) == Some(true);
-        if by_others {
-            age.seconds = age.seconds.map(|secs| secs + HEARD_BY_OTHERS_SECS);
-        }
+        let within = |age: u64| age.saturating_sub(late) <= window;
+        let alive = heard || age.seconds.is_some_and(within);
         Node {
             by_others,
             imported: imported.contains(&host),

@@ -1,5 +1,6 @@
 //! What `status`, `explain`, `check` and `top` say: one pure function from a snapshot to a [`Status`].
 
+mod ages;
 mod clocks;
 mod codes;
 mod elsewhere;
@@ -228,9 +229,9 @@ impl Node {
     pub fn acknowledgement(&self) -> String {
         if self.alarm_is(LOST) {
             return format!(
-                "start the nodes that are down; else, on a node with a db.bad-SECONDS: marsadm meta export --store \
-                 /var/lib/mars/db.bad-SECONDS FILE, marsadm meta import FILE; then marsadm delete-file --force \
-                 actual-{}/msg-store-lost",
+                "start the nodes that are down; else, on a node with a db.bad-SECONDS in its state folder (STATE, by default \
+                 /var/lib/mars): marsadm meta export --store STATE/db.bad-SECONDS FILE, marsadm meta import FILE; then \
+                 marsadm delete-file --force actual-{}/msg-store-lost",
                 self.host
             );
         }

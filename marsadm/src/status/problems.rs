@@ -1,5 +1,6 @@
 //! What is wrong with a resource, why, since when, and what to do.
 
+use super::ages::is_by_others;
 use super::clocks::{clock_trouble, is_up};
 use super::judge::{WAY_BACK, exclusion, log_space};
 use super::replica::{Look, own_age, positive};
@@ -344,7 +345,9 @@ impl Found<'_, '_, '_> {
             "what it has now is not known"
         };
         let since = replica.age.seconds;
+        let by_others = is_by_others(self.look.facts, host);
         let heard = match since {
+            Some(_) if by_others => "there is no connection with it, others still hear of it",
             Some(_) => "no sign of life",
             None => "never heard of since the daemon started here",
         };
@@ -355,7 +358,10 @@ impl Found<'_, '_, '_> {
             Some(host),
             format!("{heard}{why}: {what}"),
             since,
-            if designated {
+            if by_others {
+                let me = &self.look.facts.snap.header.host;
+                format!("check the network between {me} and {host}")
+            } else if designated {
                 format!(
                     "check {host} and the network; only if it is lost: marsadm pause-fetch {res}, marsadm primary --force {res}"
                 )
@@ -520,7 +526,8 @@ impl Found<'_, '_, '_> {
         if !primary_fresh || look.is_unreadable(host) {
             return;
         }
-        if at_risk.seconds.is_some_and(|secs| secs <= self.target) {
+        let allowed = look.allowed(self.target);
+        if at_risk.seconds.is_some_and(|secs| secs <= allowed) {
             if at_risk.at_least && replica.to_fetch > look.facts.opts.threshold {
                 let reason = format!(
                     "{} of log are not known to be there; since when is not known, {} s or more",

@@ -1,8 +1,10 @@
 //! One replica, as the keys show it.
 
+use super::ages::{age_of, fresh_of};
+use super::elsewhere::is_outside;
 use super::{Replica, Seconds};
 use crate::keys::{parse_replay, parse_version_end};
-use crate::limits::FUTURE_SECS;
+use crate::limits::{ANNOUNCED_NOW_SECS, ANSWERED_WITHIN_SECS};
 use crate::macros::errno::errno_text;
 use crate::macros::facts::{Facts, Series, truth};
 use mars_meta_model::ReplicaSummary;
@@ -19,9 +21,15 @@ pub(crate) struct Look<'f, 's> {
 }
 
 impl Look<'_, '_> {
-    /// Seconds since the last sign of life of `host`; 0 for the node itself.
+    /// The most seconds that may have passed since the last sign of life of `host`; 0 for the node itself.
     pub(crate) fn age(&self, host: &str) -> Seconds {
-        age_of(self.facts, host, self.fresh)
+        // Who only looks on hears of most hosts by way of others.
+        let fresh = if is_outside(self.facts, self.res) {
+            fresh_of(self.facts, host, self.fresh)
+        } else {
+            self.fresh
+        };
+        age_of(self.facts, host, fresh)
     }
 
     /// Whether what is known of `host` is recent.
@@ -149,7 +157,10 @@ impl Look<'_, '_> {
                 at_least: risk.at_least || past.at_least,
             };
         }
-        let others = [Some(host.to_owned()), primary];
+        let others = [Some(host.to_owned()), primary.clone()];
+        if let Some(secs) = primary.and_then(|primary| self.may_have_written(&primary)) {
+            risk.seconds = risk.seconds.map(|known| known.max(secs));
+        }
         for other in others.into_iter().flatten() {
             let age = self.age(&other);
             // One that hangs may have taken writes since it last told of any, on the node itself too.
@@ -209,13 +220,54 @@ impl Look<'_, '_> {
         )))
     }
 
+    /// Seconds since the last word of the primary, if it was writing then: what it wrote since is here nowhere.
+    fn may_have_written(&self, primary: &str) -> Option<u64> {
+        let writes = self.facts.is_native() && self.log_rate(primary) > 0;
+        self.age(primary).seconds.filter(|_| writes)
+    }
+
+    /// KiB per second that the primary told to write to its log.
+    fn log_rate(&self, primary: &str) -> u64 {
+        positive(self.facts.rate(self.res, primary, "amount-log_rate"))
+    }
+
+    /// Seconds at risk that are no reason to worry: those allowed; or, where the primary had nothing to write and has just
+    /// announced something, as long as a host that lives may take to answer. It says nothing while it has nothing to say.
+    pub(crate) fn allowed(&self, target: u64) -> u64 {
+        let Some(primary) = self
+            .facts
+            .primary(self.res)
+            .filter(|_| self.facts.is_native())
+        else {
+            return target;
+        };
+        let ends = format!("resource-{}/version-", self.res);
+        let ends = self.facts.paths(&ends);
+        let own = ends.filter(|path| path.ends_with(&format!("-{primary}")));
+        let last = own.filter_map(|path| self.facts.stamp(path)).max();
+        let is_new = last.is_some_and(|stamp| {
+            positive(self.facts.now().saturating_sub(stamp)) <= ANNOUNCED_NOW_SECS
+        });
+        if is_new && self.log_rate(&primary) == 0 {
+            target.max(ANSWERED_WITHIN_SECS)
+        } else {
+            target
+        }
+    }
+
     /// What the host itself tells, or what its positions show.
     fn told_risk(&self, host: &str) -> Seconds {
         if let Some(since) = self.number(host, "missing-since") {
-            if since <= 0 {
-                return Seconds::exact(0);
+            if since > 0 {
+                return Seconds::exact(positive(self.facts.real_time().saturating_sub(since)));
             }
-            return Seconds::exact(positive(self.facts.real_time().saturating_sub(since)));
+            // It lacked nothing when it told so, and what it lacks now was written after that.
+            let lacks = self.facts.is_native() && self.lacked_bytes(host) > 0;
+            return if lacks {
+                self.age(host)
+            } else {
+                Seconds::exact(0)
+            };
         }
         // The original tells positions only: what is missing was written after the replica last got on.
         if self.lacked_bytes(host) == 0 {
@@ -237,9 +289,10 @@ impl Look<'_, '_> {
         let percent = u128::from(synced.min(size)) * 100 / u128::from(size.max(1));
         let at_risk = (!primary).then(|| self.at_risk(host));
         let to_fetch = if primary { 0 } else { self.lacked_bytes(host) };
+        let allowed = self.allowed(target);
         let within = at_risk.is_none_or(|risk| {
             let sure = !risk.at_least || to_fetch <= facts.opts.threshold;
-            sure && risk.seconds.is_some_and(|s| s <= target)
+            sure && risk.seconds.is_some_and(|s| s <= allowed)
         });
         let state = self.state(host);
         Replica {
@@ -397,35 +450,6 @@ fn progress_error(text: &str) -> Option<i64> {
     };
     number("nr_errors")?;
     number("error_code")
-}
-
-/// Seconds since the last sign of life.
-pub(crate) fn age_of(facts: &Facts<'_>, host: &str, fresh: u64) -> Seconds {
-    if facts.is_real(host) {
-        return Seconds::exact(0);
-    }
-    let Some(time) = facts.alive_time(host) else {
-        return Seconds::unknown();
-    };
-    let secs: Option<i64> = time.split('.').next().and_then(|secs| secs.parse().ok());
-    let Some(secs) = secs.filter(|secs| *secs > 0) else {
-        return Seconds::unknown();
-    };
-    let age = facts.now().saturating_sub(secs);
-    if is_future(age) {
-        // Whatever its clock says, nobody knows when that was.
-        return Seconds::at_least(0);
-    }
-    let age = positive(age);
-    Seconds {
-        seconds: Some(age),
-        at_least: age > fresh,
-    }
-}
-
-/// Whether an age says that something is dated too far ahead.
-pub(super) fn is_future(age: i64) -> bool {
-    age < 0 && age.unsigned_abs() > FUTURE_SECS
 }
 
 /// Nothing instead of less than nothing.

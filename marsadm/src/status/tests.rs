@@ -1,6 +1,7 @@
 //! The judgement of recorded states, and what is printed of it.
 
 mod clocks;
+mod partition;
 mod states;
 
 use super::*;
@@ -38,6 +39,23 @@ fn says(case: &str, code: &str) {
         found.iter().any(|(found, _)| *found == code),
         "{case}: {found:?}"
     );
+}
+
+#[test]
+fn who_has_a_line_in_the_roster_is_a_node_though_it_never_said_where_it_is() {
+    let mut snapshot = golden("healthy.hosta");
+    let mut record = mars_meta_model::testing::node_record(7);
+    set(&mut snapshot, "roster/hostq", &record.to_string());
+    record.state = mars_meta_model::NodeState::Left;
+    set(&mut snapshot, "roster/hostz", &record.to_string());
+    let status = judge(&snapshot, &Wanted::default());
+    let named = |host: &str| status.nodes.iter().find(|node| node.host == host);
+    let node = named("hostq").unwrap();
+    assert_eq!(
+        (node.alive, &node.address, node.age.seconds),
+        (false, &None, None)
+    );
+    assert_eq!(named("hostz"), None, "it has left");
 }
 
 #[test]

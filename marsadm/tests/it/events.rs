@@ -12,6 +12,7 @@ use std::time::Duration;
 fn peer(host: &str, state: PeerState, heard_secs: u64) -> PeerInfo {
     PeerInfo {
         host: host.to_owned(),
+        connected: state == PeerState::Up,
         state: Some(state),
         heard_ns: Some(heard_secs * 1_000_000_000),
         ..PeerInfo::default()
@@ -195,7 +196,11 @@ async fn resources_elsewhere_are_told_by_summaries_or_in_full() {
         "state health - hosta - OK",
     ];
     let short = events(&w, &[]).await;
-    let end = ["state health q hostb - OK", "synced - - - - -"];
+    let end = [
+        "state health - hostb - OK",
+        "state health q hostb - OK",
+        "synced - - - - -",
+    ];
     assert_eq!(brief(&short), [&first[..], &end[..]].concat());
     let full = events(&w, &["--resource", "q"]).await;
     let end = [

@@ -111,6 +111,40 @@ async fn what_may_have_been_deleted_is_named_and_comes_back_by_name_only() {
 }
 
 #[tokio::test]
+async fn a_file_of_another_cluster_is_refused_before_anything_is_changed() {
+    let other = World::new(&["hosta"]);
+    for key in ["resource-r/primary", "defaults/ca-host", "userspace/k"] {
+        other.double.put(&[(key, "before")]);
+    }
+    other
+        .double
+        .put(&[("uuid", "other_1.0"), ("resource-r/primary", "hostz")]);
+    let file = other.dir.path().join("other.exp");
+    let file = file.display();
+    other.ok(&format!("meta export {file}")).await;
+
+    let w = World::new(&["hosta"]);
+    w.double
+        .put(&[("resource-r/primary", "hosta"), ("uuid", "own_1.0")]);
+    for options in ["", " --dry-run", " --bring-back"] {
+        let line = format!("meta import {file}{options}");
+        let error = w.fails(&line, Kind::Refused, "other_1.0").await;
+        let told = error.to_string();
+        assert!(told.contains("resource-r/primary"), "{told}");
+    }
+    let held = |key: &str| w.double.get(key);
+    assert_eq!(held("resource-r/primary").as_deref(), Some("hosta"));
+    assert_eq!(held("userspace/k"), None);
+    let forced = w.ok(&format!("meta import {file} --force")).await;
+    let told = forced.stderr();
+    assert!(
+        told.contains("overwrites") && told.contains("resource-r/primary"),
+        "{told}"
+    );
+    assert_eq!(held("resource-r/primary").as_deref(), Some("hostz"));
+}
+
+#[tokio::test]
 async fn a_damaged_backup_is_refused_as_a_whole() {
     let w = World::new(&["hosta"]);
     let path = w.dir.path().join("bad.exp");

@@ -12,6 +12,8 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 pub const WATCHES_MAX: usize = 64;
 /// Changes queued for a watch before it is told that it lagged.
 pub const WATCH_QUEUE_LEN: usize = 1024;
+/// Bytes that all watches of one connection may queue together, before the one that wants more is told that it lagged.
+pub const WATCH_BYTES_MAX: usize = 2 << 20;
 /// Connections that the daemon serves at the same time.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Prefixes of one watch.

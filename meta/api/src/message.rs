@@ -393,6 +393,10 @@ pub struct PeerInfo {
     /// The addresses of two processes that both say they are this host, if that was seen lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twice: Option<String>,
+    /// System clock (ns since the epoch) when it certainly lived: `heard_ns`, less the time that others may be late in missing
+    /// it where it is known over them; `None` also from a daemon that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certain_ns: Option<u64>,
 }
 
 /// What is known of a node's life.

@@ -269,6 +269,12 @@ pub static SCHEMA: &[Family] = &[
         "a gap in the log numbers that is known",
     ),
     row(
+        "resource-{res}/renounced-{host}",
+        Host,
+        Durable,
+        "a log behind which the host will not go on, though it was named as its successor",
+    ),
+    row(
         "resource-{res}/connect-{host}",
         Host,
         Durable,

@@ -63,6 +63,7 @@ pub(super) async fn serve_connection(
         in_flight: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX)),
         tasks: JoinSet::new(),
         watches: BTreeMap::new(),
+        common: watch::Common::new(shared.config.watch_bytes),
         sign: None,
         beats: false,
         activity,
@@ -166,6 +167,8 @@ struct Connection {
     /// Requests that wait for something; aborted with the connection.
     tasks: JoinSet<()>,
     watches: BTreeMap<u64, AbortHandle>,
+    /// What they share.
+    common: watch::Common,
     /// What is to be taken back when this connection ends.
     sign: Option<SignOfLife>,
     /// Whether it has asked for the clock: then it does so all the time, if it gives a sign of life.
@@ -520,7 +523,9 @@ impl Connection {
             .map(|text| check::prefix(text).map(str::to_owned))
             .collect::<Result<_, _>>()?;
         let (shared, answers) = (Arc::clone(&self.shared), self.answers.clone());
-        let task = self.tasks.spawn(watch::run(shared, id, prefixes, answers));
+        let common = self.common.clone();
+        let run = watch::run(shared, id, prefixes, answers, common);
+        let task = self.tasks.spawn(run);
         self.watches.insert(id, task);
         Ok(())
     }

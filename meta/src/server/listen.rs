@@ -98,6 +98,8 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// Changes queued for a watch before it is told that it lagged.
     pub watch_queue_len: usize,
+    /// Bytes that all watches of a connection may queue together; which one wants more is told that it lagged.
+    pub watch_bytes: usize,
     /// How often it is looked whether a data plane is silent.
     pub sign_tick: Duration,
     /// How long a connection has been idle before it has to make room for another one.
@@ -114,6 +116,7 @@ impl ServerConfig {
             access,
             write_timeout: Duration::from_millis(WRITE_TIMEOUT_MS),
             watch_queue_len: mars_meta_api::limits::WATCH_QUEUE_LEN,
+            watch_bytes: mars_meta_api::limits::WATCH_BYTES_MAX,
             sign_tick: Duration::from_millis(SIGN_TICK_MS),
             idle_min: Duration::from_millis(IDLE_MIN_MS),
             room_wait: Duration::from_millis(ROOM_WAIT_MS),

@@ -1,6 +1,7 @@
 //! One watch of one connection.
 
-use crate::hub::Event;
+use crate::budget::Budget;
+use crate::hub::{Closed, Event, Subscription};
 use crate::limits::LIVENESS_POLL_MS;
 use crate::server::listen::Shared;
 use crate::server::liveness::{liveness_entries, prevailing, touches_liveness};
@@ -10,8 +11,33 @@ use mars_meta_model::{Entry, Key, Value, encoded_len};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::MissedTickBehavior;
+
+/// What the watches of one connection share.
+#[derive(Clone)]
+pub(super) struct Common {
+    /// What they may queue.
+    budget: Arc<Budget>,
+    /// Who has it, reports.
+    turn: Arc<Semaphore>,
+}
+
+impl Common {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            budget: Arc::new(Budget::new(bytes)),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Waits until there is something to tell, and then for the turn. Safe to cancel.
+    async fn turn_for(&self, subscription: &Subscription) -> Option<SemaphorePermit<'_>> {
+        subscription.ready().await;
+        // It is never closed.
+        self.turn.acquire().await.ok()
+    }
+}
 
 /// Reports until the connection or the store ends.
 pub(super) async fn run(
@@ -19,9 +45,12 @@ pub(super) async fn run(
     id: u64,
     prefixes: Vec<String>,
     answers: mpsc::Sender<FromServer>,
+    common: Common,
 ) {
     let borrowed: Vec<&str> = prefixes.iter().map(String::as_str).collect();
-    let mut subscription = shared.meta.watch(&borrowed, shared.config.watch_queue_len);
+    let queue_len = shared.config.watch_queue_len;
+    let budget = Arc::clone(&common.budget);
+    let mut subscription = shared.meta.watch_within(&borrowed, queue_len, budget);
     let lively = prefixes.iter().any(|prefix| touches_liveness(prefix));
     let mut told: BTreeMap<Key, Value> = BTreeMap::new();
     let mut synced = false;
@@ -29,8 +58,9 @@ pub(super) async fn run(
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let out = Out { id, answers };
     loop {
-        let event = tokio::select! {
-            event = subscription.next() => event,
+        // What is taken out of the queue is in memory until the client reads it: so one at a time.
+        let turn = tokio::select! {
+            turn = common.turn_for(&subscription) => turn,
             _ = poll.tick(), if lively && synced => {
                 let changed = liveness_changes(&shared, &prefixes, &mut told);
                 if !out.entries(&changed).await {
@@ -39,20 +69,25 @@ pub(super) async fn run(
                 continue;
             }
         };
+        let event = match subscription.try_next() {
+            Ok(Some(event)) => event,
+            Ok(None) => continue,
+            Err(Closed) => return,
+        };
         let sent = match event {
-            None => return,
-            Some(Event::Entries(entries)) => out.entries(&entries).await,
-            Some(Event::Lagged) => {
+            Event::Entries(entries) => out.entries(&entries).await,
+            Event::Lagged => {
                 synced = false;
                 told.clear();
                 out.send(Response::WatchLagged).await
             }
-            Some(Event::Synced) => {
+            Event::Synced => {
                 synced = true;
                 let first = liveness_changes(&shared, &prefixes, &mut told);
                 out.entries(&first).await && out.send(Response::WatchSynced).await
             }
         };
+        drop(turn);
         if !sent {
             return;
         }

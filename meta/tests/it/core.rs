@@ -2,11 +2,12 @@
 
 use crate::support::{del, key, set};
 use mars_lamport::Timestamp;
-use mars_meta::{Core, Done, Job, MergeResult, WriteError};
+use mars_meta::{Core, Done, Job, MergeResult, Meta, WriteError};
 use mars_meta_model::testing::{MemStore, entry};
 use mars_meta_model::{Entry, Key, Merge, NodeId, Scope, Store, View as _, Write, is_volatile};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 const MAX_AHEAD: u64 = 1000;
 const KEYS: [&str; 4] = [
@@ -266,6 +267,29 @@ fn after_a_store_error_nothing_is_written_and_reads_go_on() {
     assert!(core.settle().is_err());
     assert_eq!(core.table().text("userspace/a"), Some("1"));
     assert_eq!(core.table().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_failure_hears_of_it_with_the_reason() {
+    let store = Failing {
+        store: MemStore::default(),
+        left: 2,
+    };
+    let meta = Meta::with_store(store, &crate::support::config(Path::new("unused"))).unwrap();
+    let waits = tokio::spawn({
+        let meta = meta.clone();
+        async move { meta.failed().await }
+    });
+    while meta
+        .apply(vec![set("userspace/a", "1")], false)
+        .await
+        .is_ok()
+    {
+        assert!(!waits.is_finished());
+    }
+    assert_eq!(&*waits.await.unwrap(), "no space left");
+    meta.close().await;
+    assert_eq!(&*meta.failed().await, "no space left", "also later");
 }
 
 #[test]

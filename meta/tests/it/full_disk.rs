@@ -1,6 +1,6 @@
 //! A full disk, above all at a start, leaves what is there readable.
 
-use mars_meta::{SledError, SledStore, fsck};
+use mars_meta::{SledError, SledStore, fsck, salvage};
 use mars_meta_model::testing::entry;
 use mars_meta_model::{Entry, Store as _, Write};
 use std::collections::BTreeMap;
@@ -124,6 +124,34 @@ fn a_snapshot_that_lost_its_name_is_not_missed() {
         assert!(fsck(&crashed).unwrap().is_good());
         assert_eq!(held(&mut SledStore::open(&crashed).unwrap()), wanted);
     }
+}
+
+/// sled's snapshot is damaged, its log is not: the store does not open, and what it holds can be read back.
+#[test]
+fn a_store_whose_snapshot_is_damaged_is_read_back_from_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    filled(&path, 200);
+    let whole = held(&mut SledStore::open(&path).unwrap());
+    assert_eq!(whole.len(), 200);
+    let last = snapshots(&path).pop().unwrap();
+    let mut bytes = fs::read(&last).unwrap();
+    for byte in bytes.iter_mut().step_by(3) {
+        *byte ^= 0x5a;
+    }
+    fs::write(&last, &bytes).unwrap();
+    assert!(SledStore::open(&path).unwrap_err().is_damage());
+    assert!(!fsck(&path).unwrap().is_good());
+    let saved = salvage(&path).unwrap();
+    let found: BTreeMap<String, Entry> = saved
+        .entries
+        .into_iter()
+        .map(|entry| (entry.key.as_str().to_owned(), entry))
+        .collect();
+    assert_eq!(found, whole);
+    let told = saved.found.unreadable.unwrap();
+    assert!(told.contains("snap.*"), "{told}");
+    assert_eq!(fs::read(&last).unwrap(), bytes, "the folder is not changed");
 }
 
 /// A file system of its own that goes away with this.

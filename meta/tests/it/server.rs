@@ -14,7 +14,7 @@ use mars_meta_api::{
 };
 use mars_meta_model::testing::{MemStore, entry};
 use mars_meta_model::{Entry, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -377,6 +377,53 @@ async fn a_watch_reports_snapshot_changes_and_ends() {
         Err(CallError::Disconnected)
     ));
     assert!(!server.path.exists(), "the socket is removed");
+}
+
+/// All watches of a client that reads nothing share what they may keep for it; and when it reads, each of them is told all.
+#[tokio::test]
+async fn the_watches_of_a_connection_share_a_budget() {
+    const WATCHES: u64 = 32;
+    let meta = Meta::with_store(MemStore::default(), &config(Path::new("unused"))).unwrap();
+    let server_config = ServerConfig {
+        watch_bytes: 64 << 10,
+        ..ServerConfig::new(Arc::new(|_| true))
+    };
+    let server = Server::over(meta, server_config).await;
+    let mut slow = server.raw().await;
+    for id in 1..=WATCHES {
+        let prefixes = vec![String::new()];
+        let request = Request::Watch { prefixes };
+        write_frame(&mut slow, &ToServer { id, request })
+            .await
+            .unwrap();
+    }
+    for _ in 1..=WATCHES {
+        let answer = soon(read_frame::<FromServer>(&mut slow)).await.unwrap();
+        assert_eq!(answer.unwrap().response, Response::WatchSynced);
+    }
+    let client = server.client().await;
+    let big = "y".repeat(4000);
+    for i in 0..300 {
+        let change = set(&format!("k{}", i % 20), &format!("{i}{big}"));
+        client.apply([change], false).await.unwrap();
+    }
+    client.apply([set("z", "last")], false).await.unwrap();
+    let (mut lagged, mut done) = (0, BTreeSet::new());
+    while done.len() < usize::try_from(WATCHES).unwrap() {
+        let answer: Option<FromServer> = soon(read_frame(&mut slow)).await.unwrap();
+        let answer = answer.unwrap();
+        match answer.response {
+            Response::WatchLagged => lagged += 1,
+            Response::WatchEntries(entries) => {
+                let entries = entries.unpack().unwrap();
+                if entries.iter().any(|entry| entry.key.as_str() == "z") {
+                    done.insert(answer.id);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(lagged > 0, "300 changes of 4000 bytes fit into no 64 KiB");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ const OBSERVED: &[&str] = &[
     "msg-err-disk",
     "msg-wrn-primary",
     "msg-wrn-size",
+    "recalls",
 ];
 
 /// Whether the parts of a key are a name of this system in a folder that the original replicates.
@@ -36,6 +37,7 @@ pub(crate) fn is_own(parts: &[&[u8]]) -> bool {
             [b"legacy-end"] | [b"defaults", b"rpo-target"] | [b"userspace", b"flush-request"] => {
                 true
             }
+            [leaf] if leaf.starts_with(b"renounced-") => true,
             [folder, leaf] if folder.starts_with(b"todo-") => one_of(SWITCHES, leaf),
             [folder, leaf] if folder.starts_with(b"actual-") => one_of(OBSERVED, leaf),
             _ => false,

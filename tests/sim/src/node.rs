@@ -13,7 +13,7 @@ use mars_lamport::DEFAULT_MAX_AHEAD;
 use mars_meta::{Change, WriteError};
 use mars_meta_model::collect::Paces;
 use mars_meta_model::{Entry, NodeId, members, trespass};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -301,13 +301,12 @@ impl SimNode {
         Some(self.status()?.connected())
     }
 
-    /// The names of those peers.
+    /// The identities of those peers, as text: names are given to other nodes.
     #[must_use]
-    pub fn connected_with(&self) -> Vec<String> {
+    pub fn connected_with(&self) -> BTreeSet<String> {
         let peers = self.status().map(|status| status.peers());
         let peers = peers.into_iter().flatten();
-        let connected = peers.filter(|(_, peer)| peer.connected);
-        connected.map(|(host, _)| host).collect()
+        peers.filter_map(|(_, peer)| peer.node).collect()
     }
 
     /// A local write.

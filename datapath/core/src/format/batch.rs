@@ -159,7 +159,7 @@ fn may_be_encoded(record: &Record, last: bool) -> bool {
     match &record.body {
         RecordBody::Write(data) => !data.is_empty() && data.len() <= MAX_RECORD_PAYLOAD,
         RecordBody::Zeroes(length) | RecordBody::Discard(length) => *length > 0,
-        RecordBody::FlushMark => record.offset == 0,
+        RecordBody::FlushMark | RecordBody::Successor(_) => record.offset == 0,
         RecordBody::CloseMark => record.offset == 0 && record.kind() == KIND_CLOSE && last,
         RecordBody::Ignored { kind, payload } => *kind > MAX_MARK_KIND && *payload == 0,
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mars_lamport::Timestamp;
 
 use super::batch::{AT_CRC, AT_HEADER_CRC, BATCH_HEADER, DESCRIPTOR, MAGIC};
-use super::record::{Record, RecordBody, RecordError};
+use super::record::{Record, RecordBody, RecordError, Successor};
 use super::segment::VERSION;
 use super::wire::{align_up, array, u16_at, u32_at, u64_at};
 use crate::limits::{MAX_BATCH, MAX_BATCH_PAYLOAD, MAX_BATCH_RECORDS};
@@ -64,6 +64,21 @@ impl Batch {
         self.records
             .last()
             .is_some_and(|record| record.body == RecordBody::CloseMark)
+    }
+
+    /// Who may go on behind a batch that closes its segment; `None` if it does not close it, or does not say who: that of an
+    /// earlier version.
+    #[must_use]
+    pub fn successor(&self) -> Option<&Successor> {
+        let named = self
+            .records
+            .iter()
+            .rev()
+            .find_map(|record| match &record.body {
+                RecordBody::Successor(successor) => Some(successor),
+                _ => None,
+            });
+        named.filter(|_| self.closes())
     }
 
     /// Bytes of payload in all records.

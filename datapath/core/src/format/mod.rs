@@ -10,7 +10,7 @@ pub use batch::{BATCH_HEADER, BatchStart, DESCRIPTOR, EncodeError, EncodedBatch,
 pub use decode::{
     Batch, BatchError, BatchHeader, Expect, Sequence, Trust, decode_batch, decode_header,
 };
-pub use record::{MAX_MARK_KIND, Record, RecordBody, RecordError};
+pub use record::{MAX_MARK_KIND, Record, RecordBody, RecordError, Successor};
 pub use segment::{HEADER_LENGTH, Predecessor, SegmentError, SegmentHeader, VERSION};
 
 /// File offset of log position `position`.

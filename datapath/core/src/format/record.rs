@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::wire::{array, put, u16_at, u32_at, u64_at};
 use crate::limits::MAX_RECORD_PAYLOAD;
+use crate::name::Name;
 
 pub(super) const KIND_WRITE: u8 = 1;
 pub(super) const KIND_ZEROES: u8 = 2;
@@ -12,6 +13,8 @@ pub(super) const KIND_FLUSH: u8 = 4;
 pub(super) const KIND_CLOSE: u8 = 5;
 /// Unknown kinds above this may be skipped; up to this they stop replay.
 pub const MAX_MARK_KIND: u8 = 127;
+/// May be skipped: programs that do not know it go by the close mark alone.
+pub(super) const KIND_SUCCESSOR: u8 = 128;
 
 /// Flags in the low half must be understood, those in the high half may be ignored.
 const CRITICAL_FLAGS: u8 = 0x0f;
@@ -39,6 +42,8 @@ pub enum RecordBody {
     Discard(u64),
     /// The application flushed: everything before is to be stable together.
     FlushMark,
+    /// Who may go on behind the close mark that follows in this batch.
+    Successor(Successor),
     /// The segment ends here for good; the last record of its last batch.
     CloseMark,
     /// A record of a later version that may be skipped, with its kind (128 to 255) and payload length.
@@ -48,6 +53,29 @@ pub enum RecordBody {
         /// Bytes of payload that were skipped.
         payload: u32,
     },
+}
+
+/// Who may begin the segment behind a closed one (`docs/spec/log-format.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// This host alone.
+    Host(Name),
+    /// Whoever is designated primary.
+    Anyone,
+}
+
+impl Successor {
+    /// Reads the payload; `None` if it is in no form that this program knows.
+    fn decode(payload: &[u8]) -> Option<Self> {
+        if payload.is_empty() {
+            return Some(Self::Anyone);
+        }
+        std::str::from_utf8(payload)
+            .ok()?
+            .parse()
+            .ok()
+            .map(Self::Host)
+    }
 }
 
 /// Why a record of an intact batch cannot be applied.
@@ -122,15 +150,21 @@ impl Record {
         match &self.body {
             RecordBody::Write(data) => data.len() as u64,
             RecordBody::Zeroes(length) | RecordBody::Discard(length) => *length,
-            RecordBody::FlushMark | RecordBody::CloseMark | RecordBody::Ignored { .. } => 0,
+            RecordBody::FlushMark
+            | RecordBody::Successor(_)
+            | RecordBody::CloseMark
+            | RecordBody::Ignored { .. } => 0,
         }
     }
 
-    /// The payload that travels with the record; empty for all but writes.
+    /// The payload that travels with the record; empty for all but writes and successors.
     #[must_use]
     pub fn payload(&self) -> Bytes {
         match &self.body {
             RecordBody::Write(data) => data.clone(),
+            RecordBody::Successor(Successor::Host(name)) => {
+                Bytes::copy_from_slice(name.as_str().as_bytes())
+            }
             _ => Bytes::new(),
         }
     }
@@ -141,6 +175,7 @@ impl Record {
             RecordBody::Zeroes(_) => KIND_ZEROES,
             RecordBody::Discard(_) => KIND_DISCARD,
             RecordBody::FlushMark => KIND_FLUSH,
+            RecordBody::Successor(_) => KIND_SUCCESSOR,
             RecordBody::CloseMark => KIND_CLOSE,
             RecordBody::Ignored { kind, .. } => *kind,
         }
@@ -186,10 +221,16 @@ impl Record {
             .filter(|end| *end <= payload.len());
         let end = end.ok_or_else(|| bad_length.clone())?;
         if kind > MAX_MARK_KIND {
-            let body = RecordBody::Ignored {
-                kind,
-                payload: payload_length,
-            };
+            let named = (kind == KIND_SUCCESSOR)
+                .then(|| Successor::decode(payload.get(expected..end).unwrap_or_default()))
+                .flatten();
+            let body = named.map_or(
+                RecordBody::Ignored {
+                    kind,
+                    payload: payload_length,
+                },
+                RecordBody::Successor,
+            );
             return Ok(Self {
                 offset: 0,
                 fua: false,

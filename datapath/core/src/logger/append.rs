@@ -6,7 +6,7 @@ use super::{Effect, InFlight, Logged, Logger, Mode, Pending, PendingOp, RequestI
 use crate::LogPos;
 use crate::format::{BatchStart, Record, RecordBody, encode_batch};
 use crate::limits::{
-    MAX_APPENDS_IN_FLIGHT, MAX_BATCH_PAYLOAD, MAX_BATCH_RECORDS, MAX_RECORD_PAYLOAD,
+    MAX_APPENDS_IN_FLIGHT, MAX_BATCH_PAYLOAD, MAX_BATCH_RECORDS, MAX_NAME, MAX_RECORD_PAYLOAD,
 };
 use crate::overlay::Content;
 
@@ -106,7 +106,12 @@ impl Logger {
             && (self.close_wanted || !self.queue.is_empty());
         let segment = self.segment.filter(|_| ready)?;
         let (requests, mut records) = self.gather();
-        if self.close_wanted {
+        // Beside a full payload there is no room for a name: the mark follows in a batch of its own.
+        let payload: usize = records.iter().map(|record| record.payload().len()).sum();
+        let closes = self.close_wanted && payload + MAX_NAME <= MAX_BATCH_PAYLOAD;
+        if closes {
+            let successor = self.successor.clone().map(RecordBody::Successor);
+            records.extend(successor.map(Record::mark));
             records.push(Record::mark(RecordBody::CloseMark));
         }
         let start = BatchStart {
@@ -136,8 +141,8 @@ impl Logger {
         }
         self.next_sequence = base_sequence.saturating_add(records.len() as u64);
         self.position = end;
-        let closes = std::mem::take(&mut self.close_wanted);
         if closes {
+            self.close_wanted = false;
             self.segment = None;
         }
         let logged = Logged {
@@ -155,7 +160,7 @@ impl Logger {
         Some(Effect::Append { start, end, batch })
     }
 
-    /// Takes from the queue what fits one batch, leaving room for a close mark.
+    /// Takes from the queue what fits one batch, leaving room for a close mark and its successor.
     fn gather(&mut self) -> (Vec<Pending>, Vec<Record>) {
         let mut requests = Vec::new();
         let mut records = Vec::new();
@@ -163,7 +168,7 @@ impl Logger {
         while let Some(next) = self.queue.front() {
             let bytes = next.data_len();
             let count = bytes.div_ceil(MAX_RECORD_PAYLOAD).max(1);
-            let fits = records.len() + count < MAX_BATCH_RECORDS
+            let fits = records.len() + count + 2 <= MAX_BATCH_RECORDS
                 && payload.saturating_add(bytes) <= MAX_BATCH_PAYLOAD;
             if !fits {
                 break;
@@ -218,6 +223,9 @@ pub(super) fn content_of(record: &Record) -> Option<Content> {
         RecordBody::Write(data) => Some(Content::Data(data.clone())),
         RecordBody::Zeroes(len) => Some(Content::Zeroes(*len)),
         RecordBody::Discard(len) => Some(Content::Discard(*len)),
-        RecordBody::FlushMark | RecordBody::CloseMark | RecordBody::Ignored { .. } => None,
+        RecordBody::FlushMark
+        | RecordBody::Successor(_)
+        | RecordBody::CloseMark
+        | RecordBody::Ignored { .. } => None,
     }
 }

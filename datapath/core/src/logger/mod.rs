@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::LogPos;
-use crate::format::{EncodedBatch, Record};
+use crate::format::{EncodedBatch, Record, Successor};
 use crate::overlay::{Content, Overlay, Piece};
 pub use requests::{Discarding, SubmitError};
 pub use segment::{OpenSegment, OpenSegmentError};
@@ -162,6 +162,8 @@ pub struct Logger {
     mode: Mode,
     segment: Option<OpenSegment>,
     close_wanted: bool,
+    /// Who may go on behind the close mark.
+    successor: Option<Successor>,
     closed_at: Option<LogPos>,
     position: LogPos,
     next_sequence: u64,
@@ -207,6 +209,7 @@ impl Logger {
             mode: Mode::Logging,
             segment: Some(segment),
             close_wanted: false,
+            successor: None,
             closed_at: None,
             position: start,
             next_sequence,

@@ -2,6 +2,7 @@
 
 use super::{Logger, Mode};
 use crate::LogPos;
+use crate::format::Successor;
 
 /// The segment that batches go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,12 @@ impl Logger {
     /// for [`handle_segment_open`](Self::handle_segment_open); reads, write-back and syncs go on.
     pub fn request_close(&mut self) {
         self.close_wanted |= self.segment.is_some() && matches!(self.mode, Mode::Logging);
+    }
+
+    /// Who may go on behind this segment once it is closed; counts until its close mark is appended, and for those that
+    /// follow.
+    pub fn set_successor(&mut self, successor: Successor) {
+        self.successor = Some(successor);
     }
 
     /// Whether a segment is open for appending.

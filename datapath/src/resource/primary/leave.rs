@@ -5,13 +5,16 @@ use super::super::replica::OpenError;
 use super::super::secondary::Secondary;
 use super::{LeaveState, Primary};
 use crate::limits::{SHUTDOWN_TIMEOUT, SYNC_DELAY};
+use mars_datapath_core::format::Successor;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
 impl Primary {
     /// Goes on leaving the role: hides the device, closes the log, drains.
-    pub(crate) fn leave(&mut self) -> LeaveState {
+    ///
+    /// `successor` is named in the log's close mark, if that is not written yet.
+    pub(crate) fn leave(&mut self, successor: Successor) -> LeaveState {
         let shared = Arc::clone(&self.replica.context.shared);
         if !self.leaving {
             shared.set_device(None);
@@ -32,6 +35,7 @@ impl Primary {
                 LeaveState::Draining
             };
         }
+        self.logger.set_successor(successor);
         self.logger.request_close();
         self.logger.request_checkpoint();
         let done = self.closed_at.is_some() && self.requests.is_empty() && self.logger.is_drained();

@@ -16,6 +16,7 @@ use crate::limits::{IO_QUEUE_LEN, PUBLISH_INTERVAL, SYNC_DELAY};
 use crate::segments::LogFileError;
 use grow::Growth;
 use mars_datapath_core::LogPos;
+use mars_datapath_core::format::Successor;
 use mars_datapath_core::logger::{Effect, Logger, RequestId};
 use mars_datapath_core::plan::Wish;
 use mars_datapath_core::version::{LogEnd, LogName, chain_value};
@@ -137,7 +138,7 @@ impl Primary {
             log,
         } = begun;
         let past_the_log = log.is_none();
-        let (file, logger) = match log {
+        let (file, mut logger) = match log {
             Some((file, open, append)) => {
                 workers.append(append).map_err(|error| BeginError::Io {
                     what: "cannot open the log",
@@ -150,6 +151,8 @@ impl Primary {
                 Logger::past_the_log(replica.size, current.pos(), next_sequence),
             ),
         };
+        // Between its own segments nobody else goes on.
+        logger.set_successor(Successor::Host(context.host.clone()));
         let previous = BTreeMap::from([(
             current.log.number,
             (current.log.clone(), replica.state.previous_version.clone()),

@@ -8,7 +8,7 @@ use crate::limits::{EMERGENCY_HOLE, EMERGENCY_HYSTERESIS, RESUME_FREE_BYTES};
 use crate::segments::ChainLink;
 use bytes::Bytes;
 use mars_datapath_core::LogPos;
-use mars_datapath_core::format::{Predecessor, SegmentHeader};
+use mars_datapath_core::format::{Predecessor, SegmentHeader, Successor};
 use mars_datapath_core::limits::MIN_ALIGNMENT;
 use mars_datapath_core::logger::{Logger, OpenSegment};
 use mars_datapath_core::version::{LogEnd, LogName, VersionValue, chain_value};
@@ -143,6 +143,8 @@ impl Primary {
             };
             self.previous = BTreeMap::from([(number, (made.name, String::new()))]);
             self.logger = Logger::new(self.replica.size, made.open, next_sequence);
+            self.logger
+                .set_successor(Successor::Host(context.host.clone()));
             // The place was that of the log which ended full.
             self.closed_at = None;
             Ok(())

@@ -2,7 +2,9 @@
 
 use super::{READ_LEN, SECTOR, Secondary, Segment};
 use crate::segments::{ChainLink, LogFileError, read_log};
-use mars_datapath_core::format::{Expect, SegmentHeader, Sequence, decode_header, end_position};
+use mars_datapath_core::format::{
+    Expect, SegmentHeader, Sequence, Successor, decode_header, end_position,
+};
 use mars_datapath_core::scan::{ScanEnd, Scanner};
 use mars_datapath_core::version::{LogEnd, LogName};
 use std::fs::File;
@@ -63,10 +65,15 @@ impl Secondary {
                 // Writes went past the log: nothing behind the recorded position may ever be replayed.
                 shared.dir.truncate(&file, start)?;
             }
-            let end = scan_to_end(&file, &header, start, self.replica.disk.size())?;
+            let Scanned { end, successor } =
+                scan_to_end(&file, &header, start, self.replica.disk.size())?;
             self.settle_end(&file, &header, &end, accept)?;
-            let closed = matches!(end, ScanEnd::Closed { .. })
-                || (end.position() == start && self.closes_at(&file, &header, start)?);
+            let closed = if matches!(end, ScanEnd::Closed { .. }) {
+                self.closing = Some((name.clone(), successor));
+                true
+            } else {
+                end.position() == start && self.closes_at(&file, &header, name, start)?
+            };
             let link = ChainLink {
                 name: name.clone(),
                 header: bytes,
@@ -104,16 +111,21 @@ impl Secondary {
     /// Whether the log was closed at `start`, the place from which it is read: the close mark lies before it then, and who
     /// waits for the mark must be told of it. A log that begins in the middle here does not know.
     fn closes_at(
-        &self,
+        &mut self,
         file: &File,
         header: &SegmentHeader,
+        name: &LogName,
         start: u64,
     ) -> Result<bool, LogFileError> {
         if start == 0 {
             return Ok(false);
         }
-        let end = scan_to_end(file, header, 0, self.replica.disk.size())?;
-        Ok(matches!(end, ScanEnd::Closed { .. }) && end.position() == start)
+        let Scanned { end, successor } = scan_to_end(file, header, 0, self.replica.disk.size())?;
+        let closed = matches!(end, ScanEnd::Closed { .. }) && end.position() == start;
+        if closed {
+            self.closing = Some((name.clone(), successor));
+        }
+        Ok(closed)
     }
 
     /// Cuts what an interrupted append left behind the valid prefix, and stops at damage.
@@ -225,30 +237,41 @@ fn broken_at(file: &File, header: &SegmentHeader, end: &ScanEnd) -> Option<Strin
     (bytes.len() == whole && !unwritten).then_some(why)
 }
 
+/// What a scan of a local file found.
+struct Scanned {
+    end: ScanEnd,
+    /// Who the close mark names to go on, if there is one.
+    successor: Option<Successor>,
+}
+
 /// Scans from `start` to the end of the valid prefix of a local file.
 fn scan_to_end(
     file: &File,
     header: &SegmentHeader,
     start: u64,
     device_size: u64,
-) -> Result<ScanEnd, LogFileError> {
+) -> Result<Scanned, LogFileError> {
     let mut scanner = Scanner::new(header, start, device_size);
-    let mut at = start;
+    let (mut at, mut successor) = (start, None);
     loop {
-        while scanner.next_batch().is_some() {}
         let bytes = read_log(file, at, READ_LEN).map_err(LogFileError::reading)?;
-        if bytes.is_empty() {
-            return Ok(scanner.end());
-        }
         let mut offered = &bytes[..];
         while !offered.is_empty() {
             let taken = scanner.feed(offered);
             offered = &offered[taken..];
             at += taken as u64;
-            while scanner.next_batch().is_some() {}
-            if taken == 0 && !offered.is_empty() {
-                return Ok(scanner.end());
+            while let Some(batch) = scanner.next_batch() {
+                successor = batch.successor().cloned();
             }
+            if taken == 0 {
+                break;
+            }
+        }
+        if bytes.is_empty() || !offered.is_empty() {
+            return Ok(Scanned {
+                end: scanner.end(),
+                successor,
+            });
         }
     }
 }

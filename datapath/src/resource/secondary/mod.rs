@@ -14,7 +14,7 @@ use super::replica::Replica;
 use crate::limits::PUBLISH_INTERVAL;
 use crate::replicate::{SourceTask, start_fetch, start_sync};
 use mars_datapath_core::LogPos;
-use mars_datapath_core::format::SegmentHeader;
+use mars_datapath_core::format::{SegmentHeader, Successor};
 use mars_datapath_core::plan::Designated;
 use mars_datapath_core::replay::{Replay, Strictness};
 use mars_datapath_core::scan::Scanner;
@@ -62,6 +62,8 @@ pub(crate) struct Secondary {
     pub(crate) next_sequence: Option<u64>,
     replay_on: bool,
     stopped: Option<String>,
+    /// The closed log that was read last, and who it names to go on.
+    closing: Option<(LogName, Option<Successor>)>,
     /// Where the local log is damaged.
     damage: Option<LogEnd>,
     fetch: Option<SourceTask>,
@@ -118,6 +120,7 @@ impl Secondary {
             next_sequence: None,
             replay_on: false,
             stopped: None,
+            closing: None,
             damage: None,
             fetch: None,
             fetch_after: None,
@@ -180,6 +183,16 @@ impl Secondary {
         let link = context.shared.chain.link(end.segment);
         let closed = link.is_some_and(|link| link.end == Some(end.position));
         (!closed && *writer != context.host).then(|| writer.as_str().to_owned())
+    }
+
+    /// The newest log, if it ends here with a close mark, and who may go on behind it.
+    pub(crate) fn closed_log(&self) -> Option<(&LogName, Option<&Successor>)> {
+        let end = self.durable;
+        let link = self.replica.context.shared.chain.link(end.segment);
+        link.filter(|link| link.end == Some(end.position))?;
+        let log = &self.fetched.log;
+        let closing = self.closing.as_ref().filter(|(name, _)| name == log);
+        Some((log, closing.and_then(|(_, named)| named.as_ref())))
     }
 
     /// Recorded replay position.

@@ -48,6 +48,9 @@ impl Secondary {
             let number = segment.name.number;
             if let Some(batch) = scanner.next_batch() {
                 self.next_sequence = Some(batch.next_sequence());
+                if batch.closes() {
+                    self.closing = Some((segment.name.clone(), batch.successor().cloned()));
+                }
                 self.replay
                     .handle_batch(number, batch)
                     .map_err(|error| error.to_string())?;

@@ -13,12 +13,12 @@ fn everywhere(_: &str, _: &str) -> bool {
     true
 }
 
-/// Connected as the nodes want it, and quiet.
+/// Connected as the nodes want it, quiet, and old enough that their silence about a link means something.
 fn ring(count: usize) -> Net {
     let hosts = names(count);
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let mut net = Net::new(&hosts);
-    run(&mut net, 2, everywhere);
+    run(&mut net, 50, everywhere);
     net
 }
 
@@ -218,7 +218,8 @@ fn a_node_that_dies_is_down_for_all_and_up_again_when_it_is_back() {
     }
     let before = net.up.clone();
     net.restart(gone);
-    run(&mut net, 5, everywhere);
+    // It has no file that tells whom earlier lives had met, and believes those whose notes have had time to come.
+    run(&mut net, 10, everywhere);
     all_see(&net, &all, &all, NodeLife::Up);
     run(&mut net, 150, everywhere);
     let closed = before.difference(&net.up).count();
@@ -334,6 +335,92 @@ fn a_node_that_reaches_nobody_knows_nothing() {
     let seen = net.nodes["n0005"].core.liveness()["n0000"];
     assert!(matches!(seen.life, NodeLife::Unknown | NodeLife::Down));
     assert_eq!(seen.heard, None);
+}
+
+/// Whether `live`, in the next seconds, take none of `ghosts` for somebody who was ever heard of.
+fn never_heard(net: &mut Net, seconds: u64, live: &[String], ghosts: &[String]) {
+    let there = |host: &str| live.iter().any(|name| name == host);
+    let since = net.now;
+    for _ in 0..seconds {
+        run(net, 1, |a, b| there(a) && there(b));
+        for observer in live {
+            let seen = net.nodes[observer].core.liveness();
+            for ghost in ghosts {
+                let found = seen[ghost];
+                let good = matches!(found.life, NodeLife::Unknown | NodeLife::Down);
+                let after = (net.now - since) / SEC;
+                assert!(
+                    good && found.heard.is_none(),
+                    "{observer} of {ghost} after {after} s: {found:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_counts_as_heard_of_who_is_in_the_roster_only() {
+    let all = names(12);
+    let hosts: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mut net = Net::new(&hosts);
+    let (live, ghosts) = all.split_at(5);
+    never_heard(&mut net, 100, live, ghosts);
+    for host in &live[..2] {
+        net.restart(host);
+    }
+    never_heard(&mut net, 60, live, ghosts);
+    all_see(&net, live, live, NodeLife::Up);
+}
+
+#[test]
+fn a_line_that_was_just_learnt_is_not_a_node_that_lives() {
+    let live = names(5);
+    let mut net = ring(5);
+    let ghosts: Vec<String> = (0..7).map(|i| format!("ghost{i}")).collect();
+    let write = |net: &mut Net, by: &str, ghosts: &[String], first: u128| {
+        for (id, ghost) in (first..).zip(ghosts) {
+            let record = mars_meta_model::testing::node_record(id);
+            let key = format!("roster/{ghost}");
+            net.write(by, &[(&key, Some(&record.to_string()))]);
+        }
+    };
+    write(&mut net, "n0000", &ghosts[..4], 100);
+    never_heard(&mut net, 80, &live, &ghosts[..4]);
+    // Known to one side for long, and to the other only when it comes back.
+    let (two, three) = live.split_at(2);
+    for a in two {
+        for b in three {
+            net.disconnect(a, b);
+        }
+    }
+    write(&mut net, "n0000", &ghosts[4..], 200);
+    let apart = |a: &str, b: &str| {
+        let side = |host: &str| two.iter().any(|name| name == host);
+        side(a) == side(b)
+            && [a, b]
+                .iter()
+                .all(|host| live.iter().any(|name| name == host))
+    };
+    run(&mut net, 80, apart);
+    net.settle();
+    run(&mut net, 1, |a, b| {
+        [a, b]
+            .iter()
+            .all(|host| live.iter().any(|name| name == host))
+    });
+    never_heard(&mut net, 80, &live, &ghosts);
+}
+
+#[test]
+fn a_new_node_is_known_to_live_by_those_who_are_no_neighbours_of_it() {
+    let mut net = ring(20);
+    let record = mars_meta_model::testing::node_record(21);
+    net.write("n0000", &[("roster/n0020", Some(&record.to_string()))]);
+    net.pass(SEC);
+    let table = net.nodes["n0000"].table.clone();
+    net.start("n0020", NodeId(21), table);
+    run(&mut net, 3, everywhere);
+    all_see(&net, &names(20), &["n0020".to_owned()], NodeLife::Up);
 }
 
 #[test]

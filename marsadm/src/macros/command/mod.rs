@@ -14,7 +14,7 @@ use crate::keys::{is_pattern, matches, unmatched};
 use crate::output::Format;
 use crate::shown::shown;
 use crate::snapshot::Snapshot;
-use crate::suggest;
+use crate::suggest::{self, STORE_LOST, no_resources};
 use mars_meta_model::is_reserved;
 use options::Line;
 use std::path::PathBuf;
@@ -289,7 +289,10 @@ fn unknown(facts: &Facts<'_>, res: &str) -> Error {
     }
     let known: Vec<String> = facts.resources().into_iter().collect();
     let hint = if known.is_empty() {
-        "there are no resources yet: marsadm create-resource".to_owned()
+        let lost = facts
+            .paths("actual-")
+            .any(|path| path.ends_with(STORE_LOST));
+        no_resources(lost).to_owned()
     } else {
         suggest::hint("resources of the cluster", res, &known)
     };

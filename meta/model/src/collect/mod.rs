@@ -56,10 +56,10 @@ pub fn door(entry: &Entry, held: Option<&Entry>, floor: Position) -> Door {
     Door::Merged(entry.merge_over(held))
 }
 
-/// Whether an entry that won by the merge rule is a tombstone that is collected at once: the key is removed, and nothing
-/// is held in its place.
+/// Whether an entry that won by the merge rule is a deletion that came late, at or below the floor. It stays until the floor
+/// rises again: others may still hold what it deletes, and would never hear of it.
 #[must_use]
-pub fn buried(entry: &Entry, floor: Position) -> bool {
+pub fn is_late(entry: &Entry, floor: Position) -> bool {
     is_collectable(entry) && is_below(Position::of(entry), floor)
 }
 

@@ -40,6 +40,7 @@ impl Wanted {
 /// * in a resource: if a tombstone lies above the own claim that the new one would free;
 /// * in the global scope: once per quantum while a tombstone of it waits, or one of an own resource of which it is not known
 ///   yet who the members were;
+/// * in both, if a tombstone lies at or below the floor, since it came late: it goes when the floor rises again;
 /// * in both, if somebody else has claimed it, who must have had a reason.
 #[must_use]
 pub fn wanted(
@@ -61,11 +62,13 @@ pub fn wanted(
         let allowed = epochs.position(pace.level(wall));
         let due = |above| oldest(scope, above).filter(|at| *at <= allowed);
         let level = mark.level(own);
-        if due(mark.floor.max(level)).is_some() {
+        let late = oldest(scope, Position::ZERO).is_some_and(|at| at <= mark.floor);
+        let freed = late && level <= mark.floor && mark.floor < allowed;
+        if due(mark.floor.max(level)).is_some() || freed {
             found.claim(scope, allowed);
         }
         found.follow(scope, mark, own, allowed);
-        if due(mark.floor).is_some() {
+        if late || due(mark.floor).is_some() {
             let all = global_voters(view);
             let reach = global.reach(own, &all);
             let since = voters(view, scope, &all).since.get(&own).copied();
@@ -74,6 +77,7 @@ pub fn wanted(
             } else {
                 mark.floor.max(reach)
             };
+            calls_all |= late && above == mark.floor;
             if let Some(at) = due(above) {
                 calls_all = true;
                 found.waits(epochs.time(at).saturating_add(pace.retention));
@@ -86,6 +90,8 @@ pub fn wanted(
         calls_all = true;
         found.waits(epochs.time(at).saturating_add(pace.retention));
     }
+    // Of a deletion that came late it is not known since when it waits.
+    calls_all |= oldest(&Scope::Global, Position::ZERO).is_some_and(|at| at <= global.floor);
     if calls_all && allowed > global.level(own).max(global.floor) {
         found.claim(&Scope::Global, allowed);
     }

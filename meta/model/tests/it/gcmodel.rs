@@ -6,12 +6,13 @@ mod clocks;
 mod collecting;
 mod exchange;
 mod judge;
+mod told;
 
 use mars_lamport::Timestamp;
 use mars_meta_model::collect::{
-    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, buried, door, gives_way,
-    global_voters, is_below, is_collectable, park_due, parked_key, sight, voters as voters_of,
-    wanted,
+    Door, Ledger, Mark, Own, Pace, Paces, Position, Sight, Voters, Wanted, door, gives_way,
+    global_voters, is_below, is_collectable, is_late, park_due, parked_key, sight,
+    voters as voters_of, wanted,
 };
 use mars_meta_model::{
     Cell, EPOCH_PREFIX, Entry, Key, Merge, NodeId, NodeRecord, NodeState, Scope, Table, Value,
@@ -20,6 +21,8 @@ use mars_meta_model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+pub(crate) use told::{late_deletion, restored_from_before_an_epoch, two_timelines};
 
 /// Rules under test: the right ones, and wrong ones that the checks must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) enum Rules {
     LearnsAhead,
     /// Of two stores that contradict each other, none gives way.
     NeverGivesWay,
+    /// A deletion that comes late removes what it finds and leaves no trace.
+    BuriesLate,
     /// Who leaves forgets at once, whether or not somebody has what it wrote.
     ForgetsUnseen,
     /// Who leaves forgets when a single member has all.
@@ -87,7 +92,11 @@ pub(crate) struct Found {
     pub(crate) resurrected: u32,
     pub(crate) lost: u32,
     pub(crate) diverged: u32,
+    /// Of all keys, also those of the roster, the directory, and who is parked.
+    pub(crate) apart: u32,
     pub(crate) contradictions: u32,
+    /// Those of the global scope.
+    pub(crate) undecided: u32,
     pub(crate) purged: u32,
     pub(crate) dropped: u32,
     pub(crate) refused: u32,
@@ -115,6 +124,8 @@ pub(crate) struct Found {
     pub(crate) gave_way: u32,
     /// Copies that were forgotten after leaving.
     pub(crate) forgot: u32,
+    /// Deletions that came when their position lay at or below the floor.
+    pub(crate) late: u32,
 }
 
 pub(crate) struct Rng(u64);
@@ -198,6 +209,8 @@ pub(crate) struct World {
     restored: bool,
     boots: u64,
     acks: BTreeSet<(usize, usize, Key, Timestamp)>,
+    /// Counts what changed in any store.
+    changes: u64,
     pub(crate) found: Found,
     pub(crate) trace: bool,
 }
@@ -264,6 +277,7 @@ impl World {
             restored: false,
             boots: 0,
             acks: BTreeSet::new(),
+            changes: 0,
             found: Found::default(),
             trace: false,
         };
@@ -401,6 +415,7 @@ impl World {
 
     fn set_mark(&mut self, node: usize, scope: &Scope, mark: Mark) {
         let before = self.mark(node, scope);
+        self.changes += u64::from(mark != before);
         assert!(mark.floor >= before.floor, "a floor fell");
         let id = Self::id(node);
         let state = &self.nodes[node].state;
@@ -571,94 +586,6 @@ pub(crate) fn play(seed: u64, rules: Rules, dangers: Dangers, trace: bool) -> Fo
     for _ in 0..300 + world.rng.below(1200) {
         world.step(dangers);
     }
-    world.finish();
-    world.found
-}
-
-/// A node is restored from before an epoch, and meets in the resource, where nothing was written since, the floor of that epoch.
-pub(crate) fn restored_from_before_an_epoch(seed: u64, rules: Rules) -> Found {
-    let mut world = World::new(seed, rules);
-    let all_meet = |world: &mut World| {
-        for scope in [Scope::Global, resource()] {
-            for a in 0..world.nodes.len() {
-                for b in 0..a {
-                    world.session(a, b, &scope, true);
-                }
-            }
-        }
-    };
-    world.write(0, "resource-r/userspace/k0", Some("v".to_owned()));
-    world.write(0, "resource-r/userspace/k0", None);
-    all_meet(&mut world);
-    let before = world.nodes[1].state.clone();
-    world.begin_epoch(0);
-    let entered = |world: &World| world.mark(0, &resource()).floor.epoch > 0;
-    for _ in 0..50 {
-        world.now += PACES.resource.quantum / 2;
-        all_meet(&mut world);
-        for node in 0..world.nodes.len() {
-            world.collect(node);
-        }
-        if entered(&world) {
-            break;
-        }
-    }
-    assert!(entered(&world), "no floor of the new epoch");
-    world.nodes[1].state = before;
-    world.start(1);
-    world.session(0, 1, &resource(), true);
-    world.found
-}
-
-/// Two members know of a deletion until its tombstone is gone; one leaves, the other is restored from before, collects alone,
-/// and meets the first one again.
-pub(crate) fn two_timelines(seed: u64, rules: Rules) -> Found {
-    let mut world = World::new(seed, rules);
-    let everybody: Vec<usize> = (0..world.nodes.len()).collect();
-    let meet = |world: &mut World| {
-        for scope in [Scope::Global, resource()] {
-            for (a, b) in everybody.iter().flat_map(|a| (0..*a).map(move |b| (*a, b))) {
-                world.session(a, b, &scope, true);
-            }
-        }
-    };
-    let collect_until = |world: &mut World, node: usize, floor: u64| {
-        for _ in 0..50 {
-            if world.mark(node, &resource()).floor.stamp.as_nanos() >= floor {
-                return;
-            }
-            world.now += PACES.resource.quantum / 2;
-            meet(world);
-            for node in &everybody {
-                world.collect(*node);
-            }
-        }
-        unreachable!("nothing was collected");
-    };
-    let line = |world: &mut World, who: usize, value: Option<&str>| {
-        let text = format!("directory/r/member-h{who}");
-        world.write(who, &text, value.map(str::to_owned));
-    };
-    for who in 2..world.nodes.len() {
-        line(&mut world, who, None);
-    }
-    meet(&mut world);
-    let (first, second) = ("resource-r/userspace/k0", "resource-r/userspace/k1");
-    world.write(0, first, Some("v".to_owned()));
-    meet(&mut world);
-    let before = world.nodes[1].state.clone();
-    world.write(0, first, None);
-    let deleted = world.nodes[0].state.last;
-    collect_until(&mut world, 0, deleted);
-    line(&mut world, 0, None);
-    world.nodes[1].state = before;
-    world.start(1);
-    meet(&mut world);
-    world.write(1, second, Some("v".to_owned()));
-    world.write(1, second, None);
-    let again = world.nodes[1].state.last;
-    collect_until(&mut world, 1, again);
-    line(&mut world, 0, Some("storage"));
     world.finish();
     world.found
 }

@@ -64,14 +64,15 @@ impl Invariant for RemovedStaysOut {
             }
         }
         for node in world.nodes.iter().filter(|node| node.gone) {
-            // Two that were removed behind each other's back may talk, also under a name that somebody else bears now:
-            // nobody tells them.
-            let talks = |member: &SimNode| member.connected_with().contains(&node.host);
-            let member = |host: &String| {
-                let bearers = world.nodes.iter().filter(|n| !n.gone && n.host == *host);
-                bearers.into_iter().any(talks)
-            };
-            let peers: Vec<String> = node.connected_with().into_iter().filter(member).collect();
+            // Two that were removed behind each other's back may talk, also under names that others bear now: nobody tells
+            // them. So it is the nodes that count, and not their names.
+            let id = |node: &SimNode| node.id().to_string();
+            let (own, connected) = (id(node), node.connected_with());
+            let members = world.nodes.iter().filter(|member| !member.gone);
+            let talks = members.filter(|member| {
+                connected.contains(&id(member)) && member.connected_with().contains(&own)
+            });
+            let peers: Vec<&str> = talks.map(|member| member.host.as_str()).collect();
             if !peers.is_empty() {
                 return Err(format!(
                     "{} was removed and has the peers {peers:?}",

@@ -356,3 +356,95 @@ fn after_an_epoch_tombstones_wait_for_nodes_that_do_not_read_epochs() {
         check::all_synced(&world).unwrap();
     });
 }
+
+/// A node that is parked deletes something while it is cut off, and is back for one of the others only: that one tells the rest,
+/// though its floor lies above the deletion.
+#[test]
+fn a_deletion_that_comes_late_reaches_all() {
+    in_virtual_time(async {
+        let mut world = world(19);
+        founded(&mut world);
+        let late = "userspace/late";
+        world.write(0, vec![change(GLOBAL, Some("1")), change(late, Some("1"))]);
+        minutes(&world, 10).await;
+        let addr = |world: &World, node: usize| world.nodes[node].addr;
+        for other in [0, 1] {
+            let (a, b) = (addr(&world, 2), addr(&world, other));
+            world.net.cut(a, b, true);
+        }
+        world.write(2, vec![change(late, None)]);
+        minutes(&world, 1).await;
+        world.write(1, vec![change(GLOBAL, None)]);
+        minutes(&world, 130).await;
+        for node in 0..2 {
+            assert!(matches!(held(&world, node, "parked/hostc"), Some(Some(_))));
+            assert_eq!(held(&world, node, GLOBAL), None, "collected");
+            assert_eq!(held(&world, node, late), Some(Some("1".into())));
+        }
+        // It meets a node that meets no other one until both are equal.
+        let (a, b, c) = (addr(&world, 0), addr(&world, 1), addr(&world, 2));
+        world.net.cut(a, b, true);
+        minutes(&world, 1).await;
+        world.net.cut(a, c, false);
+        minutes(&world, 3).await;
+        assert_eq!(held(&world, 0, late), Some(None), "kept for the others");
+        assert_eq!(held(&world, 2, late), None, "gone with the floor");
+        let below = floor(&world, 2, &Scope::Global);
+        assert!(below > Position::ZERO);
+        assert_eq!(below, floor(&world, 0, &Scope::Global));
+        world.net.heal();
+        minutes(&world, 2).await;
+        assert_ne!(held(&world, 1, late), Some(Some("1".into())));
+        // And it goes in the end.
+        minutes(&world, 30).await;
+        for node in 0..3 {
+            assert_eq!(tombstones(&world, node), 0, "{}", world.marks());
+        }
+        check::all_synced(&world).unwrap();
+    });
+}
+
+/// Two members know of a deletion until its tombstone is gone. One leaves, the other is put back to before and collects alone;
+/// then both are members again, and the one that came later gives way.
+#[test]
+fn a_member_gives_way_to_one_that_was_put_back() {
+    in_virtual_time(async {
+        let mut world = world(20);
+        let member = |node: usize| format!("directory/r/member-{}", ["hosta", "hostb"][node]);
+        for node in [0, 1] {
+            world.write(node, vec![change(&member(node), Some("storage"))]);
+        }
+        // Not the one that gives way: what its own process has written and deleted it would delete again.
+        world.write(1, vec![change(IN_R, Some("1"))]);
+        minutes(&world, 1).await;
+        world.nodes[1].back_up();
+        world.write(0, vec![change(IN_R, None)]);
+        minutes(&world, 30).await;
+        for node in [0, 1] {
+            assert_eq!(held(&world, node, IN_R), None, "collected");
+        }
+        world.write(0, vec![change(&member(0), None)]);
+        minutes(&world, 1).await;
+        let net = world.net.clone();
+        world.nodes[1].crash(&net);
+        world.restore(1, 0);
+        world.start_all();
+        minutes(&world, 2).await;
+        assert_eq!(held(&world, 1, IN_R), Some(Some("1".into())));
+        let deleted = floor(&world, 0, &resource());
+        let other = "resource-r/userspace/other";
+        world.write(1, vec![change(other, Some("1"))]);
+        world.write(1, vec![change(other, None)]);
+        minutes(&world, 40).await;
+        assert!(floor(&world, 1, &resource()) > deleted, "it cuts alone");
+        assert_eq!(held(&world, 0, IN_R), None);
+        // The floor of the one that left is below: it takes what it lacks from there on only.
+        world.write(0, vec![change(&member(0), Some("storage"))]);
+        minutes(&world, 5).await;
+        for node in [0, 1] {
+            assert_eq!(held(&world, node, IN_R), Some(Some("1".into())), "{node}");
+        }
+        check::all_synced(&world).unwrap();
+        assert_eq!(floor(&world, 0, &resource()), floor(&world, 1, &resource()));
+    });
+}

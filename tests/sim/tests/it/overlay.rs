@@ -41,7 +41,8 @@ fn text(world: &World, node: usize, key: &str) -> Option<String> {
 fn sixteen_nodes_keep_few_connections_and_a_write_reaches_all() {
     in_virtual_time(async {
         let mut world = world(1, 16, 0.05);
-        world.pass(Duration::from_secs(20)).await;
+        // Until everybody has lived long enough for its silence to mean something: those who are no neighbours never met.
+        world.pass(Duration::from_secs(60)).await;
         check::all_synced(&world).unwrap();
         for node in 0..16 {
             let peers = world.nodes[node].status().unwrap().peers();
@@ -100,6 +101,7 @@ fn a_dead_node_looks_younger_than_it_is_by_no_more_than_what_is_told() {
         world.nodes[3].crash(&net);
         let rest: Vec<usize> = (0..16).filter(|node| *node != 3).collect();
         let mut flattered = 0;
+        let mut certain = [0; 16];
         for _ in 0..80 {
             world.pass(Duration::from_secs(1)).await;
             for node in &rest {
@@ -108,6 +110,11 @@ fn a_dead_node_looks_younger_than_it_is_by_no_more_than_what_is_told() {
                 let bound = if peer.connected { 0 } else { BY_OTHERS_SECS };
                 assert!(after <= bound, "{node}: heard of {after} s after its death");
                 flattered = flattered.max(after);
+                let sure = peer.certain_ns.unwrap();
+                let after = sure.saturating_sub(died) / 1_000_000_000;
+                assert_eq!(after, 0, "{node}: certain is what was after its death");
+                assert!(sure >= certain[*node], "{node}: what was certain is not");
+                certain[*node] = sure;
             }
         }
         assert!(
@@ -190,6 +197,11 @@ fn both_halves_of_a_partition_are_honest_about_the_other() {
                     assert!(
                         (cut - 15..=cut + 35).contains(&heard),
                         "{node} of {lost}: {heard}, cut at {cut}"
+                    );
+                    let certain = seen(&world, *node, *lost).certain_ns.unwrap() / 1_000_000_000;
+                    assert!(
+                        (cut - 45..=cut + 1).contains(&certain),
+                        "{node} of {lost}: {certain} is certain, cut at {cut}"
                     );
                 }
             }

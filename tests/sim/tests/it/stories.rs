@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use mars_meta_model::View as _;
+use mars_sim::bench::NETWORK;
+use mars_sim::invariants::Rules;
 use mars_sim::{DiskFailure, LinkQuality, World, change, check, in_virtual_time};
 use std::time::Duration;
 
@@ -213,5 +215,39 @@ fn a_removal_that_was_written_without_an_answer_counts() {
             world.pass(Duration::from_secs(60)).await;
             check::converged(&world).unwrap_or_else(|broken| panic!("{how:?}: {broken}"));
         }
+    });
+}
+
+/// Two nodes are cut off, removed, and both their names given to others: they go on talking to each other, and nobody else
+/// talks to them (found by seed 847 of histories with epochs, in which the rule took the new bearers for them).
+#[test]
+fn two_that_were_removed_may_talk_under_names_that_others_bear_now() {
+    in_virtual_time(async {
+        let mut world = World::new(8, 4, NETWORK, 0);
+        world.start_all();
+        world.pass(Duration::from_secs(20)).await;
+        for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+            let (a, b) = (world.nodes[a].addr, world.nodes[b].addr);
+            world.net.cut(a, b, true);
+        }
+        for node in [2, 3] {
+            world.expel(0, node).unwrap();
+            world.replace(0, node, 0).unwrap();
+        }
+        world.pass(Duration::from_secs(60)).await;
+        world.net.heal();
+        world.pass(Duration::from_secs(120)).await;
+        let id = |node: usize| world.nodes[node].id().to_string();
+        let connected = |node: usize| world.nodes[node].connected_with();
+        assert_eq!(connected(2), [id(3)].into(), "the removed ones");
+        assert_eq!(world.nodes[4].host, world.nodes[2].host);
+        assert_eq!(
+            connected(4),
+            [id(0), id(1), id(5)].into(),
+            "the new bearer of the name"
+        );
+        Rules::new(Some("removed_stays_out"))
+            .settled(&world)
+            .unwrap();
     });
 }

@@ -41,15 +41,17 @@ impl World {
 
     pub(super) fn collect_right(&mut self, node: usize) {
         let wanted = self.wanted(node);
+        let mut all = None;
         for scope in [Scope::Global, resource()] {
             if !wanted.open.contains(&scope) && !wanted.claims.contains_key(&scope) {
                 continue;
             }
-            let global = self.voters(node, &Scope::Global);
+            let table = self.table(node);
+            let global = all.get_or_insert_with(|| global_voters(table));
             let reach = self
                 .mark(node, &Scope::Global)
-                .reach(Self::id(node), &global);
-            let mut voters = self.voters(node, &scope);
+                .reach(Self::id(node), global);
+            let mut voters = voters_of(table, &scope, global);
             let mut reach = reach;
             match self.rules {
                 Rules::ParksFromStaleRoster => voters.members = voters.voting.clone(),

@@ -31,13 +31,15 @@ impl World {
             Door::Merged(Merge::Apply) => {
                 let own = self.own(node);
                 self.nodes[node].state.table.merge(entry.clone());
-                let below = match self.rules {
+                self.changes += 1;
+                let late = match self.rules {
                     Rules::StampsOnly => {
                         entry.is_tombstone() && is_below(self.at(entry), mark.floor)
                     }
-                    _ => buried(entry, mark.floor),
+                    _ => is_late(entry, mark.floor),
                 };
-                if self.rules.floors() && below {
+                self.found.late += u32::from(late && self.rules.floors());
+                if late && self.rules == Rules::BuriesLate {
                     self.nodes[node].state.table.remove(&entry.key);
                 }
                 if mark.accepted(&own, self.at(entry)) {
@@ -75,6 +77,8 @@ impl World {
             }
             if right && absent && seen == Sight::Seen && self.at(&entry) <= theirs {
                 self.found.contradictions += 1;
+                // There an administrator decides (ADR 0034).
+                self.found.undecided += u32::from(*scope == Scope::Global);
                 self.say(|| format!("contradiction {from} {to} {entry:?} {mine:?} {theirs:?}"));
                 self.give_way(from, to, scope);
                 self.give_way(to, from, scope);
@@ -94,6 +98,7 @@ impl World {
         }
         self.say(|| format!("{node} gives way to {peer} in {scope:?}"));
         self.found.gave_way += 1;
+        self.changes += 1;
         let ledger = self.nodes[node].state.table.ledger_mut();
         ledger.set(scope.clone(), Mark::default());
         self.forget_ghosts(node, scope);
@@ -171,6 +176,7 @@ impl World {
         }
         self.say(|| format!("{node} forgets {scope:?}: {} has it", flying.from));
         self.found.forgot += 1;
+        self.changes += 1;
         let table = &mut self.nodes[node].state.table;
         for key in own.keys() {
             table.remove(key);
@@ -188,13 +194,16 @@ impl World {
             // Who has told the other of the rest leaves it out.
             mark.slots.retain(|_, _| self.rng.chance(60));
         }
+        // As it is seen under its own floor: deletions that came late do not count.
+        let mut entries = self.entries(from, scope);
+        entries.retain(|_, e| !is_collectable(e) || !is_below(self.at(e), mark.floor));
         Flying {
             from,
             to,
             boots: (self.nodes[from].boot, self.nodes[to].boot),
             scope: scope.clone(),
             mark,
-            entries: self.entries(from, scope),
+            entries,
             ghost: self.nodes[from].state.ghost.clone(),
             farewell: false,
         }
@@ -250,6 +259,7 @@ impl World {
             )
         });
         self.found.dropped += u32::try_from(doomed.len()).unwrap();
+        self.changes += doomed.len() as u64;
         for key in doomed {
             self.nodes[node].state.table.remove(&key);
         }
@@ -261,6 +271,7 @@ impl World {
             .filter(|number| inside(&self.writes[usize::try_from(*number).unwrap()].key, scope))
             .collect();
         if !news.is_empty() {
+            self.changes += 1;
             Rc::make_mut(&mut self.nodes[node].state.ghost).extend(news);
         }
         let host = self.nodes[node].host.clone();

@@ -14,13 +14,20 @@ impl World {
                 self.start(node);
             }
         }
+        let mut quiet = 0;
         for _ in 0..6 {
+            let before = self.changes;
             for a in 0..self.nodes.len() {
                 for b in 0..self.nodes.len() {
                     for scope in [Scope::Global, resource()] {
                         self.session(a, b, &scope, true);
                     }
                 }
+            }
+            // Once more when nothing changes: contexts are told in part only.
+            quiet = if self.changes == before { quiet + 1 } else { 0 };
+            if quiet == 2 {
+                break;
             }
         }
         // Who was removed does not count, nor what only it knew.
@@ -48,6 +55,12 @@ impl World {
         let Some(first) = holders.first() else { return };
         let shown = live(*first);
         let diverged = holders.iter().any(|n| live(*n) != shown);
+        let all = |node: usize| -> Vec<Entry> {
+            let all = self.entries(node, scope).into_values();
+            all.filter(|e| !e.is_tombstone()).collect()
+        };
+        let same = all(*first);
+        let apart = holders.iter().any(|n| all(*n) != same);
         let known: BTreeSet<u64> = holders
             .iter()
             .flat_map(|n| self.nodes[*n].state.ghost.iter().copied())
@@ -72,6 +85,7 @@ impl World {
             }
         }
         self.found.diverged += u32::from(diverged);
+        self.found.apart += u32::from(apart);
         self.found.resurrected += resurrected;
         self.found.lost += lost;
     }
