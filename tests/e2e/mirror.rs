@@ -19,20 +19,33 @@ fn put(dir: &Path, key: &str, value: &str, stamp: i128) {
     fs::rename(&draft, &path).unwrap();
 }
 
-fn mirror(world: &World, dir: &Path) -> Child {
-    marsadm()
+/// A mirror that does not outlive its test, and takes no build's lock with it.
+struct Mirror(Option<Child>);
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn mirror(world: &World, dir: &Path) -> Mirror {
+    let child = marsadm()
         .arg("--socket")
         .arg(world.node_dir("hosta").join("run/marsd.sock"))
         .arg("mirror-tree")
         .arg(dir)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .spawn();
+    Mirror(Some(child.unwrap()))
 }
 
 /// Ends it as an init system does; it must end well.
-fn end(child: Child) {
+fn end(mut mirror: Mirror) {
+    let child = mirror.0.take().unwrap();
     let killed = Command::new("kill").arg(child.id().to_string()).status();
     assert!(killed.unwrap().success());
     let said = Said::from(child.wait_with_output().unwrap());

@@ -281,7 +281,8 @@ fn in_command(own: &Own, directive: &str, before: &str, value: &str) -> Result<(
         ));
     }
     let is_begin = at.word.chars().all(|c| c == '-');
-    if is_begin && value.starts_with(['-', '+', '@', '=', ',']) || is_begin && !at.word.is_empty() {
+    let is_odd = !at.word.is_empty() || value.starts_with(['-', '+', '@', '=', ',']);
+    if is_begin && is_odd {
         return Err(format!(
             "the value {} would be an option of the program of {directive}=",
             shown(value)

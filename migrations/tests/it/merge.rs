@@ -194,7 +194,7 @@ fn members_do_not_depend_on_the_order_of_the_trees() {
             tree.link("uuid", "u", T);
             for (family, word) in [("data", data), ("device", &device)] {
                 if let Some((value, at)) = word {
-                    tree.link(&format!("resource-zz/{family}-hostc"), value, T + at * S);
+                    tree.link(format!("resource-zz/{family}-hostc"), value, T + at * S);
                 }
             }
             trees.push((tree, format!("data {data:?}, device {device:?}")));
