@@ -44,7 +44,7 @@ impl Lives {
         let ways = graph.ways(own, |_| true);
         let now = self.connected.keys().filter_map(|host| heard(host)).max();
         let young = self.young(now.unwrap_or(0));
-        let unknown = self.unknown(now.unwrap_or(0), &heard);
+        let unknown = self.unknown(now.unwrap_or(0), heard);
         let surely = self.told_graph(&unknown);
         let sure = surely
             .as_ref()
