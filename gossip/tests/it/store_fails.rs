@@ -21,11 +21,8 @@ impl Mounted {
             .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
             .arg(&at)
             .output();
-        if said.is_ok_and(|said| said.status.success()) {
-            return Some(Self(at));
-        }
-        println!("SKIPPED: nothing can be mounted here");
-        None
+        said.is_ok_and(|said| said.status.success())
+            .then(|| Self(at))
     }
 
     fn fill(at: &Path) {
@@ -45,6 +42,7 @@ impl Drop for Mounted {
 async fn a_daemon_that_can_write_no_more_tells_the_writer_and_ends_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = Mounted::new(dir.path().join("state")) else {
+        println!("SKIPPED: nothing can be mounted here");
         return;
     };
     let node = Node::start_in("hosta", dir).await;
