@@ -169,9 +169,9 @@ impl Primary {
             status.replay_code = 1;
             status.device_size = Some(view.size);
         });
-        for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
-            context.shared.message(key, None);
-        }
+        let over = ["inf-fetch", "inf-sync", "err-replay-stop"];
+        over.iter()
+            .for_each(|key| context.shared.message(key, None));
         let this = Self {
             replica,
             logger,
