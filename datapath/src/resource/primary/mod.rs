@@ -131,12 +131,11 @@ impl Primary {
             requests: requests_tx,
             closer: Arc::new(closing_pair().0),
         });
-        let begun = begin_segment(replica, tail.is_some(), emergency, next_sequence)?;
         let Begun {
             replica,
             current,
             log,
-        } = begun;
+        } = begin_segment(replica, tail.is_some(), emergency, next_sequence)?;
         let past_the_log = log.is_none();
         let (file, mut logger) = match log {
             Some((file, open, append)) => {
@@ -169,9 +168,9 @@ impl Primary {
             status.replay_code = 1;
             status.device_size = Some(view.size);
         });
-        let over = ["inf-fetch", "inf-sync", "err-replay-stop"];
-        over.iter()
-            .for_each(|key| context.shared.message(key, None));
+        for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
+            context.shared.message(key, None);
+        }
         let this = Self {
             replica,
             logger,
