@@ -7,6 +7,7 @@ mod plain_client;
 #[cfg(test)]
 mod replication;
 mod requests;
+mod succession;
 #[cfg(test)]
 mod trouble;
 #[cfg(test)]

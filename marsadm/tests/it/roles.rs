@@ -415,7 +415,18 @@ async fn going_on_from_the_end_of_the_old_primary_is_no_split_brain() {
     let line = "primary r --timeout 1";
     w.fails(line, Kind::Timeout, "for hosta to become primary")
         .await;
+    // Ahead of what is told of the log of the old primary: news that came before others. Its close mark decides.
     w.double.play(joined("4096"));
+    w.fails(line, Kind::Timeout, "for hosta to become primary")
+        .await;
+    // A log of its own, from before it was designated.
+    w.double.play(|table| {
+        let mut news = data_planes(table);
+        news.retain(|(key, _)| !key.contains("actual-hosta") && !key.contains("replay-hosta"));
+        news
+    });
+    w.double
+        .put(&[("resource-r/replay-hosta", "log-000000004-hosta,4096,0")]);
     w.fails(line, Kind::Refused, "split brain").await;
 }
 
