@@ -4,7 +4,7 @@ use crate::aside::copy_folder;
 use crate::config::NODE_ID;
 use crate::core::CEILING;
 use crate::group::{GroupChange, group_key, group_sequence, keys_of, open_group};
-use crate::limits::{DAMAGED_NAMED_MAX, KEYS_NAMED_MAX};
+use crate::limits::{DAMAGED_NAMED_MAX, KEYS_NAMED_MAX, OPEN_LOCK_WAIT_MS};
 use crate::lock::FileLock;
 use crate::packed::{first_group, local};
 use crate::record::{
@@ -17,6 +17,8 @@ use mars_meta_model::{Entry, Key};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Local record of the daemon: number of the last testimony, as text.
 const WITNESS: &str = "witness";
@@ -193,12 +195,19 @@ struct Copy(PathBuf);
 impl Copy {
     fn of(path: &Path) -> Result<Self, SledError> {
         let failed = |error| io_error(path, error);
-        // sled's own lock; held while it is copied.
-        let held = File::open(path.join("db")).map_err(failed)?;
-        let _held = FileLock::take(held).map_err(|error| match error {
-            TryLockError::WouldBlock => SledError::InUse(path.to_owned()),
-            TryLockError::Error(error) => failed(error),
-        })?;
+        // sled's own lock; held while it is copied. Threads of sled give it back a moment after a store was closed.
+        let deadline = Instant::now() + Duration::from_millis(OPEN_LOCK_WAIT_MS);
+        let _held = loop {
+            let held = File::open(path.join("db")).map_err(failed)?;
+            match FileLock::take(held) {
+                Ok(held) => break held,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => return Err(SledError::InUse(path.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        };
         let absolute = std::path::absolute(path).map_err(failed)?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy();
         let copy = Self(absolute.with_file_name(format!(".{name}.fsck-{}", std::process::id())));

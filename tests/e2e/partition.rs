@@ -233,3 +233,27 @@ fn what_a_host_observed_goes_with_it_when_it_leaves_a_resource() {
     );
     w.reads("hostc", "defaults/ca-host", "hostb");
 }
+
+/// A host whose daemons have just started knows of nobody whether it is primary, and a third one may still take the cut host
+/// for alive.
+#[test]
+fn a_handover_is_refused_where_the_word_of_the_designated_primary_is_not_known() {
+    let w = World::replicated(3, "16M");
+    w.has("hostb", "actual-hosta/is-primary", "1");
+    w.must(&["cut", "hosta"]);
+    w.must(&["kill", "hostb"]);
+    w.must(&["start", "hostb"]);
+    w.has("hostb", "primary", "hosta");
+    w.until("hostb", "get-link actual-hostb/datapath", |said| {
+        said.code == Some(0) && said.out.trim() != "0"
+    });
+    let said = w.exec("hostb", "primary mydata --timeout 10");
+    refused(&said, "hosta is the designated primary of mydata");
+    assert!(said.err.contains("primary --force"), "{said:?}");
+    w.has("hostb", "primary", "hosta");
+    w.has("hostc", "primary", "hosta");
+    w.must(&["heal", "hosta"]);
+    w.until("hostb", "primary mydata --timeout 20", |said| {
+        said.code == Some(0)
+    });
+}
