@@ -47,6 +47,10 @@ pub struct Wish {
     pub other_primaries: Vec<String>,
     /// Members that tell that they are not primary. Kept nowhere, so it is said by who is heard of.
     pub told_not_primary: BTreeSet<String>,
+    /// Hosts whose membership was deleted.
+    pub left: BTreeSet<String>,
+    /// Members whose data planes know of rights behind logs.
+    pub know_rights: BTreeSet<String>,
     /// The log behind which a host, named as successor there, will not go on (`renounced-H`).
     pub renounced: BTreeMap<String, LogName>,
     /// Logs whose writers want to go on themselves, instead of the successor they named (`actual-H/recalls`).
@@ -113,6 +117,17 @@ impl Wish {
             Some((name.clone(), log))
         });
         let renounced = renounced.collect();
+        let prefix = format!("directory/{res}/member-");
+        let left = view.scan(&prefix);
+        let left = left.filter(|entry| entry.is_tombstone());
+        let left =
+            left.filter_map(|entry| entry.key.as_str().strip_prefix(&prefix).map(str::to_owned));
+        let left = left.collect();
+        let know_rights = members
+            .iter()
+            .filter(|m| text(view, res, &format!("actual-{m}/recalls")).is_some())
+            .cloned()
+            .collect();
         let recalled = members.iter().filter_map(|name| {
             let log = text(view, res, &format!("actual-{name}/recalls"))?;
             log.parse()
@@ -138,6 +153,8 @@ impl Wish {
             designated,
             other_primaries,
             told_not_primary,
+            left,
+            know_rights,
             renounced,
             recalled,
             last_primary: last.map(str::to_owned),
@@ -189,6 +206,10 @@ pub struct Observed {
     pub unfinished: Option<String>,
     /// Who may go on behind the newest log, if that is closed here.
     pub right: Right,
+    /// The host that wrote the newest log here.
+    pub writer: Option<String>,
+    /// It is long enough ago that this host passed on a role.
+    pub rested: bool,
     /// This host has been designated for so long that it would have heard if somebody else was meanwhile.
     pub settled: bool,
 }
@@ -216,11 +237,11 @@ impl Right {
         let Some(Successor::Host(named)) = named else {
             return Self::Anyone;
         };
-        // Who left the resource goes on with nothing, either.
-        let is_member = |name: &Name| wish.members.contains(name.as_str());
-        let back = wish.renounced.get(named.as_str()) == Some(log) || !is_member(named);
+        // Who left the resource goes on with nothing, either; that must have been read.
+        let has_left = |name: &Name| wish.left.contains(name.as_str());
+        let back = wish.renounced.get(named.as_str()) == Some(log) || has_left(named);
         let holder = if back { &log.origin } else { named };
-        if !is_member(holder) {
+        if has_left(holder) {
             return Self::Anyone;
         }
         if holder.as_str() == host {
@@ -335,7 +356,11 @@ fn awaiting(wish: &Wish, seen: &Observed) -> Target {
     if let Target::Secondary { fetch, .. } = &mut target
         && wish.other_primaries.is_empty()
     {
-        let from = seen.unfinished.clone().or_else(|| seen.behind.clone());
+        // Rather from one that is heard of than from the writer, which may be gone.
+        let heard = |host: &String| wish.told_not_primary.contains(host);
+        let from = seen.behind.clone().filter(heard);
+        let from = from.or_else(|| seen.unfinished.clone());
+        let from = from.or_else(|| seen.behind.clone());
         let from = from.or_else(|| wish.source().map(str::to_owned));
         *fetch = from.filter(|_| wish.fetch);
     }
@@ -350,14 +375,20 @@ fn closes_own_log(wish: &Wish, seen: &Observed) -> bool {
         && (seen.was_primary || passes_on(wish, seen))
         && seen.consistent
         && seen.behind.is_none()
-        && wish.other_primaries.is_empty()
+        && other_primary(wish, seen).is_none()
+}
+
+/// Who else is primary. Not the writer of a log that it closed for this host: it cannot be any more, though it said so last.
+fn other_primary<'a>(wish: &'a Wish, seen: &Observed) -> Option<&'a String> {
+    let over = |host: &String| seen.right == Right::Mine && seen.writer.as_ref() == Some(host);
+    wish.other_primaries.iter().find(|host| !over(host))
 }
 
 /// A right is passed on to who is there and waits for it: its word that it is not primary is not an old one, since it is kept
 /// nowhere.
 fn passes_on(wish: &Wish, seen: &Observed) -> bool {
     let waits = matches!(&wish.designated, Some(Designated::Other(host)) if wish.told_not_primary.contains(host));
-    seen.right == Right::Mine && seen.replayed_all && waits
+    seen.right == Right::Mine && seen.replayed_all && seen.rested && waits
 }
 
 fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
@@ -374,7 +405,7 @@ fn not_yet_primary(wish: &Wish, seen: &Observed) -> Option<Waiting> {
         // `primary --force` after `disconnect`: go on with what is here.
         return None;
     }
-    if let Some(host) = wish.other_primaries.first() {
+    if let Some(host) = other_primary(wish, seen) {
         return Some(Waiting::OtherPrimary(host.clone()));
     }
     // A key of another host may be outdated; the close mark in the log itself cannot.

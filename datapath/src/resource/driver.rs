@@ -12,7 +12,7 @@ use super::workers::{Done, spawn as spawn_thread};
 use crate::limits::EVENT_QUEUE_LEN;
 use crate::replicate::{FetchEvent, Peers, SyncEvent};
 use mars_datapath_core::format::Successor;
-use mars_datapath_core::plan::{Designated, Observed, Right, Role, Target, Waiting, Wish, plan};
+use mars_datapath_core::plan::{Designated, Observed, Right, Role, Target, Wish, plan};
 use mars_datapath_core::version::{LogName, ReplayValue};
 use mars_datapath_core::{LogPos, Name};
 use mars_lamport::Timestamp;
@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// How long a host must have been designated to take a role that nobody handed to it by name. Within this time it hears of
 /// another one that was designated at the same moment, and of one that took the role: observations are told once a second.
 const DESIGNATION_SETTLED: Duration = Duration::from_secs(2);
+/// Shortest time between two roles that are taken only to be passed on: two hosts whose views differ do it in turn, and each
+/// time is a log.
+const PASSING_ON_REST: Duration = Duration::from_secs(5);
 
 /// What the store says about a resource, read by the controller.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +110,10 @@ struct Driver {
     designated_since: Option<Instant>,
     /// Behind this log this host will not go on: its writer wants to.
     renounced: Option<LogName>,
+    /// A recalled log behind which this host has gone on.
+    kept: Option<LogName>,
+    /// When this host took a role last only to pass it on.
+    passed_on: Option<Instant>,
     ended: bool,
 }
 
@@ -141,6 +148,8 @@ pub(crate) fn spawn(
             was_primary: false,
             designated_since: None,
             renounced: None,
+            kept: None,
+            passed_on: None,
             ended: false,
         };
         driver.run();
@@ -247,7 +256,7 @@ impl Driver {
         let (target, waiting) = plan(&intent.wish, &seen);
         let text = waiting.as_ref().map(ToString::to_string);
         self.context.shared.message("wrn-primary", text.as_deref());
-        self.recall(waiting.as_ref());
+        self.recall(&intent.wish, &seen);
         self.move_to(&target, &intent);
         self.tidy(&intent);
         self.intent.get_or_insert(intent);
@@ -300,13 +309,18 @@ impl Driver {
                 }),
             Mode::Detached | Mode::Primary(_) => Right::Unclaimed,
         };
-        // It may have been interrupted behind its close mark: then the role is another's.
-        let keeps = matches!(right, Right::Unclaimed | Right::Mine);
+        let writer = match &self.mode {
+            Mode::Secondary(secondary) => Some(secondary.writer().to_owned()),
+            Mode::Detached | Mode::Primary(_) => None,
+        };
+        // It may have been interrupted behind its close mark, or follow another one's log by now: then the role is not its own.
+        let own_log = right == Right::Unclaimed && unfinished.is_none();
+        let keeps = right == Right::Mine || own_log;
         let was_primary = self.was_primary && replayed_all && keeps;
-        let alone = intent.wish.members.len() <= 1;
-        let settled = self
-            .designated_since
-            .is_some_and(|since| alone || since.elapsed() >= DESIGNATION_SETTLED);
+        let since = self.designated_since;
+        let settled = since.is_some_and(|since| since.elapsed() >= DESIGNATION_SETTLED);
+        let passed_on = self.passed_on;
+        let rested = passed_on.is_none_or(|at| at.elapsed() >= PASSING_ON_REST);
         Observed {
             role,
             open_count,
@@ -316,6 +330,8 @@ impl Driver {
             behind,
             unfinished,
             right,
+            writer,
+            rested,
             settled,
         }
     }
@@ -332,8 +348,10 @@ impl Driver {
     /// once it is decided here, and heeded from this moment on.
     fn renounce(&mut self, wish: &mut Wish) {
         let host = self.context.host.as_str();
-        if self.renounced.is_none() {
-            self.renounced = wish.renounced.get(host).cloned();
+        let number = |log: &Option<LogName>| log.as_ref().map(|log| log.number);
+        let told = wish.renounced.get(host).cloned();
+        if number(&told) > number(&self.renounced) {
+            self.renounced = told;
         }
         let wanted = wish
             .recalled
@@ -341,16 +359,15 @@ impl Driver {
             .filter(|log| log.origin.as_str() != host);
         let wanted = wanted.max_by_key(|log| log.number).cloned();
         let newer = wanted.filter(|log| {
-            self.renounced
-                .as_ref()
-                .is_none_or(|r| r.number < log.number)
+            Some(log.number) > number(&self.renounced) && self.kept.as_ref() != Some(log)
         });
-        if let Some(log) = newer
-            && !matches!(self.mode, Mode::Primary(_))
-            && !self.has_begun_behind(&log)
-        {
-            tracing::info!(resource = %self.context.shared.name, %log, "will not go on behind this log: its writer wants to");
-            self.renounced = Some(log);
+        if let Some(log) = newer.filter(|_| !matches!(self.mode, Mode::Primary(_))) {
+            if self.has_begun_behind(&log) {
+                self.kept = Some(log);
+            } else {
+                tracing::info!(resource = %self.context.shared.name, %log, "will not go on behind this log: its writer wants to");
+                self.renounced = Some(log);
+            }
         }
         if let Some(log) = &self.renounced {
             wish.renounced.insert(host.to_owned(), log.clone());
@@ -371,10 +388,16 @@ impl Driver {
             .map_or(true, |names| names.iter().any(own))
     }
 
-    /// Asks for the right to go on behind this host's own log, where that was handed to another one.
-    fn recall(&mut self, waiting: Option<&Waiting>) {
-        let closed = match (&self.mode, waiting) {
-            (Mode::Secondary(secondary), Some(Waiting::HandedTo(_))) => secondary.closed_log(),
+    /// Asks for the right to go on behind this host's own log, where that was handed to another one than is designated: to go
+    /// on itself, or to pass it on.
+    fn recall(&self, wish: &Wish, seen: &Observed) {
+        let wanted = match (&seen.right, &wish.designated) {
+            (Right::Of(_), Some(Designated::Me)) => true,
+            (Right::Of(holder), Some(Designated::Other(other))) => holder != other,
+            _ => false,
+        };
+        let closed = match &self.mode {
+            Mode::Secondary(secondary) if wanted => secondary.closed_log(),
             _ => None,
         };
         let own = closed.map(|(log, _)| log.clone());
@@ -498,6 +521,9 @@ impl Driver {
         match Primary::begin(*secondary, &intent.wish) {
             Ok(mut primary) => {
                 tracing::info!(resource = %self.context.shared.name, "primary");
+                if intent.wish.designated != Some(Designated::Me) {
+                    self.passed_on = Some(Instant::now());
+                }
                 primary.handle_intent(intent);
                 self.mode = Mode::Primary(Box::new(primary));
             }
@@ -590,7 +616,8 @@ impl Driver {
 /// Who is named to go on when the role is left for `target`.
 fn successor(wish: &Wish, target: &Target, host: &Name) -> Successor {
     let named = match &wish.designated {
-        Some(Designated::Other(other)) if wish.members.contains(other) => other.parse().ok(),
+        // A data plane of before would neither go on by name nor give the right back.
+        Some(Designated::Other(other)) if wish.know_rights.contains(other) => other.parse().ok(),
         Some(Designated::Me) if !matches!(target, Target::Detached | Target::Depart) => {
             Some(host.clone())
         }

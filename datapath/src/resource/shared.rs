@@ -132,6 +132,7 @@ impl Shared {
                     (status.disk_error, status.disk_error_for),
                     status.flush_done.clone(),
                 ),
+                (status.recalls.clone(), status.renounced.clone()),
                 status.messages.len(),
             )
         };

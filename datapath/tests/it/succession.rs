@@ -149,3 +149,32 @@ async fn force_goes_on_where_the_named_host_is_lost() {
         .up_to_date("hostc", &["hosta", "hostb", "hostc"])
         .await;
 }
+
+/// The superblock of the host that was primary still says so when it comes back and follows the other one's log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_was_primary_before_a_failover_waits_like_all_others() {
+    let (mut world, mut image) = three().await;
+    world.stop(0).await;
+    world.set(&[("resource-r/todo-hostb/connect", "0")]).await;
+    designate(&world, "hostb").await;
+    primary(&world, "hostb").await;
+    world.set(&[("resource-r/todo-hostb/connect", "1")]).await;
+    world.start(0);
+    let mut client = open(&world, 1);
+    scribble(&mut client, &mut image, 2, 20);
+    world
+        .up_to_date("hostb", &["hosta", "hostb", "hostc"])
+        .await;
+    designate(&world, "hosta").await;
+    waits_for(&world, "hosta", "still reports to be primary").await;
+    // Its device is open: it is primary, and goes on.
+    scribble(&mut client, &mut image, 3, 20);
+    drop(client);
+    primary(&world, "hosta").await;
+    world
+        .up_to_date("hosta", &["hosta", "hostb", "hostc"])
+        .await;
+    for node in 0..3 {
+        assert!(world.content(node) == image, "node {node} is identical");
+    }
+}

@@ -106,10 +106,7 @@ impl Logger {
             && (self.close_wanted || !self.queue.is_empty());
         let segment = self.segment.filter(|_| ready)?;
         let (requests, mut records) = self.gather();
-        // Beside a full payload there is no room for a name: the mark follows in a batch of its own.
-        let payload: usize = records.iter().map(|record| record.payload().len()).sum();
-        let closes = self.close_wanted && payload + MAX_NAME <= MAX_BATCH_PAYLOAD;
-        if closes {
+        if self.close_wanted {
             let successor = self.successor.clone().map(RecordBody::Successor);
             records.extend(successor.map(Record::mark));
             records.push(Record::mark(RecordBody::CloseMark));
@@ -141,8 +138,8 @@ impl Logger {
         }
         self.next_sequence = base_sequence.saturating_add(records.len() as u64);
         self.position = end;
+        let closes = std::mem::take(&mut self.close_wanted);
         if closes {
-            self.close_wanted = false;
             self.segment = None;
         }
         let logged = Logged {
@@ -165,11 +162,12 @@ impl Logger {
         let mut requests = Vec::new();
         let mut records = Vec::new();
         let mut payload = 0_usize;
+        let name = if self.close_wanted { MAX_NAME } else { 0 };
         while let Some(next) = self.queue.front() {
             let bytes = next.data_len();
             let count = bytes.div_ceil(MAX_RECORD_PAYLOAD).max(1);
             let fits = records.len() + count + 2 <= MAX_BATCH_RECORDS
-                && payload.saturating_add(bytes) <= MAX_BATCH_PAYLOAD;
+                && payload.saturating_add(bytes) <= MAX_BATCH_PAYLOAD - name;
             if !fits {
                 break;
             }

@@ -50,6 +50,8 @@ fn seen(role: Role) -> Observed {
         behind: None,
         unfinished: None,
         right: Right::Unclaimed,
+        writer: None,
+        rested: true,
         settled: false,
     }
 }
@@ -190,6 +192,15 @@ fn behind_a_closed_log_goes_on_who_is_named_there() {
         assert_eq!(waits, why, "{right:?}");
         assert_eq!(target == Target::Primary, why.is_none(), "{right:?}");
     }
+    // What the writer said last, before it closed the log for this host, does not count any more; what others say does.
+    closed.right = Right::Mine;
+    closed.writer = Some("b".to_owned());
+    let late = ("resource-r/actual-b/is-primary", Some("1"));
+    assert_eq!(decide(&[me[0], late], &closed), (Target::Primary, None));
+    closed.writer = Some("a".to_owned());
+    let other = Waiting::OtherPrimary("b".to_owned());
+    assert_eq!(decide(&[me[0], late], &closed).1, Some(other));
+    closed.right = Right::Anyone;
     closed.settled = true;
     assert_eq!(decide(&me, &closed), (Target::Primary, None));
     closed.right = Right::Of("b".to_owned());
@@ -249,12 +260,15 @@ fn a_right_goes_back_to_the_writer_when_it_is_renounced() {
         Right::behind(&renounced, "a", &later, Some(&mine)),
         Right::Mine
     );
-    // Who is no member has no right, either.
+    // Who has left has no right, either; who is only not known keeps it.
     let gone = named("c");
-    assert_eq!(Right::behind(&wish, "a", &name, Some(&gone)), of_b);
+    let of_c = Right::Of("c".to_owned());
+    assert_eq!(Right::behind(&wish, "a", &name, Some(&gone)), of_c);
+    let left = read(&[("directory/r/member-c", None)]);
+    assert_eq!(Right::behind(&left, "a", &name, Some(&gone)), of_b);
     let foreign = log("log-000000003-c");
     assert_eq!(
-        Right::behind(&wish, "a", &foreign, Some(&gone)),
+        Right::behind(&left, "a", &foreign, Some(&gone)),
         Right::Anyone
     );
     // Only a log's writer recalls it.

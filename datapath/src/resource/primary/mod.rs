@@ -18,7 +18,7 @@ use grow::Growth;
 use mars_datapath_core::LogPos;
 use mars_datapath_core::format::Successor;
 use mars_datapath_core::logger::{Effect, Logger, RequestId};
-use mars_datapath_core::plan::Wish;
+use mars_datapath_core::plan::{Designated, Wish};
 use mars_datapath_core::version::{LogEnd, LogName, chain_value};
 use mars_datapath_io::AppendError;
 use segment::{Begun, begin_segment};
@@ -155,13 +155,13 @@ impl Primary {
             current.log.number,
             (current.log.clone(), replica.state.previous_version.clone()),
         )]);
-        context.shared.set_device(Some(Arc::clone(&view)));
-        context
-            .shared
-            .message("err-emergency", past_the_log.then_some(EMERGENCY));
-        context.shared.update(|status| {
-            status.primary = true;
-            status.device = true;
+        // Who only passes the role on shows no device: somebody might open it.
+        let leaving = wish.designated != Some(Designated::Me);
+        let shared = &context.shared;
+        shared.set_device((!leaving).then(|| Arc::clone(&view)));
+        shared.message("err-emergency", past_the_log.then_some(EMERGENCY));
+        shared.update(|status| {
+            (status.primary, status.device) = (true, !leaving);
             status.replaying = false;
             (status.copying, status.syncing) = (false, false);
             status.emergency = past_the_log;
@@ -169,7 +169,7 @@ impl Primary {
             status.device_size = Some(view.size);
         });
         for key in ["inf-fetch", "inf-sync", "err-replay-stop"] {
-            context.shared.message(key, None);
+            shared.message(key, None);
         }
         let this = Self {
             replica,
@@ -186,7 +186,7 @@ impl Primary {
             appends: 0,
             log_full: false,
             closed_at: None,
-            leaving: false,
+            leaving,
             sync_at: None,
             publish_at: Instant::now(),
             flush_token: None,

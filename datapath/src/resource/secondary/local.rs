@@ -117,10 +117,17 @@ impl Secondary {
         name: &LogName,
         start: u64,
     ) -> Result<bool, LogFileError> {
-        if start == 0 {
+        // Before the place at which the copying of the disk began there is nothing in the file.
+        let begun = self.replica.state.sync.started_at;
+        let from = if begun.segment == header.number {
+            begun.position
+        } else {
+            0
+        };
+        if from >= start {
             return Ok(false);
         }
-        let Scanned { end, successor } = scan_to_end(file, header, 0, self.replica.disk.size())?;
+        let Scanned { end, successor } = scan_to_end(file, header, from, self.replica.disk.size())?;
         let closed = matches!(end, ScanEnd::Closed { .. }) && end.position() == start;
         if closed {
             self.closing = Some((name.clone(), successor));

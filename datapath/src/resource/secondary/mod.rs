@@ -185,6 +185,11 @@ impl Secondary {
         (!closed && *writer != context.host).then(|| writer.as_str().to_owned())
     }
 
+    /// The host that wrote the newest log.
+    pub(crate) fn writer(&self) -> &str {
+        self.fetched.log.origin.as_str()
+    }
+
     /// The newest log, if it ends here with a close mark, and who may go on behind it.
     pub(crate) fn closed_log(&self) -> Option<(&LogName, Option<&Successor>)> {
         let end = self.durable;
