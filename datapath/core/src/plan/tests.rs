@@ -1,3 +1,5 @@
+//! The planner on small stores.
+
 use super::*;
 use mars_meta_model::Table;
 use mars_meta_model::testing::{entry, node_record};
