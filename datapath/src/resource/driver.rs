@@ -8,12 +8,13 @@ use super::request::Requests;
 use super::secondary::{OpenError, Secondary};
 use super::shared::Shared;
 use super::slots::SyncSlots;
+use super::succession::{Succession, recalls, successor};
 use super::workers::{Done, spawn as spawn_thread};
 use crate::limits::EVENT_QUEUE_LEN;
 use crate::replicate::{FetchEvent, Peers, SyncEvent};
 use mars_datapath_core::format::Successor;
 use mars_datapath_core::plan::{Designated, Observed, Right, Role, Target, Wish, plan};
-use mars_datapath_core::version::{LogName, ReplayValue};
+use mars_datapath_core::version::ReplayValue;
 use mars_datapath_core::{LogPos, Name};
 use mars_lamport::Timestamp;
 use std::collections::BTreeMap;
@@ -26,12 +27,6 @@ use tokio::sync::mpsc;
 const ATTACH_RETRY: Duration = Duration::from_secs(3);
 /// Longest time without a look at timers.
 const TICK: Duration = Duration::from_millis(200);
-/// How long a host must have been designated to take a role that nobody handed to it by name. Within this time it hears of
-/// another one that was designated at the same moment, and of one that took the role: observations are told once a second.
-const DESIGNATION_SETTLED: Duration = Duration::from_secs(2);
-/// Shortest time between two roles that are taken only to be passed on: two hosts whose views differ do it in turn, and each
-/// time is a log.
-const PASSING_ON_REST: Duration = Duration::from_secs(5);
 
 /// What the store says about a resource, read by the controller.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,14 +101,8 @@ struct Driver {
     attach_written: Option<(u16, Timestamp)>,
     /// The last life ended as primary.
     was_primary: bool,
-    /// Since when this host has been designated without a break.
-    designated_since: Option<Instant>,
-    /// Behind this log this host will not go on: its writer wants to.
-    renounced: Option<LogName>,
-    /// A recalled log behind which this host has gone on.
-    kept: Option<LogName>,
-    /// When this host took a role last only to pass it on.
-    passed_on: Option<Instant>,
+    /// What is remembered of designations and rights.
+    succession: Succession,
     ended: bool,
 }
 
@@ -146,10 +135,7 @@ pub(crate) fn spawn(
             attach_after: None,
             attach_written: None,
             was_primary: false,
-            designated_since: None,
-            renounced: None,
-            kept: None,
-            passed_on: None,
+            succession: Succession::default(),
             ended: false,
         };
         driver.run();
@@ -250,8 +236,11 @@ impl Driver {
         let Some(mut intent) = self.intent.take() else {
             return;
         };
-        self.note_designation(&intent.wish);
-        self.renounce(&mut intent.wish);
+        self.succession.note_designation(&intent.wish);
+        let is_primary = matches!(self.mode, Mode::Primary(_));
+        let (host, shared) = (&self.context.host, &self.context.shared);
+        self.succession
+            .renounce(&mut intent.wish, host, is_primary, shared);
         let seen = self.observed(&intent);
         let (target, waiting) = plan(&intent.wish, &seen);
         let text = waiting.as_ref().map(ToString::to_string);
@@ -317,10 +306,6 @@ impl Driver {
         let own_log = right == Right::Unclaimed && unfinished.is_none();
         let keeps = right == Right::Mine || own_log;
         let was_primary = self.was_primary && replayed_all && keeps;
-        let since = self.designated_since;
-        let settled = since.is_some_and(|since| since.elapsed() >= DESIGNATION_SETTLED);
-        let passed_on = self.passed_on;
-        let rested = passed_on.is_none_or(|at| at.elapsed() >= PASSING_ON_REST);
         Observed {
             role,
             open_count,
@@ -331,71 +316,15 @@ impl Driver {
             unfinished,
             right,
             writer,
-            rested,
-            settled,
+            rested: self.succession.is_rested(),
+            settled: self.succession.is_settled(),
         }
-    }
-
-    fn note_designation(&mut self, wish: &Wish) {
-        if wish.designated == Some(Designated::Me) {
-            self.designated_since.get_or_insert_with(Instant::now);
-        } else {
-            self.designated_since = None;
-        }
-    }
-
-    /// Gives back the right to go on behind a log whose writer recalls it, unless this host has begun the next one: told only
-    /// once it is decided here, and heeded from this moment on.
-    fn renounce(&mut self, wish: &mut Wish) {
-        let host = self.context.host.as_str();
-        let number = |log: &Option<LogName>| log.as_ref().map(|log| log.number);
-        let told = wish.renounced.get(host).cloned();
-        if number(&told) > number(&self.renounced) {
-            self.renounced = told;
-        }
-        let wanted = wish
-            .recalled
-            .iter()
-            .filter(|log| log.origin.as_str() != host);
-        let wanted = wanted.max_by_key(|log| log.number).cloned();
-        let newer = wanted.filter(|log| {
-            Some(log.number) > number(&self.renounced) && self.kept.as_ref() != Some(log)
-        });
-        if let Some(log) = newer.filter(|_| !matches!(self.mode, Mode::Primary(_))) {
-            if self.has_begun_behind(&log) {
-                self.kept = Some(log);
-            } else {
-                tracing::info!(resource = %self.context.shared.name, %log, "will not go on behind this log: its writer wants to");
-                self.renounced = Some(log);
-            }
-        }
-        if let Some(log) = &self.renounced {
-            wish.renounced.insert(host.to_owned(), log.clone());
-        }
-        let renounced = self.renounced.clone();
-        self.context
-            .shared
-            .update(|status| status.renounced = renounced);
-    }
-
-    /// Whether this host has written a log behind `log`. What cannot be read may hold one.
-    fn has_begun_behind(&self, log: &LogName) -> bool {
-        let own = |name: &LogName| name.origin == self.context.host && name.number > log.number;
-        self.context
-            .shared
-            .dir
-            .list()
-            .map_or(true, |names| names.iter().any(own))
     }
 
     /// Asks for the right to go on behind this host's own log, where that was handed to another one than is designated: to go
     /// on itself, or to pass it on.
     fn recall(&self, wish: &Wish, seen: &Observed) {
-        let wanted = match (&seen.right, &wish.designated) {
-            (Right::Of(_), Some(Designated::Me)) => true,
-            (Right::Of(holder), Some(Designated::Other(other))) => holder != other,
-            _ => false,
-        };
+        let wanted = recalls(&seen.right, wish);
         let closed = match &self.mode {
             Mode::Secondary(secondary) if wanted => secondary.closed_log(),
             _ => None,
@@ -521,9 +450,7 @@ impl Driver {
         match Primary::begin(*secondary, &intent.wish) {
             Ok(mut primary) => {
                 tracing::info!(resource = %self.context.shared.name, "primary");
-                if intent.wish.designated != Some(Designated::Me) {
-                    self.passed_on = Some(Instant::now());
-                }
+                self.succession.note_role(&intent.wish);
                 primary.handle_intent(intent);
                 self.mode = Mode::Primary(Box::new(primary));
             }
@@ -611,17 +538,4 @@ impl Driver {
         }
         self.ended = true;
     }
-}
-
-/// Who is named to go on when the role is left for `target`.
-fn successor(wish: &Wish, target: &Target, host: &Name) -> Successor {
-    let named = match &wish.designated {
-        // A data plane of before would neither go on by name nor give the right back.
-        Some(Designated::Other(other)) if wish.know_rights.contains(other) => other.parse().ok(),
-        Some(Designated::Me) if !matches!(target, Target::Detached | Target::Depart) => {
-            Some(host.clone())
-        }
-        _ => None,
-    };
-    named.map_or(Successor::Anyone, Successor::Host)
 }

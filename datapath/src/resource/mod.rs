@@ -11,6 +11,7 @@ mod secondary;
 mod shared;
 mod slots;
 mod storage;
+mod succession;
 mod workers;
 
 pub(crate) use driver::{Context, DriverHandle, Event, Intent, spawn};
