@@ -46,6 +46,12 @@ pub const GROW_STEP: u64 = 1 << 30;
 pub const EMERGENCY_HYSTERESIS: u64 = 1;
 /// Logs that the key `logs` lists one by one; older ones are summed up. The longest names fit a value.
 pub const LOGS_SHOWN_MAX: usize = 40;
+/// A connection between data planes that was cut is known to be lost after so long, its idle timeout.
+pub const LOSS_NOTICED_SECS: u64 = 15;
+/// No connection to the source for a shorter time than this is a change of the source.
+pub const CONTACT_GRACE_SECS: u64 = 5;
+/// So long after the source is connected again, announcements of before have come.
+pub const CONTACT_SETTLED_SECS: u64 = 10;
 /// What is missing for a shorter time than this is on its way.
 pub const MISSING_GRACE_SECS: u64 = 3;
 /// Requests to the device of which none was done for a shorter time than this are on their way.

@@ -2,7 +2,8 @@
 //! the logs here hold. The keys are in `docs/spec/keys-data-plane.md`.
 
 use crate::limits::{
-    FLYING_GRACE_SECS, LOGS_SHOWN_MAX, MISSING_GRACE_SECS, MISSING_SAMPLES_MAX, RATE_INTERVAL,
+    CONTACT_GRACE_SECS, CONTACT_SETTLED_SECS, FLYING_GRACE_SECS, LOGS_SHOWN_MAX, LOSS_NOTICED_SECS,
+    MISSING_GRACE_SECS, MISSING_SAMPLES_MAX, RATE_INTERVAL,
 };
 use crate::resource::Shared;
 use crate::status::Status;
@@ -63,6 +64,9 @@ impl Observer {
             let announced = announced_end(table, res, host);
             let first = || known_before(table, res, host).unwrap_or(wall_secs);
             let held = held_of_primary(table, res, fetched, &logs);
+            let wanted = table.text(&format!("resource-{res}/todo-{host}/connect")) == Some("1");
+            seen.missing
+                .note_contact(status.copying || !wanted, wall_secs);
             seen.missing.note(announced, held, wall_secs, first);
             seen.missing.since(wall_secs)
         };
@@ -168,9 +172,35 @@ fn show_logs(logs: &[(LogName, u64)]) -> String {
 struct Missing {
     samples: VecDeque<(u64, LogPos)>,
     last: Option<LogPos>,
+    /// Since when there is no connection to the source.
+    gone: Option<u64>,
+    /// When it was lost, at the earliest: what is announced after it was written at any time since.
+    lost: Option<u64>,
+    /// Since when there is one again.
+    found: Option<u64>,
 }
 
 impl Missing {
+    /// Notes whether logs are being fetched. Announcements come by another connection, and what was written while both were
+    /// cut is announced as one: for some seconds after the return it counts from the loss.
+    fn note_contact(&mut self, connected: bool, now: u64) {
+        if !connected {
+            self.found = None;
+            let gone = *self.gone.get_or_insert(now);
+            // The source changes with the role: that is no cut.
+            if now.saturating_sub(gone) >= CONTACT_GRACE_SECS {
+                self.lost
+                    .get_or_insert(gone.saturating_sub(LOSS_NOTICED_SECS));
+            }
+            return;
+        }
+        self.gone = None;
+        let found = *self.found.get_or_insert(now);
+        if now.saturating_sub(found) >= CONTACT_SETTLED_SECS {
+            self.lost = None;
+        }
+    }
+
     fn note(
         &mut self,
         announced: Option<LogPos>,
@@ -179,14 +209,14 @@ impl Missing {
         first: impl FnOnce() -> u64,
     ) {
         let Some(announced) = announced else {
-            *self = Self::default();
+            (self.samples, self.last) = (VecDeque::new(), None);
             return;
         };
         if self.last != Some(announced) {
             let heard = if self.last.is_none() {
                 first().min(now)
             } else {
-                now
+                self.lost.map_or(now, |lost| lost.min(now))
             };
             self.last = Some(announced);
             if self.samples.len() >= MISSING_SAMPLES_MAX {
@@ -320,6 +350,35 @@ mod tests {
         assert_eq!(missing.since(301), Some(201));
         missing.note(Some(at(40)), LogPos::new(2, 0), 302, || 1);
         assert_eq!(missing.since(400), None);
+    }
+
+    #[test]
+    fn what_was_written_during_a_cut_counts_from_the_cut() {
+        let at = |position| LogPos::new(1, position);
+        let mut missing = Missing::default();
+        missing.note_contact(true, 100);
+        missing.note(Some(at(10)), at(10), 100, || 1);
+        // Another source: no cut.
+        missing.note_contact(false, 150);
+        missing.note_contact(true, 150 + CONTACT_GRACE_SECS - 1);
+        missing.note_contact(false, 200);
+        missing.note_contact(false, 200 + CONTACT_GRACE_SECS);
+        missing.note(Some(at(10)), at(10), 210, || 1);
+        assert_eq!(missing.since(5000), None, "nothing is known to be missing");
+        // All that was written for over an hour is announced at once, before or after the log comes again.
+        missing.note_contact(true, 5000);
+        missing.note(Some(at(900)), at(10), 5001, || 1);
+        let lost = Some(200 - LOSS_NOTICED_SECS);
+        assert_eq!(missing.since(5001), lost);
+        missing.note_contact(true, 5005);
+        missing.note(Some(at(950)), at(800), 5005, || 1);
+        assert_eq!(missing.since(5005), lost, "until it is here");
+        missing.note(Some(at(950)), at(950), 5006, || 1);
+        assert_eq!(missing.since(5006), None);
+        // Then the time of the announcement is that of the write again.
+        missing.note_contact(true, 5000 + CONTACT_SETTLED_SECS);
+        missing.note(Some(at(999)), at(950), 5020, || 1);
+        assert_eq!(missing.since(5030), Some(5020));
     }
 
     #[test]
