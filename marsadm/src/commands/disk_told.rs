@@ -119,10 +119,13 @@ pub(super) async fn check_successor(ctx: &Ctx, table: &Table, host: &str, res: &
     usable(&Res::new(&now, res), host)
 }
 
+/// Refuses to give a role to `host` whose disk has failed, not even by force: nobody would have the device.
+pub(super) fn check_disk(view: &Res<'_>, host: &str) -> Result<()> {
+    disk_error(view, host).map_or(Ok(()), |error| Err(failed(view, host, error)))
+}
+
 fn usable(view: &Res<'_>, host: &str) -> Result<()> {
-    if let Some(error) = disk_error(view, host) {
-        return Err(failed(view, host, error));
-    }
+    check_disk(view, host)?;
     if view.actual(host, "is-attached") {
         return Ok(());
     }

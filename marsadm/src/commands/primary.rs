@@ -1,6 +1,6 @@
 //! `primary`: planned handover to this host, or failover with `--force`.
 
-use super::disk_told::{check_successor, lost_since};
+use super::disk_told::{check_disk, check_successor, lost_since};
 use super::down::grace_for_closing;
 use super::each::{data_plane_hint, each, own_table, prefixes};
 use super::planes;
@@ -27,7 +27,8 @@ use mars_meta_model::Table;
 /// Where systemd units use the device (get-systemd-unit), they are stopped on the old primary and started here.
 ///
 /// With --force: take over without asking the old primary. What it wrote and this host does not have is lost, and if
-/// the old primary goes on writing, there is a split brain. Needs pause-fetch first.
+/// the old primary goes on writing, there is a split brain. Needs pause-fetch first. Refused where the disk of this host
+/// has failed.
 ///
 /// Example: marsadm primary mydata
 /// Example: marsadm pause-fetch mydata && marsadm primary --force mydata
@@ -103,6 +104,7 @@ async fn take_role(ctx: &Ctx, table: &Table, host: &str, res: &str, units: Chang
     let view = Res::new(table, res);
     if ctx.opts.force && !view.actual(host, "is-primary") {
         check_failover(&view, host)?;
+        check_disk(&view, host)?;
         wait_not_copying(ctx, host, res).await?;
         let table = own_table(ctx, host, res).await?;
         accept_log_end(ctx, &Res::new(&table, res), host).await?;

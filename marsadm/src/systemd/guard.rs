@@ -50,7 +50,9 @@ impl Text {
         for c in text.chars() {
             self.text.push(c);
             if c == '\n' {
-                if self.logical.ends_with('\\') && !self.is_comment() {
+                // An even number of them is escaped ones, and the line ends.
+                let slashes = self.logical.chars().rev().take_while(|c| *c == '\\');
+                if slashes.count() % 2 == 1 && !self.is_comment() {
                     self.logical.pop();
                     self.logical.push(' ');
                 } else {

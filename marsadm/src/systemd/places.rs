@@ -85,11 +85,11 @@ const NAMED: [&str; 12] = [
 ];
 
 /// Programs that run, or have run, what their arguments name.
-const LAUNCHERS: &str = "ash at awk bash batch bun busybox bwrap chroot chrt csh dash deno doas docker env eval exec expect \
-    find fish flock gawk gdb git ionice ip java ksh lua make mawk mksh nice node nohup nsenter parallel \
-    perl php pkexec podman pwsh python rbash ruby runcon runuser script sed setpriv setsid sh socat ssh \
-    stdbuf strace su sudo systemctl systemd-nspawn systemd-run taskset tclsh timeout toybox unshare \
-    watch xargs yash zsh";
+const LAUNCHERS: &str = "ash at awk bash batch bun busctl busybox bwrap chpst chroot chrt csh dash dbus-send deno doas docker env eval \
+    exec expect find fish flock gawk gdb git gosu ionice ip java ksh ltrace lua machinectl make mawk mksh nice \
+    node nohup nsenter numactl parallel perl php pkexec podman prlimit pwsh python rbash rc-service ruby run-parts \
+    runcon runuser script sed service setarch setpriv setsid sh socat ssh start-stop-daemon stdbuf strace su sudo \
+    systemctl systemd-nspawn systemd-run taskset tclsh timeout toybox unshare valgrind virsh watch xargs yash zsh";
 
 /// Bytes of values outside of free text and of names of units.
 fn is_plain(c: char) -> bool {

@@ -95,6 +95,17 @@ fn values_are_no_commands() {
             "sshd",
             "would go to systemctl",
         ),
+        (
+            "ExecStart=/usr/sbin/service ",
+            "sshd",
+            "would go to service",
+        ),
+        // Two of them are one that is escaped: the line ends.
+        (
+            "Description=x \\\\\nExecStart=/bin/sh -c ",
+            "v",
+            "would go to sh",
+        ),
         ("ExecStart=", "/bin/sh", "choose the program"),
         ("ExecStart=", "my-data", "choose the program"),
         ("ExecStart=+", "v", "choose the program"),

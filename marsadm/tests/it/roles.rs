@@ -453,6 +453,21 @@ async fn failover_wants_fetching_off() {
 }
 
 #[tokio::test]
+async fn no_force_gives_a_role_to_a_host_whose_disk_has_failed() {
+    let w = World::new(&["hosta", "hostb"]);
+    two_replicas(&w);
+    w.ok("pause-fetch r").await;
+    w.double
+        .put(&[("resource-r/actual-hosta/disk-error", "-5")]);
+    w.fails("primary --force r", Kind::Refused, "reports error -5")
+        .await;
+    assert_eq!(w.double.get("resource-r/primary").as_deref(), Some("hostb"));
+    w.double.put(&[("resource-r/actual-hosta/disk-error", "0")]);
+    w.double.play(data_planes);
+    w.ok("primary --force r").await;
+}
+
+#[tokio::test]
 async fn failover_fetches_nothing_until_the_role_is_taken() {
     let w = World::new(&["hosta", "hostb"]);
     two_replicas(&w);
