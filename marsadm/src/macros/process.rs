@@ -284,6 +284,10 @@ fn split(args: &[OsString]) -> Option<Result<Reading>> {
         if matches!(text, "--help" | "-h") {
             return None;
         }
+        if text == "demo" && reading.argv.last().is_some_and(|word| word == "sandbox") {
+            // Its `--tree` is one of sources, and it reads none of the original.
+            break;
+        }
         if text == "--" && reading.argv.iter().any(|word| word == "sandbox") {
             // What follows is for a node of the sandbox.
             break;
@@ -405,6 +409,7 @@ mod tests {
         assert!(of("marsadm --snapshot f status").is_none());
         assert!(of("marsadm sandbox exec a -- --snapshot f view").is_none());
         assert!(of("marsadm --snapshot f sandbox exec a -- view").is_some());
+        assert!(of("marsadm sandbox demo --tree /src").is_none());
     }
 
     #[test]
